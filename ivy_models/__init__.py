@@ -1,0 +1,8 @@
+"""Perceiver IO for every framework: NumPy, PyTorch, JAX and TensorFlow, through Ivy."""
+
+from ivy_models._lazy import lazy_exports
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, _names = lazy_exports(__name__, {})
+__all__ = [*_names, "__version__"]

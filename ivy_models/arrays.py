@@ -1,0 +1,75 @@
+"""Arrays of any framework, in and out of the one that Ivy is set to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ivy
+import numpy as np
+
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
+
+
+def current_ops(*arrays: Any) -> Ops:
+    """Operations of the backend that Ivy is set to.
+
+    Where none is set: of the framework of the first array that has one, else NumPy.
+
+    Raises
+    ------
+    BackendError
+        If Ivy is set to a backend that this library has no operations for.
+    """
+    name = ivy.current_backend_str()
+    if name and name not in BACKENDS:
+        raise BackendError(
+            f"Ivy is set to the backend {name!r}; the models run on {', '.join(BACKENDS)}. "
+            'Choose one with ivy.set_backend("numpy").'
+        )
+    if name:
+        return ops_named(name)
+    for array in map(unwrap, arrays):
+        try:
+            return ops_for(array)
+        except BackendError:
+            continue
+    return ops_named("numpy")
+
+
+def unwrap(x: Any) -> Any:
+    """The native array inside an ``ivy.Array``; anything else as it is."""
+    return x.data if isinstance(x, ivy.Array) else x
+
+
+def to_native(ops: Ops, x: Any, name: str) -> Array:
+    """Convert ``x`` to a native array of ``ops``' framework.
+
+    Parameters
+    ----------
+    ops
+        The framework to convert to.
+    x
+        An ``ivy.Array``, a native array of any framework, a NumPy array, or nested lists
+        of numbers.
+    name
+        What the caller calls it, for the error.
+
+    Raises
+    ------
+    InputError
+        If it is no array of numbers, or cannot leave its framework.
+    """
+    x = unwrap(x)
+    if ops.is_array(x):
+        return x
+    try:
+        x = ops_for(x).to_numpy(x)
+    except BackendError:
+        try:
+            x = np.asarray(x)
+        except ValueError:  # ragged lists
+            x = np.asarray(None)
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{name} is an array of numbers, got {x.dtype} from {type(x).__name__}.")
+    return ops.asarray(x)

@@ -1,0 +1,25 @@
+"""What this library raises when it refuses something, and why."""
+
+
+class IvyModelsError(Exception):
+    """Base class of every error that this library raises on purpose."""
+
+
+class SpecError(IvyModelsError, ValueError):
+    """A model description that contradicts itself."""
+
+
+class InputError(IvyModelsError, ValueError):
+    """An array, image or mask that a model or preprocessing cannot take."""
+
+
+class WeightsError(IvyModelsError, ValueError):
+    """A weights file that cannot be read or does not fit the model."""
+
+
+class DownloadError(IvyModelsError, OSError):
+    """A weights file that could not be fetched."""
+
+
+class BackendError(IvyModelsError, RuntimeError):
+    """A framework, device or data type that is not available here."""

@@ -1,0 +1,82 @@
+"""What the models need of a framework, one class a framework.
+
+A framework is imported only when its operations are asked for; an array's framework is
+looked up only among those already imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from typing import Any
+
+from ivy_models.errors import BackendError
+from ivy_models.ops.base import Array, Ops
+
+__all__ = ["Array", "BACKENDS", "Ops", "ops_for", "ops_named"]
+
+_CLASSES = {
+    "numpy": "NumpyOps",
+    "torch": "TorchOps",
+    "jax": "JaxOps",
+    "tensorflow": "TensorflowOps",
+    "ivy": "IvyOps",
+}
+
+BACKENDS = ("numpy", "torch", "jax", "tensorflow")
+"""The frameworks that have native operations."""
+
+_ops_of_type: dict[type, Ops] = {}
+
+
+@cache
+def ops_named(name: str) -> Ops:
+    """Return the operations of one framework.
+
+    Parameters
+    ----------
+    name
+        "numpy", "torch", "jax" or "tensorflow"; "ivy" for the slow reference that runs
+        on ``ivy.Array`` in whichever backend Ivy is set to.
+
+    Raises
+    ------
+    BackendError
+        If there is no such backend, or its framework is not installed.
+    """
+    if name not in _CLASSES:
+        raise BackendError(
+            f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}."
+        )
+    try:
+        module = importlib.import_module(f"ivy_models.ops.{name}_ops")
+    except ImportError as error:
+        raise BackendError(
+            f"The {name} backend needs a package that is not installed: {error}. "
+            f'Install it with: pip install "ivy-models[{name}]"'
+        ) from error
+    return getattr(module, _CLASSES[name])()
+
+
+def ops_for(x: Any) -> Ops:
+    """Return the operations for an array, by its type.
+
+    Raises
+    ------
+    BackendError
+        If the array belongs to no known framework.
+    """
+    ops = _ops_of_type.get(type(x))
+    if ops is None:
+        ops = _ops_of_type[type(x)] = _find_ops(x)
+    return ops
+
+
+def _find_ops(x: Any) -> Ops:
+    for name in _CLASSES:
+        if name in sys.modules and ops_named(name).is_array(x):
+            return ops_named(name)
+    raise BackendError(
+        f"Expected an array of {', '.join(BACKENDS)} or an ivy.Array, got {type(x).__name__}."
+    )

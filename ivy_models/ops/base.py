@@ -1,0 +1,197 @@
+"""The operations that the model needs of a framework.
+
+The core of every model is written once, as functions of native arrays, against this
+interface. Elementwise arithmetic (``+ - * /``) is the arrays' own.
+
+Shapes use one set of letters: B batch, M inputs, N latents (or queries), C channels,
+H heads, K channels of one head.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A native array of the framework at hand."""
+
+MASKED_SCORE = -1e30
+"""Score of a masked key: finite, so that a fully masked row gives no NaN."""
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+class Ops(ABC):
+    """One framework's implementation; stateless, one instance a framework.
+
+    A new backend implements the abstract methods and overrides the composed ones
+    (``layer_norm``, ``gelu``, ``attention``) where the framework has a faster kernel.
+    """
+
+    name: str
+    """The name that ``ivy.set_backend`` knows the framework by."""
+
+    # Arrays in and out
+
+    @abstractmethod
+    def is_array(self, x: Any) -> bool:
+        """Whether ``x`` is a native array of this framework."""
+
+    @abstractmethod
+    def asarray(self, x: np.ndarray, dtype: str | None = None, device: str | None = None) -> Array:
+        """Copy a NumPy array to a native array on ``device`` (None: the framework's default)."""
+
+    @abstractmethod
+    def constant(self, x: np.ndarray, like: Array) -> Array:
+        """``x`` with the data type and device of ``like``; may be traced into a program."""
+
+    @abstractmethod
+    def match(self, x: Array, like: Array) -> Array:
+        """``x`` with the data type and device of ``like``."""
+
+    def detach(self, x: Array) -> Array:
+        """``x`` without its part in gradients."""
+        return x
+
+    @abstractmethod
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """Copy a native array to a NumPy array; refuses one that a gradient flows through."""
+
+    @abstractmethod
+    def check_device(self, device: str | None) -> None:
+        """Raise BackendError if ``device`` ("cpu", "cuda", "cuda:0", "gpu:0") is not here."""
+
+    def dtype(self, x: Array) -> str:
+        """Name of the data type, such as ``"float32"``."""
+        return str(x.dtype)
+
+    @abstractmethod
+    def cast(self, x: Array, dtype: str) -> Array:
+        """Convert to the data type of that name; returns ``x`` if it has it already."""
+
+    # Shapes
+
+    @abstractmethod
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
+
+    @abstractmethod
+    def transpose(self, x: Array, axes: Sequence[int]) -> Array: ...
+
+    @abstractmethod
+    def concat(self, arrays: Sequence[Array], axis: int) -> Array: ...
+
+    @abstractmethod
+    def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array: ...
+
+    @abstractmethod
+    def take(self, x: Array, indices: np.ndarray, axis: int) -> Array:
+        """Pick ``indices``, known before the arrays are, along ``axis``."""
+
+    @abstractmethod
+    def slice(self, x: Array, start: Any, size: int, axis: int) -> Array:
+        """``size`` elements from ``start`` (which may be a traced integer) along ``axis``."""
+
+    # Arithmetic
+
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array: ...
+
+    @abstractmethod
+    def exp(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def tanh(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def sqrt(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def sum(self, x: Array, axis: int, keepdims: bool = False) -> Array: ...
+
+    @abstractmethod
+    def max(self, x: Array, axis: int, keepdims: bool = False) -> Array: ...
+
+    @abstractmethod
+    def maximum(self, a: Array, b: Array | float) -> Array: ...
+
+    @abstractmethod
+    def where(self, condition: Array, a: Array | float, b: Array | float) -> Array: ...
+
+    def mean(self, x: Array, axis: int, keepdims: bool = False) -> Array:
+        return self.sum(x, axis, keepdims) / x.shape[axis]
+
+    # Layers
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
+        return self.matmul(x, weight) + bias
+
+    def layer_norm(self, x: Array, scale: Array, offset: Array) -> Array:
+        """Normalise the last axis to mean 0 and variance 1 (epsilon 1e-5), then scale and shift."""
+        centred = x - self.mean(x, -1, keepdims=True)
+        variance = self.mean(centred * centred, -1, keepdims=True)
+        return centred / self.sqrt(variance + LAYER_NORM_EPSILON) * scale + offset
+
+    def gelu(self, x: Array) -> Array:
+        """Tanh approximation of the Gaussian error linear unit (arXiv 1606.08415, section 2)."""
+        inner = np.sqrt(2 / np.pi).item() * (x + 0.044715 * (x * x * x))
+        return 0.5 * x * (1 + self.tanh(inner))
+
+    def attention(self, q: Array, k: Array, v: Array, key_mask: Array | None = None) -> Array:
+        """Scaled dot-product attention (arXiv 1706.03762, section 3.2.1).
+
+        Parameters
+        ----------
+        q, k, v
+            Queries (B, H, N, K), keys (B, H, M, K) and values (B, H, M, K').
+        key_mask
+            Booleans (B, M), True where a key takes part. Queries with no key left get zeros.
+
+        Returns
+        -------
+        Array
+            (B, H, N, K').
+        """
+        scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
+        if key_mask is not None:
+            key_mask = key_mask[:, None, None, :]
+            scores = self.where(key_mask, scores, MASKED_SCORE)
+        weights = self.exp(scores - self.max(scores, -1, keepdims=True))
+        if key_mask is not None:
+            weights = self.where(key_mask, weights, 0.0)
+        total = self.sum(weights, -1, keepdims=True)
+        if key_mask is not None:
+            total = self.where(total > 0, total, 1.0)
+        return self.matmul(weights, v) / total
+
+    @abstractmethod
+    def conv2d(self, x: Array, weight: Array, stride: int) -> Array:
+        """Convolve (B, Y, X, C_in) with (Y, X, C_in, C_out), padding "SAME" as TensorFlow does."""
+
+    @abstractmethod
+    def max_pool2d(self, x: Array, window: int, stride: int) -> Array:
+        """Largest value of each window of (B, Y, X, C), padding "SAME" as TensorFlow does."""
+
+    # Control flow
+
+    def loop(self, times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
+        """``carry = body(i, carry)`` for i in 0 .. times - 1; traced once by compilers.
+
+        ``carry`` is an array or a (nested) tuple of arrays whose shapes stay the same.
+        """
+        for i in range(times):
+            carry = body(i, carry)
+        return carry
+
+    def compile(self, function: Callable) -> Callable:
+        """Compile a function of nested dicts of native arrays; here: return it as it is."""
+        return function
+
+
+def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis of ``size`` so that ceil(size / stride) windows fit."""
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,120 @@
+"""JAX: every operation can be traced, so a whole model compiles under jax.jit."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops.base import Ops
+
+
+class JaxOps(Ops):
+    name = "jax"
+
+    def is_array(self, x):
+        return isinstance(x, jax.Array)
+
+    def asarray(self, x, dtype=None, device=None):
+        if dtype == "float64" and not jax.config.jax_enable_x64:
+            raise BackendError(
+                "jax computes in float64 only after "
+                'jax.config.update("jax_enable_x64", True); it is off.'
+            )
+        x = np.asarray(x) if dtype is None else np.asarray(x).astype(dtype)
+        return jnp.array(x, device=_device(device))
+
+    def constant(self, x, like):
+        return jnp.asarray(x, like.dtype)
+
+    def match(self, x, like):
+        x = x.astype(like.dtype)
+        traced = isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer)
+        return x if traced or x.devices() == like.devices() else jax.device_put(x, like.device)
+
+    def to_numpy(self, x):
+        if isinstance(x, jax.core.Tracer):
+            raise InputError(
+                "A jax array that is being traced cannot leave jax. "
+                "Set the jax backend before jax.jit or jax.grad calls the model."
+            )
+        return np.array(x)
+
+    def check_device(self, device):
+        _device(device)
+
+    def cast(self, x, dtype):
+        return x.astype(dtype)
+
+    def reshape(self, x, shape):
+        return jnp.reshape(x, shape)
+
+    def transpose(self, x, axes):
+        return jnp.transpose(x, axes)
+
+    def concat(self, arrays, axis):
+        return jnp.concatenate(arrays, axis)
+
+    def broadcast_to(self, x, shape):
+        return jnp.broadcast_to(x, shape)
+
+    def take(self, x, indices, axis):
+        return jnp.take(x, indices, axis, mode="clip")
+
+    def slice(self, x, start, size, axis):
+        return lax.dynamic_slice_in_dim(x, start, size, axis)
+
+    def matmul(self, a, b):
+        return jnp.matmul(a, b)
+
+    def exp(self, x):
+        return jnp.exp(x)
+
+    def tanh(self, x):
+        return jnp.tanh(x)
+
+    def sqrt(self, x):
+        return jnp.sqrt(x)
+
+    def sum(self, x, axis, keepdims=False):
+        return jnp.sum(x, axis, keepdims=keepdims)
+
+    def max(self, x, axis, keepdims=False):
+        return jnp.max(x, axis, keepdims=keepdims)
+
+    def maximum(self, a, b):
+        return jnp.maximum(a, b)
+
+    def where(self, condition, a, b):
+        return jnp.where(condition, a, b)
+
+    def conv2d(self, x, weight, stride):
+        return lax.conv_general_dilated(
+            x, weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def max_pool2d(self, x, window, stride):
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), "SAME"
+        )
+
+    def loop(self, times, body, carry):
+        return lax.fori_loop(0, times, body, carry)
+
+    def compile(self, function):
+        return jax.jit(function)
+
+
+def _device(device: str | None) -> jax.Device | None:
+    if device is None:
+        return None
+    kind, _, index = device.partition(":")
+    try:
+        return jax.devices(kind)[int(index or 0)]
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise BackendError(
+            f"Device {device!r} was asked for, but jax has {jax.devices()}. "
+            'Use device="cpu", or install jax for the device.'
+        ) from error

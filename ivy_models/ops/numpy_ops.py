@@ -1,0 +1,141 @@
+"""NumPy: no compilation, so the hot operations work in place to save memory traffic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ivy_models.errors import BackendError
+from ivy_models.ops.base import LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+
+
+class NumpyOps(Ops):
+    name = "numpy"
+
+    def is_array(self, x):
+        return isinstance(x, (np.ndarray, np.generic))
+
+    def asarray(self, x, dtype=None, device=None):
+        self.check_device(device)
+        return np.array(x, dtype=dtype)
+
+    def constant(self, x, like):
+        return x.astype(like.dtype, copy=False)
+
+    def match(self, x, like):
+        return x.astype(like.dtype, copy=False)
+
+    def to_numpy(self, x):
+        return np.asarray(x)
+
+    def check_device(self, device):
+        if device not in (None, "cpu"):
+            raise BackendError(
+                f'The numpy backend runs on "cpu" only, got device {device!r}. '
+                "Use another backend, or device=None."
+            )
+
+    def cast(self, x, dtype):
+        return x.astype(dtype, copy=False)
+
+    def reshape(self, x, shape):
+        return np.reshape(x, shape)
+
+    def transpose(self, x, axes):
+        return np.transpose(x, axes)
+
+    def concat(self, arrays, axis):
+        return np.concatenate(arrays, axis)
+
+    def broadcast_to(self, x, shape):
+        return np.broadcast_to(x, shape)
+
+    def take(self, x, indices, axis):
+        return np.take(x, indices, axis)
+
+    def slice(self, x, start, size, axis):
+        index = [slice(None)] * x.ndim
+        index[axis] = slice(start, start + size)
+        return x[tuple(index)]
+
+    def matmul(self, a, b):
+        return np.matmul(a, b)
+
+    def exp(self, x):
+        return np.exp(x)
+
+    def tanh(self, x):
+        return np.tanh(x)
+
+    def sqrt(self, x):
+        return np.sqrt(x)
+
+    def sum(self, x, axis, keepdims=False):
+        return np.sum(x, axis, keepdims=keepdims)
+
+    def max(self, x, axis, keepdims=False):
+        return np.max(x, axis, keepdims=keepdims)
+
+    def maximum(self, a, b):
+        return np.maximum(a, b)
+
+    def where(self, condition, a, b):
+        return np.where(condition, a, b)
+
+    def linear(self, x, weight, bias):
+        out = np.matmul(x, weight)
+        out += bias
+        return out
+
+    def layer_norm(self, x, scale, offset):
+        out = x - x.mean(-1, keepdims=True)
+        variance = np.einsum("...c,...c->...", out, out)[..., None] / x.shape[-1]
+        out /= np.sqrt(variance + LAYER_NORM_EPSILON)
+        out *= scale
+        out += offset
+        return out
+
+    def gelu(self, x):
+        out = x * x
+        out *= 0.044715
+        out += 1
+        out *= x
+        out *= np.sqrt(2 / np.pi).item()
+        np.tanh(out, out=out)
+        out += 1
+        out *= x
+        out *= 0.5
+        return out
+
+    def attention(self, q, k, v, key_mask=None):
+        scores = np.matmul(q * q.shape[-1] ** -0.5, np.swapaxes(k, -1, -2))
+        if key_mask is not None:
+            hidden = ~key_mask[:, None, None, :]
+            np.copyto(scores, MASKED_SCORE, where=hidden)
+        scores -= scores.max(-1, keepdims=True)
+        np.exp(scores, out=scores)
+        if key_mask is not None:
+            np.copyto(scores, 0, where=hidden)
+        total = scores.sum(-1, keepdims=True)
+        total[total == 0] = 1
+        out = np.matmul(scores, v)
+        out /= total
+        return out
+
+    def conv2d(self, x, weight, stride):
+        height, width, channels, out_channels = weight.shape
+        patches = self._windows(x, (height, width), stride, 0.0)
+        batch, rows, columns = patches.shape[:3]
+        # (B, Y, X, C, y, x) -> (B, Y, X, y, x, C), the order of the weight's axes.
+        patches = patches.transpose(0, 1, 2, 4, 5, 3).reshape(batch, rows, columns, -1)
+        return patches @ weight.reshape(height * width * channels, out_channels)
+
+    def max_pool2d(self, x, window, stride):
+        return self._windows(x, (window, window), stride, -np.inf).max((-1, -2))
+
+    @staticmethod
+    def _windows(x, window, stride, fill):
+        """(B, Y, X, C) -> views (B, Y', X', C, *window)."""
+        padding = [same_padding(s, w, stride) for s, w in zip(x.shape[1:3], window, strict=True)]
+        padded = np.pad(x, [(0, 0), *padding, (0, 0)], constant_values=fill)
+        views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(1, 2))
+        return views[:, ::stride, ::stride]

@@ -1,0 +1,126 @@
+"""TensorFlow: eager, or compiled as a graph by tf.function."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops.base import Ops
+
+
+class TensorflowOps(Ops):
+    name = "tensorflow"
+
+    def is_array(self, x):
+        return isinstance(x, (tf.Tensor, tf.Variable))
+
+    def asarray(self, x, dtype=None, device=None):
+        with tf.device(_device(device)):
+            # tf.identity: tf.constant may share the NumPy array's memory on CPU.
+            return tf.identity(tf.constant(x, dtype=dtype))
+
+    def constant(self, x, like):
+        return tf.cast(tf.constant(x), like.dtype)
+
+    def match(self, x, like):
+        return tf.cast(x, like.dtype)
+
+    def to_numpy(self, x):
+        if not hasattr(x, "numpy"):
+            raise InputError(
+                "A tensorflow tensor inside tf.function cannot leave tensorflow. "
+                "Set the tensorflow backend before tf.function calls the model."
+            )
+        return x.numpy()
+
+    def check_device(self, device):
+        _device(device)
+
+    def dtype(self, x):
+        return x.dtype.name
+
+    def cast(self, x, dtype):
+        return tf.cast(x, dtype)
+
+    def reshape(self, x, shape):
+        return tf.reshape(x, shape)
+
+    def transpose(self, x, axes):
+        return tf.transpose(x, axes)
+
+    def concat(self, arrays, axis):
+        return tf.concat(arrays, axis)
+
+    def broadcast_to(self, x, shape):
+        return tf.broadcast_to(x, shape)
+
+    def take(self, x, indices, axis):
+        return tf.gather(x, indices, axis=axis)
+
+    def slice(self, x, start, size, axis):
+        begin, sizes = [0] * len(x.shape), list(x.shape)
+        begin[axis], sizes[axis] = start, size
+        return tf.slice(x, begin, sizes)
+
+    def matmul(self, a, b):
+        return tf.matmul(a, b)
+
+    def exp(self, x):
+        return tf.exp(x)
+
+    def tanh(self, x):
+        return tf.tanh(x)
+
+    def sqrt(self, x):
+        return tf.sqrt(x)
+
+    def sum(self, x, axis, keepdims=False):
+        return tf.reduce_sum(x, axis, keepdims=keepdims)
+
+    def max(self, x, axis, keepdims=False):
+        return tf.reduce_max(x, axis, keepdims=keepdims)
+
+    def maximum(self, a, b):
+        return tf.maximum(a, b)
+
+    def where(self, condition, a, b):
+        return tf.where(condition, a, b)
+
+    def gelu(self, x):
+        return tf.nn.gelu(x, approximate=True)
+
+    def conv2d(self, x, weight, stride):
+        return tf.nn.conv2d(x, weight, stride, "SAME")
+
+    def max_pool2d(self, x, window, stride):
+        return tf.nn.max_pool2d(x, window, stride, "SAME")
+
+    def loop(self, times, body, carry):
+        if tf.executing_eagerly():
+            return super().loop(times, body, carry)
+        carry = tf.while_loop(
+            lambda i, _: i < times,
+            lambda i, carry: (i + 1, body(i, carry)),
+            (tf.constant(0), carry),
+            parallel_iterations=1,
+        )
+        return carry[1]
+
+    def compile(self, function):
+        return tf.function(function)
+
+
+def _device(device: str | None) -> str | None:
+    if device is None:
+        return None
+    kind, _, index = device.partition(":")
+    kind = "GPU" if kind == "cuda" else kind.upper()
+    try:
+        return tf.config.list_logical_devices(kind)[int(index or 0)].name
+    except (IndexError, ValueError) as error:
+        here = [d.name for d in tf.config.list_logical_devices()]
+        raise BackendError(
+            f"Device {device!r} was asked for, but tensorflow has {here}. "
+            'Use device="cpu", or install tensorflow for the device.'
+        ) from error

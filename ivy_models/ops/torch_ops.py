@@ -1,0 +1,151 @@
+"""PyTorch: eager kernels, or compiled by torch.compile."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops.base import LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+
+
+class TorchOps(Ops):
+    name = "torch"
+
+    def is_array(self, x):
+        return isinstance(x, torch.Tensor)
+
+    def asarray(self, x, dtype=None, device=None):
+        self.check_device(device)
+        # torch.tensor copies, so that the tensor never shares memory with the caller's array.
+        dtype = None if dtype is None else getattr(torch, dtype)
+        return torch.tensor(x, dtype=dtype, device=_device(device))
+
+    def constant(self, x, like):
+        return torch.from_numpy(x).to(like.device, like.dtype)
+
+    def match(self, x, like):
+        return x.to(like.device, like.dtype)
+
+    def detach(self, x):
+        return x.detach()
+
+    def to_numpy(self, x):
+        if x.requires_grad:
+            raise InputError(
+                "A torch tensor that requires gradients cannot leave torch without losing them. "
+                "Set the torch backend, or pass tensor.detach()."
+            )
+        if x.dtype == torch.bfloat16:  # NumPy has no such type
+            x = x.float()
+        return x.cpu().numpy()
+
+    def check_device(self, device):
+        if device is None or device == "cpu":
+            return
+        target = _device(device)
+        if target.type == "cuda" and not torch.cuda.is_available():
+            raise BackendError(
+                f"Device {device!r} was asked for, but torch finds no CUDA GPU here. "
+                'Use device="cpu", or install a CUDA build of torch on a machine with a GPU.'
+            )
+        if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+            raise BackendError(
+                f"Device {device!r} was asked for, but torch finds only "
+                f"{torch.cuda.device_count()} GPU(s)."
+            )
+
+    def dtype(self, x):
+        return str(x.dtype).removeprefix("torch.")
+
+    def cast(self, x, dtype):
+        return x.to(getattr(torch, dtype))
+
+    def reshape(self, x, shape):
+        return x.reshape(tuple(shape))
+
+    def transpose(self, x, axes):
+        return x.permute(tuple(axes))
+
+    def concat(self, arrays, axis):
+        return torch.cat(list(arrays), axis)
+
+    def broadcast_to(self, x, shape):
+        return x.expand(tuple(shape))
+
+    def take(self, x, indices, axis):
+        return x.index_select(axis, torch.as_tensor(indices, device=x.device))
+
+    def slice(self, x, start, size, axis):
+        return x.narrow(axis, start, size)
+
+    def matmul(self, a, b):
+        return torch.matmul(a, b)
+
+    def exp(self, x):
+        return torch.exp(x)
+
+    def tanh(self, x):
+        return torch.tanh(x)
+
+    def sqrt(self, x):
+        return torch.sqrt(x)
+
+    def sum(self, x, axis, keepdims=False):
+        return torch.sum(x, axis, keepdim=keepdims)
+
+    def max(self, x, axis, keepdims=False):
+        return torch.amax(x, axis, keepdim=keepdims)
+
+    def maximum(self, a, b):
+        return torch.clamp(a, min=b) if isinstance(b, (int, float)) else torch.maximum(a, b)
+
+    def where(self, condition, a, b):
+        return torch.where(condition, a, b)
+
+    def linear(self, x, weight, bias):
+        out = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight)
+        return out.reshape(*x.shape[:-1], weight.shape[-1])
+
+    def layer_norm(self, x, scale, offset):
+        return F.layer_norm(x, x.shape[-1:], scale, offset, LAYER_NORM_EPSILON)
+
+    def gelu(self, x):
+        return F.gelu(x, approximate="tanh")
+
+    def attention(self, q, k, v, key_mask=None):
+        if key_mask is None:
+            return F.scaled_dot_product_attention(q, k, v)
+        bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
+        lowest = max(MASKED_SCORE, torch.finfo(q.dtype).min)
+        bias = bias.masked_fill(~key_mask, lowest)[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return out * key_mask.any(-1)[:, None, None, None]
+
+    def conv2d(self, x, weight, stride):
+        x = F.pad(x.permute(0, 3, 1, 2), self._padding(x, weight.shape[:2], stride))
+        return F.conv2d(x, weight.permute(3, 2, 0, 1), stride=stride).permute(0, 2, 3, 1)
+
+    def max_pool2d(self, x, window, stride):
+        padding = self._padding(x, (window, window), stride)
+        x = F.pad(x.permute(0, 3, 1, 2), padding, value=-float("inf"))
+        return F.max_pool2d(x, window, stride).permute(0, 2, 3, 1)
+
+    @staticmethod
+    def _padding(x, window, stride):
+        """Padding of (B, Y, X, C) as F.pad takes it: the last axis first."""
+        sizes = zip(x.shape[1:3], window, strict=True)
+        rows, columns = (same_padding(size, w, stride) for size, w in sizes)
+        return (*columns, *rows)
+
+
+def _device(device: str | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        return torch.device(device.replace("gpu", "cuda"))
+    except RuntimeError as error:
+        raise BackendError(
+            f'Unknown torch device {device!r}; use "cpu", "cuda" or "cuda:0".'
+        ) from error

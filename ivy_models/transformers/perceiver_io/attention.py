@@ -1,0 +1,112 @@
+"""Attention as every part of the model uses it: projections, heads, residual, MLP."""
+
+from __future__ import annotations
+
+from ivy_models.ops import Array, Ops
+from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear
+
+
+def attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:
+    """Describe the four projections of attention; the output is as wide as the queries."""
+    return {
+        "query": linear(query_dim, qk_dim),
+        "key": linear(input_dim, qk_dim),
+        "value": linear(input_dim, v_dim),
+        "output": linear(v_dim, query_dim),
+    }
+
+
+def mlp_parameters(dim: int) -> Tree:
+    return {
+        "mlp_norm": layer_norm(dim),
+        "mlp": {"hidden": linear(dim, dim), "output": linear(dim, dim)},
+    }
+
+
+def cross_attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:
+    return {
+        "query_norm": layer_norm(query_dim),
+        "input_norm": layer_norm(input_dim),
+        "attention": attention_parameters(query_dim, input_dim, qk_dim, v_dim),
+        **mlp_parameters(query_dim),
+    }
+
+
+def self_attention_parameters(dim: int, qk_dim: int, v_dim: int) -> Tree:
+    return {
+        "norm": layer_norm(dim),
+        "attention": attention_parameters(dim, dim, qk_dim, v_dim),
+        **mlp_parameters(dim),
+    }
+
+
+def cross_attention(
+    ops: Ops,
+    params: Tree,
+    queries: Array,
+    inputs: Array,
+    num_heads: int,
+    input_mask: Array | None = None,
+    query_residual: bool = True,
+) -> Array:
+    """Queries (B, N, D) attend to inputs (B, M, C), then an MLP; -> (B, N, D).
+
+    ``input_mask`` is (B, M), True where an input takes part.
+    """
+    normed_inputs = norm(ops, params["input_norm"], inputs)
+    normed_queries = norm(ops, params["query_norm"], queries)
+    attended = attend(
+        ops, params["attention"], normed_queries, normed_inputs, num_heads, input_mask
+    )
+    return mlp_residual(ops, params, queries + attended if query_residual else attended)
+
+
+def self_attention(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
+    """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
+    normed = norm(ops, params["norm"], latents)
+    latents = latents + attend(ops, params["attention"], normed, normed, num_heads)
+    return mlp_residual(ops, params, latents)
+
+
+def attend(
+    ops: Ops,
+    params: Tree,
+    queries: Array,
+    inputs: Array,
+    num_heads: int,
+    input_mask: Array | None = None,
+) -> Array:
+    """Multi-head attention of queries (B, N, D) to inputs (B, M, C); -> (B, N, D)."""
+    q = split_heads(ops, project(ops, params["query"], queries), num_heads)
+    k = split_heads(ops, project(ops, params["key"], inputs), num_heads)
+    v = split_heads(ops, project(ops, params["value"], inputs), num_heads)
+    attended = merge_heads(ops, ops.attention(q, k, v, input_mask))
+    return project(ops, params["output"], attended)
+
+
+def mlp_residual(ops: Ops, params: Tree, x: Array) -> Array:
+    """``x`` plus the MLP of its layer norm."""
+    hidden = project(ops, params["mlp"]["hidden"], norm(ops, params["mlp_norm"], x))
+    return x + project(ops, params["mlp"]["output"], ops.gelu(hidden))
+
+
+def project(ops: Ops, params: Tree, x: Array) -> Array:
+    return ops.linear(x, params["weight"], params["bias"])
+
+
+def norm(ops: Ops, params: Tree, x: Array) -> Array:
+    return ops.layer_norm(x, params["scale"], params["offset"])
+
+
+def split_heads(ops: Ops, x: Array, num_heads: int) -> Array:
+    """(B, N, H K) -> (B, H, N, K)."""
+    batch, length, dim = x.shape
+    return ops.transpose(
+        ops.reshape(x, (batch, length, num_heads, dim // num_heads)), (0, 2, 1, 3)
+    )
+
+
+def merge_heads(ops: Ops, x: Array) -> Array:
+    """(B, H, N, K) -> (B, N, H K)."""
+    batch, num_heads, length, dim = x.shape
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, num_heads * dim))

@@ -1,0 +1,101 @@
+"""Perceiver IO as a pure function of weights and native arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.parameters import Tree, table
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+@dataclass(frozen=True)
+class PerceiverIOCore:
+    """Data -> adapter -> reader -> processor -> decoder -> output.
+
+    Holds no weights and no state: the same call can be traced, compiled and differentiated
+    by the arrays' framework. It does not check its arguments; the shells around it do.
+
+    Parameters
+    ----------
+    spec
+        The model's description.
+    plain_reader
+        Read with plain attention, all scores at once, instead of streaming.
+    """
+
+    spec: PerceiverIOSpec
+    plain_reader: bool = False
+
+    def parameters(self) -> Tree:
+        """Describe the weights."""
+        spec = self.spec
+        layers = 1 if spec.weight_tie_layers else spec.network_depth
+        reads = layers if spec.cross_attend_in_every_layer else 1
+        tree = {
+            "input": spec.adapter().parameters(),
+            "latents": table(spec.num_latents, spec.latent_dim),
+            "reader": {f"layer_{i}": spec.reader().parameters() for i in range(reads)},
+            "processor": {f"layer_{i}": spec.processor().parameters() for i in range(layers)},
+        }
+        if spec.with_decoder:
+            if spec.learn_query:
+                tree["queries"] = table(spec.num_queries, spec.queries_dim)
+            tree["decoder"] = spec.decoder().parameters()
+        return {name: branch for name, branch in tree.items() if branch}
+
+    def __call__(
+        self,
+        params: Tree,
+        data: Array,
+        input_mask: Array | None = None,
+        queries: Array | None = None,
+    ) -> Array:
+        """Run the model.
+
+        Parameters
+        ----------
+        params
+            Weights as :meth:`parameters` describes them.
+        data
+            (B, *axes, input_dim).
+        input_mask
+            Booleans (B, M), True where an input takes part.
+        queries
+            (B, O, E) or (1, O, E), where they are not learned.
+
+        Returns
+        -------
+        Array
+            (B, O, output_dim); without the head (B, O, E); without the decoder the
+            latents (B, N, D).
+        """
+        ops, spec = ops_for(data), self.spec
+        inputs = spec.adapter()(params.get("input", {}), data)
+        reader, processor = spec.reader(), spec.processor()
+
+        def read(latents, layer):
+            weights = params["reader"][f"layer_{layer}"]
+            return reader(weights, latents, inputs, input_mask, self.plain_reader)
+
+        def process(latents, layer):
+            return processor(params["processor"][f"layer_{layer}"], latents)
+
+        latents = read(params["latents"][None], 0)
+        if not spec.weight_tie_layers:
+            for layer in range(spec.network_depth):
+                if layer and spec.cross_attend_in_every_layer:
+                    latents = read(latents, layer)
+                latents = process(latents, layer)
+        elif not spec.cross_attend_in_every_layer:
+            latents = ops.loop(spec.network_depth, lambda _, z: process(z, 0), latents)
+        else:
+            latents = process(latents, 0)
+            latents = ops.loop(
+                spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents
+            )
+        if not spec.with_decoder:
+            return latents
+        if spec.learn_query:
+            queries = params["queries"][None]
+        return spec.decoder()(params["decoder"], queries, latents)

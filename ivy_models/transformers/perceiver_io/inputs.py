@@ -1,0 +1,154 @@
+"""What the reader reads: inputs kept as the parts that their channels come from.
+
+Perceiver IO's inputs are wide (261 channels for an image) but made of little: a few data
+channels an input, and position channels that depend on one axis alone or on the position
+alone. Kept apart, the reader never has to build the (M, C) array.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ivy_models.ops import Array, Ops
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+
+
+@dataclass(frozen=True)
+class Features:
+    """Some of the inputs' channels: ``base``, or ``base @ weight + bias``.
+
+    Parameters
+    ----------
+    base
+        (B, M, K): one row an input, or (M, K): one row a position, the same in a batch.
+    weight, bias
+        (K, C') and (C',); None where the base is used as it is.
+    """
+
+    base: Array
+    weight: Array | None = None
+    bias: Array | None = None
+
+    @property
+    def num_channels(self) -> int:
+        return (self.base if self.weight is None else self.weight).shape[-1]
+
+    def project(self, ops: Ops, base: Array) -> Array:
+        """The channels of some rows of the base."""
+        return base if self.weight is None else ops.linear(base, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs (B, M, C) in parts; channels are in the order of the fields.
+
+    Parameters
+    ----------
+    shape
+        Size of each input axis; M is their product.
+    data
+        What differs between the inputs of a batch, (B, M, ...).
+    positions
+        Learned positions, (M, ...), or the encoding of ``shape``, or None.
+    """
+
+    shape: tuple[int, ...]
+    data: Features
+    positions: Features | FourierPositionEncoding | None = None
+
+    @classmethod
+    def from_array(cls, inputs: Array) -> Inputs:
+        """Inputs (B, M, C) of which nothing more is known."""
+        return cls((inputs.shape[1],), Features(inputs))
+
+    @property
+    def batch(self) -> int:
+        return self.data.base.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def num_channels(self) -> int:
+        if self.positions is None:
+            return self.data.num_channels
+        if isinstance(self.positions, FourierPositionEncoding):
+            return self.data.num_channels + self.positions.num_channels(len(self.shape))
+        return self.data.num_channels + self.positions.num_channels
+
+    def dense(self, ops: Ops) -> Array:
+        """Build the (B, M, C) array."""
+        data = self.data.project(ops, self.data.base)
+        if self.positions is None:
+            return data
+        if isinstance(self.positions, FourierPositionEncoding):
+            features = self.positions(self.shape).reshape(self.num_inputs, -1)
+            positions = ops.constant(features, like=data)
+        else:
+            positions = self.positions.project(ops, self.positions.base)
+        shape = (self.batch, *positions.shape)
+        return ops.concat([data, ops.broadcast_to(positions[None], shape)], -1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The input axes folded into two, outer and inner, and the Fourier features of each.
+
+    The reader goes over whole rows of the inner axis, several outer indices at a time.
+
+    Parameters
+    ----------
+    outer, inner
+        Sizes; inputs are ordered outer first, M = outer * inner.
+    outer_table, inner_table
+        Fourier features that depend on the outer or the inner index alone, (size, K), if any.
+    order
+        Where the data's, the outer table's and the inner table's channels, one after the
+        other, stand among the inputs' channels.
+    """
+
+    outer: int
+    inner: int
+    outer_table: np.ndarray | None
+    inner_table: np.ndarray | None
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, inputs: Inputs, inner_limit: int) -> Grid:
+        """Fold trailing axes into the inner one while it stays within ``inner_limit``."""
+        shape = inputs.shape
+        split = max(len(shape) - 1, 1)
+        while split > 1 and math.prod(shape[split - 1 :]) <= inner_limit:
+            split -= 1
+        outer, inner = math.prod(shape[:split]), math.prod(shape[split:])
+        num_data = inputs.data.num_channels
+        if not isinstance(inputs.positions, FourierPositionEncoding):
+            return cls(outer, inner, None, None, np.arange(inputs.num_channels))
+        tables = inputs.positions.axis_tables(shape)
+        channels = [num_data + c for c in inputs.positions.axis_channels(len(shape))]
+        return cls(
+            outer,
+            inner,
+            _grid_table(tables[:split]),
+            _grid_table(tables[split:]),
+            np.concatenate([np.arange(num_data), *channels]),
+        )
+
+
+def _grid_table(tables: list[np.ndarray]) -> np.ndarray | None:
+    """Tables (size, K) of some axes -> one table (product of sizes, sum of K) of their grid."""
+    if not tables:
+        return None
+    sizes = [len(table) for table in tables]
+    spread = [
+        np.broadcast_to(
+            table.reshape([size if a == axis else 1 for a, size in enumerate(sizes)] + [-1]),
+            (*sizes, table.shape[-1]),
+        )
+        for axis, table in enumerate(tables)
+    ]
+    return np.concatenate(spread, -1).reshape(math.prod(sizes), -1)

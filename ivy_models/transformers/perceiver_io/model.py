@@ -1,0 +1,152 @@
+"""Perceiver IO as an Ivy module: the shell around the functional core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ivy
+import numpy as np
+
+from ivy_models.arrays import current_ops, unwrap
+from ivy_models.errors import SpecError
+from ivy_models.ops import Ops, ops_for
+from ivy_models.transformers.perceiver_io.calls import check_call
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    count,
+    flatten,
+    initialise,
+    map_tree,
+)
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.check import check_weights
+
+
+class PerceiverIO(ivy.Module):
+    """Perceiver IO (arXiv 2107.14795), in whichever backend Ivy is set to.
+
+    Parameters
+    ----------
+    spec
+        The model's description.
+    seed
+        Seed of the random weights; the same seed gives the same weights on every backend.
+    v
+        Weights to use instead, a nested dict or ``ivy.Container`` of arrays.
+
+    Attributes
+    ----------
+    spec : PerceiverIOSpec
+    v : ivy.Container
+        The weights. They follow ``ivy.set_backend``: a call converts them when needed.
+    preprocessing : ImagePreprocessing or None
+        What turns images into this model's data.
+    labels : tuple of str or None
+        Names of the classes.
+
+    Raises
+    ------
+    BackendError
+        If the spec's device is not available.
+    WeightsError
+        If ``v`` does not have the names and shapes of the spec's weights.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        # Not Ivy's: that one keeps every class in a list for ever, and then puts off the
+        # building of every later module of the process.
+        return object.__new__(cls)
+
+    def __init__(self, spec: PerceiverIOSpec, *, seed: int = 0, v: Mapping | None = None):
+        if not isinstance(spec, PerceiverIOSpec):
+            raise SpecError(f"spec is a PerceiverIOSpec, got {type(spec).__name__}.")
+        ops = current_ops()
+        ops.check_device(spec.device)
+        super().__init__(build_mode="explicit", training=False, device=spec.device)
+        self.spec = spec
+        self.preprocessing = None
+        self.labels = None
+        self._core = PerceiverIOCore(spec)
+        self._functions: dict[str, Any] = {}
+        if v is None:
+            v = initialise(self._core.parameters(), seed)
+        else:
+            v = map_tree(_to_numpy, v)
+            check_weights(self._core.parameters(), dict(flatten(v)), "v")
+        self._v = self._place(ops, v)
+        self._built = True
+
+    def build(self, *args: Any, **kwargs: Any) -> ivy.Container:
+        """Do nothing: the constructor builds the whole model."""
+        return self.v
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable weights."""
+        return count(self._core.parameters())
+
+    def _forward(self, data: Any, mask: Any = None, queries: Any = None) -> ivy.Array:
+        """Run the model; called through ``model(data, mask=None, queries=None)``.
+
+        Parameters
+        ----------
+        data
+            Floats (*batch, *axes, input_dim): an ``ivy.Array``, a native array of any
+            framework, or a NumPy array. Not-a-number in an input that takes part gives
+            not-a-number in that element's output.
+        mask
+            Booleans (*batch, *axes) or (*axes), True where an input takes part. Where none
+            does, the latents see nothing, as in the original.
+        queries
+            (*batch, *query_axes, queries_dim), or (*query_axes, queries_dim) for a whole
+            batch, where ``learn_query`` is False.
+
+        Returns
+        -------
+        ivy.Array
+            (*batch, *query_shape, output_dim); without the head queries_dim channels;
+            without the decoder the latents (*batch, num_latents, latent_dim).
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit the model, or cannot leave its framework.
+        """
+        ops = current_ops(data)
+        params = self._native_weights(ops)
+        call = check_call(ops, self.spec, params["latents"], data, mask, queries)
+        output = self._function(ops)(params, call.data, call.input_mask, call.queries)
+        return ivy.Array(ops.reshape(output, (*call.output_axes, output.shape[-1])))
+
+    def _function(self, ops: Ops):
+        """The core, compiled where the framework is slow without."""
+        if ops.name not in self._functions:
+            self._functions[ops.name] = ops.compile(self._core)
+        return self._functions[ops.name]
+
+    def _native_weights(self, ops: Ops) -> Tree:
+        """The weights as native arrays, converted first if Ivy's backend has changed."""
+        params = map_tree(unwrap, self._v)
+        if not all(ops.is_array(leaf) for _, leaf in flatten(params)):
+            self._v = self._place(ops, map_tree(_to_numpy, params))
+            params = map_tree(unwrap, self._v)
+        return params
+
+    def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
+        """NumPy weights -> a container on the spec's device, in the spec's data type."""
+
+        def place(leaf):
+            return ivy.Array(ops.asarray(leaf, self.spec.dtype, self.spec.device))
+
+        return ivy.Container(map_tree(place, weights))
+
+    def _extra_repr(self) -> str:
+        return f"{self.num_parameters:,} parameters, {self.spec}"
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    leaf = unwrap(leaf)
+    ops = ops_for(leaf)
+    return ops.to_numpy(ops.detach(leaf))

@@ -1,0 +1,147 @@
+"""The parameter tree: what weights a layer has, and how they are drawn.
+
+A tree is a nested dict. Its leaves are :class:`Parameter` in a description and arrays in
+a set of weights; both have the same names. Everything that handles weights (drawing,
+counting, file formats, native modules) is driven by the description.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Tree = dict[str, Any]
+"""Nested dict of :class:`Parameter`, or of arrays."""
+
+Initialiser = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One weight: its shape, how it is drawn, whether training changes it."""
+
+    shape: tuple[int, ...]
+    initialiser: Initialiser
+    trainable: bool = True
+
+
+# Initialisers
+
+
+def zeros(_rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+def ones(_rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+def truncated_normal(stddev: float) -> Initialiser:
+    """Normal distribution of that deviation, cut off at two deviations on either side."""
+
+    def draw(rng, shape):
+        values = rng.standard_normal(shape, np.float32)
+        outside = np.flatnonzero(np.abs(values) > 2)
+        while outside.size:
+            redrawn = rng.standard_normal(outside.size, np.float32)
+            values.flat[outside] = redrawn
+            outside = outside[np.abs(redrawn) > 2]
+        values *= np.float32(stddev)
+        return values
+
+    return draw
+
+
+def lecun_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Truncated normal scaled by the fan-in alone: Haiku's default, of heads and convolutions."""
+    return truncated_normal(_fan_in(shape) ** -0.5)(rng, shape)
+
+
+def variance_scaling(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Truncated normal whose variance, after the cut, is 1 / fan-in: attention and MLP."""
+    deviation_after_cut = 0.87962566103423978  # of a unit normal cut off at two deviations
+    return truncated_normal(_fan_in(shape) ** -0.5 / deviation_after_cut)(rng, shape)
+
+
+def _fan_in(shape: tuple[int, ...]) -> int:
+    return max(1, int(np.prod(shape[:-1])))
+
+
+# Descriptions of the layers that all parts share
+
+
+def linear(in_dim: int, out_dim: int, initialiser: Initialiser = variance_scaling) -> Tree:
+    return {
+        "weight": Parameter((in_dim, out_dim), initialiser),
+        "bias": Parameter((out_dim,), zeros),
+    }
+
+
+def layer_norm(dim: int) -> Tree:
+    return {"scale": Parameter((dim,), ones), "offset": Parameter((dim,), zeros)}
+
+
+def table(rows: int, dim: int) -> Parameter:
+    """Learned latents, queries or positions, (rows, dim)."""
+    return Parameter((rows, dim), truncated_normal(0.02))
+
+
+# Trees
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (name, leaf), names joined by "/", in the order of the description."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, value
+
+
+def unflatten(leaves: Mapping[str, Any]) -> Tree:
+    """Rebuild the tree from its flat names."""
+    tree: Tree = {}
+    for name, leaf in leaves.items():
+        *path, last = name.split("/")
+        branch = tree
+        for key in path:
+            branch = branch.setdefault(key, {})
+        branch[last] = leaf
+    return tree
+
+
+def map_tree(function: Callable[[Any], Any], tree: Mapping[str, Any]) -> Tree:
+    """Apply ``function`` to every leaf."""
+    return {
+        key: map_tree(function, value) if isinstance(value, Mapping) else function(value)
+        for key, value in tree.items()
+    }
+
+
+def initialise(description: Tree, seed: int = 0) -> Tree:
+    """Draw weights as NumPy arrays (float32).
+
+    Each weight has a generator of its own, seeded by ``seed`` and its name, so the same
+    seed gives the same weights whatever else the model has, on every backend.
+    """
+    return unflatten(
+        {
+            name: parameter.initialiser(
+                np.random.default_rng([seed, zlib.crc32(name.encode())]), parameter.shape
+            )
+            for name, parameter in flatten(description)
+        }
+    )
+
+
+def count(description: Tree) -> int:
+    """Number of trainable scalars."""
+    return sum(
+        int(np.prod(parameter.shape))
+        for _, parameter in flatten(description)
+        if parameter.trainable
+    )

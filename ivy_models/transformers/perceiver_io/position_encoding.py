@@ -1,0 +1,119 @@
+"""Fourier position encoding (Perceiver, arXiv 2103.03206, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FourierPositionEncoding:
+    """Sines and cosines of positions in [-1, 1], at frequencies spaced linearly.
+
+    The channels of a position (y, x, ...) are: the position itself, then the sine of
+    every band of y, of x, ..., then the cosine of every band of y, of x, ... Band
+    frequencies go from 1 to half the resolution, so the highest is the Nyquist frequency.
+
+    Parameters
+    ----------
+    num_bands
+        Bands an axis.
+    max_resolution
+        The resolution (inputs along an axis) that the highest band resolves: one number,
+        or one an axis. None: the size of the grid that is being encoded.
+    """
+
+    num_bands: int
+    max_resolution: float | tuple[float, ...] | None = None
+
+    def num_channels(self, num_axes: int) -> int:
+        """Channels of one encoded position."""
+        return num_axes * (2 * self.num_bands + 1)
+
+    def __call__(self, shape: Sequence[int]) -> np.ndarray:
+        """Encode every position of a grid.
+
+        Parameters
+        ----------
+        shape
+            Size of each axis of the grid.
+
+        Returns
+        -------
+        numpy.ndarray
+            (*shape, channels), float32.
+        """
+        positions = np.meshgrid(*map(_grid_positions, shape), indexing="ij")
+        return self.encode(np.stack(positions, -1), shape)
+
+    def encode(self, positions: np.ndarray, shape: Sequence[int] | None = None) -> np.ndarray:
+        """Encode positions given by their coordinates.
+
+        Parameters
+        ----------
+        positions
+            (..., axes), each coordinate in [-1, 1].
+        shape
+            Size of the grid they come from; needed where ``max_resolution`` is None.
+
+        Returns
+        -------
+        numpy.ndarray
+            (..., channels), float32.
+        """
+        num_axes = positions.shape[-1]
+        per_axis = [
+            self._encode_axis(positions[..., axis], resolution)
+            for axis, resolution in enumerate(self._resolutions(num_axes, shape))
+        ]
+        grouped = np.concatenate(per_axis, -1)
+        order = np.argsort(np.concatenate(self.axis_channels(num_axes)))
+        return grouped[..., order]
+
+    def axis_tables(self, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """The features that depend on one axis alone, one table (size, 2 bands + 1) an axis.
+
+        Every Fourier feature is one of these: the fast reader relies on it.
+        """
+        return _axis_tables(self, shape)
+
+    def axis_channels(self, num_axes: int) -> list[np.ndarray]:
+        """For each axis, which of the encoding's channels its table holds."""
+        bands = np.arange(self.num_bands)
+        return [
+            np.concatenate(
+                [
+                    [axis],
+                    num_axes + axis * self.num_bands + bands,
+                    num_axes + (num_axes + axis) * self.num_bands + bands,
+                ]
+            )
+            for axis in range(num_axes)
+        ]
+
+    def _resolutions(self, num_axes, shape) -> list[float]:
+        resolution = shape if self.max_resolution is None else self.max_resolution
+        return list(np.broadcast_to(resolution, num_axes))
+
+    def _encode_axis(self, positions, resolution) -> np.ndarray:
+        """(...) -> (..., 2 bands + 1): the position, its sines, its cosines."""
+        angles = math.pi * positions[..., None] * np.linspace(1, resolution / 2, self.num_bands)
+        features = [positions[..., None], np.sin(angles), np.cos(angles)]
+        return np.concatenate(features, -1).astype(np.float32)
+
+
+def _grid_positions(size: int) -> np.ndarray:
+    return np.linspace(-1, 1, size)
+
+
+@lru_cache(maxsize=32)
+def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> list[np.ndarray]:
+    resolutions = encoding._resolutions(len(shape), shape)
+    return [
+        encoding._encode_axis(_grid_positions(size), resolution)
+        for size, resolution in zip(shape, resolutions, strict=True)
+    ]

@@ -1,0 +1,48 @@
+"""The processor: latents refine themselves by self-attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.attention import (
+    self_attention,
+    self_attention_parameters,
+)
+from ivy_models.transformers.perceiver_io.parameters import Tree
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A block of self-attention layers over the latents (Perceiver IO, section 3.1).
+
+    Parameters
+    ----------
+    latent_dim
+        D, channels of a latent.
+    num_layers
+        Self-attention layers of the block.
+    num_heads
+        H; the queries' and values' channels are divided among the heads.
+    qk_dim, v_dim
+        Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
+    """
+
+    latent_dim: int
+    num_layers: int = 6
+    num_heads: int = 8
+    qk_dim: int | None = None
+    v_dim: int | None = None
+
+    def parameters(self) -> Tree:
+        """Describe the block's weights."""
+        qk_dim = self.qk_dim or self.latent_dim
+        layer = self_attention_parameters(self.latent_dim, qk_dim, self.v_dim or qk_dim)
+        return {f"self_attention_{i}": layer for i in range(self.num_layers)}
+
+    def __call__(self, params: Tree, latents: Array) -> Array:
+        """Refine latents (B, N, D) once; apply the block again for a deeper network."""
+        ops = ops_for(latents)
+        for i in range(self.num_layers):
+            latents = self_attention(ops, params[f"self_attention_{i}"], latents, self.num_heads)
+        return latents

@@ -1,0 +1,351 @@
+"""The description of a Perceiver IO model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral, Real
+from typing import Any
+
+from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io.adapters import GridAdapter
+from ivy_models.transformers.perceiver_io.adapters.grid import LearnedPositions
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.processor import Processor
+from ivy_models.transformers.perceiver_io.reader import Reader
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class PerceiverIOSpec:
+    """What a Perceiver IO model is made of. Immutable, and checked when it is made.
+
+    Parameters
+    ----------
+    input_dim
+        Channels of the data.
+    num_input_axes
+        Axes of the data between batch and channels: 1 for a sequence, 2 for an image.
+    output_dim
+        Channels of an output, such as the number of classes.
+    queries_dim
+        E, channels of a query.
+    network_depth
+        Times the processor's block is applied.
+    num_latents
+        N.
+    latent_dim
+        D, channels of a latent.
+    num_cross_att_heads, num_self_att_heads
+        H of the reader and the decoder, and of the processor.
+    cross_head_dim, latent_head_dim
+        Channels of one head. None: in the reader the inputs' channels C, in the decoder
+        and the processor D, divided by the number of heads.
+    weight_tie_layers
+        Whether all ``network_depth`` layers share one set of weights.
+    learn_query
+        Whether the decoder's queries are learned; if not, each call passes them.
+    query_shape
+        Axes of the learned queries, and so of the output: ``[1]`` for a classifier.
+    attn_dropout, fc_dropout
+        Share of attention weights and of MLP outputs dropped in training; never in inference.
+    num_lat_att_per_layer
+        Self-attention layers of the processor's block.
+    cross_attend_in_every_layer
+        Whether the latents read the inputs again before every layer, not only the first.
+    with_decoder
+        Whether there is a decoder; if not, the model returns the latents.
+    with_final_head
+        Whether a linear layer maps the decoder's output to ``output_dim`` channels.
+    fourier_encode_input
+        Whether inputs get Fourier features of their positions.
+    num_fourier_freq_bands
+        Frequency bands an axis.
+    max_fourier_freq
+        The resolution that the highest band resolves, one number or one an axis. None:
+        the size of each input, whatever it is.
+    device
+        "cpu", "cuda", "cuda:1", ...; None: the framework's default.
+    dtype
+        Data type of weights and computation: "float32" or "float64".
+    stem
+        What happens to the data's channels before positions are added. None: nothing.
+        "projection": a linear layer. "convolution": convolution, batch norm, ReLU and max
+        pool, which shrink a two-axis input four times along each axis.
+    stem_dim
+        Channels after the stem.
+    learned_position_shape
+        Input size of the learned positions that are used instead of Fourier features.
+    learned_position_dim
+        Channels of the learned positions.
+    query_residual
+        Whether the decoder adds its queries to what they attended to.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value, or two of them contradict each other.
+    """
+
+    input_dim: int
+    num_input_axes: int
+    output_dim: int
+    queries_dim: int = 1024
+    network_depth: int = 8
+    num_latents: int = 512
+    latent_dim: int = 1024
+    num_cross_att_heads: int = 1
+    num_self_att_heads: int = 8
+    cross_head_dim: int | None = None
+    latent_head_dim: int | None = None
+    weight_tie_layers: bool = True
+    learn_query: bool = True
+    query_shape: Sequence[int] | None = None
+    attn_dropout: float = 0.0
+    fc_dropout: float = 0.0
+    num_lat_att_per_layer: int = 6
+    cross_attend_in_every_layer: bool = False
+    with_decoder: bool = True
+    with_final_head: bool = True
+    fourier_encode_input: bool = True
+    num_fourier_freq_bands: int = 6
+    max_fourier_freq: float | Sequence[float] | None = None
+    device: str | None = None
+    dtype: str = "float32"
+    stem: str | None = None
+    stem_dim: int | None = None
+    learned_position_shape: Sequence[int] | None = None
+    learned_position_dim: int | None = None
+    query_residual: bool = True
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            checked = _CHECKS[field.type](field.name, value)
+            object.__setattr__(self, field.name, checked)
+        self._check_inputs()
+        self._check_queries()
+        self._check_heads()
+        for name in ("attn_dropout", "fc_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SpecError(f"{name} is a share in [0, 1), got {getattr(self, name)}.")
+        if self.dtype not in DTYPES:
+            raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {self.dtype!r}.")
+
+    def _check_inputs(self):
+        if self.stem not in (None, "projection", "convolution"):
+            raise SpecError(f'stem is None, "projection" or "convolution", got {self.stem!r}.')
+        if (self.stem is None) != (self.stem_dim is None):
+            raise SpecError(
+                f"stem and stem_dim go together, got stem={self.stem!r} "
+                f"and stem_dim={self.stem_dim}."
+            )
+        if self.stem == "convolution" and self.num_input_axes != 2:
+            raise SpecError(
+                'stem="convolution" needs data with 2 axes, got '
+                f"num_input_axes={self.num_input_axes}."
+            )
+        if (self.learned_position_shape is None) != (self.learned_position_dim is None):
+            raise SpecError("learned_position_shape and learned_position_dim go together.")
+        if self.learned_position_shape is not None:
+            if self.fourier_encode_input:
+                raise SpecError(
+                    "Positions are either learned or Fourier features: with "
+                    "learned_position_shape set fourier_encode_input=False."
+                )
+            self._check_one_an_axis("learned_position_shape")
+        if isinstance(self.max_fourier_freq, tuple):
+            self._check_one_an_axis("max_fourier_freq")
+
+    def _check_one_an_axis(self, name):
+        if len(getattr(self, name)) != self.num_input_axes:
+            raise SpecError(
+                f"{name} needs one number for each of the {self.num_input_axes} input axes, "
+                f"got {getattr(self, name)}."
+            )
+
+    def _check_queries(self):
+        if self.with_decoder and self.learn_query and self.query_shape is None:
+            raise SpecError(
+                "learn_query=True needs query_shape, the axes of the learned queries: "
+                "[1] for a classifier, [height, width] for a map. "
+                "To pass queries at each call set learn_query=False."
+            )
+
+    def _check_heads(self):
+        for what, width, heads, head_dim, hint in (
+            ("input", self.encoded_dim, self.num_cross_att_heads, self.cross_head_dim, "cross"),
+            ("latent", self.latent_dim, self.num_cross_att_heads, self.cross_head_dim, "cross"),
+            ("latent", self.latent_dim, self.num_self_att_heads, self.latent_head_dim, "latent"),
+        ):
+            if head_dim is None and width % heads:
+                raise SpecError(
+                    f"{width} {what} channels cannot be divided among {heads} attention heads. "
+                    f"Change the number of heads, or set {hint}_head_dim."
+                )
+
+    # The parts that the spec describes
+
+    @property
+    def encoded_dim(self) -> int:
+        """C, channels of an input with its position."""
+        return self.adapter().num_channels
+
+    def adapter(self) -> GridAdapter:
+        """From data to inputs."""
+        if self.learned_position_shape is not None:
+            positions = LearnedPositions(self.learned_position_shape, self.learned_position_dim)
+        elif self.fourier_encode_input:
+            positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
+        else:
+            positions = None
+        return GridAdapter(
+            self.input_dim, self.num_input_axes, self.stem, self.stem_dim, positions
+        )
+
+    def reader(self) -> Reader:
+        return Reader(
+            self.latent_dim,
+            self.encoded_dim,
+            self.num_cross_att_heads,
+            _total(self.num_cross_att_heads, self.cross_head_dim),
+        )
+
+    def processor(self) -> Processor:
+        return Processor(
+            self.latent_dim,
+            self.num_lat_att_per_layer,
+            self.num_self_att_heads,
+            _total(self.num_self_att_heads, self.latent_head_dim),
+        )
+
+    def decoder(self) -> Decoder | None:
+        if not self.with_decoder:
+            return None
+        return Decoder(
+            self.queries_dim,
+            self.latent_dim,
+            self.output_dim if self.with_final_head else None,
+            self.num_cross_att_heads,
+            _total(self.num_cross_att_heads, self.cross_head_dim),
+            query_residual=self.query_residual,
+        )
+
+    @property
+    def num_queries(self) -> int:
+        """O, number of learned queries."""
+        return math.prod(self.query_shape)
+
+    # JSON
+
+    def to_json(self) -> str:
+        """Write every field as JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> PerceiverIOSpec:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            If the text is not a JSON object of this class's fields.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SpecError(f"A spec is a JSON object; this is no JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise SpecError(f"A spec is a JSON object, got {type(values).__name__}.")
+        names = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise SpecError(
+                f"A spec has no field {', '.join(unknown)}; its fields are "
+                f"{', '.join(sorted(names))}."
+            )
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SpecError(f"A spec needs more fields: {error}.") from error
+
+    def replace(self, **changes: Any) -> PerceiverIOSpec:
+        """Copy with some fields changed.
+
+        Raises
+        ------
+        SpecError
+            If a field does not exist or the copy contradicts itself.
+        """
+        names = [field.name for field in fields(self)]
+        unknown = [name for name in changes if name not in names]
+        if unknown:
+            raise SpecError(
+                f"A spec has no field {', '.join(unknown)}; its fields are {', '.join(names)}."
+            )
+        return replace(self, **changes)
+
+
+def _total(heads: int, head_dim: int | None) -> int | None:
+    return None if head_dim is None else heads * head_dim
+
+
+# Checks by the field's annotation: (name, value) -> the value to keep.
+
+
+def _positive_int(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise SpecError(f"{name} is a whole number of at least 1, got {value!r}.")
+    return int(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"{name} is True or False, got {value!r}.")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise SpecError(f"{name} is a finite number, got {value!r}.")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SpecError(f"{name} is text, got {value!r}.")
+    return value
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
+        raise SpecError(f"{name} is a list of whole numbers, got {value!r}.")
+    return tuple(_positive_int(f"each size of {name}", size) for size in value)
+
+
+def _resolution(name: str, value: Any) -> float | tuple[float, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(_resolution(f"each number of {name}", v) for v in value)
+    if _number(name, value) <= 0:
+        raise SpecError(f"{name} is above 0, got {value!r}.")
+    return value
+
+
+def _optional(check):
+    return lambda name, value: None if value is None else check(name, value)
+
+
+_CHECKS = {
+    "int": _positive_int,
+    "int | None": _optional(_positive_int),
+    "bool": _flag,
+    "float": _number,
+    "str": _text,
+    "str | None": _optional(_text),
+    "Sequence[int] | None": _optional(_sizes),
+    "float | Sequence[float] | None": _optional(_resolution),
+}
