@@ -4,5 +4,15 @@ from ivy_models._lazy import lazy_exports
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, _names = lazy_exports(__name__, {})
+__getattr__, __dir__, _names = lazy_exports(
+    __name__,
+    {
+        "classification": ["Prediction", "classify"],
+        "transformers.perceiver_io.factories": [
+            "create_model",
+            "list_models",
+            "perceiver_io_img_classification",
+        ],
+    },
+)
 __all__ = [*_names, "__version__"]

@@ -64,7 +64,19 @@ class TensorflowOps(Ops):
         return tf.slice(x, begin, sizes)
 
     def matmul(self, a, b):
-        return tf.matmul(a, b)
+        # tensorflow-cpu 2.21 returns garbage for some broadcast batches, such as
+        # (3, 1, 6, 25) @ (1, 25, 25), so broadcasting is never left to it.
+        a_batch, b_batch = tuple(a.shape[:-2]), tuple(b.shape[:-2])
+        if a_batch == b_batch:
+            return tf.matmul(a, b)
+        if all(size == 1 for size in b_batch) and len(b_batch) <= len(a_batch):
+            rows, columns = b.shape[-2:]
+            product = tf.matmul(tf.reshape(a, (-1, rows)), tf.reshape(b, (rows, columns)))
+            return tf.reshape(product, (*a.shape[:-1], columns))
+        batch = np.broadcast_shapes(a_batch, b_batch)
+        return tf.matmul(
+            tf.broadcast_to(a, (*batch, *a.shape[-2:])), tf.broadcast_to(b, (*batch, *b.shape[-2:]))
+        )
 
     def exp(self, x):
         return tf.exp(x)

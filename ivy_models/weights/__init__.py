@@ -1,0 +1,1 @@
+"""Weights: files of several formats, in and out, and where published ones are."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 LISTED = 10
 """Names that an error lists of each kind of misfit."""
@@ -51,3 +53,40 @@ def _listing(kind: str, names: list[str]) -> list[str]:
         return []
     more = [f"    and {len(names) - LISTED} more"] if len(names) > LISTED else []
     return [f"  {len(names)} {kind}:", *(f"    {name}" for name in names[:LISTED]), *more]
+
+
+NOT_COMPARED = ("device", "dtype", "attn_dropout", "fc_dropout")
+"""Fields that may differ between a model and the weights that it takes."""
+
+
+def differing_fields(published: PerceiverIOSpec, spec: PerceiverIOSpec) -> list[str]:
+    """Names of the fields in which two models differ."""
+    return [
+        field.name
+        for field in fields(spec)
+        if field.name not in NOT_COMPARED
+        and getattr(spec, field.name) != getattr(published, field.name)
+    ]
+
+
+def check_spec(published: PerceiverIOSpec, spec: PerceiverIOSpec, source: str) -> None:
+    """Check that a spec describes the model that some weights were trained in.
+
+    Raises
+    ------
+    WeightsError
+        With a table of the fields that differ.
+    """
+    rows = [
+        (name, repr(getattr(spec, name)), repr(getattr(published, name)))
+        for name in differing_fields(published, spec)
+    ]
+    if not rows:
+        return
+    rows.insert(0, ("field", "this spec", "the weights"))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    table = "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
+    raise WeightsError(
+        f"The spec does not describe the model of {source}:\n{table}\n"
+        "Change these fields, or build the model with pretrained=False."
+    )

@@ -1,0 +1,60 @@
+"""From images to named classes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ivy_models.arrays import to_native
+from ivy_models.errors import InputError
+from ivy_models.ops import ops_named
+
+
+class Prediction(NamedTuple):
+    """A class and its probability, between 0 and 1."""
+
+    label: str
+    probability: float
+
+
+def classify(model: Any, images: Any, top: int = 5) -> list[Any]:
+    """Name what is in an image, or in each of a list of images.
+
+    Parameters
+    ----------
+    model
+        An image classifier of :func:`create_model` or ``perceiver_io_img_classification``.
+    images
+        One image or a list, as ``model.preprocessing`` takes them.
+    top
+        How many of the most probable classes to return.
+
+    Returns
+    -------
+    list of Prediction
+        The most probable first; for a list of images, one such list an image.
+
+    Raises
+    ------
+    InputError
+        If the model is no classifier, or an image cannot be used.
+    """
+    if model.preprocessing is None:
+        raise InputError("The model has no image preprocessing: it is no image classifier.")
+    if top < 1:
+        raise InputError(f"top is at least 1, got {top}.")
+    many = isinstance(images, (list, tuple))
+    logits = model(model.preprocessing(images if many else [images]))
+    logits = to_native(ops_named("numpy"), logits, "logits")[:, 0]
+    results = [_top(row, model.labels, top) for row in logits]
+    return results if many else results[0]
+
+
+def _top(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
+    exponentials = np.exp(logits - logits.max())
+    probabilities = exponentials / exponentials.sum()
+    best = np.argsort(-probabilities)[:top]
+    return [
+        Prediction(labels[i] if labels else f"class {i}", float(probabilities[i])) for i in best
+    ]

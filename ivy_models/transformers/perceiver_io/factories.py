@@ -1,0 +1,152 @@
+"""Models by what they are for, and by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from ivy_models.arrays import current_ops
+from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io.model import PerceiverIO
+from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.check import check_spec, differing_fields
+from ivy_models.weights.download import PublishedFile, download
+from ivy_models.weights.load import load_weights
+
+
+def perceiver_io_img_classification(
+    spec: PerceiverIOSpec,
+    *,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> PerceiverIO:
+    """Build an image classifier, by default with the published ImageNet weights.
+
+    The published model is the one whose inputs the spec describes: with Fourier positions,
+    learned positions, or a convolution.
+
+    Parameters
+    ----------
+    spec
+        The model's description. Where weights are loaded into a published architecture and
+        ``max_fourier_freq`` is None, it becomes the published one: the bands resolve
+        (224, 224) at any image size.
+    pretrained
+        Whether to load the published weights: from the cache, or downloaded (about 200 MB).
+    weights
+        A local file or folder to load instead.
+    seed
+        Seed of the random weights, where none are loaded.
+
+    Returns
+    -------
+    PerceiverIO
+        Images (*batch, height, width, 3) in, logits (*batch, 1, 1000) out.
+
+    Raises
+    ------
+    BackendError
+        If the spec's device is not available.
+    DownloadError
+        If the published weights cannot be fetched.
+    WeightsError
+        If the spec does not describe the weights' model, with a table of the fields that
+        differ, or the file is broken.
+    """
+    preset = _published_like(spec)
+    if pretrained or weights is not None:
+        published_bands = spec.replace(max_fourier_freq=preset.spec.max_fourier_freq)
+        if spec.max_fourier_freq is None and not differing_fields(preset.spec, published_bands):
+            spec = published_bands
+    return _build(preset, spec, pretrained, weights, seed)
+
+
+def create_model(
+    name: str,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    **spec_overrides: Any,
+) -> PerceiverIO:
+    """Build a model by its name.
+
+    Parameters
+    ----------
+    name
+        One of :func:`list_models`.
+    pretrained
+        Whether to load the trained weights: from the package, the cache, or downloaded.
+    weights
+        A local file or folder to load instead.
+    device, dtype
+        As in :class:`PerceiverIOSpec`.
+    seed
+        Seed of the random weights, where none are loaded.
+    spec_overrides
+        Fields of the model's :class:`PerceiverIOSpec` to change.
+
+    Raises
+    ------
+    SpecError
+        If there is no such model or no such field.
+    BackendError, DownloadError, WeightsError
+        As :func:`perceiver_io_img_classification`.
+    """
+    if name not in PRESETS:
+        raise SpecError(f"There is no model {name!r}; the models are {', '.join(PRESETS)}.")
+    preset = PRESETS[name]
+    changes = {"device": device, **spec_overrides}
+    if dtype is not None:
+        changes["dtype"] = dtype
+    return _build(preset, preset.spec.replace(**changes), pretrained, weights, seed)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a pattern such as ``"*imagenet*"``."""
+    return [name for name in PRESETS if fnmatchcase(name, pattern)]
+
+
+def _published_like(spec: PerceiverIOSpec) -> Preset:
+    if spec.stem == "convolution":
+        return PRESETS["perceiver_io_imagenet_conv"]
+    if spec.learned_position_shape is not None:
+        return PRESETS["perceiver_io_imagenet_learned"]
+    return PRESETS["perceiver_io_imagenet_fourier"]
+
+
+def _build(
+    preset: Preset,
+    spec: PerceiverIOSpec,
+    pretrained: bool,
+    weights: str | Path | None,
+    seed: int,
+) -> PerceiverIO:
+    current_ops().check_device(spec.device)  # before a long download
+    if weights is not None:
+        v = load_weights(weights, spec)
+    elif pretrained:
+        check_spec(preset.spec, spec, "the published weights")
+        v = _load_published(preset, spec)
+    else:
+        v = None
+    model = PerceiverIO(spec, seed=seed, v=v)
+    if spec.input_dim == preset.spec.input_dim and spec.num_input_axes == 2:
+        size = spec.learned_position_shape or preset.preprocessing.size
+        model.preprocessing = replace(preset.preprocessing, size=size)
+    if spec.output_dim == preset.spec.output_dim:
+        model.labels = preset.label_names()
+    return model
+
+
+def _load_published(preset: Preset, spec: PerceiverIOSpec) -> dict[str, Any]:
+    if isinstance(preset.weights, PublishedFile):
+        return load_weights(download(preset.weights), spec)
+    with as_file(files("ivy_models") / "data" / preset.weights) as folder:
+        return load_weights(folder, spec)

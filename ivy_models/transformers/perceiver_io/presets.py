@@ -1,0 +1,112 @@
+"""The models that can be had by name, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from ivy_models.preprocessing import ImagePreprocessing
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.download import PublishedFile
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model that can be had by name.
+
+    Parameters
+    ----------
+    description
+        One line.
+    spec
+        The model's description.
+    num_parameters
+        Trainable weights.
+    weights
+        Where the trained weights are: a file to download, or the name of a folder in the package.
+    licence
+        Of the weights.
+    accuracy
+        Published share of right answers on the test set, in percent.
+    preprocessing
+        What turns images into the model's data.
+    labels
+        Name of the list of class names in the package.
+    """
+
+    description: str
+    spec: PerceiverIOSpec
+    num_parameters: int
+    weights: PublishedFile | str
+    licence: str
+    accuracy: float
+    preprocessing: ImagePreprocessing
+    labels: str
+
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs."""
+        text = (files("ivy_models") / "data" / f"{self.labels}_labels.txt").read_text("utf-8")
+        return tuple(text.splitlines())
+
+
+_STORAGE = "https://storage.googleapis.com/perceiver_io/"
+_IMAGENET = ImagePreprocessing(
+    size=(224, 224),
+    channels=3,
+    crop_fraction=0.875,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+_IMAGENET_SPEC = PerceiverIOSpec(
+    input_dim=3,
+    num_input_axes=2,
+    output_dim=1000,
+    query_shape=(1,),
+    num_fourier_freq_bands=64,
+    max_fourier_freq=(224, 224),
+)
+
+
+def _imagenet(how: str, file: str, num_parameters: int, accuracy: float, **changes) -> Preset:
+    return Preset(
+        description=f"ImageNet classification, {how}",
+        spec=_IMAGENET_SPEC.replace(**changes),
+        num_parameters=num_parameters,
+        weights=PublishedFile(_STORAGE + file),
+        licence="CC BY 4.0",
+        accuracy=accuracy,
+        preprocessing=_IMAGENET,
+        labels="imagenet",
+    )
+
+
+PRESETS = {
+    "perceiver_io_imagenet_fourier": _imagenet(
+        "pixels with Fourier positions",
+        "imagenet_fourier_position_encoding.pystate",
+        48_440_627,
+        79.0,
+    ),
+    "perceiver_io_imagenet_learned": _imagenet(
+        "pixels with learned positions",
+        "imagenet_learned_position_encoding.pystate",
+        62_255_848,
+        72.7,
+        fourier_encode_input=False,
+        max_fourier_freq=None,
+        stem="projection",
+        stem_dim=256,
+        learned_position_shape=(224, 224),
+        learned_position_dim=256,
+        query_residual=False,
+    ),
+    "perceiver_io_imagenet_conv": _imagenet(
+        "a convolution with Fourier positions",
+        "imagenet_conv_preprocessing.pystate",
+        48_646_522,
+        82.1,
+        max_fourier_freq=(56, 56),
+        stem="convolution",
+        stem_dim=64,
+    ),
+}

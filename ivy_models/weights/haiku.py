@@ -1,0 +1,170 @@
+"""The original implementation's checkpoints: Haiku parameters, in a pickle.
+
+One table, from this library's names to Haiku's, made from the model's description.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
+from ivy_models.weights.unpickle import unpickle
+
+_LEAVES = {
+    "weight": "w",
+    "bias": "b",
+    "scale": "scale",
+    "offset": "offset",
+    "latents": "pos_embs",
+    "queries": "pos_embs",
+    "positions": "pos_embs",
+    "mean": "average",
+    "variance": "average",
+}
+
+# Haiku numbers the layers of one kind within a scope, in the order of their calls.
+_PROJECTIONS = {
+    "query": "linear",
+    "key": "linear_1",
+    "value": "linear_2",
+    "output": "linear_3",
+}
+_MLP = {"hidden": "linear", "output": "linear_1"}
+_CROSS_NORMS = {
+    "query_norm": "layer_norm",
+    "input_norm": "layer_norm_1",
+    "mlp_norm": "layer_norm_2",
+}
+_SELF_NORMS = {"norm": "layer_norm", "mlp_norm": "layer_norm_1"}
+
+_ENCODER = "perceiver_encoder/~"
+_DECODER = "classification_decoder/~/basic_decoder"
+_ADAPTER = "image_preprocessor/~"
+_SCOPES = {
+    "latents": f"{_ENCODER}/trainable_position_encoding",
+    "queries": f"{_DECODER}/~/trainable_position_encoding",
+    "decoder/head": f"{_DECODER}/output",
+    "input/projection": f"{_ADAPTER}/conv2_d",
+    "input/convolution": f"{_ADAPTER}/conv2_d_downsample/~/conv",
+    "input/batch_norm": f"{_ADAPTER}/conv2_d_downsample/~/batchnorm",
+    "input/batch_norm/mean": f"{_ADAPTER}/conv2_d_downsample/~/batchnorm/~/mean_ema",
+    "input/batch_norm/variance": f"{_ADAPTER}/conv2_d_downsample/~/batchnorm/~/var_ema",
+    "input/positions": f"{_ADAPTER}_build_network_inputs/trainable_position_encoding",
+    "input/position_projection": (
+        f"{_ADAPTER}_build_network_inputs/position_encoding_projector/linear"
+    ),
+}
+
+
+def haiku_name(name: str) -> tuple[str, str, str]:
+    """Translate a weight's name.
+
+    Parameters
+    ----------
+    name
+        Such as "processor/layer_0/self_attention_1/mlp/hidden/weight".
+
+    Returns
+    -------
+    tuple of str
+        Section ("params" or "state"), scope and name in the original's checkpoint.
+
+    Raises
+    ------
+    WeightsError
+        If the original has no such weight.
+    """
+    branch, _, leaf = name.rpartition("/")
+    if name in _SCOPES:
+        scope = _SCOPES[name]
+    elif branch in _SCOPES:
+        scope = _SCOPES[branch]
+    else:
+        scope = _attention_scope(branch)
+    section = "state" if leaf in ("mean", "variance") else "params"
+    return section, scope, _LEAVES[leaf]
+
+
+def _attention_scope(branch: str) -> str:
+    if match := re.fullmatch(r"processor/layer_0/self_attention_(\d+)/(.+)", branch):
+        number, rest = match.groups()
+        suffix = f"_{number}" if number != "0" else ""
+        return f"{_ENCODER}/self_attention{suffix}/{_layer_scope(rest, _SELF_NORMS)}"
+    if match := re.fullmatch(r"reader/layer_0/(.+)", branch):
+        return f"{_ENCODER}/cross_attention/{_layer_scope(match[1], _CROSS_NORMS)}"
+    if match := re.fullmatch(r"decoder/cross_attention/(.+)", branch):
+        return f"{_DECODER}/cross_attention/{_layer_scope(match[1], _CROSS_NORMS)}"
+    raise WeightsError(
+        f"The original implementation has no counterpart of {branch}: its layers share their "
+        "weights and read the inputs once. Use weight_tie_layers=True and "
+        "cross_attend_in_every_layer=False."
+    )
+
+
+def _layer_scope(rest: str, norms: dict[str, str]) -> str:
+    part, _, projection = rest.partition("/")
+    if part == "attention":
+        return f"attention/{_PROJECTIONS[projection]}"
+    if part == "mlp":
+        return f"mlp/{_MLP[projection]}"
+    return norms[part]
+
+
+def read_haiku(path: str | Path, description: Tree) -> dict[str, np.ndarray]:
+    """Read a checkpoint of the original implementation.
+
+    Parameters
+    ----------
+    path
+        The pickle.
+    description
+        The parameter tree of the model that the weights are for.
+
+    Returns
+    -------
+    dict
+        Arrays by this library's names. What the model has no name for keeps its own, so
+        that a check against the description finds it.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or the original has no such model.
+    """
+    content = unpickle(path)
+    if not {"params", "state"} >= set(content):
+        content = {"params": content}
+    found: dict[tuple[str, str, str], Any] = {
+        (section, scope, name): array
+        for section, scopes in content.items()
+        for scope, arrays in scopes.items()
+        for name, array in _arrays_of(arrays, scope, path)
+    }
+    weights = {}
+    for name, parameter in flatten(description):
+        array = found.pop(haiku_name(name), None)
+        if array is not None:
+            weights[name] = _without_unit_axes(array, parameter.shape)
+    for (_, scope, name), array in found.items():
+        if name not in ("counter", "hidden"):  # of the moving averages; not used in inference
+            weights[f"{scope}/{name}"] = array
+    return weights
+
+
+def _arrays_of(arrays: Any, scope: str, path: str | Path):
+    if not isinstance(arrays, dict) or any(isinstance(a, dict) for a in arrays.values()):
+        raise WeightsError(f"{path}: {scope!r} does not hold arrays by their names.")
+    return arrays.items()
+
+
+def _without_unit_axes(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Drop leading axes of size 1, which Haiku keeps for broadcasting, down to the shape."""
+    extra = array.ndim - len(shape)
+    if extra > 0 and array.shape[:extra] == (1,) * extra:
+        return array.reshape(array.shape[extra:])
+    return array

@@ -1,0 +1,58 @@
+"""Weights from a file or folder, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree, unflatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.check import check_spec, check_weights
+from ivy_models.weights.haiku import read_haiku
+from ivy_models.weights.native import WEIGHTS_FILE, read_safetensors, read_spec
+
+PICKLES = (".pystate", ".pickle", ".pkl")
+
+
+def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
+    """Read weights for a model and check them.
+
+    Parameters
+    ----------
+    path
+        A folder in this library's format, a ``.safetensors`` file, or a pickle of the
+        original implementation (``.pystate``, ``.pickle``, ``.pkl``).
+    spec
+        The model that they are for.
+
+    Returns
+    -------
+    dict
+        Parameter tree of float32 NumPy arrays.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not there, cannot be read, or does not fit the model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise WeightsError(f"There is no weights file {path}.")
+    description = PerceiverIOCore(spec).parameters()
+    if path.is_dir():
+        check_spec(read_spec(path), spec, str(path))
+        weights = read_safetensors(path / WEIGHTS_FILE)
+    elif path.suffix == ".safetensors":
+        weights = read_safetensors(path)
+    elif path.suffix in PICKLES:
+        weights = read_haiku(path, description)
+    else:
+        raise WeightsError(
+            f"{path} is of no known format; weights are a folder with {WEIGHTS_FILE}, a "
+            f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
+        )
+    check_weights(description, weights, str(path))
+    return unflatten({name: np.asarray(array, np.float32) for name, array in weights.items()})
