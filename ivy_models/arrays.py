@@ -60,16 +60,16 @@ def to_native(ops: Ops, x: Any, name: str) -> Array:
     InputError
         If it is no array of numbers, or cannot leave its framework.
     """
-    x = unwrap(x)
-    if ops.is_array(x):
-        return x
+    native = unwrap(x)
+    if ops.is_array(native) and ops.name != "numpy":
+        return native
     try:
-        x = ops_for(x).to_numpy(x)
+        array = ops_for(native).to_numpy(native)
     except BackendError:
         try:
-            x = np.asarray(x)
+            array = np.asarray(native)
         except ValueError:  # ragged lists
-            x = np.asarray(None)
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"{name} is an array of numbers, got {x.dtype} from {type(x).__name__}.")
-    return ops.asarray(x)
+            array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} is an array of numbers, got a {type(x).__name__}.")
+    return array if ops.is_array(array) else ops.asarray(array)

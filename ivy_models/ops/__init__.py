@@ -54,7 +54,7 @@ def ops_named(name: str) -> Ops:
     except ImportError as error:
         raise BackendError(
             f"The {name} backend needs a package that is not installed: {error}. "
-            f'Install it with: pip install "ivy-models[{name}]"'
+            f'Install it with this library\'s extra: pip install ".[{name}]" in its folder.'
         ) from error
     return getattr(module, _CLASSES[name])()
 

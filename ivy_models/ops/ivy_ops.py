@@ -57,6 +57,9 @@ class IvyOps(Ops):
         return x[tuple(index)]
 
     def matmul(self, a, b):
+        # Broadcast by hand: TensorFlow's own broadcasting has been seen to return garbage.
+        batch = np.broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
+        a, b = (self.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
         return ivy.matmul(a, b)
 
     def exp(self, x):

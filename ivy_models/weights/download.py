@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ def download(file: PublishedFile) -> Path:
     from requests import RequestException
 
     path = cache_folder() / file.name
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().setLevel("WARNING")
     try:
         return Path(
             pooch.retrieve(

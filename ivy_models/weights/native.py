@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -22,7 +22,7 @@ def write_native(
     """Write a model's spec and flat weights into a folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(weights), folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).write_bytes(save(dict(weights)))
     (folder / SPEC_FILE).write_text(spec.to_json() + "\n")
 
 

@@ -76,6 +76,12 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
         )
     if 0 in shape:
         raise InputError(f"data has shape {shape}, which holds nothing; expected {expected}.")
+    positions, size = spec.learned_position_shape, shape[-spec.num_input_axes - 1 : -1]
+    if positions is not None and size != positions:
+        raise InputError(
+            f"The model has learned positions for inputs of size {positions}; got {size}. "
+            "Resize the data, or build the model with another learned_position_shape."
+        )
     if not _is_float(ops, data):
         raise InputError(
             f"data is of type {ops.dtype(data)}; the model takes floats. Prepare images with "

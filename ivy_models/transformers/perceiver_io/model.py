@@ -39,6 +39,8 @@ class PerceiverIO(ivy.Module):
     Attributes
     ----------
     spec : PerceiverIOSpec
+    core : PerceiverIOCore
+        The model as a pure function of weights and native arrays.
     v : ivy.Container
         The weights. They follow ``ivy.set_backend``: a call converts them when needed.
     preprocessing : ImagePreprocessing or None
@@ -68,13 +70,13 @@ class PerceiverIO(ivy.Module):
         self.spec = spec
         self.preprocessing = None
         self.labels = None
-        self._core = PerceiverIOCore(spec)
+        self.core = PerceiverIOCore(spec)
         self._functions: dict[str, Any] = {}
         if v is None:
-            v = initialise(self._core.parameters(), seed)
+            v = initialise(self.core.parameters(), seed)
         else:
             v = map_tree(_to_numpy, v)
-            check_weights(self._core.parameters(), dict(flatten(v)), "v")
+            check_weights(self.core.parameters(), dict(flatten(v)), "v")
         self._v = self._place(ops, v)
         self._built = True
 
@@ -85,7 +87,7 @@ class PerceiverIO(ivy.Module):
     @property
     def num_parameters(self) -> int:
         """Number of trainable weights."""
-        return count(self._core.parameters())
+        return count(self.core.parameters())
 
     def _forward(self, data: Any, mask: Any = None, queries: Any = None) -> ivy.Array:
         """Run the model; called through ``model(data, mask=None, queries=None)``.
@@ -123,7 +125,7 @@ class PerceiverIO(ivy.Module):
     def _function(self, ops: Ops):
         """The core, compiled where the framework is slow without."""
         if ops.name not in self._functions:
-            self._functions[ops.name] = ops.compile(self._core)
+            self._functions[ops.name] = ops.compile(self.core)
         return self._functions[ops.name]
 
     def _native_weights(self, ops: Ops) -> Tree:

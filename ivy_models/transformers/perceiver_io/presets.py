@@ -109,4 +109,29 @@ PRESETS = {
         stem="convolution",
         stem_dim=64,
     ),
+    "perceiver_io_digits": Preset(
+        description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",
+        spec=PerceiverIOSpec(
+            input_dim=1,
+            num_input_axes=2,
+            output_dim=10,
+            queries_dim=64,
+            network_depth=2,
+            num_latents=16,
+            latent_dim=64,
+            num_self_att_heads=4,
+            query_shape=(1,),
+            num_lat_att_per_layer=2,
+            num_fourier_freq_bands=4,
+            max_fourier_freq=(8, 8),
+        ),
+        num_parameters=87_754,
+        weights="perceiver_io_digits",
+        licence="Apache 2.0",
+        accuracy=99.2,
+        preprocessing=ImagePreprocessing(
+            size=(8, 8), channels=1, crop_fraction=1.0, mean=(0.5,), std=(0.5,)
+        ),
+        labels="digits",
+    ),
 }

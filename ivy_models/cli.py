@@ -1,0 +1,81 @@
+"""The command line, ``ivy-models``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ivy_models import __version__
+from ivy_models.errors import IvyModelsError
+from ivy_models.ops import BACKENDS
+
+
+class _Group(click.Group):
+    """Prints this library's errors as one message, without a traceback."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except IvyModelsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Perceiver IO models on NumPy, PyTorch, JAX and TensorFlow."""
+
+
+@main.command("list")
+@click.argument("pattern", default="*")
+def list_command(pattern: str) -> None:
+    """List the models whose names match PATTERN, such as "*imagenet*"."""
+    from ivy_models import list_models
+    from ivy_models.transformers.perceiver_io.presets import PRESETS
+
+    for name in list_models(pattern):
+        click.echo(f"{name:<32} {PRESETS[name].description}")
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", default="perceiver_io_digits", show_default=True, help="See `list`.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A local file or folder.")
+@click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS))
+@click.option("--device", help='Such as "cpu" or "cuda"; default: the framework\'s.')
+@click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image.")
+def classify(
+    images: tuple[Path, ...],
+    model: str,
+    weights: Path | None,
+    backend: str,
+    device: str | None,
+    top: int,
+) -> None:
+    """Print the most probable labels of IMAGES, with their probabilities.
+
+    One image that cannot be read does not stop the others; the exit code is then 1.
+    """
+    from ivy_models.backend import set_backend
+    from ivy_models.classification import classify as classify_image
+    from ivy_models.errors import InputError
+    from ivy_models.transformers.perceiver_io.factories import create_model
+
+    set_backend(backend)
+    classifier = create_model(model, pretrained=True, weights=weights, device=device)
+    failures = 0
+    for image in images:
+        try:
+            predictions = classify_image(classifier, image, top)
+        except InputError as error:
+            failures += 1
+            click.echo(f"Error: {error}", err=True)
+            continue
+        click.echo(f"{image}:")
+        for label, probability in predictions:
+            click.echo(f"  {probability:6.1%}  {label}")
+    if failures:
+        click.echo(f"{failures} of {len(images)} images could not be classified.", err=True)
+        sys.exit(1)

@@ -1,0 +1,56 @@
+"""Every test that takes ``backend`` runs on every backend.
+
+IVY_MODELS_TEST_BACKENDS="numpy torch" chooses fewer; one that was asked for but cannot be
+loaded fails the run.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import ivy
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from ivy_models.ops import BACKENDS, ops_named
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+TINY = TESTS / "reference" / "tiny"
+sys.path[:0] = [str(TESTS), str(ROOT / "tools"), str(ROOT / "examples")]
+
+CHOSEN = os.environ.get("IVY_MODELS_TEST_BACKENDS", " ".join(BACKENDS)).split()
+
+# Compilers make the first example slow, and a machine under load any example.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("default")
+
+
+@pytest.fixture(params=CHOSEN)
+def backend(request):
+    """Set Ivy to each backend in turn; gives its name."""
+    ivy.set_backend(request.param)
+    yield request.param
+    unset_backends()
+
+
+@pytest.fixture
+def ops(backend):
+    """The backend's native operations."""
+    return ops_named(backend)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def unset_backends():
+    while ivy.backend_stack:
+        ivy.unset_backend()

@@ -1,0 +1,78 @@
+"""Small specs, and data for them."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ivy_models.transformers.perceiver_io import PerceiverIOSpec
+
+# Sizes are distinct and mostly prime, so that swapped axes cannot go unnoticed.
+SMALL = {
+    "input_dim": 3,
+    "num_input_axes": 2,
+    "output_dim": 5,
+    "queries_dim": 14,
+    "network_depth": 2,
+    "num_latents": 7,
+    "latent_dim": 12,
+    "num_self_att_heads": 3,
+    "query_shape": (1,),
+    "num_lat_att_per_layer": 2,
+    "num_fourier_freq_bands": 4,
+}
+
+
+def small_spec(**changes):
+    return PerceiverIOSpec(**(SMALL | changes))
+
+
+@st.composite
+def specs(draw):
+    """Random small specs of every kind."""
+    axes = draw(st.integers(1, 3))
+    cross_heads = draw(st.sampled_from([1, 2]))
+    positions = draw(st.sampled_from(["fourier", "learned", None]))
+    stem = draw(st.sampled_from([None, "projection", "convolution"] if axes == 2 else [None]))
+    if stem == "convolution" and positions == "learned":
+        positions = None
+    learned = {"learned_position_shape": (5, 4, 3)[:axes], "learned_position_dim": 6}
+    return PerceiverIOSpec(
+        input_dim=draw(st.integers(1, 3)),
+        num_input_axes=axes,
+        output_dim=draw(st.integers(1, 4)),
+        queries_dim=draw(st.integers(1, 9)),
+        network_depth=draw(st.integers(1, 3)),
+        num_latents=draw(st.integers(1, 7)),
+        latent_dim=12,
+        num_cross_att_heads=cross_heads,
+        num_self_att_heads=draw(st.sampled_from([1, 3])),
+        cross_head_dim=draw(st.integers(1, 5)) if cross_heads > 1 else None,
+        latent_head_dim=draw(st.sampled_from([None, 5])),
+        weight_tie_layers=draw(st.booleans()),
+        learn_query=draw(st.booleans()),
+        query_shape=draw(st.sampled_from([(1,), (2, 3)])),
+        num_lat_att_per_layer=draw(st.integers(1, 2)),
+        cross_attend_in_every_layer=draw(st.booleans()),
+        with_decoder=draw(st.booleans()),
+        with_final_head=draw(st.booleans()),
+        fourier_encode_input=positions == "fourier",
+        num_fourier_freq_bands=draw(st.integers(1, 4)),
+        max_fourier_freq=draw(st.sampled_from([None, 10.0])),
+        stem=stem,
+        stem_dim=4 if stem else None,
+        query_residual=draw(st.booleans()),
+        **(learned if positions == "learned" else {}),
+    )
+
+
+def arguments_for(spec, rng, batch=(2,)):
+    """Data, mask and queries that fit a spec."""
+    axes = spec.learned_position_shape or (5, 4, 3)[: spec.num_input_axes]
+    if spec.stem == "convolution":
+        axes = (9, 7)
+    data = rng.standard_normal((*batch, *axes, spec.input_dim), dtype=np.float32)
+    mask = None if spec.stem == "convolution" else rng.random((*batch, *axes)) < 0.7
+    queries = None
+    if spec.with_decoder and not spec.learn_query:
+        shape = (*batch, *spec.query_shape, spec.queries_dim)
+        queries = rng.standard_normal(shape, dtype=np.float32)
+    return data, mask, queries
