@@ -75,9 +75,7 @@ def main() -> None:
     for weight in weights.values():
         weight.requires_grad_()
     params = unflatten(weights)
-    optimizer = torch.optim.AdamW(
-        weights.values(), lr=arguments.learning_rate, weight_decay=0.05
-    )
+    optimizer = torch.optim.AdamW(weights.values(), lr=arguments.learning_rate, weight_decay=0.05)
     steps = arguments.epochs * math.ceil(len(images) / arguments.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, arguments.learning_rate, steps)
     progress = tqdm(range(arguments.epochs), unit="epoch")

@@ -4,7 +4,7 @@ from ivy_models._lazy import lazy_exports
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, _names = lazy_exports(
+__getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "classification": ["Prediction", "classify"],
@@ -15,4 +15,3 @@ __getattr__, __dir__, _names = lazy_exports(
         ],
     },
 )
-__all__ = [*_names, "__version__"]

@@ -45,7 +45,9 @@ def list_command(pattern: str) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="A local file or folder.")
 @click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS))
 @click.option("--device", help='Such as "cpu" or "cuda"; default: the framework\'s.')
-@click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image.")
+@click.option(
+    "--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image."
+)
 def classify(
     images: tuple[Path, ...],
     model: str,

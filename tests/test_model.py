@@ -37,7 +37,7 @@ def image(rng, *shape):
 # All backends agree
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(specs(), st.integers(0, 2**32 - 1))
 def test_backends_agree_on_random_specs(spec, seed):
     data, mask, queries = arguments_for(spec, np.random.default_rng(seed))
@@ -202,7 +202,9 @@ def test_without_head_or_decoder(backend, rng):
     ("tied", "every_layer", "reads", "layers"),
     [(True, False, 1, 1), (True, True, 1, 1), (False, False, 1, 2), (False, True, 2, 2)],
 )
-def test_layers_have_weights_of_their_own_unless_tied(backend, rng, tied, every_layer, reads, layers):
+def test_layers_have_weights_of_their_own_unless_tied(
+    backend, rng, tied, every_layer, reads, layers
+):
     spec = small_spec(weight_tie_layers=tied, cross_attend_in_every_layer=every_layer)
     model = PerceiverIO(spec)
     assert len(model.v["reader"]) == reads

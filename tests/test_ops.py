@@ -17,9 +17,7 @@ def both(ops):
 
     def apply(name, *arrays, **options):
         def run(with_ops):
-            inputs = [
-                with_ops.asarray(x) if isinstance(x, np.ndarray) else x for x in arrays
-            ]
+            inputs = [with_ops.asarray(x) if isinstance(x, np.ndarray) else x for x in arrays]
             return with_ops.to_numpy(getattr(with_ops, name)(*inputs, **options))
 
         native, reference = run(ops), run(ops_named("ivy"))
@@ -43,7 +41,9 @@ def test_layer_norm(both, rng):
 
 def test_gelu_is_the_tanh_approximation(both, rng):
     x = 3 * normal(rng, 4, 50)
-    tanh = [0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in x.flat]
+    tanh = [
+        0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in x.flat
+    ]
     exact = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.flat]
     assert not np.allclose(tanh, exact, atol=1e-5)
     np.testing.assert_allclose(both("gelu", x).ravel(), tanh, atol=1e-5)
@@ -94,7 +94,9 @@ def test_attention_with_scores_that_overflow_exp(both, rng):
     assert np.isfinite(both("attention", q, k, v)).all()
 
 
-@pytest.mark.parametrize(("size", "window", "stride"), [(10, 7, 2), (9, 7, 2), (5, 3, 2), (4, 3, 1)])
+@pytest.mark.parametrize(
+    ("size", "window", "stride"), [(10, 7, 2), (9, 7, 2), (5, 3, 2), (4, 3, 1)]
+)
 def test_same_padding_is_tensorflows(size, window, stride):
     tf = pytest.importorskip("tensorflow")
     before, after = same_padding(size, window, stride)

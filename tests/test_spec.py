@@ -36,7 +36,10 @@ def test_the_mission_spec_is_the_published_model():
         ({"latent_dim": 1.5}, "latent_dim is a whole number"),
         ({"network_depth": True}, "network_depth is a whole number"),
         ({"learn_query": 1}, "learn_query is True or False"),
-        ({"num_self_att_heads": 5}, "12 latent channels cannot be divided among 5.*latent_head_dim"),
+        (
+            {"num_self_att_heads": 5},
+            "12 latent channels cannot be divided among 5.*latent_head_dim",
+        ),
         ({"num_cross_att_heads": 2}, "21 input channels cannot be divided among 2.*cross_head_dim"),
         ({"query_shape": None}, "learn_query=True needs query_shape"),
         ({"query_shape": 1}, "query_shape is a list of whole numbers"),

@@ -14,7 +14,7 @@ from typing import Any
 from ivy_models.errors import BackendError
 from ivy_models.ops.base import Array, Ops
 
-__all__ = ["Array", "BACKENDS", "Ops", "ops_for", "ops_named"]
+__all__ = ["BACKENDS", "Array", "Ops", "ops_for", "ops_named"]
 
 _CLASSES = {
     "numpy": "NumpyOps",
@@ -46,9 +46,7 @@ def ops_named(name: str) -> Ops:
         If there is no such backend, or its framework is not installed.
     """
     if name not in _CLASSES:
-        raise BackendError(
-            f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}."
-        )
+        raise BackendError(f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}.")
     try:
         module = importlib.import_module(f"ivy_models.ops.{name}_ops")
     except ImportError as error:

@@ -82,9 +82,7 @@ class IvyOps(Ops):
 
     def where(self, condition, a, b):
         like = a if isinstance(a, ivy.Array) else b
-        a, b = (
-            x if isinstance(x, ivy.Array) else ivy.full_like(like, x) for x in (a, b)
-        )
+        a, b = (x if isinstance(x, ivy.Array) else ivy.full_like(like, x) for x in (a, b))
         return ivy.where(condition, a, b)
 
     def conv2d(self, x, weight, stride):

@@ -101,7 +101,9 @@ def _read(image: Any) -> Image.Image | np.ndarray:
                 file.load()
                 return _read(file)
         except UnidentifiedImageError:
-            raise InputError(f"{image} is no image, or of a format that Pillow cannot read.") from None
+            raise InputError(
+                f"{image} is no image, or of a format that Pillow cannot read."
+            ) from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             if isinstance(error, InputError):
                 raise
@@ -161,4 +163,3 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if pixels.shape[-1] == 3:
         pixels = pixels @ np.float32([[0.299], [0.587], [0.114]])  # ITU-R BT.601 luma
     return pixels
-

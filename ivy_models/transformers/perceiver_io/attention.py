@@ -101,9 +101,7 @@ def norm(ops: Ops, params: Tree, x: Array) -> Array:
 def split_heads(ops: Ops, x: Array, num_heads: int) -> Array:
     """(B, N, H K) -> (B, H, N, K)."""
     batch, length, dim = x.shape
-    return ops.transpose(
-        ops.reshape(x, (batch, length, num_heads, dim // num_heads)), (0, 2, 1, 3)
-    )
+    return ops.transpose(ops.reshape(x, (batch, length, num_heads, dim // num_heads)), (0, 2, 1, 3))
 
 
 def merge_heads(ops: Ops, x: Array) -> Array:

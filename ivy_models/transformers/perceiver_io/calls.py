@@ -56,7 +56,9 @@ def check_call(
         queries = to_native(ops, queries, "queries")
     query_axes = _check_queries(ops, spec, queries, batch_shape)
     if queries is not None:
-        queries = ops.match(ops.reshape(queries, (-1, math.prod(query_axes), spec.queries_dim)), like)
+        queries = ops.match(
+            ops.reshape(queries, (-1, math.prod(query_axes), spec.queries_dim)), like
+        )
     return Call(data, mask, queries, (*batch_shape, *query_axes))
 
 
@@ -91,7 +93,11 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
 
 
 def _check_mask(
-    ops: Ops, spec: PerceiverIOSpec, mask: Array, batch_shape: tuple[int, ...], axes: tuple[int, ...]
+    ops: Ops,
+    spec: PerceiverIOSpec,
+    mask: Array,
+    batch_shape: tuple[int, ...],
+    axes: tuple[int, ...],
 ) -> Array:
     """Mask (*batch, *axes), or (*axes) for a whole batch -> booleans (B, M)."""
     if spec.stem == "convolution":
@@ -147,7 +153,7 @@ def _check_queries(
         len(shape) - 1 == len(spec.query_shape) if spec.query_shape is not None else len(shape) == 2
     )
     query_axes = shape[:-1] if shared else shape[len(batch_shape) : -1]
-    if not shared and shape[: len(batch_shape)] != batch_shape or not query_axes:
+    if (not shared and shape[: len(batch_shape)] != batch_shape) or not query_axes:
         raise InputError(
             f"queries have shape {shape}, which does not begin with the data's batch axes "
             f"{batch_shape}; pass (O, {spec.queries_dim}) for queries that a whole batch shares."

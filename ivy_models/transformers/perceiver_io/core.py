@@ -91,9 +91,7 @@ class PerceiverIOCore:
             latents = ops.loop(spec.network_depth, lambda _, z: process(z, 0), latents)
         else:
             latents = process(latents, 0)
-            latents = ops.loop(
-                spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents
-            )
+            latents = ops.loop(spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents)
         if not spec.with_decoder:
             return latents
         if spec.learn_query:

@@ -125,7 +125,7 @@ PRESETS = {
             num_fourier_freq_bands=4,
             max_fourier_freq=(8, 8),
         ),
-        num_parameters=87_754,
+        num_parameters=89_403,
         weights="perceiver_io_digits",
         licence="Apache 2.0",
         accuracy=99.2,

@@ -203,9 +203,7 @@ class PerceiverIOSpec:
             positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
         else:
             positions = None
-        return GridAdapter(
-            self.input_dim, self.num_input_axes, self.stem, self.stem_dim, positions
-        )
+        return GridAdapter(self.input_dim, self.num_input_axes, self.stem, self.stem_dim, positions)
 
     def reader(self) -> Reader:
         return Reader(

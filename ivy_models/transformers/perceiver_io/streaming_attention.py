@@ -76,9 +76,7 @@ def streaming_attend(
     normed = normed + input_norm["offset"]
     normed = ops.reshape(normed, (inputs.batch, num_heads, num_queries, num_channels))
     values = ops.matmul(normed, _head_weights(ops, params["value"]["weight"], num_heads))
-    values = ops.reshape(
-        ops.transpose(values, (0, 2, 1, 3)), (inputs.batch, num_queries, -1)
-    )
+    values = ops.reshape(ops.transpose(values, (0, 2, 1, 3)), (inputs.batch, num_queries, -1))
     values = values + params["value"]["bias"]
     if input_mask is not None:
         any_input = ops.max(ops.cast(input_mask, ops.dtype(values)), -1)

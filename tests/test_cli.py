@@ -1,0 +1,91 @@
+"""The command line, in this process and once as a user starts it."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from conftest import CHOSEN, ROOT, unset_backends
+
+from ivy_models.cli import main
+from ivy_models.transformers.perceiver_io import factories
+from ivy_models.weights.download import PublishedFile
+
+SEVEN = str(ROOT / "examples" / "seven.png")
+
+
+@pytest.fixture
+def run():
+    def run(*arguments):
+        return CliRunner().invoke(main, arguments)
+
+    yield run
+    unset_backends()
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_classify(run, backend_name):
+    result = run("classify", SEVEN, "--backend", backend_name, "--top", "2")
+    assert result.exit_code == 0
+    path, first, second = result.output.splitlines()
+    assert path == f"{SEVEN}:"
+    share, label = first.split()
+    assert label == "seven"
+    assert 50 < float(share.rstrip("%")) <= 100
+    assert float(second.split()[0].rstrip("%")) < float(share.rstrip("%"))
+
+
+def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    result = run("classify", str(bad), SEVEN, str(tmp_path / "none.png"))
+    assert result.exit_code == 1
+    assert "seven" in result.output
+    assert "bad.png is no image" in result.output
+    assert "2 of 3 images could not be classified" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["classify", SEVEN, "--model", "resnet"], "Error: There is no model 'resnet'", 1),
+        (["classify", SEVEN, "--backend", "theano"], "is not one of 'numpy', 'torch'", 2),
+        (["classify", SEVEN, "--device", "cuda"], 'runs on "cpu" only', 1),
+        (["classify", SEVEN, "--weights", "none.pystate"], "There is no weights file", 1),
+        (["classify", SEVEN, "--top", "0"], "0 is not in the range", 2),
+        (["classify"], "Missing argument", 2),
+    ],
+)
+def test_user_errors_have_no_traceback(run, arguments, message, code):
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_failed_download_has_no_traceback(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("IVY_MODELS_CACHE", str(tmp_path))
+    closed = PublishedFile("http://127.0.0.1:9/weights.pystate")
+    monkeypatch.setattr(factories, "download", lambda _: real_download(closed))
+    from ivy_models.weights.download import download as real_download
+
+    result = run("classify", SEVEN, "--model", "perceiver_io_imagenet_conv")
+    assert result.exit_code == 1
+    assert "could not be downloaded" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_list(run):
+    assert len(run("list").output.splitlines()) == len(factories.list_models())
+    assert run("list", "*digits").output.startswith("perceiver_io_digits ")
+
+
+def test_help(run):
+    for arguments in (["--help"], ["classify", "-h"], ["list", "--help"]):
+        assert run(*arguments).output.startswith("Usage:")
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "ivy_models", "classify", SEVEN]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "seven" in result.stdout
