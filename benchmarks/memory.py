@@ -1,54 +1,57 @@
-"""Additional peak memory of one call."""
+"""Additional peak memory of a call: its peak above what the loaded model takes."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class HostMemory:
     """Resident memory of this process, on Linux.
 
-    The kernel keeps the peak itself, so not even a short one is missed.
+    Measured from the loaded model and not from just before the call: TensorFlow keeps what
+    its first call took, so a later call takes nothing more, though it needs as much.
     """
 
-    def start(self) -> None:
-        self._before = _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is in use
+    def __init__(self):
+        _return_unused()
+        self._loaded = _status("VmRSS")
 
-    def extra(self) -> int:
-        return max(0, _status("VmHWM") - self._before)
+    def extra(self, call: Callable[[], Any]) -> int:
+        _return_unused()
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel's record of the peak
+        call()
+        return max(0, _status("VmHWM") - self._loaded)
 
 
 class CudaMemory:
     """GPU memory that PyTorch's tensors take."""
 
     def __init__(self, device: str):
-        self._device = device
-
-    def start(self) -> None:
         import torch
 
-        torch.cuda.reset_peak_memory_stats(self._device)
-        self._before = torch.cuda.memory_allocated(self._device)
+        self._cuda, self._device = torch.cuda, device
+        self._loaded = torch.cuda.memory_allocated(device)
 
-    def extra(self) -> int:
-        import torch
-
-        return torch.cuda.max_memory_allocated(self._device) - self._before
+    def extra(self, call: Callable[[], Any]) -> int:
+        self._cuda.reset_peak_memory_stats(self._device)
+        call()
+        return self._cuda.max_memory_allocated(self._device) - self._loaded
 
 
 class NotMeasured:
-    def start(self) -> None:
-        pass
-
-    def extra(self) -> None:
-        return None
+    def extra(self, call: Callable[[], Any]) -> None:
+        call()
 
 
 def meter(framework: str, device: str) -> HostMemory | CudaMemory | NotMeasured:
+    """Make it once the model is loaded, before its first call."""
     if device != "cpu":
         return CudaMemory(device) if framework == "torch" else NotMeasured()
     return HostMemory() if sys.platform == "linux" else NotMeasured()
@@ -63,11 +66,19 @@ def fail_alone(device: str) -> None:
     if sys.platform != "linux":
         return
     Path("/proc/self/oom_score_adj").write_text("1000")
-    if device == "cpu":  # a GPU driver reserves far more memory than it uses
+    if device == "cpu":  # GPU drivers reserve far more memory than they use
         meminfo = Path("/proc/meminfo").read_text()
         available = 1024 * int(re.search(r"MemAvailable:\s*(\d+)", meminfo)[1])
-        limit = _status("VmData") + available
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + available, hard))
+
+
+def _return_unused() -> None:
+    """Give the memory that is free within this process back to the system."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _status(field: str) -> int:

@@ -1,6 +1,6 @@
 """One subject in a process of its own.
 
-Reads JSON lines: first the case, then "call" or "gemm"; answers each with a JSON line.
+Reads JSON lines: first the case, then "call", "memory" or "gemm"; answers each with one.
 After an error, which is answered too, it ends.
 """
 
@@ -10,12 +10,11 @@ import json
 import os
 import sys
 import time
-from typing import Any
 
 import memory
 import numpy as np
 from products import gemm_gflop_per_second
-from subjects import Case, Subject, load
+from subjects import Case, load
 
 
 def main() -> None:
@@ -23,31 +22,38 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
-        case = Case(**json.loads(sys.stdin.readline()))
-        subject = load(case)
+        worker = Worker(Case(**json.loads(sys.stdin.readline())))
         print(json.dumps("loaded"), file=answers)
         for line in sys.stdin:
-            ask = {"call": measure_call, "gemm": measure_gemm}[json.loads(line)]
-            print(json.dumps(ask(case, subject)), file=answers)
+            print(json.dumps(worker.measure(json.loads(line))), file=answers)
     except Exception as error:  # whatever it is, the table shows it
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers)
 
 
-def measure_call(case: Case, subject: Subject) -> dict[str, Any]:
-    memory.fail_alone(case.device)
-    meter = memory.meter(case.framework, case.device)
-    meter.start()
-    start = time.perf_counter()
-    logits = subject.call()
-    seconds = time.perf_counter() - start
-    extra_bytes = meter.extra()
-    if logits.size != case.batch * 1000 or not np.isfinite(logits).all():
-        raise ValueError(f"The logits are wrong: shape {logits.shape}, or not finite.")
-    return {"seconds": seconds, "extra_bytes": extra_bytes}
+class Worker:
+    def __init__(self, case: Case):
+        self._case = case
+        self._subject = load(case)
+        self._memory = memory.meter(case.framework, case.device)
 
+    def measure(self, what: str) -> float | None:
+        return {"call": self._seconds, "memory": self._extra_bytes, "gemm": self._gemm_rate}[what]()
 
-def measure_gemm(case: Case, subject: Subject) -> float:
-    return gemm_gflop_per_second(subject.ops, case.dtype, case.device)
+    def _seconds(self) -> float:
+        memory.fail_alone(self._case.device)
+        start = time.perf_counter()
+        logits = self._subject.call()
+        seconds = time.perf_counter() - start
+        if logits.size != self._case.batch * 1000 or not np.isfinite(logits).all():
+            raise ValueError(f"the logits, of shape {logits.shape}, are wrong or not finite")
+        return seconds
+
+    def _extra_bytes(self) -> int | None:
+        memory.fail_alone(self._case.device)
+        return self._memory.extra(self._subject.call)
+
+    def _gemm_rate(self) -> float:
+        return gemm_gflop_per_second(self._subject.ops, self._case.dtype, self._case.device)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,6 @@ def test_a_spec_that_does_not_fit_is_refused_with_a_table():
         ["field", "this", "spec", "the", "weights"],
         ["output_dim", "10", "1000"],
         ["num_latents", "256", "512"],
-        ["max_fourier_freq", "None", "(224,", "224)"],
     ]
     with pytest.raises(WeightsError, match="network_depth  4"):
         create_model("perceiver_io_imagenet_conv", pretrained=True, network_depth=4)

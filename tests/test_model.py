@@ -21,6 +21,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
     Processor,
     Reader,
+    decoder,
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
@@ -231,12 +232,12 @@ def test_parts_make_the_model(ops, rng):
     adapter = GridAdapter(3, 2, positions=spec.adapter().positions)
     reader = Reader(latent_dim=12, input_dim=adapter.num_channels)
     processor = Processor(latent_dim=12, num_layers=2, num_heads=3)
-    decoder = Decoder(query_dim=14, latent_dim=12, output_dim=5)
+    decode = Decoder(query_dim=14, latent_dim=12, output_dim=5)
     inputs = adapter({}, ops.asarray(data))
     latents = reader(params["reader"]["layer_0"], params["latents"][None], inputs)
     for _ in range(spec.network_depth):
         latents = processor(params["processor"]["layer_0"], latents)
-    output = decoder(params["decoder"], params["queries"][None], latents)
+    output = decode(params["decoder"], params["queries"][None], latents)
     np.testing.assert_allclose(ops.to_numpy(output), numpy_of(model(data)), atol=1e-5)
 
 
@@ -249,6 +250,30 @@ def test_float64(backend, rng):
     double = numpy_of(PerceiverIO(small_spec(dtype="float64"))(data))
     assert double.dtype == np.float64
     np.testing.assert_allclose(double, numpy_of(PerceiverIO(small_spec())(data)), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(backend, rng, dtype):
+    spec, data = small_spec(), image(rng, 2, 6, 5, 3)
+    if backend == "numpy":
+        with pytest.raises(BackendError, match='"float32" or "float64", got dtype'):
+            PerceiverIO(spec.replace(dtype=dtype))
+        return
+    full = numpy_of(PerceiverIO(spec)(data))
+    for changes in ({}, {"stem": "projection", "stem_dim": 4}):
+        model = PerceiverIO(spec.replace(dtype=dtype, **changes))
+        assert ops_named(backend).dtype(model.v["latents"].data) == dtype
+        assert ops_named(backend).dtype(model(data).data) == dtype
+    half = numpy_of(PerceiverIO(spec.replace(dtype=dtype))(data))
+    assert 0 < np.abs(half - full).max() < 0.05 * full.std()
+
+
+def test_many_queries_are_decoded_in_chunks(backend, rng, monkeypatch):
+    data = image(rng, 2, 6, 5, 3)
+    whole = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
+    monkeypatch.setattr(decoder, "SCORES_PER_CHUNK", 2 * 7 * 10)  # 10 queries at a time
+    chunked = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
+    np.testing.assert_allclose(chunked, whole, atol=1e-5)
 
 
 # Weights
@@ -308,6 +333,12 @@ def test_modules_of_the_user_are_still_built_at_once(backend):
     before = len(getattr(ivy.Module, "_init_var", []))
     PerceiverIO(small_spec())
     assert len(getattr(ivy.Module, "_init_var", [])) == before
+
+
+def test_dropout_is_not_ignored_in_silence(backend):
+    assert PerceiverIO(small_spec()).train().eval().built
+    with pytest.raises(SpecError, match="apply no dropout"):
+        PerceiverIO(small_spec(attn_dropout=0.1)).train()
 
 
 def test_repr_names_the_size(backend):

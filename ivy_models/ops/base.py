@@ -23,6 +23,9 @@ MASKED_SCORE = -1e30
 
 LAYER_NORM_EPSILON = 1e-5
 
+HALF_TYPES = ("bfloat16", "float16")
+"""Data types in which layer norm and attention are computed in float32 all the same."""
+
 
 class Ops(ABC):
     """One framework's implementation; stateless, one instance a framework.
@@ -71,6 +74,10 @@ class Ops(ABC):
     @abstractmethod
     def cast(self, x: Array, dtype: str) -> Array:
         """Convert to the data type of that name; returns ``x`` if it has it already."""
+
+    def widen(self, x: Array) -> Array:
+        """``x`` in float32 if it is of half precision, else as it is."""
+        return self.cast(x, "float32") if self.dtype(x) in HALF_TYPES else x
 
     # Shapes
 
@@ -131,14 +138,18 @@ class Ops(ABC):
 
     def layer_norm(self, x: Array, scale: Array, offset: Array) -> Array:
         """Normalise the last axis to mean 0 and variance 1 (epsilon 1e-5), then scale and shift."""
-        centred = x - self.mean(x, -1, keepdims=True)
+        wide = self.widen(x)
+        centred = wide - self.mean(wide, -1, keepdims=True)
         variance = self.mean(centred * centred, -1, keepdims=True)
-        return centred / self.sqrt(variance + LAYER_NORM_EPSILON) * scale + offset
+        normed = centred / self.sqrt(variance + LAYER_NORM_EPSILON)
+        normed = normed * self.widen(scale) + self.widen(offset)
+        return self.cast(normed, self.dtype(x))
 
     def gelu(self, x: Array) -> Array:
         """Tanh approximation of the Gaussian error linear unit (arXiv 1606.08415, section 2)."""
-        inner = np.sqrt(2 / np.pi).item() * (x + 0.044715 * (x * x * x))
-        return 0.5 * x * (1 + self.tanh(inner))
+        wide = self.widen(x)
+        inner = np.sqrt(2 / np.pi).item() * (wide + 0.044715 * (wide * wide * wide))
+        return self.cast(0.5 * wide * (1 + self.tanh(inner)), self.dtype(x))
 
     def attention(self, q: Array, k: Array, v: Array, key_mask: Array | None = None) -> Array:
         """Scaled dot-product attention (arXiv 1706.03762, section 3.2.1).
@@ -155,6 +166,8 @@ class Ops(ABC):
         Array
             (B, H, N, K').
         """
+        dtype = self.dtype(q)
+        q, k, v = self.widen(q), self.widen(k), self.widen(v)
         scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
         if key_mask is not None:
             key_mask = key_mask[:, None, None, :]
@@ -165,7 +178,7 @@ class Ops(ABC):
         total = self.sum(weights, -1, keepdims=True)
         if key_mask is not None:
             total = self.where(total > 0, total, 1.0)
-        return self.matmul(weights, v) / total
+        return self.cast(self.matmul(weights, v) / total, dtype)
 
     @abstractmethod
     def conv2d(self, x: Array, weight: Array, stride: int) -> Array:
@@ -185,6 +198,25 @@ class Ops(ABC):
         for i in range(times):
             carry = body(i, carry)
         return carry
+
+    def map_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:
+        """Apply ``function`` (B, S, K) -> (B', S, K') to chunks of x (B, M, K); -> (B', M, K').
+
+        Chunks have ``size`` rows, the last one what remains.
+        """
+        times, rest = divmod(x.shape[1], size)
+        parts = []
+        if times == 1:
+            parts = [function(self.slice(x, 0, size, 1))]
+        elif times > 1:
+            parts = self._map_slices(function, x, size, times)
+        if rest:
+            parts.append(function(self.slice(x, times * size, rest, 1)))
+        return parts[0] if len(parts) == 1 else self.concat(parts, 1)
+
+    def _map_slices(self, function, x, size: int, times: int) -> list[Array]:
+        """Apply ``function`` to ``times`` whole chunks; arrays to be joined along axis 1."""
+        return [function(self.slice(x, i * size, size, 1)) for i in range(times)]
 
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays; here: return it as it is."""

@@ -23,8 +23,7 @@ class JaxOps(Ops):
                 "jax computes in float64 only after "
                 'jax.config.update("jax_enable_x64", True); it is off.'
             )
-        x = np.asarray(x) if dtype is None else np.asarray(x).astype(dtype)
-        return jnp.array(x, device=_device(device))
+        return jnp.array(x, dtype, device=_device(device))
 
     def constant(self, x, like):
         return jnp.asarray(x, like.dtype)
@@ -40,7 +39,7 @@ class JaxOps(Ops):
                 "A jax array that is being traced cannot leave jax. "
                 "Set the jax backend before jax.jit or jax.grad calls the model."
             )
-        return np.array(x)
+        return np.array(self.widen(x))  # NumPy has no bfloat16
 
     def check_device(self, device):
         _device(device)
@@ -102,6 +101,12 @@ class JaxOps(Ops):
 
     def loop(self, times, body, carry):
         return lax.fori_loop(0, times, body, carry)
+
+    def _map_slices(self, function, x, size, times):
+        # One traced chunk, whatever their number.
+        chunks = lax.map(lambda i: function(self.slice(x, i * size, size, 1)), jnp.arange(times))
+        joined = jnp.moveaxis(chunks, 0, 1)
+        return [joined.reshape(joined.shape[0], times * size, joined.shape[-1])]
 
     def compile(self, function):
         return jax.jit(function)

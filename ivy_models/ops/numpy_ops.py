@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ivy_models.errors import BackendError
-from ivy_models.ops.base import LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
 
 
 class NumpyOps(Ops):
@@ -16,6 +16,11 @@ class NumpyOps(Ops):
 
     def asarray(self, x, dtype=None, device=None):
         self.check_device(device)
+        if dtype in HALF_TYPES:
+            raise BackendError(
+                f'The numpy backend computes in "float32" or "float64", got dtype {dtype!r}. '
+                "Use another backend for half precision."
+            )
         return np.array(x, dtype=dtype)
 
     def constant(self, x, like):

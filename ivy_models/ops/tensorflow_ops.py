@@ -18,7 +18,8 @@ class TensorflowOps(Ops):
     def asarray(self, x, dtype=None, device=None):
         with tf.device(_device(device)):
             # tf.identity: tf.constant may share the NumPy array's memory on CPU.
-            return tf.identity(tf.constant(x, dtype=dtype))
+            x = tf.constant(x)
+            return tf.identity(x if dtype is None else tf.cast(x, dtype))
 
     def constant(self, x, like):
         return tf.cast(tf.constant(x), like.dtype)
@@ -32,7 +33,7 @@ class TensorflowOps(Ops):
                 "A tensorflow tensor inside tf.function cannot leave tensorflow. "
                 "Set the tensorflow backend before tf.function calls the model."
             )
-        return x.numpy()
+        return self.widen(x).numpy()  # NumPy has no bfloat16
 
     def check_device(self, device):
         _device(device)
@@ -100,7 +101,7 @@ class TensorflowOps(Ops):
         return tf.where(condition, a, b)
 
     def gelu(self, x):
-        return tf.nn.gelu(x, approximate=True)
+        return tf.cast(tf.nn.gelu(self.widen(x), approximate=True), x.dtype)
 
     def conv2d(self, x, weight, stride):
         return tf.nn.conv2d(x, weight, stride, "SAME")
@@ -118,6 +119,19 @@ class TensorflowOps(Ops):
             parallel_iterations=1,
         )
         return carry[1]
+
+    def _map_slices(self, function, x, size, times):
+        if tf.executing_eagerly():
+            return super()._map_slices(function, x, size, times)
+        # One traced chunk, whatever their number.
+        chunks = tf.map_fn(
+            lambda i: function(self.slice(x, i * size, size, 1)),
+            tf.range(times),
+            parallel_iterations=1,
+            fn_output_signature=x.dtype,
+        )
+        joined = tf.transpose(chunks, (1, 0, 2, 3))
+        return [tf.reshape(joined, (joined.shape[0], times * size, joined.shape[-1]))]
 
     def compile(self, function):
         return tf.function(function)

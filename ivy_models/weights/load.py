@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, unflatten
@@ -31,7 +29,7 @@ def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
     Returns
     -------
     dict
-        Parameter tree of float32 NumPy arrays.
+        Parameter tree of NumPy arrays.
 
     Raises
     ------
@@ -55,4 +53,4 @@ def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
             f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
         )
     check_weights(description, weights, str(path))
-    return unflatten({name: np.asarray(array, np.float32) for name, array in weights.items()})
+    return unflatten(weights)

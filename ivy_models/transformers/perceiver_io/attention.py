@@ -53,35 +53,49 @@ def cross_attention(
 
     ``input_mask`` is (B, M), True where an input takes part.
     """
-    normed_inputs = norm(ops, params["input_norm"], inputs)
-    normed_queries = norm(ops, params["query_norm"], queries)
-    attended = attend(
-        ops, params["attention"], normed_queries, normed_inputs, num_heads, input_mask
+    keys, values = keys_and_values(ops, params, inputs, num_heads)
+    return cross_attention_to(
+        ops, params, queries, keys, values, num_heads, input_mask, query_residual
     )
+
+
+def keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:
+    """Inputs (B, M, C) -> what queries attend to, (B, H, M, K) and (B, H, M, K')."""
+    normed = norm(ops, params["input_norm"], inputs)
+    attention = params["attention"]
+    keys = split_heads(ops, project(ops, attention["key"], normed), num_heads)
+    return keys, split_heads(ops, project(ops, attention["value"], normed), num_heads)
+
+
+def cross_attention_to(
+    ops: Ops,
+    params: Tree,
+    queries: Array,
+    keys: Array,
+    values: Array,
+    num_heads: int,
+    input_mask: Array | None = None,
+    query_residual: bool = True,
+) -> Array:
+    """As :func:`cross_attention`, to keys and values that several calls share."""
+    normed = norm(ops, params["query_norm"], queries)
+    attention = params["attention"]
+    q = split_heads(ops, project(ops, attention["query"], normed), num_heads)
+    attended = merge_heads(ops, ops.attention(q, keys, values, input_mask))
+    attended = project(ops, attention["output"], attended)
     return mlp_residual(ops, params, queries + attended if query_residual else attended)
 
 
 def self_attention(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
     normed = norm(ops, params["norm"], latents)
-    latents = latents + attend(ops, params["attention"], normed, normed, num_heads)
-    return mlp_residual(ops, params, latents)
-
-
-def attend(
-    ops: Ops,
-    params: Tree,
-    queries: Array,
-    inputs: Array,
-    num_heads: int,
-    input_mask: Array | None = None,
-) -> Array:
-    """Multi-head attention of queries (B, N, D) to inputs (B, M, C); -> (B, N, D)."""
-    q = split_heads(ops, project(ops, params["query"], queries), num_heads)
-    k = split_heads(ops, project(ops, params["key"], inputs), num_heads)
-    v = split_heads(ops, project(ops, params["value"], inputs), num_heads)
-    attended = merge_heads(ops, ops.attention(q, k, v, input_mask))
-    return project(ops, params["output"], attended)
+    attention = params["attention"]
+    q, k, v = (
+        split_heads(ops, project(ops, attention[name], normed), num_heads)
+        for name in ("query", "key", "value")
+    )
+    attended = merge_heads(ops, ops.attention(q, k, v))
+    return mlp_residual(ops, params, latents + project(ops, attention["output"], attended))
 
 
 def mlp_residual(ops: Ops, params: Tree, x: Array) -> Array:

@@ -34,7 +34,7 @@ def check_call(
     spec
         The model's description.
     like
-        A weight: arrays get its data type and device.
+        A weight: arrays get its data type, float32 at least, and its device.
     data, mask, queries
         As the user passed them.
 
@@ -43,6 +43,7 @@ def check_call(
     InputError
         If one of them does not fit the model.
     """
+    like = ops.widen(like)
     data = to_native(ops, data, "data")
     _check_data(ops, spec, data)
     batch_shape = tuple(data.shape[: -spec.num_input_axes - 1])

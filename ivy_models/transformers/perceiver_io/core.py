@@ -96,4 +96,5 @@ class PerceiverIOCore:
             return latents
         if spec.learn_query:
             queries = params["queries"][None]
+        queries = ops.match(queries, latents)
         return spec.decoder()(params["decoder"], queries, latents)

@@ -59,9 +59,9 @@ def perceiver_io_img_classification(
         differ, or the file is broken.
     """
     preset = _published_like(spec)
-    if pretrained or weights is not None:
+    if spec.max_fourier_freq is None and (pretrained or weights is not None):
         published_bands = spec.replace(max_fourier_freq=preset.spec.max_fourier_freq)
-        if spec.max_fourier_freq is None and not differing_fields(preset.spec, published_bands):
+        if weights is None or not differing_fields(preset.spec, published_bands):
             spec = published_bands
     return _build(preset, spec, pretrained, weights, seed)
 

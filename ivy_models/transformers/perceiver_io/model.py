@@ -84,6 +84,18 @@ class PerceiverIO(ivy.Module):
         """Do nothing: the constructor builds the whole model."""
         return self.v
 
+    def train(self, mode: bool = True) -> PerceiverIO:
+        """Do nothing for a model without dropout: it computes the same in training.
+
+        Raises
+        ------
+        SpecError
+            If the spec asks for dropout, which calls of this module do not apply.
+        """
+        if mode and (self.spec.attn_dropout or self.spec.fc_dropout):
+            raise SpecError("Calls of this module apply no dropout; set the spec's to 0.")
+        return self
+
     @property
     def num_parameters(self) -> int:
         """Number of trainable weights."""

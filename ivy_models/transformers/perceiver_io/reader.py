@@ -12,7 +12,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     norm,
 )
 from ivy_models.transformers.perceiver_io.inputs import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree
 from ivy_models.transformers.perceiver_io.streaming_attention import streaming_attend
 
 
@@ -77,17 +77,18 @@ class Reader:
         ops = ops_for(latents)
         if not isinstance(inputs, Inputs):
             inputs = Inputs.from_array(inputs)
+        dtype = ops.dtype(latents)
         if plain:
             latents = ops.broadcast_to(latents, (inputs.batch, *latents.shape[1:]))
-            dense = inputs.dense(ops)
+            dense = ops.cast(inputs.dense(ops), dtype)
             return cross_attention(ops, params, latents, dense, self.num_heads, input_mask)
         attended = streaming_attend(
             ops,
-            params["attention"],
-            params["input_norm"],
-            norm(ops, params["query_norm"], latents),
+            map_tree(ops.widen, params["attention"]),
+            map_tree(ops.widen, params["input_norm"]),
+            ops.widen(norm(ops, params["query_norm"], latents)),
             inputs,
             self.num_heads,
             input_mask,
         )
-        return mlp_residual(ops, params, latents + attended)
+        return mlp_residual(ops, params, latents + ops.cast(attended, dtype))

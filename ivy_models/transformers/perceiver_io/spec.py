@@ -17,7 +17,7 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
 
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class PerceiverIOSpec:
     device
         "cpu", "cuda", "cuda:1", ...; None: the framework's default.
     dtype
-        Data type of weights and computation: "float32" or "float64".
+        Data type of weights and computation: "float32", "float64", "bfloat16" or "float16".
+        In half precision the reader, layer norms and softmax still compute in float32.
     stem
         What happens to the data's channels before positions are added. None: nothing.
         "projection": a linear layer. "convolution": convolution, batch norm, ReLU and max

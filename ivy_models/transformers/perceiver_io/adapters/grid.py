@@ -13,6 +13,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     lecun_normal,
     linear,
+    map_tree,
     ones,
     table,
     zeros,
@@ -97,8 +98,13 @@ class GridAdapter:
         return tree
 
     def __call__(self, params: Tree, data: Array) -> Inputs:
-        """Adapt data (B, *axes, data_dim)."""
+        """Adapt data (B, *axes, data_dim).
+
+        The inputs are in float32 where the weights are of half precision: pixels and
+        positions need more than its 8 or 11 bits.
+        """
         ops = ops_for(data)
+        params = map_tree(ops.widen, params)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
         shape = tuple(data.shape[1:-1])

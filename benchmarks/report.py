@@ -1,0 +1,158 @@
+"""From raw results to a table and a plot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+from subjects import HUGGINGFACE, PLAIN
+
+matplotlib.use("Agg")  # no display needed
+import matplotlib.pyplot as plt
+
+COLOURS = {
+    HUGGINGFACE: "black",
+    "numpy": "tab:blue",
+    "torch": "tab:red",
+    "jax": "tab:green",
+    "tensorflow": "tab:orange",
+}
+
+COLUMNS = (
+    "subject",
+    "time, s",
+    "min - max, s",
+    "÷ huggingface",
+    "additional memory, MiB",
+    "÷ huggingface",
+    "first call, s",
+    "GEMM, GFLOP/s",
+    "latent products",
+)
+
+LEGEND = f"""\
+- **{HUGGINGFACE}** is the Perceiver of transformers; **numpy**, **torch**, **jax** and
+  **tensorflow** are this library; **{PLAIN}** is this library with a reader that computes all
+  attention scores at once. All have random weights.
+- **time**: median of the calls, from a NumPy batch to NumPy logits. The subjects take turns.
+- **additional memory**: peak of a later call above what the loaded model takes. {{memory}}
+- **first call**: with compilation, where the framework compiles.
+- **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the
+  calls.
+- **latent products**: share of the time that the matrix products of the latents' self-attention
+  layers take at that rate. The rest is the reader, the decoder and all else."""
+
+
+def write(results: dict[str, Any], output: Path) -> None:
+    """Write results.json, table.md and plot.png."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    (output / "table.md").write_text(_document(results), "utf-8")
+    _plot(results["cases"], output / "plot.png")
+
+
+# The table
+
+
+def _document(results: dict[str, Any]) -> str:
+    if results["device"] == "cpu":
+        memory = "Of the process; not measured outside Linux."
+    else:
+        memory = "Of the GPU, as PyTorch counts it; not measured in other frameworks."
+    parts = ["# Benchmarks", "\n".join(_header(results)), LEGEND.format(memory=memory)]
+    for case in results["cases"]:
+        parts += [
+            f"## {case['model']}, {case['size']} x {case['size']} pixels, batch {case['batch']}",
+            "\n".join(_table(case)),
+            f"Matrix products of the latents: {case['latent_gflop']:.1f} GFLOP.",
+        ]
+    return "\n\n".join([*parts, "![Time and memory](plot.png)"]) + "\n"
+
+
+def _header(results: dict[str, Any]) -> list[str]:
+    lines = [f"- {name}: {value}" for name, value in results["machine"].items()]
+    lines.append(
+        f"- {results['dtype']} on {results['device']}, {results['repeats']} calls of each subject"
+    )
+    return [*lines, f"- Command: `{results['command']}`"]
+
+
+def _table(case: dict[str, Any]) -> list[str]:
+    rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
+    reference = case["subjects"].get(HUGGINGFACE, {})
+    for name, measured in case["subjects"].items():
+        if "error" in measured:
+            reason = measured["error"].strip().splitlines()[0][:200].replace("|", r"\|")
+            rows.append([name, f"failed: {reason}", *[""] * (len(COLUMNS) - 2)])
+        else:
+            rows.append([name, *_cells(measured, reference, case["latent_gflop"])])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cells(measured: dict, reference: dict, latent_gflop: float) -> list[str]:
+    seconds, memory = _figures(measured)
+    reference_seconds, reference_memory = _figures(reference)
+    gemm = median(measured["gemm_gflop_per_second"])
+    return [
+        f"{seconds:.3g}",
+        f"{min(measured['seconds']):.3g} - {max(measured['seconds']):.3g}",
+        _ratio(seconds, reference_seconds),
+        "n/a" if memory is None else f"{memory:,.0f}",
+        _ratio(memory, reference_memory),
+        f"{measured['first_call_seconds'][0]:.3g}",
+        f"{gemm:,.0f}",
+        f"{latent_gflop / gemm / seconds:.0%}",
+    ]
+
+
+def _figures(measured: dict) -> tuple[float | None, float | None]:
+    """Median seconds and MiB; None where there are none."""
+    if not measured or "error" in measured:
+        return None, None
+    (extra_bytes,) = measured["extra_bytes"]
+    return median(measured["seconds"]), None if extra_bytes is None else extra_bytes / 2**20
+
+
+def _ratio(value: float | None, reference: float | None) -> str:
+    return f"{value / reference:.2f}" if value is not None and reference else "n/a"
+
+
+# The plot
+
+
+def _plot(cases: list[dict], path: Path) -> None:
+    """One row for each model and batch, time to the left and memory to the right."""
+    rows = list(dict.fromkeys((case["model"], case["batch"]) for case in cases))
+    figure, axes = plt.subplots(
+        len(rows), 2, figsize=(11, 3.6 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for row, (model, batch) in zip(axes, rows, strict=True):
+        of_row = [case for case in cases if (case["model"], case["batch"]) == (model, batch)]
+        for ax, index, what in zip(row, (0, 1), ("time, s", "additional memory, MiB"), strict=True):
+            _draw_lines(ax, of_row, index)
+            ax.set(title=f"{model}, batch {batch}", xlabel="pixels", ylabel=what)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _draw_lines(ax: plt.Axes, cases: list[dict], index: int) -> None:
+    for name in dict.fromkeys(name for case in cases for name in case["subjects"]):
+        figures = [_figures(case["subjects"][name])[index] for case in cases]
+        ax.plot(
+            [case["size"] ** 2 for case in cases],
+            [float("nan") if figure is None else figure for figure in figures],
+            label=name,
+            color=COLOURS[name.removesuffix(PLAIN)],
+            linestyle="--" if name.endswith(PLAIN) else "-",
+            marker="o",
+            markersize=4,
+        )
+    ax.set(xscale="log", yscale="log")
+    sizes = sorted({case["size"] for case in cases})
+    ax.set_xticks([size**2 for size in sizes], [f"{size}²" for size in sizes])
+    ax.minorticks_off()
+    ax.grid(alpha=0.3)

@@ -1,0 +1,151 @@
+"""Measure this library and the Perceiver of transformers side by side.
+
+    python benchmarks/run.py
+    python benchmarks/run.py --sizes 224 --batches 1 --models fourier --repeats 3
+
+All subjects take turns, call by call, so that whatever else the machine does is shared
+among them. Writes table.md, results.json and plot.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import report
+from machine import describe_machine
+from products import latent_gflop
+from subjects import MODELS, SUBJECTS, Case
+
+from ivy_models.transformers.perceiver_io.presets import PRESETS
+
+PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    results = {
+        "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        "machine": describe_machine(arguments.device),
+        "dtype": arguments.dtype,
+        "device": arguments.device,
+        "repeats": arguments.repeats,
+        "cases": [],
+    }
+    for model, batch, size in itertools.product(
+        arguments.models, arguments.batches, arguments.sizes
+    ):
+        spec = PRESETS[f"perceiver_io_imagenet_{model}"].spec
+        if spec.learned_position_shape not in (None, (size, size)):
+            print(f"{model}, {size} px: skipped, its positions are learned for another size")
+            continue
+        print(f"{model}, {size} px, batch {batch}", flush=True)
+        cases = [
+            Case(subject, model, size, batch, arguments.dtype, arguments.device)
+            for subject in arguments.subjects
+        ]
+        results["cases"].append(
+            {
+                "model": model,
+                "size": size,
+                "batch": batch,
+                "latent_gflop": batch * latent_gflop(spec),
+                "subjects": compare(cases, arguments.repeats),
+            }
+        )
+        report.write(results, arguments.output)  # after every case: a long run may be ended
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 384, 512, 1024])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS)
+    parser.add_argument("--repeats", type=int, default=7, help="calls of each subject")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    return parser.parse_args()
+
+
+def compare(cases: list[Case], repeats: int) -> dict[str, dict[str, Any]]:
+    """Measure the subjects in turns; the results of each, by its name."""
+    workers = [Worker(case) for case in cases]
+    try:
+        for worker in workers:
+            worker.load()
+            worker.measure("call", "first_call_seconds")
+            worker.measure("memory", "extra_bytes")
+        for _ in range(repeats):
+            for worker in workers:
+                worker.measure("call", "seconds")
+                worker.measure("gemm", "gemm_gflop_per_second")
+        return {worker.case.subject: worker.results for worker in workers}
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class Worker:
+    """The driver's end of a worker process. Once it has failed, it does nothing more."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        self.results: dict[str, Any] = {}
+        self._process: subprocess.Popen | None = None
+
+    def load(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._ask(asdict(self.case))
+
+    def measure(self, what: str, field: str) -> None:
+        """Add one measurement to the list of results under ``field``."""
+        if "error" in self.results:
+            return
+        time.sleep(PAUSE)
+        answer = self._ask(what)
+        if "error" not in self.results:
+            self.results.setdefault(field, []).append(answer)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            print(json.dumps(question), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": self._how_it_ended()}
+        if isinstance(answer, dict):
+            self.results["error"] = answer["error"]
+            self.end()  # the others get its memory
+            print(f"  {self.case.subject} failed: {answer['error']}", flush=True)
+        return answer
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        if code < 0:  # not all frameworks survive a failed allocation
+            return f"ended by {signal.Signals(-code).name}, perhaps out of memory"
+        return f"ended with exit status {code}"
+
+
+if __name__ == "__main__":
+    main()
