@@ -12,6 +12,7 @@ from subjects import HUGGINGFACE, PLAIN
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
 
 COLOURS = {
     HUGGINGFACE: "black",
@@ -36,7 +37,7 @@ COLUMNS = (
 LEGEND = f"""\
 - **{HUGGINGFACE}** is the Perceiver of transformers; **numpy**, **torch**, **jax** and
   **tensorflow** are this library; **{PLAIN}** is this library with a reader that computes all
-  attention scores at once. All have random weights.
+  attention scores at once. All have random weights. The learned model takes one size only.
 - **time**: median of the calls, from a NumPy batch to NumPy logits. The subjects take turns.
 - **additional memory**: peak of a later call above what the loaded model takes. {{memory}}
 - **first call**: with compilation, where the framework compiles.
@@ -52,6 +53,11 @@ def write(results: dict[str, Any], output: Path) -> None:
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
     (output / "table.md").write_text(_document(results), "utf-8")
     _plot(results["cases"], output / "plot.png")
+
+
+def reason(measured: dict[str, Any]) -> str:
+    """Why a subject failed, in one line; the rest is in results.json."""
+    return measured["error"].strip().splitlines()[0][:200]
 
 
 # The table
@@ -85,8 +91,8 @@ def _table(case: dict[str, Any]) -> list[str]:
     reference = case["subjects"].get(HUGGINGFACE, {})
     for name, measured in case["subjects"].items():
         if "error" in measured:
-            reason = measured["error"].strip().splitlines()[0][:200].replace("|", r"\|")
-            rows.append([name, f"failed: {reason}", *[""] * (len(COLUMNS) - 2)])
+            failed = "failed: " + reason(measured).replace("|", r"\|")
+            rows.append([name, failed, *[""] * (len(COLUMNS) - 2)])
         else:
             rows.append([name, *_cells(measured, reference, case["latent_gflop"])])
     return [f"| {' | '.join(row)} |" for row in rows]
@@ -154,5 +160,7 @@ def _draw_lines(ax: plt.Axes, cases: list[dict], index: int) -> None:
     ax.set(xscale="log", yscale="log")
     sizes = sorted({case["size"] for case in cases})
     ax.set_xticks([size**2 for size in sizes], [f"{size}²" for size in sizes])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:,g}")
     ax.minorticks_off()
     ax.grid(alpha=0.3)

@@ -137,7 +137,7 @@ class Worker:
         if isinstance(answer, dict):
             self.results["error"] = answer["error"]
             self.end()  # the others get its memory
-            print(f"  {self.case.subject} failed: {answer['error']}", flush=True)
+            print(f"  {self.case.subject} failed: {report.reason(self.results)}", flush=True)
         return answer
 
     def _how_it_ended(self) -> str:

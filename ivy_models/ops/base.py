@@ -37,6 +37,14 @@ class Ops(ABC):
     name: str
     """The name that ``ivy.set_backend`` knows the framework by."""
 
+    traces_loops = False
+    """Whether :meth:`loop` is compiled as a loop, so that whole models compile in a time
+    that does not grow with their depth or their input; compiled by default then."""
+
+    def is_traced(self, x: Array) -> bool:
+        """Whether ``x`` stands for an array in a program that the caller is compiling."""
+        return False
+
     # Arrays in and out
 
     @abstractmethod
@@ -119,7 +127,8 @@ class Ops(ABC):
     def sum(self, x: Array, axis: int, keepdims: bool = False) -> Array: ...
 
     @abstractmethod
-    def max(self, x: Array, axis: int, keepdims: bool = False) -> Array: ...
+    def max(self, x: Array, axis: int, keepdims: bool = False) -> Array:
+        """Largest, for shifts that cancel: its gradient and what it makes of NaN are left open."""
 
     @abstractmethod
     def maximum(self, a: Array, b: Array | float) -> Array: ...

@@ -13,6 +13,10 @@ from ivy_models.ops.base import Ops
 
 class JaxOps(Ops):
     name = "jax"
+    traces_loops = True
+
+    def is_traced(self, x):
+        return isinstance(x, jax.core.Tracer)
 
     def is_array(self, x):
         return isinstance(x, jax.Array)
@@ -81,7 +85,14 @@ class JaxOps(Ops):
         return jnp.sum(x, axis, keepdims=keepdims)
 
     def max(self, x, axis, keepdims=False):
-        return jnp.max(x, axis, keepdims=keepdims)
+        # jnp.max looks for NaN, which takes XLA on CPU 25 times as long. A generic reduction
+        # has no gradient.
+        axis %= x.ndim
+        lowest = jnp.asarray(-jnp.inf, x.dtype)
+        largest = lax.reduce(
+            lax.stop_gradient(x), lowest, lambda a, b: lax.select(a > b, a, b), (axis,)
+        )
+        return jnp.expand_dims(largest, axis) if keepdims else largest
 
     def maximum(self, a, b):
         return jnp.maximum(a, b)
@@ -109,7 +120,8 @@ class JaxOps(Ops):
         return [joined.reshape(joined.shape[0], times * size, joined.shape[-1])]
 
     def compile(self, function):
-        return jax.jit(function)
+        # A function of its own: equal callables would share one cache, which then never shrinks.
+        return jax.jit(lambda *arguments: function(*arguments))
 
 
 def _device(device: str | None) -> jax.Device | None:

@@ -11,6 +11,10 @@ from ivy_models.ops.base import Ops
 
 class TensorflowOps(Ops):
     name = "tensorflow"
+    traces_loops = True
+
+    def is_traced(self, x):
+        return not tf.executing_eagerly()
 
     def is_array(self, x):
         return isinstance(x, (tf.Tensor, tf.Variable))

@@ -113,7 +113,7 @@ class TorchOps(Ops):
     def linear(self, x, weight, bias):
         rows = x.reshape(-1, x.shape[-1])
         if _takes_onednn(rows, weight):
-            out = ONEDNN_LINEAR(rows, weight.t(), bias, "none", [], "")
+            out = (_opaque_onednn if torch.compiler.is_compiling() else _onednn)(rows, weight, bias)
         else:
             out = torch.addmm(bias, rows, weight)
         return out.reshape(*x.shape[:-1], weight.shape[-1])
@@ -133,6 +133,9 @@ class TorchOps(Ops):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return out * key_mask.any(-1)[:, None, None, None]
 
+    def compile(self, function):
+        return torch.compile(lambda *arguments: function(*arguments))
+
     def conv2d(self, x, weight, stride):
         x = F.pad(x.permute(0, 3, 1, 2), self._padding(x, weight.shape[:2], stride))
         return F.conv2d(x, weight.permute(3, 2, 0, 1), stride=stride).permute(0, 2, 3, 1)
@@ -148,6 +151,19 @@ class TorchOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return (*columns, *rows)
+
+
+def _onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return ONEDNN_LINEAR(rows, weight.t(), bias, "none", [], "")
+
+
+# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
+_opaque_onednn = torch.library.custom_op("ivy_models::onednn_linear", _onednn, mutates_args=())
+
+
+@_opaque_onednn.register_fake
+def _(rows, weight, bias):
+    return rows.new_empty(rows.shape[0], weight.shape[1])
 
 
 def _takes_onednn(rows: torch.Tensor, weight: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
@@ -22,10 +23,13 @@ class PerceiverIOCore:
         The model's description.
     plain_reader
         Read with plain attention, all scores at once, instead of streaming.
+    processor
+        What to call instead of the spec's processor: the same, compiled.
     """
 
     spec: PerceiverIOSpec
     plain_reader: bool = False
+    processor: Callable[[Tree, Array], Array] | None = None
 
     def parameters(self) -> Tree:
         """Describe the weights."""
@@ -72,7 +76,7 @@ class PerceiverIOCore:
         """
         ops, spec = ops_for(data), self.spec
         inputs = spec.adapter()(params.get("input", {}), data)
-        reader, processor = spec.reader(), spec.processor()
+        reader, processor = spec.reader(), self.processor or spec.processor()
 
         def read(latents, layer):
             weights = params["reader"][f"layer_{layer}"]

@@ -12,6 +12,7 @@ from ivy_models.arrays import current_ops, unwrap
 from ivy_models.errors import SpecError
 from ivy_models.ops import Ops, ops_for
 from ivy_models.transformers.perceiver_io.calls import check_call
+from ivy_models.transformers.perceiver_io.compilation import CompiledCalls
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -71,7 +72,7 @@ class PerceiverIO(ivy.Module):
         self.preprocessing = None
         self.labels = None
         self.core = PerceiverIOCore(spec)
-        self._functions: dict[str, Any] = {}
+        self._compiled = CompiledCalls(self.core)
         if v is None:
             v = initialise(self.core.parameters(), seed)
         else:
@@ -131,14 +132,22 @@ class PerceiverIO(ivy.Module):
         ops = current_ops(data)
         params = self._native_weights(ops)
         call = check_call(ops, self.spec, params["latents"], data, mask, queries)
-        output = self._function(ops)(params, call.data, call.input_mask, call.queries)
+        output = self._compiled(ops, params, call.data, call.input_mask, call.queries)
         return ivy.Array(ops.reshape(output, (*call.output_axes, output.shape[-1])))
 
-    def _function(self, ops: Ops):
-        """The core, compiled where the framework is slow without."""
-        if ops.name not in self._functions:
-            self._functions[ops.name] = ops.compile(self.core)
-        return self._functions[ops.name]
+    def compile(self) -> PerceiverIO:
+        """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
+
+        JAX and TensorFlow compile without being asked, since one operation at a time is slow
+        there. See :mod:`.compilation` for what is compiled when shapes change.
+
+        Returns
+        -------
+        PerceiverIO
+            This model.
+        """
+        self._compiled.asked = True
+        return self
 
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
