@@ -8,9 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-# The tests compile many small programs once: quick compilation beats quick programs.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
 import ivy
 import numpy as np
 import pytest

@@ -61,9 +61,8 @@ def test_programs_are_bounded_and_reused(ops, rng, programs, monkeypatch):
     assert len(programs) == (3 if ops.traces_loops else 0)
 
 
-def test_a_block_is_compiled_once_whatever_the_depth(ops, rng, programs):
-    if ops.name != "torch":
-        pytest.skip("the other frameworks trace a loop")
+@pytest.mark.parametrize("backend", [b for b in CHOSEN if b == "torch"], indirect=True)
+def test_torch_compiles_a_block_once_whatever_the_depth(ops, rng, programs):
     model = PerceiverIO(small_spec(network_depth=5)).compile()
     for size in (3, 4):
         model(image(rng, size, 2, 3))
