@@ -104,9 +104,9 @@ def _read(image: Any) -> Image.Image | np.ndarray:
             raise InputError(
                 f"{image} is no image, or of a format that Pillow cannot read."
             ) from None
+        except InputError:  # a ValueError that says more already
+            raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"{image} cannot be read as an image: {error}.") from error
     if not isinstance(image, Image.Image):
         return _read_array(image)

@@ -61,7 +61,7 @@ class CompiledCalls:
         return ops.concat(outputs, 0)
 
     def _eager(self, ops: Ops) -> Callable:
-        if not self.asked or ops.name != "torch":
+        if not self.asked:
             return self.core
         processor = self.core.spec.processor()
         return self._kept((ops.name,), lambda: replace(self.core, processor=ops.compile(processor)))
