@@ -87,7 +87,7 @@ def check(name, spec, seed, dtype, chunk):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming_attention, "SCORES_PER_CHUNK", chunk)
         fast, fast_gradients = value_and_gradients(
-            name, PerceiverIOCore(spec), weights, arguments, dtype
+            name, PerceiverIOCore(spec, plain_reader=False), weights, arguments, dtype
         )
     plain, gradients = value_and_gradients(
         name, PerceiverIOCore(spec, plain_reader=True), weights, arguments, dtype

@@ -21,7 +21,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
     Processor,
     Reader,
-    decoder,
+    attention,
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
@@ -271,7 +271,7 @@ def test_half_precision(backend, rng, dtype):
 def test_many_queries_are_decoded_in_chunks(backend, rng, monkeypatch):
     data = image(rng, 2, 6, 5, 3)
     whole = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
-    monkeypatch.setattr(decoder, "SCORES_PER_CHUNK", 2 * 7 * 10)  # 10 queries at a time
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 2 * 7 * 10)  # 10 queries at a time
     chunked = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
     np.testing.assert_allclose(chunked, whole, atol=1e-5)
 

@@ -214,11 +214,9 @@ class Ops(ABC):
         Chunks have ``size`` rows, the last one what remains.
         """
         times, rest = divmod(x.shape[1], size)
-        parts = []
-        if times == 1:
-            parts = [function(self.slice(x, 0, size, 1))]
-        elif times > 1:
-            parts = self._map_slices(function, x, size, times)
+        if times + (rest > 0) == 1:
+            return function(x)
+        parts = self._map_slices(function, x, size, times)
         if rest:
             parts.append(function(self.slice(x, times * size, rest, 1)))
         return parts[0] if len(parts) == 1 else self.concat(parts, 1)

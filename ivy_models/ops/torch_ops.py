@@ -111,11 +111,10 @@ class TorchOps(Ops):
         return torch.where(condition, a, b)
 
     def linear(self, x, weight, bias):
+        if not _takes_onednn(x, weight):
+            return F.linear(x, weight.t(), bias)
         rows = x.reshape(-1, x.shape[-1])
-        if _takes_onednn(rows, weight):
-            out = (_opaque_onednn if torch.compiler.is_compiling() else _onednn)(rows, weight, bias)
-        else:
-            out = torch.addmm(bias, rows, weight)
+        out = (_opaque_onednn if torch.compiler.is_compiling() else _onednn)(rows, weight, bias)
         return out.reshape(*x.shape[:-1], weight.shape[-1])
 
     def layer_norm(self, x, scale, offset):
@@ -166,14 +165,14 @@ def _(rows, weight, bias):
     return rows.new_empty(rows.shape[0], weight.shape[1])
 
 
-def _takes_onednn(rows: torch.Tensor, weight: torch.Tensor) -> bool:
+def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
     return (
-        ONEDNN_LINEAR is not None
-        and rows.device.type == "cpu"
-        and rows.dtype == torch.float32
-        and rows.shape[0] * weight.numel() >= ONEDNN_MIN_PRODUCTS
-        and not (torch.is_grad_enabled() and (rows.requires_grad or weight.requires_grad))
+        x.numel() * weight.shape[1] >= ONEDNN_MIN_PRODUCTS
+        and ONEDNN_LINEAR is not None
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
 
 

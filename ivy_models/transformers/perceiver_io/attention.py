@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear
+from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear, map_tree
+
+SCORES_PER_CHUNK = 2**22
+"""Scores of cross-attention held at a time (16 MB in float32)."""
 
 
 def attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:
@@ -48,42 +53,60 @@ def cross_attention(
     num_heads: int,
     input_mask: Array | None = None,
     query_residual: bool = True,
+    head: Callable[[Array], Array] = lambda attended: attended,
+    chunked: bool = True,
 ) -> Array:
-    """Queries (B, N, D) attend to inputs (B, M, C), then an MLP; -> (B, N, D).
+    """Queries attend to inputs, then an MLP.
 
-    ``input_mask`` is (B, M), True where an input takes part.
+    Parameters
+    ----------
+    params
+        Weights as :func:`cross_attention_parameters` describes them.
+    queries
+        (B, N, D), or (1, N, D) for a whole batch.
+    inputs
+        (B, M, C); normed in their own data type.
+    num_heads
+        H.
+    input_mask
+        Booleans (B, M), True where an input takes part.
+    query_residual
+        Whether the queries are added to what they attended to.
+    head
+        What becomes of each chunk at last, (B, S, D) -> (B, S, D').
+    chunked
+        Whether to go over the queries in chunks, so that memory grows with the inputs and
+        the outputs alone, not with their product.
+
+    Returns
+    -------
+    Array
+        (B, N, D').
     """
-    keys, values = keys_and_values(ops, params, inputs, num_heads)
-    return cross_attention_to(
-        ops, params, queries, keys, values, num_heads, input_mask, query_residual
-    )
+    batch, num_inputs, _ = inputs.shape
+    keys, values = _keys_and_values(ops, params, inputs, num_heads)
+
+    def attend(queries):
+        queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
+        normed = norm(ops, params["query_norm"], queries)
+        q = split_heads(ops, project(ops, params["attention"]["query"], normed), num_heads)
+        attended = merge_heads(ops, ops.attention(q, keys, values, input_mask))
+        attended = project(ops, params["attention"]["output"], attended)
+        return head(mlp_residual(ops, params, queries + attended if query_residual else attended))
+
+    if not chunked:
+        return attend(queries)
+    chunk = max(1, SCORES_PER_CHUNK // (batch * num_heads * num_inputs))
+    return ops.map_chunks(attend, queries, chunk)
 
 
-def keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:
+def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:
     """Inputs (B, M, C) -> what queries attend to, (B, H, M, K) and (B, H, M, K')."""
-    normed = norm(ops, params["input_norm"], inputs)
     attention = params["attention"]
+    input_norm = map_tree(lambda weight: ops.match(weight, inputs), params["input_norm"])
+    normed = ops.match(norm(ops, input_norm, inputs), attention["key"]["weight"])
     keys = split_heads(ops, project(ops, attention["key"], normed), num_heads)
     return keys, split_heads(ops, project(ops, attention["value"], normed), num_heads)
-
-
-def cross_attention_to(
-    ops: Ops,
-    params: Tree,
-    queries: Array,
-    keys: Array,
-    values: Array,
-    num_heads: int,
-    input_mask: Array | None = None,
-    query_residual: bool = True,
-) -> Array:
-    """As :func:`cross_attention`, to keys and values that several calls share."""
-    normed = norm(ops, params["query_norm"], queries)
-    attention = params["attention"]
-    q = split_heads(ops, project(ops, attention["query"], normed), num_heads)
-    attended = merge_heads(ops, ops.attention(q, keys, values, input_mask))
-    attended = project(ops, attention["output"], attended)
-    return mlp_residual(ops, params, queries + attended if query_residual else attended)
 
 
 def self_attention(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:

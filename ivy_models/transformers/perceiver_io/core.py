@@ -22,13 +22,13 @@ class PerceiverIOCore:
     spec
         The model's description.
     plain_reader
-        Read with plain attention, all scores at once, instead of streaming.
+        Whether to read with plain attention, all scores at once; see :class:`.Reader`.
     processor
         What to call instead of the spec's processor: the same, compiled.
     """
 
     spec: PerceiverIOSpec
-    plain_reader: bool = False
+    plain_reader: bool | None = None
     processor: Callable[[Tree, Array], Array] | None = None
 
     def parameters(self) -> Tree:

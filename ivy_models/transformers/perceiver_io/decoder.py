@@ -6,15 +6,11 @@ from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    cross_attention,
     cross_attention_parameters,
-    cross_attention_to,
-    keys_and_values,
     project,
 )
 from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear
-
-SCORES_PER_CHUNK = 2**22
-"""Scores held at a time (16 MB in float32)."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +59,17 @@ class Decoder:
 
         Goes over the queries in chunks, so that memory grows with the outputs alone.
         """
-        ops, (batch, num_latents, _) = ops_for(latents), latents.shape
-        attention = params["cross_attention"]
-        keys, values = keys_and_values(ops, attention, latents, self.num_heads)
+        ops = ops_for(latents)
 
-        def decode(queries):
-            queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
-            outputs = cross_attention_to(
-                ops,
-                attention,
-                queries,
-                keys,
-                values,
-                self.num_heads,
-                query_residual=self.query_residual,
-            )
-            return outputs if self.output_dim is None else project(ops, params["head"], outputs)
+        def head(attended):
+            return attended if self.output_dim is None else project(ops, params["head"], attended)
 
-        chunk = max(1, SCORES_PER_CHUNK // (batch * self.num_heads * num_latents))
-        return ops.map_chunks(decode, queries, chunk)
+        return cross_attention(
+            ops,
+            params["cross_attention"],
+            queries,
+            latents,
+            self.num_heads,
+            query_residual=self.query_residual,
+            head=head,
+        )

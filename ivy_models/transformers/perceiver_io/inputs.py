@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.position_encoding import (
+    FourierPositionEncoding,
+    grid_table,
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,12 @@ class Inputs:
             return self.data.num_channels + self.positions.num_channels(len(self.shape))
         return self.data.num_channels + self.positions.num_channels
 
+    @property
+    def num_own_channels(self) -> int:
+        """Channels of the bases that differ from input to input, not only from axis to axis."""
+        learned = self.positions if isinstance(self.positions, Features) else None
+        return self.data.base.shape[-1] + (learned.base.shape[-1] if learned else 0)
+
     def dense(self, ops: Ops) -> Array:
         """Build the (B, M, C) array."""
         data = self.data.project(ops, self.data.base)
@@ -133,22 +142,7 @@ class Grid:
         return cls(
             outer,
             inner,
-            _grid_table(tables[:split]),
-            _grid_table(tables[split:]),
+            grid_table(tables[:split]),
+            grid_table(tables[split:]),
             np.concatenate([np.arange(num_data), *channels]),
         )
-
-
-def _grid_table(tables: list[np.ndarray]) -> np.ndarray | None:
-    """Tables (size, K) of some axes -> one table (product of sizes, sum of K) of their grid."""
-    if not tables:
-        return None
-    sizes = [len(table) for table in tables]
-    spread = [
-        np.broadcast_to(
-            table.reshape([size if a == axis else 1 for a, size in enumerate(sizes)] + [-1]),
-            (*sizes, table.shape[-1]),
-        )
-        for axis, table in enumerate(tables)
-    ]
-    return np.concatenate(spread, -1).reshape(math.prod(sizes), -1)

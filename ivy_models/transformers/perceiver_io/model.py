@@ -8,7 +8,7 @@ from typing import Any
 import ivy
 import numpy as np
 
-from ivy_models.arrays import current_ops, unwrap
+from ivy_models.arrays import current_ops, unwrap, unwrap_tree
 from ivy_models.errors import SpecError
 from ivy_models.ops import Ops, ops_for
 from ivy_models.transformers.perceiver_io.calls import check_call
@@ -102,6 +102,12 @@ class PerceiverIO(ivy.Module):
         """Number of trainable weights."""
         return count(self.core.parameters())
 
+    def __call__(self, *arguments: Any, v: Mapping | None = None, **named: Any) -> ivy.Array:
+        """Run the model; see :meth:`_forward`. ``v`` are weights to use this once."""
+        if v is None:  # Ivy's own way takes 0.5 ms
+            return self._forward(*arguments, **named)
+        return super().__call__(*arguments, v=v, **named)
+
     def _forward(self, data: Any, mask: Any = None, queries: Any = None) -> ivy.Array:
         """Run the model; called through ``model(data, mask=None, queries=None)``.
 
@@ -151,10 +157,11 @@ class PerceiverIO(ivy.Module):
 
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
-        params = map_tree(unwrap, self._v)
-        if not all(ops.is_array(leaf) for _, leaf in flatten(params)):
+        params = unwrap_tree(self._v)
+        one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
+        if not all(map(ops.is_array, one_of_each_type.values())):
             self._v = self._place(ops, map_tree(_to_numpy, params))
-            params = map_tree(unwrap, self._v)
+            params = unwrap_tree(self._v)
         return params
 
     def _place(self, ops: Ops, weights: Tree) -> ivy.Container:

@@ -47,8 +47,8 @@ class FourierPositionEncoding:
         numpy.ndarray
             (*shape, channels), float32.
         """
-        positions = np.meshgrid(*map(_grid_positions, shape), indexing="ij")
-        return self.encode(np.stack(positions, -1), shape)
+        encoded = self._in_order(grid_table(self.axis_tables(tuple(shape))), len(shape))
+        return encoded.reshape(*shape, -1)
 
     def encode(self, positions: np.ndarray, shape: Sequence[int] | None = None) -> np.ndarray:
         """Encode positions given by their coordinates.
@@ -70,9 +70,11 @@ class FourierPositionEncoding:
             self._encode_axis(positions[..., axis], resolution)
             for axis, resolution in enumerate(self._resolutions(num_axes, shape))
         ]
-        grouped = np.concatenate(per_axis, -1)
-        order = np.argsort(np.concatenate(self.axis_channels(num_axes)))
-        return grouped[..., order]
+        return self._in_order(np.concatenate(per_axis, -1), num_axes)
+
+    def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
+        """Channels grouped by axis -> in the encoding's order."""
+        return grouped[..., np.argsort(np.concatenate(self.axis_channels(num_axes)))]
 
     def axis_tables(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The features that depend on one axis alone, one table (size, 2 bands + 1) an axis.
@@ -117,3 +119,18 @@ def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> l
         encoding._encode_axis(_grid_positions(size), resolution)
         for size, resolution in zip(shape, resolutions, strict=True)
     ]
+
+
+def grid_table(tables: list[np.ndarray]) -> np.ndarray | None:
+    """Tables (size, K) of some axes -> one table (product of sizes, sum of K) of their grid."""
+    if not tables:
+        return None
+    sizes = [len(table) for table in tables]
+    spread = [
+        np.broadcast_to(
+            table.reshape([size if a == axis else 1 for a, size in enumerate(sizes)] + [-1]),
+            (*sizes, table.shape[-1]),
+        )
+        for axis, table in enumerate(tables)
+    ]
+    return np.concatenate(spread, -1).reshape(math.prod(sizes), -1)

@@ -15,6 +15,9 @@ from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree
 from ivy_models.transformers.perceiver_io.streaming_attention import streaming_attend
 
+STREAMING_OVERHEAD = 2**23
+"""Multiplications in the time that streaming's many small operations take, about."""
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -40,10 +43,7 @@ class Reader:
 
     def parameters(self) -> Tree:
         """Describe the reader's weights."""
-        qk_dim = self.qk_dim or self.input_dim
-        return cross_attention_parameters(
-            self.latent_dim, self.input_dim, qk_dim, self.v_dim or qk_dim
-        )
+        return cross_attention_parameters(self.latent_dim, self.input_dim, *self._attention_dims)
 
     def __call__(
         self,
@@ -51,7 +51,7 @@ class Reader:
         latents: Array,
         inputs: Inputs | Array,
         input_mask: Array | None = None,
-        plain: bool = False,
+        plain: bool | None = None,
     ) -> Array:
         """Read the inputs into the latents.
 
@@ -66,8 +66,9 @@ class Reader:
         input_mask
             Booleans (B, M), True where an input takes part.
         plain
-            Compute attention as it is written in the paper, all scores at once, instead
-            of streaming over the inputs. Same result, up to rounding.
+            True: attention as the paper writes it, all scores at once. False: streaming
+            over the inputs, exact up to rounding. None: whichever has less to compute, in
+            bounded memory.
 
         Returns
         -------
@@ -77,11 +78,11 @@ class Reader:
         ops = ops_for(latents)
         if not isinstance(inputs, Inputs):
             inputs = Inputs.from_array(inputs)
-        dtype = ops.dtype(latents)
-        if plain:
-            latents = ops.broadcast_to(latents, (inputs.batch, *latents.shape[1:]))
-            dense = ops.cast(inputs.dense(ops), dtype)
-            return cross_attention(ops, params, latents, dense, self.num_heads, input_mask)
+        if plain or (plain is None and self._plain_is_cheaper(latents.shape[1], inputs)):
+            dense = inputs.dense(ops)
+            return cross_attention(
+                ops, params, latents, dense, self.num_heads, input_mask, chunked=not plain
+            )
         attended = streaming_attend(
             ops,
             map_tree(ops.widen, params["attention"]),
@@ -91,4 +92,22 @@ class Reader:
             self.num_heads,
             input_mask,
         )
-        return mlp_residual(ops, params, latents + ops.cast(attended, dtype))
+        return mlp_residual(ops, params, latents + ops.match(attended, latents))
+
+    def _plain_is_cheaper(self, num_latents: int, inputs: Inputs) -> bool:
+        """Compare the multiplications, of one element of a batch.
+
+        Streaming spares the keys and the values, but each of its scores and sums takes as
+        many as an input has channels of its own, in place of a head's.
+        """
+        qk_dim, v_dim = self._attention_dims
+        plain = inputs.num_inputs * (inputs.num_channels + num_latents) * (qk_dim + v_dim)
+        rows = self.num_heads * num_latents
+        streaming = inputs.num_inputs * rows * 2 * inputs.num_own_channels
+        return plain < streaming + STREAMING_OVERHEAD
+
+    @property
+    def _attention_dims(self) -> tuple[int, int]:
+        """Channels of queries and keys, and of values, over all heads."""
+        qk_dim = self.qk_dim or self.input_dim
+        return qk_dim, self.v_dim or qk_dim
