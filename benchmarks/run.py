@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,7 @@ from typing import Any
 import report
 from machine import describe_machine
 from products import latent_gflop
-from subjects import MODELS, SUBJECTS, Case
-
-from ivy_models.transformers.perceiver_io.presets import PRESETS
+from subjects import MODELS, ONLY_SIZE, SUBJECTS, Case
 
 PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
 
@@ -34,19 +33,18 @@ PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spin
 def main() -> None:
     arguments = parse_arguments()
     results = {
-        "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        "commands": [],
         "machine": describe_machine(arguments.device),
         "dtype": arguments.dtype,
         "device": arguments.device,
-        "repeats": arguments.repeats,
         "cases": [],
     }
-    for model, batch, size in itertools.product(
-        arguments.models, arguments.batches, arguments.sizes
-    ):
-        spec = PRESETS[f"perceiver_io_imagenet_{model}"].spec
-        if spec.learned_position_shape not in (None, (size, size)):
-            print(f"{model}, {size} px: skipped, its positions are learned for another size")
+    if arguments.resume:
+        results = json.loads((arguments.output / "results.json").read_text("utf-8"))
+    results["commands"].append(shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]))
+    done = {(case["model"], case["batch"], case["size"]) for case in results["cases"]}
+    for model, batch, size in _combinations(arguments):
+        if (model, batch, size) in done:
             continue
         print(f"{model}, {size} px, batch {batch}", flush=True)
         cases = [
@@ -58,22 +56,30 @@ def main() -> None:
                 "model": model,
                 "size": size,
                 "batch": batch,
-                "latent_gflop": batch * latent_gflop(spec),
+                "latent_gflop": batch * latent_gflop(MODELS[model]),
                 "subjects": compare(cases, arguments.repeats),
             }
         )
         report.write(results, arguments.output)  # after every case: a long run may be ended
 
 
+def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
+    for model in arguments.models:
+        sizes = [ONLY_SIZE[model]] if model in ONLY_SIZE else arguments.sizes
+        for batch, size in itertools.product(arguments.batches, sizes):
+            yield model, batch, size
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 384, 512, 1024])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS)
     parser.add_argument("--repeats", type=int, default=7, help="calls of each subject")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
+    parser.add_argument("--resume", action="store_true", help="keep the cases already there")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
     return parser.parse_args()
 

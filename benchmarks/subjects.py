@@ -1,4 +1,4 @@
-"""What is measured: the same three models, by this library and by transformers.
+"""What is measured: the same models, by this library and by transformers.
 
 Every subject is a function from one NumPy batch of images to NumPy logits, so that each
 pays for its copies, and has finished its work when it returns.
@@ -13,11 +13,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from ivy_models.ops import BACKENDS, Ops, ops_named
+from ivy_models.transformers.perceiver_io.presets import PRESETS
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 HUGGINGFACE = "huggingface"
 PLAIN = "-plain"
 SUBJECTS = (HUGGINGFACE, *BACKENDS, *(name + PLAIN for name in BACKENDS))
-MODELS = ("fourier", "learned", "conv")
+TINY = PerceiverIOSpec(
+    input_dim=3,
+    num_input_axes=2,
+    output_dim=10,
+    queries_dim=16,
+    network_depth=8,
+    num_latents=8,
+    latent_dim=16,
+    query_shape=[1],
+    num_fourier_freq_bands=2,
+)
+"""All overhead: 8x6 layers, hardly any arithmetic."""
+
+MODELS = {
+    **{
+        name: PRESETS[f"perceiver_io_imagenet_{name}"].spec
+        for name in ("fourier", "learned", "conv")
+    },
+    "tiny": TINY,
+}
+
+ONLY_SIZE = {"learned": 224, "tiny": 8}
+"""Models measured at one size: learned positions have theirs, overhead does not grow."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,7 @@ def load(case: Case) -> Subject:
 def _public(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
     """This library, called as its users call it."""
     model = _create(case)
-    return lambda: model(images).to_numpy()
+    return lambda: np.asarray(model(images).data)
 
 
 def _plain(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
@@ -84,40 +108,69 @@ def _plain(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
 def _create(case: Case):
     import ivy
 
-    from ivy_models import create_model
+    from ivy_models.transformers.perceiver_io import PerceiverIO
 
     ivy.set_backend(case.framework)
-    name = f"perceiver_io_imagenet_{case.model}"
-    return create_model(name, device=case.device, dtype=case.dtype)
+    return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=case.dtype))
 
 
 def _huggingface(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
     """The Perceiver of transformers, in the sizes of the published checkpoints."""
     import torch
+
+    if case.model == "tiny":
+        model = _huggingface_tiny()
+        encoded = TINY.adapter().num_channels  # its inputs come with their positions
+        images = np.resize(images, (case.batch, case.size**2, encoded))
+    else:
+        model = _huggingface_classifier(case.model)
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+
+    def call():
+        with torch.inference_mode():
+            logits = model(inputs=torch.from_numpy(images).to(case.device)).logits
+            return logits.cpu().numpy()
+
+    return call
+
+
+def _huggingface_classifier(name: str):
     import transformers
 
     model_class, input_channels = {
         "fourier": (transformers.PerceiverForImageClassificationFourier, 261),
         "learned": (transformers.PerceiverForImageClassificationLearned, 512),
         "conv": (transformers.PerceiverForImageClassificationConvProcessing, 322),
-    }[case.model]
-    config = transformers.PerceiverConfig(
-        num_labels=1000,
-        num_latents=512,
-        d_latents=1024,
-        d_model=input_channels,
-        num_blocks=8,
-        num_self_attends_per_block=6,
-        num_self_attention_heads=8,
-        num_cross_attention_heads=1,
-        image_size=224,  # of the learned positions
+    }[name]
+    config = _huggingface_config(MODELS[name], input_channels)
+    config.image_size = ONLY_SIZE["learned"]
+    return model_class(config)
+
+
+def _huggingface_tiny():
+    from transformers.models.perceiver import modeling_perceiver as perceiver
+
+    config = _huggingface_config(TINY, TINY.adapter().num_channels)
+    decoder = perceiver.PerceiverClassificationDecoder(
+        config,
+        num_channels=TINY.queries_dim,
+        trainable_position_encoding_kwargs={"num_channels": TINY.queries_dim, "index_dims": 1},
+        use_query_residual=True,
     )
-    model = model_class(config).to(case.device, getattr(torch, case.dtype)).eval()
-    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return perceiver.PerceiverModel(config, decoder=decoder)
 
-    def call():
-        with torch.inference_mode():
-            logits = model(inputs=torch.from_numpy(channels_first).to(case.device)).logits
-            return logits.cpu().numpy()
 
-    return call
+def _huggingface_config(spec: PerceiverIOSpec, input_channels: int):
+    import transformers
+
+    return transformers.PerceiverConfig(
+        num_labels=spec.output_dim,
+        num_latents=spec.num_latents,
+        d_latents=spec.latent_dim,
+        d_model=input_channels,
+        num_blocks=spec.network_depth,
+        num_self_attends_per_block=spec.num_lat_att_per_layer,
+        num_self_attention_heads=spec.num_self_att_heads,
+        num_cross_attention_heads=spec.num_cross_att_heads,
+    )

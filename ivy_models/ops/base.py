@@ -177,7 +177,7 @@ class Ops(ABC):
         """
         dtype = self.dtype(q)
         q, k, v = self.widen(q), self.widen(k), self.widen(v)
-        scores = self.matmul(q, self.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
+        scores = self.matmul(q * q.shape[-1] ** -0.5, self.transpose(k, (0, 1, 3, 2)))
         if key_mask is not None:
             key_mask = key_mask[:, None, None, :]
             scores = self.where(key_mask, scores, MASKED_SCORE)

@@ -121,6 +121,7 @@ class TensorflowOps(Ops):
             lambda i, carry: (i + 1, body(i, carry)),
             (tf.constant(0), carry),
             parallel_iterations=1,
+            maximum_iterations=times,  # for gradients in a caller's program by XLA
         )
         return carry[1]
 
@@ -138,6 +139,7 @@ class TensorflowOps(Ops):
         return [tf.reshape(joined, (joined.shape[0], times * size, joined.shape[-1]))]
 
     def compile(self, function):
+        # Not by XLA, although that is faster: it has no gradients through a compiled loop.
         return tf.function(function)
 
 

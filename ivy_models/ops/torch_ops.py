@@ -111,6 +111,8 @@ class TorchOps(Ops):
         return torch.where(condition, a, b)
 
     def linear(self, x, weight, bias):
+        if _is_slow_half(x):
+            return self.linear(x.float(), weight.float(), bias.float()).half()
         if not _takes_onednn(x, weight):
             return F.linear(x, weight.t(), bias)
         rows = x.reshape(-1, x.shape[-1])
@@ -124,6 +126,8 @@ class TorchOps(Ops):
         return F.gelu(x, approximate="tanh")
 
     def attention(self, q, k, v, key_mask=None):
+        if _is_slow_half(q):
+            return self.attention(q.float(), k.float(), v.float(), key_mask).half()
         if key_mask is None:
             return F.scaled_dot_product_attention(q, k, v)
         bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
@@ -174,6 +178,12 @@ def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
         and x.dtype == torch.float32
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
+
+
+def _is_slow_half(x: torch.Tensor) -> bool:
+    """Whether ``x`` is float16 on a CPU, where torch takes a hundred times as long for products
+    as in float32."""
+    return x.dtype == torch.float16 and x.device.type == "cpu"
 
 
 def _device(device: str | None) -> torch.device | None:
