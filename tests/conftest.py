@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ivy_models.ops import BACKENDS, ops_named
+from ivy_models.transformers.perceiver_io import Reader
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -49,6 +50,12 @@ def ops(backend):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def always_streaming(monkeypatch):
+    """Small models too read by streaming; without it, plain attention has less to compute."""
+    monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: False)
 
 
 def unset_backends():

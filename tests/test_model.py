@@ -38,6 +38,7 @@ def image(rng, *shape):
 # All backends agree
 
 
+@pytest.mark.usefixtures("always_streaming")
 @settings(max_examples=15)
 @given(specs(), st.integers(0, 2**32 - 1))
 def test_backends_agree_on_random_specs(spec, seed):
@@ -53,6 +54,7 @@ def test_backends_agree_on_random_specs(spec, seed):
         np.testing.assert_allclose(output, outputs[0], atol=1e-4 * max(1, outputs[0].std()))
 
 
+@pytest.mark.usefixtures("always_streaming")
 @settings(max_examples=5)
 @given(specs(), st.sampled_from(CHOSEN))
 def test_native_operations_agree_with_ivys_own(spec, name):

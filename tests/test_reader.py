@@ -12,6 +12,7 @@ from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     Inputs,
     Reader,
+    attention,
     initialise,
     streaming_attention,
 )
@@ -151,3 +152,46 @@ def test_reader_on_its_own(ops, rng):
     latents = ops.asarray(rng.standard_normal((1, 4, 6), dtype=np.float32))
     inputs = ops.asarray(rng.standard_normal((3, 9, 5), dtype=np.float32))
     assert tuple(reader(params, latents, inputs).shape) == (3, 4, 6)
+
+
+# Which of the two
+
+
+def of_shape(num_inputs, own_channels, positions=None):
+    return Inputs((num_inputs,), Features(np.empty((1, num_inputs, own_channels))), positions)
+
+
+@pytest.mark.parametrize(
+    ("reader", "num_latents", "inputs", "plain"),
+    [
+        # The published image models: 224x224 pixels, or 56x56 after the convolution.
+        (Reader(1024, 132), 512, of_shape(224**2, 3, FourierPositionEncoding(64)), False),
+        (Reader(1024, 193), 512, of_shape(56**2, 64, FourierPositionEncoding(64)), False),
+        # Language: many heads share the keys of many channels.
+        (Reader(1280, 768, 8, 256, 1280), 256, of_shape(2048, 768), True),
+        # So little that the number of operations decides.
+        (Reader(16, 12), 8, of_shape(64, 12), True),
+    ],
+)
+def test_the_reading_with_less_to_compute_is_chosen(reader, num_latents, inputs, plain):
+    assert reader.plain_is_cheaper(num_latents, inputs) is plain
+
+
+def test_plain_attention_that_was_chosen_holds_few_scores(ops, rng, monkeypatch):
+    reader = Reader(latent_dim=6, input_dim=5, num_heads=2, qk_dim=4)
+    params = map_tree(ops.asarray, initialise(reader.parameters()))
+    latents = ops.asarray(rng.standard_normal((1, 11, 6), dtype=np.float32))
+    inputs = ops.asarray(rng.standard_normal((3, 9, 5), dtype=np.float32))
+    at_once = ops.to_numpy(reader(params, latents, inputs, plain=True))
+    scores, attend = [], type(ops).attention
+
+    def counted(self, q, k, v, mask=None):
+        scores.append(int(np.prod(q.shape[:3])) * k.shape[2])
+        return attend(self, q, k, v, mask)
+
+    monkeypatch.setattr(type(ops), "attention", counted)
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 4 * 3 * 2 * 9)  # of 4 latents
+    np.testing.assert_allclose(
+        ops.to_numpy(reader(params, latents, inputs)), at_once, rtol=1e-5, atol=1e-6
+    )
+    assert max(scores) == 4 * 3 * 2 * 9

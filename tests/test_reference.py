@@ -20,6 +20,11 @@ def test_tiny_models(backend, case):
     assert verify_reference.relative_difference(output, expected) < 1e-4
 
 
+@pytest.mark.parametrize("case", TINY_CASES)
+def test_tiny_models_that_stream(backend, case, always_streaming):
+    test_tiny_models(backend, case)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", verify_reference.FULL)
 @pytest.mark.parametrize("name", CHOSEN)

@@ -78,7 +78,7 @@ class Reader:
         ops = ops_for(latents)
         if not isinstance(inputs, Inputs):
             inputs = Inputs.from_array(inputs)
-        if plain or (plain is None and self._plain_is_cheaper(latents.shape[1], inputs)):
+        if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], inputs)):
             dense = inputs.dense(ops)
             return cross_attention(
                 ops, params, latents, dense, self.num_heads, input_mask, chunked=not plain
@@ -94,11 +94,12 @@ class Reader:
         )
         return mlp_residual(ops, params, latents + ops.match(attended, latents))
 
-    def _plain_is_cheaper(self, num_latents: int, inputs: Inputs) -> bool:
-        """Compare the multiplications, of one element of a batch.
+    def plain_is_cheaper(self, num_latents: int, inputs: Inputs) -> bool:
+        """Whether plain attention takes fewer multiplications than streaming.
 
-        Streaming spares the keys and the values, but each of its scores and sums takes as
-        many as an input has channels of its own, in place of a head's.
+        Streaming spares the keys and the values. But each of its scores and sums takes as
+        many as an input has channels of its own, in place of a head's: with many channels,
+        and many heads, that is more.
         """
         qk_dim, v_dim = self._attention_dims
         plain = inputs.num_inputs * (inputs.num_channels + num_latents) * (qk_dim + v_dim)
