@@ -95,12 +95,22 @@ class Inputs:
         if self.positions is None:
             return data
         if isinstance(self.positions, FourierPositionEncoding):
-            features = self.positions(self.shape).reshape(self.num_inputs, -1)
-            positions = ops.constant(features, like=data)
+            positions = self._encoded_positions(ops, like=data)
         else:
             positions = self.positions.project(ops, self.positions.base)
         shape = (self.batch, *positions.shape)
         return ops.concat([data, ops.broadcast_to(positions[None], shape)], -1)
+
+    def _encoded_positions(self, ops: Ops, like: Array) -> Array:
+        """Fourier features (M, C'), spread here: compilers take minutes over large constants."""
+        spread = []
+        for axis, table in enumerate(self.positions.axis_tables(self.shape)):
+            sizes = [size if a == axis else 1 for a, size in enumerate(self.shape)]
+            features = ops.reshape(ops.constant(table, like=like), (*sizes, -1))
+            features = ops.broadcast_to(features, (*self.shape, table.shape[-1]))
+            spread.append(ops.reshape(features, (self.num_inputs, -1)))
+        order = np.argsort(np.concatenate(self.positions.axis_channels(len(self.shape))))
+        return ops.take(ops.concat(spread, -1), order, -1)
 
 
 @dataclass(frozen=True)
