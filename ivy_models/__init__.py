@@ -8,10 +8,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "classification": ["Prediction", "classify"],
+        "language": ["Candidate", "fill_mask"],
         "transformers.perceiver_io.factories": [
             "create_model",
             "list_models",
             "perceiver_io_img_classification",
+            "perceiver_io_language",
         ],
     },
 )

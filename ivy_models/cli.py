@@ -39,12 +39,34 @@ def list_command(pattern: str) -> None:
         click.echo(f"{name:<32} {PRESETS[name].description}")
 
 
+def _model_options(default: str):
+    """The options of every command that runs a model."""
+    options = [
+        click.option("--model", default=default, show_default=True, help="See `list`."),
+        click.option("--weights", type=click.Path(path_type=Path), help="A local file or folder."),
+        click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS)),
+        click.option("--device", help='Such as "cpu" or "cuda"; default: the framework\'s.'),
+    ]
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _check_task(model: str, needs: str, task: str) -> None:
+    """Refuse a model that is not made for the command, before its weights are downloaded."""
+    from ivy_models.transformers.perceiver_io.presets import PRESETS
+
+    if model in PRESETS and getattr(PRESETS[model], needs) is None:
+        raise click.UsageError(f"{model} is no {task}; see `ivy-models list`.")
+
+
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", default="perceiver_io_digits", show_default=True, help="See `list`.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A local file or folder.")
-@click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS))
-@click.option("--device", help='Such as "cpu" or "cuda"; default: the framework\'s.')
+@_model_options(default="perceiver_io_digits")
 @click.option(
     "--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image."
 )
@@ -65,6 +87,7 @@ def classify(
     from ivy_models.errors import InputError
     from ivy_models.transformers.perceiver_io.factories import create_model
 
+    _check_task(model, "preprocessing", "image classifier")
     set_backend(backend)
     classifier = create_model(model, pretrained=True, weights=weights, device=device)
     failures = 0
@@ -81,3 +104,35 @@ def classify(
     if failures:
         click.echo(f"{failures} of {len(images)} images could not be classified.", err=True)
         sys.exit(1)
+
+
+@main.command("fill-mask")
+@click.argument("text")
+@_model_options(default="perceiver_io_language")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Candidates a mask."
+)
+@click.option(
+    "--length", default=1, show_default=True, type=click.IntRange(1), help="Bytes a mask."
+)
+def fill_mask(
+    text: str,
+    model: str,
+    weights: Path | None,
+    backend: str,
+    device: str | None,
+    top: int,
+    length: int,
+) -> None:
+    """Print the most probable texts for each [MASK] in TEXT, with their probabilities."""
+    from ivy_models.backend import set_backend
+    from ivy_models.language import fill_mask as candidates_for
+    from ivy_models.transformers.perceiver_io.factories import create_model
+
+    _check_task(model, "tokenizer", "language model")
+    set_backend(backend)
+    language_model = create_model(model, pretrained=True, weights=weights, device=device)
+    for number, candidates in enumerate(candidates_for(language_model, text, top, length), 1):
+        click.echo(f"[MASK] {number}:")
+        for candidate, probability in candidates:
+            click.echo(f"  {probability:6.1%}  {candidate!r}")

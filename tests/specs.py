@@ -25,6 +25,29 @@ def small_spec(**changes):
     return PerceiverIOSpec(**(SMALL | changes))
 
 
+def language_spec(**changes):
+    """A small masked language model with the published one's vocabulary."""
+    language = {
+        "input_dim": 14,
+        "num_input_axes": 1,
+        "output_dim": 262,
+        "num_cross_att_heads": 2,
+        "cross_head_dim": 3,
+        "latent_head_dim": 2,
+        "query_shape": (23,),
+        "fourier_encode_input": False,
+        "learned_position_shape": (23,),
+        "query_residual": False,
+        "reader_v_dim": 10,
+        "processor_v_dim": 15,
+        "decoder_v_dim": 8,
+        "vocabulary_size": 262,
+        "query_per_input": True,
+        "tied_head": True,
+    }
+    return small_spec(**(language | changes))
+
+
 @st.composite
 def specs(draw):
     """Random small specs of every kind."""

@@ -6,7 +6,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 from conftest import CHOSEN, ROOT, unset_backends
+from specs import language_spec
 
+from ivy_models import perceiver_io_language
 from ivy_models.cli import main
 from ivy_models.transformers.perceiver_io import factories
 from ivy_models.weights.download import PublishedFile
@@ -54,6 +56,9 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
         (["classify", SEVEN, "--weights", "none.pystate"], "There is no weights file", 1),
         (["classify", SEVEN, "--top", "0"], "0 is not in the range", 2),
         (["classify"], "Missing argument", 2),
+        (["classify", SEVEN, "--model", "perceiver_io_language"], "is no image classifier", 2),
+        (["fill-mask", "[MASK]", "--model", "perceiver_io_digits"], "is no language model", 2),
+        (["fill-mask", "[MASK]", "--weights", "none.pickle"], "There is no weights file", 1),
     ],
 )
 def test_user_errors_have_no_traceback(run, arguments, message, code):
@@ -73,6 +78,21 @@ def test_a_failed_download_has_no_traceback(run, monkeypatch, tmp_path):
     assert result.exit_code == 1
     assert "could not be downloaded" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_fill_mask(run, backend_name, monkeypatch):
+    monkeypatch.setattr(
+        factories,
+        "create_model",
+        lambda *_, **__: perceiver_io_language(language_spec(), pretrained=False),
+    )
+    result = run("fill-mask", "a[MASK]b[MASK]", "--backend", backend_name, "--top", "2")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line for line in lines if line.startswith("[MASK]")] == ["[MASK] 1:", "[MASK] 2:"]
+    assert len(lines) == 6
+    assert run("fill-mask", "no mask").exit_code == 1
 
 
 def test_list(run):

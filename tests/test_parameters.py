@@ -16,7 +16,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     variance_scaling,
 )
 from ivy_models.transformers.perceiver_io.presets import PRESETS
-from ivy_models.weights.haiku import haiku_name
+from ivy_models.weights.haiku import haiku_name, layout_of
 from ivy_models.weights.native import read_safetensors
 
 FULL = TESTS / "reference" / "full"
@@ -24,6 +24,7 @@ MANIFESTS = {
     "perceiver_io_imagenet_fourier": "imagenet_fourier_position_encoding",
     "perceiver_io_imagenet_learned": "imagenet_learned_position_encoding",
     "perceiver_io_imagenet_conv": "imagenet_conv_preprocessing",
+    "perceiver_io_language": "language_perceiver_io_bytes",
 }
 
 
@@ -31,7 +32,7 @@ MANIFESTS = {
 def test_published_parameters_are_each_used_once(name):
     manifest = json.loads((FULL / f"{MANIFESTS[name]}.manifest.json").read_text())
     description = PerceiverIOCore(PRESETS[name].spec).parameters()
-    used = [haiku_name(weight) for weight, _ in flatten(description)]
+    used = [haiku_name(weight, layout_of(description)) for weight, _ in flatten(description)]
     assert len(used) == len(set(used))
     params = {(s, n) for s, names in manifest["params"].items() for n in names}
     assert {(scope, leaf) for section, scope, leaf in used if section == "params"} == params

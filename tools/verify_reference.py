@@ -28,13 +28,19 @@ sys.path[:0] = [str(ROOT), str(REFERENCE)]
 
 import seeded  # noqa: E402
 
-from ivy_models import create_model, perceiver_io_img_classification  # noqa: E402
+from ivy_models import (  # noqa: E402
+    create_model,
+    perceiver_io_img_classification,
+    perceiver_io_language,
+)
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec  # noqa: E402
+from ivy_models.transformers.perceiver_io.presets import PRESETS  # noqa: E402
 
 FULL = {
     "imagenet_fourier_position_encoding": "perceiver_io_imagenet_fourier",
     "imagenet_learned_position_encoding": "perceiver_io_imagenet_learned",
     "imagenet_conv_preprocessing": "perceiver_io_imagenet_conv",
+    "language_perceiver_io_bytes": "perceiver_io_language",
 }
 
 
@@ -74,6 +80,11 @@ def relative_difference(output: np.ndarray, expected: np.ndarray) -> float:
 def run_tiny(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     config = json.loads((folder / "config.json").read_text())
     arrays = np.load(folder / "arrays.npz")
+    if config["kind"] == "masked_lm":
+        model = perceiver_io_language(
+            tiny_language_spec(config), weights=folder / "checkpoint.pystate"
+        )
+        return ivy.to_numpy(model(arrays["tokens"], arrays["mask"])), arrays["output"]
     model = perceiver_io_img_classification(
         tiny_spec(config), weights=folder / "checkpoint.pystate"
     )
@@ -116,21 +127,47 @@ def tiny_spec(config: dict) -> PerceiverIOSpec:
     )
 
 
+def tiny_language_spec(config: dict) -> PerceiverIOSpec:
+    return PRESETS["perceiver_io_language"].spec.replace(
+        input_dim=config["d_model"],
+        output_dim=config["vocab_size"],
+        queries_dim=config["d_model"],
+        network_depth=config["num_blocks"],
+        num_latents=config["num_latents"],
+        latent_dim=config["latent_dim"],
+        num_cross_att_heads=config["cross_attention_heads"],
+        num_self_att_heads=config["self_attention_heads"],
+        cross_head_dim=config["qk_channels"] // config["cross_attention_heads"],
+        latent_head_dim=config["qk_channels"] // config["self_attention_heads"],
+        query_shape=[config["max_seq_len"]],
+        num_lat_att_per_layer=config["self_attends_per_block"],
+        learned_position_shape=[config["max_seq_len"]],
+        reader_v_dim=config["encoder_v_channels"],
+        processor_v_dim=config["encoder_v_channels"],
+        decoder_v_dim=config["decoder_v_channels"],
+        vocabulary_size=config["vocab_size"],
+    )
+
+
 def run_full(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     name = arguments.full
     recorded = np.load(arguments.expected or REFERENCE / "full" / f"{name}.npz")
     weight_seed = pick(arguments.weight_seed, recorded, "weight_seed")
     input_seed = pick(arguments.input_seed, recorded, "input_seed")
     manifest = json.loads((REFERENCE / "full" / f"{name}.manifest.json").read_text())
-    checkpoint = {
-        "params": seeded.weights(manifest["params"], weight_seed),
-        "state": seeded.weights(manifest["state"], weight_seed + 1),
-    }
+    checkpoint = seeded.weights(manifest["params"], weight_seed)
+    if manifest["state"]:
+        state = seeded.weights(manifest["state"], weight_seed + 1)
+        checkpoint = {"params": checkpoint, "state": state}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.pystate"
         path.write_bytes(pickle.dumps(checkpoint, protocol=4))
         model = create_model(FULL[name], weights=path)
-    images = seeded.inputs(name, input_seed)["images"]
+    inputs = seeded.inputs(name, input_seed)
+    if name == "language_perceiver_io_bytes":
+        logits = ivy.to_numpy(model(inputs["tokens"], inputs["mask"]))
+        return logits[:, ::97], recorded["output_every_97th_position"]
+    images = inputs["images"]
     return ivy.to_numpy(model(images))[:, 0], recorded["output"]
 
 

@@ -59,9 +59,13 @@ class Ops(ABC):
     def constant(self, x: np.ndarray, like: Array) -> Array:
         """``x`` with the data type and device of ``like``; may be traced into a program."""
 
-    @abstractmethod
+    def move(self, x: Array, like: Array) -> Array:
+        """``x`` on the device of ``like``."""
+        return x
+
     def match(self, x: Array, like: Array) -> Array:
         """``x`` with the data type and device of ``like``."""
+        return self.move(self.cast(x, self.dtype(like)), like)
 
     def detach(self, x: Array) -> Array:
         """``x`` without its part in gradients."""
@@ -104,6 +108,10 @@ class Ops(ABC):
     @abstractmethod
     def take(self, x: Array, indices: np.ndarray, axis: int) -> Array:
         """Pick ``indices``, known before the arrays are, along ``axis``."""
+
+    @abstractmethod
+    def look_up(self, table: Array, indices: Array) -> Array:
+        """Rows of a table: (V, K) at whole numbers (...) -> (..., K)."""
 
     @abstractmethod
     def slice(self, x: Array, start: Any, size: int, axis: int) -> Array:
@@ -208,22 +216,25 @@ class Ops(ABC):
             carry = body(i, carry)
         return carry
 
-    def map_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:
-        """Apply ``function`` (B, S, K) -> (B', S, K') to chunks of x (B, M, K); -> (B', M, K').
+    def map_chunks(
+        self, function: Callable[..., Array], arrays: Sequence[Array], size: int
+    ) -> Array:
+        """Apply a function to chunks of arrays that are cut along axis 1, and join what it gives.
 
+        (B, S, ...), (B, S, ...) -> (B', S, K') becomes (B, M, ...), (B, M, ...) -> (B', M, K').
         Chunks have ``size`` rows, the last one what remains.
         """
-        times, rest = divmod(x.shape[1], size)
+        times, rest = divmod(arrays[0].shape[1], size)
         if times + (rest > 0) == 1:
-            return function(x)
-        parts = self._map_slices(function, x, size, times)
+            return function(*arrays)
+        parts = self._map_slices(function, arrays, size, times)
         if rest:
-            parts.append(function(self.slice(x, times * size, rest, 1)))
+            parts.append(function(*(self.slice(x, times * size, rest, 1) for x in arrays)))
         return parts[0] if len(parts) == 1 else self.concat(parts, 1)
 
-    def _map_slices(self, function, x, size: int, times: int) -> list[Array]:
+    def _map_slices(self, function, arrays, size: int, times: int) -> list[Array]:
         """Apply ``function`` to ``times`` whole chunks; arrays to be joined along axis 1."""
-        return [function(self.slice(x, i * size, size, 1)) for i in range(times)]
+        return [function(*(self.slice(x, i * size, size, 1) for x in arrays)) for i in range(times)]
 
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays; here: return it as it is."""

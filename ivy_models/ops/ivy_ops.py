@@ -24,9 +24,6 @@ class IvyOps(Ops):
     def constant(self, x, like):
         return ivy.array(x, dtype=like.dtype, device=like.device)
 
-    def match(self, x, like):
-        return ivy.astype(x, like.dtype)
-
     def to_numpy(self, x):
         return ivy.to_numpy(x)
 
@@ -50,6 +47,9 @@ class IvyOps(Ops):
 
     def take(self, x, indices, axis):
         return ivy.gather(x, ivy.array(indices), axis=axis)
+
+    def look_up(self, table, indices):
+        return ivy.gather(table, indices, axis=0)
 
     def slice(self, x, start, size, axis):
         index = [slice(None)] * len(x.shape)

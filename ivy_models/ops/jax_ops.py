@@ -32,8 +32,7 @@ class JaxOps(Ops):
     def constant(self, x, like):
         return jnp.asarray(x, like.dtype)
 
-    def match(self, x, like):
-        x = x.astype(like.dtype)
+    def move(self, x, like):
         traced = isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer)
         return x if traced or x.devices() == like.devices() else jax.device_put(x, like.device)
 
@@ -65,6 +64,9 @@ class JaxOps(Ops):
 
     def take(self, x, indices, axis):
         return jnp.take(x, indices, axis, mode="clip")
+
+    def look_up(self, table, indices):
+        return jnp.take(table, indices, 0, mode="clip")
 
     def slice(self, x, start, size, axis):
         return lax.dynamic_slice_in_dim(x, start, size, axis)
@@ -113,9 +115,12 @@ class JaxOps(Ops):
     def loop(self, times, body, carry):
         return lax.fori_loop(0, times, body, carry)
 
-    def _map_slices(self, function, x, size, times):
+    def _map_slices(self, function, arrays, size, times):
         # One traced chunk, whatever their number.
-        chunks = lax.map(lambda i: function(self.slice(x, i * size, size, 1)), jnp.arange(times))
+        chunks = lax.map(
+            lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
+            jnp.arange(times),
+        )
         joined = jnp.moveaxis(chunks, 0, 1)
         return [joined.reshape(joined.shape[0], times * size, joined.shape[-1])]
 

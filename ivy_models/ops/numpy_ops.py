@@ -26,9 +26,6 @@ class NumpyOps(Ops):
     def constant(self, x, like):
         return x.astype(like.dtype, copy=False)
 
-    def match(self, x, like):
-        return x.astype(like.dtype, copy=False)
-
     def to_numpy(self, x):
         return np.asarray(x)
 
@@ -56,6 +53,9 @@ class NumpyOps(Ops):
 
     def take(self, x, indices, axis):
         return np.take(x, indices, axis)
+
+    def look_up(self, table, indices):
+        return table[indices]
 
     def slice(self, x, start, size, axis):
         index = [slice(None)] * x.ndim

@@ -28,9 +28,6 @@ class TensorflowOps(Ops):
     def constant(self, x, like):
         return tf.cast(tf.constant(x), like.dtype)
 
-    def match(self, x, like):
-        return tf.cast(x, like.dtype)
-
     def to_numpy(self, x):
         if not hasattr(x, "numpy"):
             raise InputError(
@@ -62,6 +59,9 @@ class TensorflowOps(Ops):
 
     def take(self, x, indices, axis):
         return tf.gather(x, indices, axis=axis)
+
+    def look_up(self, table, indices):
+        return tf.gather(table, indices)
 
     def slice(self, x, start, size, axis):
         begin, sizes = [0] * len(x.shape), list(x.shape)
@@ -125,15 +125,15 @@ class TensorflowOps(Ops):
         )
         return carry[1]
 
-    def _map_slices(self, function, x, size, times):
+    def _map_slices(self, function, arrays, size, times):
         if tf.executing_eagerly():
-            return super()._map_slices(function, x, size, times)
+            return super()._map_slices(function, arrays, size, times)
         # One traced chunk, whatever their number.
         chunks = tf.map_fn(
-            lambda i: function(self.slice(x, i * size, size, 1)),
+            lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
             tf.range(times),
             parallel_iterations=1,
-            fn_output_signature=x.dtype,
+            fn_output_signature=arrays[0].dtype,
         )
         joined = tf.transpose(chunks, (1, 0, 2, 3))
         return [tf.reshape(joined, (joined.shape[0], times * size, joined.shape[-1]))]

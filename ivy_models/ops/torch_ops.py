@@ -31,6 +31,9 @@ class TorchOps(Ops):
     def constant(self, x, like):
         return torch.from_numpy(x).to(like.device, like.dtype)
 
+    def move(self, x, like):
+        return x.to(like.device)
+
     def match(self, x, like):
         return x.to(like.device, like.dtype)
 
@@ -82,6 +85,9 @@ class TorchOps(Ops):
 
     def take(self, x, indices, axis):
         return x.index_select(axis, torch.as_tensor(indices, device=x.device))
+
+    def look_up(self, table, indices):
+        return F.embedding(indices, table)
 
     def slice(self, x, start, size, axis):
         return x.narrow(axis, start, size)

@@ -6,6 +6,8 @@ One table, from this library's names to Haiku's, made from the model's descripti
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ _LEAVES = {
     "latents": "pos_embs",
     "queries": "pos_embs",
     "positions": "pos_embs",
+    "embedding": "embeddings",
     "mean": "average",
     "variance": "average",
 }
@@ -42,13 +45,17 @@ _CROSS_NORMS = {
 }
 _SELF_NORMS = {"norm": "layer_norm", "mlp_norm": "layer_norm_1"}
 
-_ENCODER = "perceiver_encoder/~"
-_DECODER = "classification_decoder/~/basic_decoder"
 _ADAPTER = "image_preprocessor/~"
+_ATTENTION = {
+    r"reader/layer_0/(.+)": ("{encoder}/cross_attention", _CROSS_NORMS),
+    r"processor/layer_0/self_attention_0/(.+)": ("{encoder}/self_attention", _SELF_NORMS),
+    r"processor/layer_0/self_attention_(\d+)/(.+)": ("{encoder}/self_attention_{0}", _SELF_NORMS),
+    r"decoder/cross_attention/(.+)": ("{decoder}/cross_attention", _CROSS_NORMS),
+}
 _SCOPES = {
-    "latents": f"{_ENCODER}/trainable_position_encoding",
-    "queries": f"{_DECODER}/~/trainable_position_encoding",
-    "decoder/head": f"{_DECODER}/output",
+    "latents": "{encoder}/trainable_position_encoding",
+    "queries": "{decoder}/~/trainable_position_encoding",
+    "decoder/head": "{decoder}/output",
     "input/projection": f"{_ADAPTER}/conv2_d",
     "input/convolution": f"{_ADAPTER}/conv2_d_downsample/~/conv",
     "input/batch_norm": f"{_ADAPTER}/conv2_d_downsample/~/batchnorm",
@@ -61,13 +68,43 @@ _SCOPES = {
 }
 
 
-def haiku_name(name: str) -> tuple[str, str, str]:
+@dataclass(frozen=True)
+class HaikuLayout:
+    """How one of the original's models names its parts."""
+
+    encoder: str
+    decoder: str
+    scopes: Mapping[str, str]
+    """Scopes by this library's branches or names."""
+
+
+IMAGE = HaikuLayout("perceiver_encoder/~", "classification_decoder/~/basic_decoder", _SCOPES)
+LANGUAGE = HaikuLayout(
+    "perceiver_encoder/~",
+    "basic_decoder",
+    _SCOPES
+    | {
+        "input/embedding": "embed",
+        "input/positions": "trainable_position_encoding",
+        "decoder/head": "embedding_decoder",
+    },
+)
+
+
+def layout_of(description: Tree) -> HaikuLayout:
+    """The layout of the original's model that a parameter tree belongs to."""
+    return LANGUAGE if "embedding" in description.get("input", {}) else IMAGE
+
+
+def haiku_name(name: str, layout: HaikuLayout = IMAGE) -> tuple[str, str, str]:
     """Translate a weight's name.
 
     Parameters
     ----------
     name
         Such as "processor/layer_0/self_attention_1/mlp/hidden/weight".
+    layout
+        The original's model.
 
     Returns
     -------
@@ -80,25 +117,20 @@ def haiku_name(name: str) -> tuple[str, str, str]:
         If the original has no such weight.
     """
     branch, _, leaf = name.rpartition("/")
-    if name in _SCOPES:
-        scope = _SCOPES[name]
-    elif branch in _SCOPES:
-        scope = _SCOPES[branch]
-    else:
-        scope = _attention_scope(branch)
+    scope = layout.scopes.get(name) or layout.scopes.get(branch) or _attention_scope(branch)
+    scope = scope.format(encoder=layout.encoder, decoder=layout.decoder)
     section = "state" if leaf in ("mean", "variance") else "params"
+    if layout is LANGUAGE and branch == "decoder/head":
+        return section, scope, leaf  # a bias of its own, not of a linear layer
     return section, scope, _LEAVES[leaf]
 
 
 def _attention_scope(branch: str) -> str:
-    if match := re.fullmatch(r"processor/layer_0/self_attention_(\d+)/(.+)", branch):
-        number, rest = match.groups()
-        suffix = f"_{number}" if number != "0" else ""
-        return f"{_ENCODER}/self_attention{suffix}/{_layer_scope(rest, _SELF_NORMS)}"
-    if match := re.fullmatch(r"reader/layer_0/(.+)", branch):
-        return f"{_ENCODER}/cross_attention/{_layer_scope(match[1], _CROSS_NORMS)}"
-    if match := re.fullmatch(r"decoder/cross_attention/(.+)", branch):
-        return f"{_DECODER}/cross_attention/{_layer_scope(match[1], _CROSS_NORMS)}"
+    for pattern, (scope, norms) in _ATTENTION.items():
+        if match := re.fullmatch(pattern, branch):
+            *numbers, rest = match.groups()
+            scope = scope.replace("{0}", "".join(numbers))
+            return f"{scope}/{_layer_scope(rest, norms)}"
     raise WeightsError(
         f"The original implementation has no counterpart of {branch}: its layers share their "
         "weights and read the inputs once. Use weight_tie_layers=True and "
@@ -145,9 +177,9 @@ def read_haiku(path: str | Path, description: Tree) -> dict[str, np.ndarray]:
         for scope, arrays in scopes.items()
         for name, array in _arrays_of(arrays, scope, path)
     }
-    weights = {}
+    weights, layout = {}, layout_of(description)
     for name, parameter in flatten(description):
-        array = found.pop(haiku_name(name), None)
+        array = found.pop(haiku_name(name, layout), None)
         if array is not None:
             weights[name] = _without_unit_axes(array, parameter.shape)
     for (_, scope, name), array in found.items():

@@ -5,10 +5,10 @@ from ivy_models._lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "adapters": ["GridAdapter", "LearnedPositions"],
+        "adapters": ["GridAdapter", "LearnedPositions", "TokenAdapter"],
         "core": ["PerceiverIOCore"],
         "decoder": ["Decoder"],
-        "factories": ["perceiver_io_img_classification"],
+        "factories": ["perceiver_io_img_classification", "perceiver_io_language"],
         "inputs": ["Features", "Inputs"],
         "model": ["PerceiverIO"],
         "parameters": ["initialise"],

@@ -52,6 +52,7 @@ def cross_attention(
     inputs: Array,
     num_heads: int,
     input_mask: Array | None = None,
+    query_mask: Array | None = None,
     query_residual: bool = True,
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
@@ -70,6 +71,8 @@ def cross_attention(
         H.
     input_mask
         Booleans (B, M), True where an input takes part.
+    query_mask
+        Booleans (B, N); what a masked query attends to counts as zero.
     query_residual
         Whether the queries are added to what they attended to.
     head
@@ -86,18 +89,21 @@ def cross_attention(
     batch, num_inputs, _ = inputs.shape
     keys, values = _keys_and_values(ops, params, inputs, num_heads)
 
-    def attend(queries):
+    def attend(queries, query_mask=None):
         queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
         normed = norm(ops, params["query_norm"], queries)
         q = split_heads(ops, project(ops, params["attention"]["query"], normed), num_heads)
         attended = merge_heads(ops, ops.attention(q, keys, values, input_mask))
+        if query_mask is not None:
+            attended = ops.where(query_mask[..., None], attended, 0.0)
         attended = project(ops, params["attention"]["output"], attended)
         return head(mlp_residual(ops, params, queries + attended if query_residual else attended))
 
+    arrays = (queries,) if query_mask is None else (queries, query_mask)
     if not chunked:
-        return attend(queries)
+        return attend(*arrays)
     chunk = max(1, SCORES_PER_CHUNK // (batch * num_heads * num_inputs))
-    return ops.map_chunks(attend, queries, chunk)
+    return ops.map_chunks(attend, arrays, chunk)
 
 
 def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:

@@ -45,22 +45,69 @@ def check_call(
     """
     like = ops.widen(like)
     data = to_native(ops, data, "data")
+    if spec.vocabulary_size is not None:
+        return _check_token_call(ops, spec, like, data, mask, queries)
     _check_data(ops, spec, data)
     batch_shape = tuple(data.shape[: -spec.num_input_axes - 1])
     batch, axes = math.prod(batch_shape), tuple(data.shape[len(batch_shape) : -1])
     data = ops.match(ops.reshape(data, (batch, *axes, spec.input_dim)), like)
     if mask is not None:
-        mask = _check_mask(ops, spec, to_native(ops, mask, "mask"), batch_shape, axes)
+        mask = to_native(ops, mask, "mask")
+        mask = ops.move(_check_mask(ops, spec, mask, batch_shape, axes), like)
         # Whatever stands at a masked input, NaN too, must not reach the sums.
         data = ops.where(ops.reshape(mask, (batch, *axes, 1)), data, 0.0)
+    queries, query_axes = _convert_queries(ops, spec, like, queries, batch_shape)
+    return Call(data, mask, queries, (*batch_shape, *query_axes))
+
+
+def _check_token_call(
+    ops: Ops, spec: PerceiverIOSpec, like: Array, tokens: Array, mask: Any, queries: Any
+) -> Call:
+    _check_tokens(ops, spec, tokens)
+    *batch_shape, length = tokens.shape
+    tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
+    if mask is not None:
+        mask = to_native(ops, mask, "mask")
+        mask = ops.move(_check_mask(ops, spec, mask, tuple(batch_shape), (length,)), like)
+    queries, query_axes = _convert_queries(ops, spec, like, queries, tuple(batch_shape))
+    if spec.query_per_input:
+        query_axes = (length,)
+    return Call(tokens, mask, queries, (*batch_shape, *query_axes))
+
+
+def _convert_queries(
+    ops: Ops, spec: PerceiverIOSpec, like: Array, queries: Any, batch_shape: tuple[int, ...]
+) -> tuple[Array | None, tuple[int, ...]]:
+    """Queries (B, O, E) or (1, O, E), and the axes of the result between batch and channels."""
     if queries is not None:
         queries = to_native(ops, queries, "queries")
     query_axes = _check_queries(ops, spec, queries, batch_shape)
     if queries is not None:
-        queries = ops.match(
-            ops.reshape(queries, (-1, math.prod(query_axes), spec.queries_dim)), like
+        queries = ops.reshape(queries, (-1, math.prod(query_axes), spec.queries_dim))
+        queries = ops.match(queries, like)
+    return queries, query_axes
+
+
+def _check_tokens(ops: Ops, spec: PerceiverIOSpec, tokens: Array) -> None:
+    shape, (max_length,) = tuple(tokens.shape), spec.learned_position_shape
+    if not shape or 0 in shape:
+        raise InputError(f"data has shape {shape}; expected tokens (*batch, length), at least one.")
+    if shape[-1] > max_length:
+        raise InputError(
+            f"data has {shape[-1]} tokens; the model has positions for {max_length}. Truncate or "
+            "split the sequence."
         )
-    return Call(data, mask, queries, (*batch_shape, *query_axes))
+    if "int" not in ops.dtype(tokens):
+        raise InputError(f"data is of type {ops.dtype(tokens)}; the model takes tokens, integers.")
+    if ops.is_traced(tokens):  # a program's numbers cannot be looked at
+        return
+    values = ops.to_numpy(tokens)
+    lowest, highest = values.min(), values.max()
+    if lowest < 0 or highest >= spec.vocabulary_size:
+        raise InputError(
+            f"data has tokens from {lowest} to {highest}; the model's are from 0 to "
+            f"{spec.vocabulary_size - 1}."
+        )
 
 
 def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:

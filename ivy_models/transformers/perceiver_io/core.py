@@ -46,6 +46,8 @@ class PerceiverIOCore:
             if spec.learn_query:
                 tree["queries"] = table(spec.num_queries, spec.queries_dim)
             tree["decoder"] = spec.decoder().parameters()
+            if spec.tied_head:
+                del tree["decoder"]["head"]["weight"]
         return {name: branch for name, branch in tree.items() if branch}
 
     def __call__(
@@ -62,7 +64,7 @@ class PerceiverIOCore:
         params
             Weights as :meth:`parameters` describes them.
         data
-            (B, *axes, input_dim).
+            (B, *axes, input_dim), or tokens (B, M).
         input_mask
             Booleans (B, M), True where an input takes part.
         queries
@@ -101,4 +103,10 @@ class PerceiverIOCore:
         if spec.learn_query:
             queries = params["queries"][None]
         queries = ops.match(queries, latents)
-        return spec.decoder()(params["decoder"], queries, latents)
+        weights, query_mask = params["decoder"], None
+        if spec.query_per_input:
+            queries, query_mask = ops.slice(queries, 0, inputs.num_inputs, 1), input_mask
+        if spec.tied_head:
+            embedding = ops.transpose(params["input"]["embedding"], (1, 0))
+            weights = weights | {"head": weights["head"] | {"weight": embedding}}
+        return spec.decoder()(weights, queries, latents, query_mask)

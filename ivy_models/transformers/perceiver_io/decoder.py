@@ -54,10 +54,13 @@ class Decoder:
             tree["head"] = linear(self.query_dim, self.output_dim, lecun_normal)
         return tree
 
-    def __call__(self, params: Tree, queries: Array, latents: Array) -> Array:
+    def __call__(
+        self, params: Tree, queries: Array, latents: Array, query_mask: Array | None = None
+    ) -> Array:
         """Decode latents (B, N, D) at queries (B, O, E) or (1, O, E); -> (B, O, outputs).
 
-        Goes over the queries in chunks, so that memory grows with the outputs alone.
+        Goes over the queries in chunks, so that memory grows with the outputs alone. What
+        a query attends to where ``query_mask``, booleans (B, O), is False counts as zero.
         """
         ops = ops_for(latents)
 
@@ -70,6 +73,7 @@ class Decoder:
             queries,
             latents,
             self.num_heads,
+            query_mask=query_mask,
             query_residual=self.query_residual,
             head=head,
         )

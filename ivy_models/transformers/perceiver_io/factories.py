@@ -10,6 +10,7 @@ from typing import Any
 
 from ivy_models.arrays import current_ops
 from ivy_models.errors import SpecError
+from ivy_models.preprocessing import ByteTokenizer
 from ivy_models.transformers.perceiver_io.model import PerceiverIO
 from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -64,6 +65,41 @@ def perceiver_io_img_classification(
         if weights is None or not differing_fields(preset.spec, published_bands):
             spec = published_bands
     return _build(preset, spec, pretrained, weights, seed)
+
+
+def perceiver_io_language(
+    spec: PerceiverIOSpec | None = None,
+    *,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> PerceiverIO:
+    """Build a masked language model on bytes, by default the published one.
+
+    Parameters
+    ----------
+    spec
+        The model's description. None: the published model's.
+    pretrained
+        Whether to load the published weights: from the cache, or downloaded (about 800 MB).
+    weights
+        A local file or folder to load instead.
+    seed
+        Seed of the random weights, where none are loaded.
+
+    Returns
+    -------
+    PerceiverIO
+        Tokens (*batch, length) in, logits (*batch, length, 262) out; ``model.tokenizer``
+        makes the tokens.
+
+    Raises
+    ------
+    BackendError, DownloadError, WeightsError
+        As :func:`perceiver_io_img_classification`.
+    """
+    preset = PRESETS["perceiver_io_language"]
+    return _build(preset, spec or preset.spec, pretrained, weights, seed)
 
 
 def create_model(
@@ -137,7 +173,13 @@ def _build(
     else:
         v = None
     model = PerceiverIO(spec, seed=seed, v=v)
-    if spec.input_dim == preset.spec.input_dim and spec.num_input_axes == 2:
+    if preset.tokenizer is not None and spec.vocabulary_size == preset.spec.vocabulary_size:
+        model.tokenizer = ByteTokenizer(*spec.learned_position_shape)
+    if (
+        preset.preprocessing is not None
+        and spec.input_dim == preset.spec.input_dim
+        and spec.num_input_axes == 2
+    ):
         size = spec.learned_position_shape or preset.preprocessing.size
         model.preprocessing = replace(preset.preprocessing, size=size)
     if spec.output_dim == preset.spec.output_dim:

@@ -48,6 +48,8 @@ class PerceiverIO(ivy.Module):
         What turns images into this model's data.
     labels : tuple of str or None
         Names of the classes.
+    tokenizer : ByteTokenizer or None
+        What turns text into this model's data.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class PerceiverIO(ivy.Module):
         self.spec = spec
         self.preprocessing = None
         self.labels = None
+        self.tokenizer = None
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
         if v is None:
@@ -114,9 +117,10 @@ class PerceiverIO(ivy.Module):
         Parameters
         ----------
         data
-            Floats (*batch, *axes, input_dim): an ``ivy.Array``, a native array of any
-            framework, or a NumPy array. Not-a-number in an input that takes part gives
-            not-a-number in that element's output.
+            Floats (*batch, *axes, input_dim), or tokens (*batch, length) where the spec has
+            a ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a
+            NumPy array. Not-a-number in an input that takes part gives not-a-number in that
+            element's output.
         mask
             Booleans (*batch, *axes) or (*axes), True where an input takes part. Where none
             does, the latents see nothing, as in the original.
@@ -127,8 +131,9 @@ class PerceiverIO(ivy.Module):
         Returns
         -------
         ivy.Array
-            (*batch, *query_shape, output_dim); without the head queries_dim channels;
-            without the decoder the latents (*batch, num_latents, latent_dim).
+            (*batch, *query_shape, output_dim), or (*batch, length, output_dim) where the
+            spec has ``query_per_input``; without the head queries_dim channels; without the
+            decoder the latents (*batch, num_latents, latent_dim).
 
         Raises
         ------

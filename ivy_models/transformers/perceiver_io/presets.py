@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from ivy_models.preprocessing import ImagePreprocessing
+from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.download import PublishedFile
 
@@ -27,11 +27,13 @@ class Preset:
     licence
         Of the weights.
     accuracy
-        Published share of right answers on the test set, in percent.
+        Published share of right answers on the test set, in percent, of a classifier.
     preprocessing
         What turns images into the model's data.
     labels
         Name of the list of class names in the package.
+    tokenizer
+        What turns text into the model's data.
     """
 
     description: str
@@ -39,12 +41,15 @@ class Preset:
     num_parameters: int
     weights: PublishedFile | str
     licence: str
-    accuracy: float
-    preprocessing: ImagePreprocessing
-    labels: str
+    accuracy: float | None = None
+    preprocessing: ImagePreprocessing | None = None
+    labels: str | None = None
+    tokenizer: ByteTokenizer | None = None
 
-    def label_names(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...] | None:
         """Names of the classes, in the order of the outputs."""
+        if self.labels is None:
+            return None
         text = (files("ivy_models") / "data" / f"{self.labels}_labels.txt").read_text("utf-8")
         return tuple(text.splitlines())
 
@@ -108,6 +113,37 @@ PRESETS = {
         max_fourier_freq=(56, 56),
         stem="convolution",
         stem_dim=64,
+    ),
+    "perceiver_io_language": Preset(
+        description="Masked language modelling on the bytes of a text",
+        spec=PerceiverIOSpec(
+            input_dim=768,
+            num_input_axes=1,
+            output_dim=262,
+            queries_dim=768,
+            network_depth=1,
+            num_latents=256,
+            latent_dim=1280,
+            num_cross_att_heads=8,
+            num_self_att_heads=8,
+            cross_head_dim=32,
+            latent_head_dim=32,
+            query_shape=(2048,),
+            num_lat_att_per_layer=26,
+            fourier_encode_input=False,
+            learned_position_shape=(2048,),
+            query_residual=False,
+            reader_v_dim=1280,
+            processor_v_dim=1280,
+            decoder_v_dim=768,
+            vocabulary_size=262,
+            query_per_input=True,
+            tied_head=True,
+        ),
+        num_parameters=201_108_230,
+        weights=PublishedFile(_STORAGE + "language_perceiver_io_bytes.pickle"),
+        licence="CC BY 4.0",
+        tokenizer=ByteTokenizer(2048),
     ),
     "perceiver_io_digits": Preset(
         description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.adapters import GridAdapter
+from ivy_models.transformers.perceiver_io.adapters import GridAdapter, TokenAdapter
 from ivy_models.transformers.perceiver_io.adapters.grid import LearnedPositions
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
@@ -86,6 +86,19 @@ class PerceiverIOSpec:
         Channels of the learned positions.
     query_residual
         Whether the decoder adds its queries to what they attended to.
+    reader_v_dim, processor_v_dim, decoder_v_dim
+        Channels of the values over all heads. None: as many as of queries and keys.
+    vocabulary_size
+        Number of different tokens, where the data are tokens instead of floats: whole
+        numbers (*batch, length), with one axis. Each gets an embedding of ``input_dim``
+        channels, to which the learned position is added; ``learned_position_shape`` is the
+        longest sequence, and a shorter one needs no padding.
+    query_per_input
+        Whether there is a query for each position, so that a sequence shorter than
+        ``query_shape`` gets as many outputs as it has tokens, and a masked token's query
+        attends to nothing.
+    tied_head
+        Whether the head's weight is the tokens' embedding, transposed.
 
     Raises
     ------
@@ -123,6 +136,12 @@ class PerceiverIOSpec:
     learned_position_shape: Sequence[int] | None = None
     learned_position_dim: int | None = None
     query_residual: bool = True
+    reader_v_dim: int | None = None
+    processor_v_dim: int | None = None
+    decoder_v_dim: int | None = None
+    vocabulary_size: int | None = None
+    query_per_input: bool = False
+    tied_head: bool = False
 
     def __post_init__(self):
         for field in fields(self):
@@ -130,6 +149,7 @@ class PerceiverIOSpec:
             checked = _CHECKS[field.type](field.name, value)
             object.__setattr__(self, field.name, checked)
         self._check_inputs()
+        self._check_tokens()
         self._check_queries()
         self._check_heads()
         for name in ("attn_dropout", "fc_dropout"):
@@ -151,7 +171,8 @@ class PerceiverIOSpec:
                 'stem="convolution" needs data with 2 axes, got '
                 f"num_input_axes={self.num_input_axes}."
             )
-        if (self.learned_position_shape is None) != (self.learned_position_dim is None):
+        concatenated = self.vocabulary_size is None and self.learned_position_shape is not None
+        if concatenated != (self.learned_position_dim is not None):
             raise SpecError("learned_position_shape and learned_position_dim go together.")
         if self.learned_position_shape is not None:
             if self.fourier_encode_input:
@@ -162,6 +183,36 @@ class PerceiverIOSpec:
             self._check_one_an_axis("learned_position_shape")
         if isinstance(self.max_fourier_freq, tuple):
             self._check_one_an_axis("max_fourier_freq")
+
+    def _check_tokens(self):
+        if self.vocabulary_size is None:
+            if self.query_per_input or self.tied_head:
+                raise SpecError(
+                    "query_per_input and tied_head are for tokens: set vocabulary_size as well."
+                )
+            return
+        if self.num_input_axes != 1 or self.stem is not None or not self.learned_position_shape:
+            raise SpecError(
+                "Tokens (vocabulary_size) have one axis, no stem and learned positions: set "
+                "num_input_axes=1, learned_position_shape=[longest sequence] and "
+                "fourier_encode_input=False, and leave out stem and learned_position_dim."
+            )
+        if self.query_per_input and (
+            not self.learn_query or self.query_shape != self.learned_position_shape
+        ):
+            raise SpecError(
+                "query_per_input needs learn_query=True and a query for each position: "
+                f"query_shape={list(self.learned_position_shape)}, got {self.query_shape}."
+            )
+        if self.tied_head and (
+            not (self.with_decoder and self.with_final_head)
+            or (self.output_dim, self.queries_dim) != (self.vocabulary_size, self.input_dim)
+        ):
+            raise SpecError(
+                "tied_head needs a decoder with a head from queries_dim=input_dim to "
+                f"output_dim=vocabulary_size channels: from {self.input_dim} to "
+                f"{self.vocabulary_size}, got from {self.queries_dim} to {self.output_dim}."
+            )
 
     def _check_one_an_axis(self, name):
         if len(getattr(self, name)) != self.num_input_axes:
@@ -189,6 +240,15 @@ class PerceiverIOSpec:
                     f"{width} {what} channels cannot be divided among {heads} attention heads. "
                     f"Change the number of heads, or set {hint}_head_dim."
                 )
+        for name, heads in (
+            ("reader_v_dim", self.num_cross_att_heads),
+            ("processor_v_dim", self.num_self_att_heads),
+            ("decoder_v_dim", self.num_cross_att_heads),
+        ):
+            if (getattr(self, name) or 0) % heads:
+                raise SpecError(
+                    f"{name}={getattr(self, name)} cannot be divided among {heads} heads."
+                )
 
     # The parts that the spec describes
 
@@ -197,8 +257,11 @@ class PerceiverIOSpec:
         """C, channels of an input with its position."""
         return self.adapter().num_channels
 
-    def adapter(self) -> GridAdapter:
+    def adapter(self) -> GridAdapter | TokenAdapter:
         """From data to inputs."""
+        if self.vocabulary_size is not None:
+            (max_length,) = self.learned_position_shape
+            return TokenAdapter(self.vocabulary_size, self.input_dim, max_length)
         if self.learned_position_shape is not None:
             positions = LearnedPositions(self.learned_position_shape, self.learned_position_dim)
         elif self.fourier_encode_input:
@@ -213,6 +276,7 @@ class PerceiverIOSpec:
             self.encoded_dim,
             self.num_cross_att_heads,
             _total(self.num_cross_att_heads, self.cross_head_dim),
+            self.reader_v_dim,
         )
 
     def processor(self) -> Processor:
@@ -221,6 +285,7 @@ class PerceiverIOSpec:
             self.num_lat_att_per_layer,
             self.num_self_att_heads,
             _total(self.num_self_att_heads, self.latent_head_dim),
+            self.processor_v_dim,
         )
 
     def decoder(self) -> Decoder | None:
@@ -232,6 +297,7 @@ class PerceiverIOSpec:
             self.output_dim if self.with_final_head else None,
             self.num_cross_att_heads,
             _total(self.num_cross_att_heads, self.cross_head_dim),
+            self.decoder_v_dim,
             query_residual=self.query_residual,
         )
 
