@@ -8,12 +8,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "classification": ["Prediction", "classify"],
+        "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],
         "language": ["Candidate", "fill_mask"],
         "transformers.perceiver_io.factories": [
             "create_model",
             "list_models",
             "perceiver_io_img_classification",
             "perceiver_io_language",
+            "perceiver_io_optical_flow",
         ],
     },
 )

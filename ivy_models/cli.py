@@ -60,7 +60,7 @@ def _check_task(model: str, needs: str, task: str) -> None:
     """Refuse a model that is not made for the command, before its weights are downloaded."""
     from ivy_models.transformers.perceiver_io.presets import PRESETS
 
-    if model in PRESETS and getattr(PRESETS[model], needs) is None:
+    if model in PRESETS and not getattr(PRESETS[model], needs):
         raise click.UsageError(f"{model} is no {task}; see `ivy-models list`.")
 
 
@@ -136,3 +136,43 @@ def fill_mask(
         click.echo(f"[MASK] {number}:")
         for candidate, probability in candidates:
             click.echo(f"  {probability:6.1%}  {candidate!r}")
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@_model_options(default="perceiver_io_optical_flow")
+def flow(
+    first: Path,
+    second: Path,
+    output: Path,
+    model: str,
+    weights: Path | None,
+    backend: str,
+    device: str | None,
+) -> None:
+    """Write the optical flow from the frame FIRST to the frame SECOND to OUTPUT.
+
+    A name that ends in .flo gives a Middlebury file, any other a picture.
+    """
+    from PIL import Image
+
+    from ivy_models.backend import set_backend
+    from ivy_models.flow import draw_flow, estimate_flow, write_flo
+    from ivy_models.transformers.perceiver_io.factories import create_model
+
+    is_picture = output.suffix.lower() in Image.registered_extensions()
+    if not is_picture and output.suffix.lower() != ".flo":
+        raise click.UsageError(f"{output} ends neither in .flo nor as a picture does, as .png.")
+    if not output.resolve().parent.is_dir():
+        raise click.UsageError(f"There is no folder {output.resolve().parent}.")
+    _check_task(model, "flow", "model of optical flow")
+    set_backend(backend)
+    flow_model = create_model(model, pretrained=True, weights=weights, device=device)
+    field = estimate_flow(flow_model, first, second, progress=True)
+    if is_picture:
+        Image.fromarray(draw_flow(field)).save(output)
+    else:
+        write_flo(output, field)
+    click.echo(f"{output}: {field.shape[1]} x {field.shape[0]} pixels.")

@@ -48,6 +48,24 @@ def language_spec(**changes):
     return small_spec(**(language | changes))
 
 
+def flow_spec(**changes):
+    """A small model of optical flow."""
+    flow = {
+        "num_input_axes": 3,
+        "output_dim": 2,
+        "queries_dim": 5 + 2 * (2 * 4 + 1),
+        "learn_query": False,
+        "query_shape": None,
+        "max_fourier_freq": (9.0, 11.0),
+        "stem": "frame_pair",
+        "stem_dim": 5,
+        "query_residual": False,
+        "queries_from_inputs": True,
+        "output_scale": 0.2,
+    }
+    return small_spec(**(flow | changes))
+
+
 @st.composite
 def specs(draw):
     """Random small specs of every kind."""

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import CHOSEN, ROOT, unset_backends
-from specs import language_spec
+from PIL import Image
+from specs import flow_spec, language_spec
 
-from ivy_models import perceiver_io_language
+from ivy_models import perceiver_io_language, perceiver_io_optical_flow, read_flo
 from ivy_models.cli import main
 from ivy_models.transformers.perceiver_io import factories
 from ivy_models.weights.download import PublishedFile
@@ -58,6 +60,9 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
         (["classify"], "Missing argument", 2),
         (["classify", SEVEN, "--model", "perceiver_io_language"], "is no image classifier", 2),
         (["fill-mask", "[MASK]", "--model", "perceiver_io_digits"], "is no language model", 2),
+        (["flow", SEVEN, SEVEN, "flow.txt"], "ends neither in .flo nor", 2),
+        (["flow", SEVEN, SEVEN, "none/flow.flo"], "There is no folder", 2),
+        (["flow", SEVEN, SEVEN, "a.flo", "--model", "perceiver_io_digits"], "is no model of", 2),
         (["fill-mask", "[MASK]", "--weights", "none.pickle"], "There is no weights file", 1),
     ],
 )
@@ -93,6 +98,26 @@ def test_fill_mask(run, backend_name, monkeypatch):
     assert [line for line in lines if line.startswith("[MASK]")] == ["[MASK] 1:", "[MASK] 2:"]
     assert len(lines) == 6
     assert run("fill-mask", "no mask").exit_code == 1
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
+    monkeypatch.setattr(
+        factories,
+        "create_model",
+        lambda *_, **__: perceiver_io_optical_flow(flow_spec(), pretrained=False),
+    )
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (12, 15, 3), np.uint8)).save(tmp_path / name)
+    frames = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for name in ("flow.flo", "flow.png"):
+        result = run("flow", *frames, str(tmp_path / name), "--backend", backend_name)
+        assert result.exit_code == 0
+        assert "15 x 12 pixels" in result.output
+    assert read_flo(tmp_path / "flow.flo").shape == (12, 15, 2)
+    assert Image.open(tmp_path / "flow.png").size == (15, 12)
+    assert run("flow", frames[0], "none.png", str(tmp_path / "c.flo")).exit_code == 1
+    assert not (tmp_path / "c.flo").exists()
 
 
 def test_list(run):

@@ -151,7 +151,7 @@ def test_list_models():
     assert ivy_models.list_models is list_models
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_models("*imagenet*") + list_models("*digits"))
 def test_labels_are_as_many_as_outputs(name):
     preset = PRESETS[name]
     assert len(set(preset.label_names())) >= 0.99 * preset.spec.output_dim

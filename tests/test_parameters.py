@@ -25,6 +25,7 @@ MANIFESTS = {
     "perceiver_io_imagenet_learned": "imagenet_learned_position_encoding",
     "perceiver_io_imagenet_conv": "imagenet_conv_preprocessing",
     "perceiver_io_language": "language_perceiver_io_bytes",
+    "perceiver_io_optical_flow": "optical_flow",
 }
 
 

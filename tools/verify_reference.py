@@ -32,6 +32,7 @@ from ivy_models import (  # noqa: E402
     create_model,
     perceiver_io_img_classification,
     perceiver_io_language,
+    perceiver_io_optical_flow,
 )
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec  # noqa: E402
 from ivy_models.transformers.perceiver_io.presets import PRESETS  # noqa: E402
@@ -41,6 +42,7 @@ FULL = {
     "imagenet_learned_position_encoding": "perceiver_io_imagenet_learned",
     "imagenet_conv_preprocessing": "perceiver_io_imagenet_conv",
     "language_perceiver_io_bytes": "perceiver_io_language",
+    "optical_flow": "perceiver_io_optical_flow",
 }
 
 
@@ -85,6 +87,11 @@ def run_tiny(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             tiny_language_spec(config), weights=folder / "checkpoint.pystate"
         )
         return ivy.to_numpy(model(arrays["tokens"], arrays["mask"])), arrays["output"]
+    if config["kind"] == "optical_flow":
+        model = perceiver_io_optical_flow(
+            tiny_flow_spec(config), weights=folder / "checkpoint.pystate"
+        )
+        return ivy.to_numpy(model(arrays["frames"])), arrays["output"]
     model = perceiver_io_img_classification(
         tiny_spec(config), weights=folder / "checkpoint.pystate"
     )
@@ -149,6 +156,23 @@ def tiny_language_spec(config: dict) -> PerceiverIOSpec:
     )
 
 
+def tiny_flow_spec(config: dict) -> PerceiverIOSpec:
+    positions = 2 * (2 * config["num_bands"] + 1)
+    return PRESETS["perceiver_io_optical_flow"].spec.replace(
+        queries_dim=config["conv_after_patching_channels"] + positions,
+        network_depth=config["num_blocks"],
+        num_latents=config["num_latents"],
+        latent_dim=config["latent_dim"],
+        num_cross_att_heads=config["cross_attention_heads"],
+        num_self_att_heads=config["self_attention_heads"],
+        num_lat_att_per_layer=config["self_attends_per_block"],
+        num_fourier_freq_bands=config["num_bands"],
+        max_fourier_freq=config["image_size"],
+        stem_dim=config["conv_after_patching_channels"],
+        output_scale=config["flow_scale_factor"] / config["rescale_factor"],
+    )
+
+
 def run_full(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     name = arguments.full
     recorded = np.load(arguments.expected or REFERENCE / "full" / f"{name}.npz")
@@ -167,6 +191,9 @@ def run_full(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     if name == "language_perceiver_io_bytes":
         logits = ivy.to_numpy(model(inputs["tokens"], inputs["mask"]))
         return logits[:, ::97], recorded["output_every_97th_position"]
+    if name == "optical_flow":
+        flow = ivy.to_numpy(model(inputs["frames"]))
+        return flow[:, ::23, ::23], recorded["output_every_23rd_row_col"]
     images = inputs["images"]
     return ivy.to_numpy(model(images))[:, 0], recorded["output"]
 

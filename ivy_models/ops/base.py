@@ -222,19 +222,25 @@ class Ops(ABC):
         """Apply a function to chunks of arrays that are cut along axis 1, and join what it gives.
 
         (B, S, ...), (B, S, ...) -> (B', S, K') becomes (B, M, ...), (B, M, ...) -> (B', M, K').
-        Chunks have ``size`` rows, the last one what remains.
+        Chunks have ``size`` rows, the last one what remains. The first array's data type is
+        the results'.
         """
         times, rest = divmod(arrays[0].shape[1], size)
         if times + (rest > 0) == 1:
             return function(*arrays)
-        parts = self._map_slices(function, arrays, size, times)
-        if rest:
-            parts.append(function(*(self.slice(x, times * size, rest, 1) for x in arrays)))
-        return parts[0] if len(parts) == 1 else self.concat(parts, 1)
+        outputs = self.map_steps(
+            lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
+            times,
+            self.dtype(arrays[0]),
+        )
+        if not rest:
+            return outputs
+        last = function(*(self.slice(x, times * size, rest, 1) for x in arrays))
+        return self.concat([outputs, last], 1)
 
-    def _map_slices(self, function, arrays, size: int, times: int) -> list[Array]:
-        """Apply ``function`` to ``times`` whole chunks; arrays to be joined along axis 1."""
-        return [function(*(self.slice(x, i * size, size, 1) for x in arrays)) for i in range(times)]
+    def map_steps(self, function: Callable[[Any], Array], times: int, dtype: str) -> Array:
+        """Join ``function(i)``, (B, S, K) of ``dtype``, for i in 0 .. times - 1 along axis 1."""
+        return self.concat([function(i) for i in range(times)], 1)
 
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays; here: return it as it is."""

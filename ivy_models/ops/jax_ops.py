@@ -115,14 +115,11 @@ class JaxOps(Ops):
     def loop(self, times, body, carry):
         return lax.fori_loop(0, times, body, carry)
 
-    def _map_slices(self, function, arrays, size, times):
-        # One traced chunk, whatever their number.
-        chunks = lax.map(
-            lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
-            jnp.arange(times),
-        )
-        joined = jnp.moveaxis(chunks, 0, 1)
-        return [joined.reshape(joined.shape[0], times * size, joined.shape[-1])]
+    def map_steps(self, function, times, dtype):
+        # One traced step, whatever their number.
+        steps = lax.map(function, jnp.arange(times))
+        joined = jnp.moveaxis(steps, 0, 1)
+        return joined.reshape(joined.shape[0], -1, joined.shape[-1])
 
     def compile(self, function):
         # A function of its own: equal callables would share one cache, which then never shrinks.

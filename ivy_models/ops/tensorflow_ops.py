@@ -125,18 +125,16 @@ class TensorflowOps(Ops):
         )
         return carry[1]
 
-    def _map_slices(self, function, arrays, size, times):
+    def map_steps(self, function, times, dtype):
         if tf.executing_eagerly():
-            return super()._map_slices(function, arrays, size, times)
-        # One traced chunk, whatever their number.
-        chunks = tf.map_fn(
-            lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
-            tf.range(times),
-            parallel_iterations=1,
-            fn_output_signature=arrays[0].dtype,
+            return super().map_steps(function, times, dtype)
+        # One traced step, whatever their number.
+        steps = tf.map_fn(
+            function, tf.range(times), parallel_iterations=1, fn_output_signature=tf.as_dtype(dtype)
         )
-        joined = tf.transpose(chunks, (1, 0, 2, 3))
-        return [tf.reshape(joined, (joined.shape[0], times * size, joined.shape[-1]))]
+        joined = tf.transpose(steps, (1, 0, 2, 3))
+        batch, _, rows, channels = joined.shape
+        return tf.reshape(joined, (batch, times * rows, channels))
 
     def compile(self, function):
         # Not by XLA, although that is faster: it has no gradients through a compiled loop.

@@ -91,6 +91,20 @@ class ImagePreprocessing:
         return np.clip(np.stack(channels, -1), 0, 1)
 
 
+def read_rgb(image: Any) -> np.ndarray:
+    """One image, as :class:`ImagePreprocessing` takes it -> float32 (height, width, 3) in [0, 1].
+
+    Raises
+    ------
+    InputError
+        As :class:`ImagePreprocessing`.
+    """
+    pixels = _read(image)
+    if isinstance(pixels, np.ndarray):
+        return np.ascontiguousarray(_with_channels(pixels, 3))
+    return np.asarray(pixels.convert("RGB"), np.float32) / 255
+
+
 def _read(image: Any) -> Image.Image | np.ndarray:
     """A path, PIL image or array -> an 8-bit PIL image, or floats (Y, X, 1, 3 or 4) in [0, 1]."""
     from PIL import Image, ImageOps, UnidentifiedImageError

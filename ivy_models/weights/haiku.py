@@ -91,9 +91,19 @@ LANGUAGE = HaikuLayout(
 )
 
 
+FLOW = HaikuLayout(
+    "perceiver_encoder/~",
+    "flow_decoder/~/basic_decoder",
+    _SCOPES | {"input/patch_projection": f"{_ADAPTER[:-2]}/patches_linear"},
+)
+
+
 def layout_of(description: Tree) -> HaikuLayout:
     """The layout of the original's model that a parameter tree belongs to."""
-    return LANGUAGE if "embedding" in description.get("input", {}) else IMAGE
+    adapter = description.get("input", {})
+    if "embedding" in adapter:
+        return LANGUAGE
+    return FLOW if "patch_projection" in adapter else IMAGE
 
 
 def haiku_name(name: str, layout: HaikuLayout = IMAGE) -> tuple[str, str, str]:

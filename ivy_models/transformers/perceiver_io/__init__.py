@@ -8,7 +8,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "adapters": ["GridAdapter", "LearnedPositions", "TokenAdapter"],
         "core": ["PerceiverIOCore"],
         "decoder": ["Decoder"],
-        "factories": ["perceiver_io_img_classification", "perceiver_io_language"],
+        "factories": [
+            "perceiver_io_img_classification",
+            "perceiver_io_language",
+            "perceiver_io_optical_flow",
+        ],
         "inputs": ["Features", "Inputs"],
         "model": ["PerceiverIO"],
         "parameters": ["initialise"],

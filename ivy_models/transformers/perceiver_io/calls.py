@@ -57,6 +57,8 @@ def check_call(
         # Whatever stands at a masked input, NaN too, must not reach the sums.
         data = ops.where(ops.reshape(mask, (batch, *axes, 1)), data, 0.0)
     queries, query_axes = _convert_queries(ops, spec, like, queries, batch_shape)
+    if spec.queries_from_inputs:
+        query_axes = spec.adapter().grid_shape(axes)
     return Call(data, mask, queries, (*batch_shape, *query_axes))
 
 
@@ -126,7 +128,13 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
         )
     if 0 in shape:
         raise InputError(f"data has shape {shape}, which holds nothing; expected {expected}.")
-    positions, size = spec.learned_position_shape, shape[-spec.num_input_axes - 1 : -1]
+    size = shape[-spec.num_input_axes - 1 : -1]
+    if spec.stem == "frame_pair" and size[0] != 2:
+        raise InputError(
+            f"data has shape {shape}; expected two frames, (*batch, 2, height, width, "
+            f"{spec.input_dim})."
+        )
+    positions, size = spec.learned_position_shape, spec.adapter().grid_shape(size)
     if positions is not None and size != positions:
         raise InputError(
             f"The model has learned positions for inputs of size {positions}; got {size}. "
@@ -148,9 +156,9 @@ def _check_mask(
     axes: tuple[int, ...],
 ) -> Array:
     """Mask (*batch, *axes), or (*axes) for a whole batch -> booleans (B, M)."""
-    if spec.stem == "convolution":
+    if spec.stem in ("convolution", "frame_pair"):
         raise InputError(
-            'mask is not possible with stem="convolution": the convolution mixes neighbours, '
+            f'mask is not possible with stem="{spec.stem}": it mixes neighbours, '
             "so no input of the reader belongs to one element of the data."
         )
     if tuple(mask.shape) not in {(*batch_shape, *axes), axes}:
@@ -175,6 +183,10 @@ def _check_queries(
         if queries is not None:
             raise InputError("queries were passed to a model without a decoder; pass none.")
         return (spec.num_latents,)
+    if spec.queries_from_inputs:
+        if queries is not None:
+            raise InputError("queries were passed to a model that takes its inputs; pass none.")
+        return ()
     if spec.learn_query:
         if queries is not None:
             raise InputError(

@@ -100,13 +100,15 @@ class PerceiverIOCore:
             latents = ops.loop(spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents)
         if not spec.with_decoder:
             return latents
-        if spec.learn_query:
-            queries = params["queries"][None]
-        queries = ops.match(queries, latents)
         weights, query_mask = params["decoder"], None
+        if spec.queries_from_inputs:
+            queries = inputs
+        else:
+            queries = ops.match(params["queries"][None] if spec.learn_query else queries, latents)
         if spec.query_per_input:
             queries, query_mask = ops.slice(queries, 0, inputs.num_inputs, 1), input_mask
         if spec.tied_head:
             embedding = ops.transpose(params["input"]["embedding"], (1, 0))
             weights = weights | {"head": weights["head"] | {"weight": embedding}}
-        return spec.decoder()(weights, queries, latents, query_mask)
+        outputs = spec.decoder()(weights, queries, latents, query_mask)
+        return outputs if spec.output_scale == 1 else outputs * spec.output_scale

@@ -8,9 +8,13 @@ from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     cross_attention,
     cross_attention_parameters,
+    mlp_residual,
+    norm,
     project,
 )
-from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear
+from ivy_models.transformers.perceiver_io.inputs import Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
+from ivy_models.transformers.perceiver_io.streaming_queries import attend_from_parts
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,9 @@ class Decoder:
 
     def parameters(self) -> Tree:
         """Describe the decoder's weights."""
-        qk_dim = self.qk_dim or self.latent_dim
-        v_dim = self.v_dim or qk_dim
         tree = {
             "cross_attention": cross_attention_parameters(
-                self.query_dim, self.latent_dim, qk_dim, v_dim
+                self.query_dim, self.latent_dim, *self._attention_dims
             )
         }
         if self.output_dim is not None:
@@ -55,21 +57,53 @@ class Decoder:
         return tree
 
     def __call__(
-        self, params: Tree, queries: Array, latents: Array, query_mask: Array | None = None
+        self,
+        params: Tree,
+        queries: Array | Inputs,
+        latents: Array,
+        query_mask: Array | None = None,
     ) -> Array:
-        """Decode latents (B, N, D) at queries (B, O, E) or (1, O, E); -> (B, O, outputs).
+        """Decode the latents at the queries.
 
-        Goes over the queries in chunks, so that memory grows with the outputs alone. What
-        a query attends to where ``query_mask``, booleans (B, O), is False counts as zero.
+        Goes over the queries in chunks, so that memory grows with the outputs alone.
+
+        Parameters
+        ----------
+        params
+            Weights as :meth:`parameters` describes them.
+        queries
+            (B, O, E), or (1, O, E) for a whole batch; or in parts, such as one query a pixel.
+        latents
+            (B, N, D).
+        query_mask
+            Booleans (B, O); what a masked query attends to counts as zero.
+
+        Returns
+        -------
+        Array
+            (B, O, output_dim), or (B, O, E) without a head.
         """
-        ops = ops_for(latents)
+        ops, weights = ops_for(latents), params["cross_attention"]
 
         def head(attended):
             return attended if self.output_dim is None else project(ops, params["head"], attended)
 
+        if isinstance(queries, Inputs):
+            if query_mask is None and self._folding_is_cheaper(queries, latents.shape[1]):
+                return attend_from_parts(
+                    ops,
+                    map_tree(ops.widen, weights["attention"]),
+                    map_tree(ops.widen, weights["query_norm"]),
+                    queries,
+                    ops.widen(norm(ops, weights["input_norm"], latents)),
+                    self.num_heads,
+                    lambda attended: head(mlp_residual(ops, weights, ops.match(attended, latents))),
+                    ops.dtype(latents),
+                )
+            queries = ops.match(queries.dense(ops), latents)
         return cross_attention(
             ops,
-            params["cross_attention"],
+            weights,
             queries,
             latents,
             self.num_heads,
@@ -77,3 +111,17 @@ class Decoder:
             query_residual=self.query_residual,
             head=head,
         )
+
+    def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:
+        """Whether folded attention takes fewer multiplications a query than plain attention."""
+        qk_dim, v_dim = self._attention_dims
+        rows = self.num_heads * num_latents
+        folded = rows * (queries.num_own_channels + self.query_dim)
+        plain = (self.query_dim + num_latents) * (qk_dim + v_dim)
+        return folded < plain and not self.query_residual
+
+    @property
+    def _attention_dims(self) -> tuple[int, int]:
+        """Channels of queries and keys, and of values, over all heads."""
+        qk_dim = self.qk_dim or self.latent_dim
+        return qk_dim, self.v_dim or qk_dim

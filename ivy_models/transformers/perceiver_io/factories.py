@@ -102,6 +102,42 @@ def perceiver_io_language(
     return _build(preset, spec or preset.spec, pretrained, weights, seed)
 
 
+def perceiver_io_optical_flow(
+    spec: PerceiverIOSpec | None = None,
+    *,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> PerceiverIO:
+    """Build a model of optical flow, by default the published one.
+
+    Parameters
+    ----------
+    spec
+        The model's description. None: the published model's.
+    pretrained
+        Whether to load the published weights: from the cache, or downloaded (about 160 MB).
+    weights
+        A local file or folder to load instead.
+    seed
+        Seed of the random weights, where none are loaded.
+
+    Returns
+    -------
+    PerceiverIO
+        Pairs of frames (*batch, 2, height, width, 3) in [-1, 1] in, flow (*batch, height,
+        width, 2) out: how far each pixel moves from the first frame to the second, in pixels,
+        to the right and down.
+
+    Raises
+    ------
+    BackendError, DownloadError, WeightsError
+        As :func:`perceiver_io_img_classification`.
+    """
+    preset = PRESETS["perceiver_io_optical_flow"]
+    return _build(preset, spec or preset.spec, pretrained, weights, seed)
+
+
 def create_model(
     name: str,
     pretrained: bool = False,

@@ -34,6 +34,8 @@ class Preset:
         Name of the list of class names in the package.
     tokenizer
         What turns text into the model's data.
+    flow
+        Whether the model estimates optical flow.
     """
 
     description: str
@@ -45,6 +47,7 @@ class Preset:
     preprocessing: ImagePreprocessing | None = None
     labels: str | None = None
     tokenizer: ByteTokenizer | None = None
+    flow: bool = False
 
     def label_names(self) -> tuple[str, ...] | None:
         """Names of the classes, in the order of the outputs."""
@@ -144,6 +147,32 @@ PRESETS = {
         weights=PublishedFile(_STORAGE + "language_perceiver_io_bytes.pickle"),
         licence="CC BY 4.0",
         tokenizer=ByteTokenizer(2048),
+    ),
+    "perceiver_io_optical_flow": Preset(
+        description="Optical flow between two frames",
+        spec=PerceiverIOSpec(
+            input_dim=3,
+            num_input_axes=3,
+            output_dim=2,
+            queries_dim=322,
+            network_depth=1,
+            num_latents=2048,
+            latent_dim=512,
+            num_self_att_heads=16,
+            learn_query=False,
+            num_lat_att_per_layer=24,
+            num_fourier_freq_bands=64,
+            max_fourier_freq=(368, 496),
+            stem="frame_pair",
+            stem_dim=64,
+            query_residual=False,
+            queries_from_inputs=True,
+            output_scale=20 / 100,
+        ),
+        num_parameters=41_057_134,
+        weights=PublishedFile(_STORAGE + "optical_flow_checkpoint.pystate"),
+        licence="CC BY 4.0",
+        flow=True,
     ),
     "perceiver_io_digits": Preset(
         description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",

@@ -17,6 +17,8 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
 
+STEMS = (None, "projection", "convolution", "frame_pair")
+
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -77,7 +79,9 @@ class PerceiverIOSpec:
     stem
         What happens to the data's channels before positions are added. None: nothing.
         "projection": a linear layer. "convolution": convolution, batch norm, ReLU and max
-        pool, which shrink a two-axis input four times along each axis.
+        pool, which shrink a two-axis input four times along each axis. "frame_pair": data
+        (*batch, 2, height, width, input_dim); the 3x3 neighbourhoods of a pixel in both frames,
+        through a linear layer.
     stem_dim
         Channels after the stem.
     learned_position_shape
@@ -99,6 +103,11 @@ class PerceiverIOSpec:
         attends to nothing.
     tied_head
         Whether the head's weight is the tokens' embedding, transposed.
+    queries_from_inputs
+        Whether the inputs, with their positions, are the decoder's queries: an output for
+        each. Then ``learn_query`` is False and ``queries_dim`` the inputs' channels.
+    output_scale
+        What the outputs are multiplied by.
 
     Raises
     ------
@@ -142,6 +151,8 @@ class PerceiverIOSpec:
     vocabulary_size: int | None = None
     query_per_input: bool = False
     tied_head: bool = False
+    queries_from_inputs: bool = False
+    output_scale: float = 1.0
 
     def __post_init__(self):
         for field in fields(self):
@@ -159,8 +170,8 @@ class PerceiverIOSpec:
             raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {self.dtype!r}.")
 
     def _check_inputs(self):
-        if self.stem not in (None, "projection", "convolution"):
-            raise SpecError(f'stem is None, "projection" or "convolution", got {self.stem!r}.')
+        if self.stem not in STEMS:
+            raise SpecError(f"stem is one of {', '.join(map(repr, STEMS))}, got {self.stem!r}.")
         if (self.stem is None) != (self.stem_dim is None):
             raise SpecError(
                 f"stem and stem_dim go together, got stem={self.stem!r} "
@@ -170,6 +181,11 @@ class PerceiverIOSpec:
             raise SpecError(
                 'stem="convolution" needs data with 2 axes, got '
                 f"num_input_axes={self.num_input_axes}."
+            )
+        if self.stem == "frame_pair" and self.num_input_axes != 3:
+            raise SpecError(
+                'stem="frame_pair" needs data (2, height, width, channels), got '
+                f"num_input_axes={self.num_input_axes}; set it to 3."
             )
         concatenated = self.vocabulary_size is None and self.learned_position_shape is not None
         if concatenated != (self.learned_position_dim is not None):
@@ -215,13 +231,24 @@ class PerceiverIOSpec:
             )
 
     def _check_one_an_axis(self, name):
-        if len(getattr(self, name)) != self.num_input_axes:
+        axes = self.num_input_axes - (self.stem == "frame_pair")
+        if len(getattr(self, name)) != axes:
             raise SpecError(
-                f"{name} needs one number for each of the {self.num_input_axes} input axes, "
+                f"{name} needs one number for each of the {axes} input axes with positions, "
                 f"got {getattr(self, name)}."
             )
 
     def _check_queries(self):
+        if self.queries_from_inputs and (
+            self.learn_query
+            or self.vocabulary_size is not None
+            or not self.with_decoder
+            or self.queries_dim != self.encoded_dim
+        ):
+            raise SpecError(
+                "queries_from_inputs needs a decoder, learn_query=False, no vocabulary_size and "
+                f"queries_dim={self.encoded_dim}, the channels of an input."
+            )
         if self.with_decoder and self.learn_query and self.query_shape is None:
             raise SpecError(
                 "learn_query=True needs query_shape, the axes of the learned queries: "

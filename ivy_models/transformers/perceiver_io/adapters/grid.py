@@ -58,8 +58,9 @@ class GridAdapter:
         Axes of the grid.
     stem
         What happens to the channels first. None: nothing. "projection": a linear layer.
-        "convolution": a 7x7 convolution of stride 2, batch norm with its stored
-        statistics, ReLU, and a 3x3 max pool of stride 2.
+        "frame_pair": data (B, 2, Y, X, channels); the 3x3 neighbourhoods of a pixel in both
+        frames, padded with zeros, through a linear layer. "convolution": a 7x7 convolution of
+        stride 2, batch norm with its stored statistics, ReLU, and a 3x3 max pool of stride 2.
     stem_dim
         Channels after the stem.
     positions
@@ -75,12 +76,25 @@ class GridAdapter:
     @property
     def num_channels(self) -> int:
         """C, channels of an input."""
-        positions = self.positions.num_channels(self.num_axes) if self.positions else 0
+        positions = self.positions.num_channels(self.num_grid_axes) if self.positions else 0
         return (self.stem_dim or self.data_dim) + positions
+
+    @property
+    def num_grid_axes(self) -> int:
+        """Axes of the grid of inputs."""
+        return self.num_axes - 1 if self.stem == "frame_pair" else self.num_axes
+
+    def grid_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Size of each axis of the grid of inputs, from that of the data's axes."""
+        if self.stem == "convolution":
+            return tuple(-(-size // 4) for size in data_shape)
+        return data_shape[1:] if self.stem == "frame_pair" else data_shape
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree: Tree = {}
+        if self.stem == "frame_pair":
+            tree["patch_projection"] = linear(2 * 9 * self.data_dim, self.stem_dim, lecun_normal)
         if self.stem == "projection":
             tree["projection"] = linear(self.data_dim, self.stem_dim, lecun_normal)
         if self.stem == "convolution":
@@ -107,6 +121,8 @@ class GridAdapter:
         params = map_tree(ops.widen, params)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
+        if self.stem == "frame_pair":
+            data = _frame_pair_stem(ops, params["patch_projection"], data)
         shape = tuple(data.shape[1:-1])
         flat = ops.reshape(data, (data.shape[0], math.prod(shape), data.shape[-1]))
         positions = self.positions
@@ -119,6 +135,18 @@ class GridAdapter:
         else:
             features = Features(flat)
         return Inputs(shape, features, positions)
+
+
+def _frame_pair_stem(ops: Ops, projection: Tree, frames: Array) -> Array:
+    """(B, 2, Y, X, channels) -> (B, Y, X, stem_dim)."""
+    batch, _, height, width, channels = frames.shape
+    # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
+    # then y, x and channel.
+    weight = ops.reshape(projection["weight"], (2, 3, 3, channels, -1))
+    weight = ops.reshape(ops.transpose(weight, (1, 2, 0, 3, 4)), (3, 3, 2 * channels, -1))
+    frames = ops.transpose(frames, (0, 2, 3, 1, 4))
+    frames = ops.reshape(frames, (batch, height, width, 2 * channels))
+    return ops.conv2d(frames, weight, stride=1) + projection["bias"]
 
 
 def _convolution_stem(ops: Ops, params: Tree, image: Array) -> Array:
