@@ -16,9 +16,12 @@ SAMPLES, IN_A_ROW = 10, 4
 
 def latent_gflop(spec: PerceiverIOSpec) -> float:
     """10^9 operations of the matrix products in all self-attention layers, for one image."""
-    latents, channels = spec.num_latents, spec.latent_dim
-    projections = 6 * latents * channels * channels  # four of attention, two of the MLP
-    attention = 2 * latents * latents * channels  # scores, and the weighted sum of values
+    latents, channels, processor = spec.num_latents, spec.latent_dim, spec.processor()
+    qk_dim = processor.qk_dim or channels
+    v_dim = processor.v_dim or qk_dim
+    # Queries, keys, values and output of attention, and two layers of the MLP.
+    projections = latents * channels * (2 * qk_dim + 2 * v_dim + 2 * channels)
+    attention = latents * latents * (qk_dim + v_dim)  # scores, and the weighted sum of values
     layers = spec.network_depth * spec.num_lat_att_per_layer
     return 2e-9 * layers * (projections + attention)  # a multiplication and an addition each
 

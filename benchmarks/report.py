@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib
-from subjects import HUGGINGFACE, ONLY_SIZE, PLAIN
+from subjects import HUGGINGFACE, ONLY_SHAPE, PLAIN
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
@@ -42,6 +42,7 @@ LEGEND = f"""\
   channels, 8x6 layers, 64 inputs.
 - **time**: median, from a NumPy batch to NumPy logits. The subjects take turns. Where a call
   takes less than 0.1 s, one measurement is the mean of calls in a row for that long.
+- Headings give the shape of the data: pixels, bytes (language), or two frames (flow).
 - **additional memory**: peak of a later call above what the loaded model takes. {{memory}}
 - **first call**: with compilation, where the framework compiles.
 - **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the
@@ -74,11 +75,16 @@ def _document(results: dict[str, Any]) -> str:
     parts = ["# Benchmarks", "\n".join(_header(results)), LEGEND.format(memory=memory)]
     for case in results["cases"]:
         parts += [
-            f"## {case['model']}, {case['size']} x {case['size']} pixels, batch {case['batch']}",
+            f"## {_title(case)}",
             "\n".join(_table(case)),
             f"Matrix products of the latents: {case['latent_gflop']:.1f} GFLOP.",
         ]
     return "\n\n".join([*parts, "![Time and memory](plot.png)"]) + "\n"
+
+
+def _title(case: dict[str, Any]) -> str:
+    shape = ONLY_SHAPE.get(case["model"], (case["size"], case["size"], 3))
+    return f"{case['model']}, {' x '.join(map(str, shape))}, batch {case['batch']}"
 
 
 def _header(results: dict[str, Any]) -> list[str]:
@@ -133,8 +139,9 @@ def _ratio(value: float | None, reference: float | None) -> str:
 
 def _plot(cases: list[dict], path: Path) -> None:
     """One row for each model and batch, time to the left and memory to the right."""
-    grown = [case for case in cases if case["model"] not in ONLY_SIZE]
-    cases = grown or cases
+    cases = [case for case in cases if case["model"] not in ONLY_SHAPE]
+    if not cases:
+        return
     rows = list(dict.fromkeys((case["model"], case["batch"]) for case in cases))
     figure, axes = plt.subplots(
         len(rows), 2, figsize=(11, 3.6 * len(rows)), squeeze=False, layout="constrained"

@@ -25,7 +25,7 @@ from typing import Any
 import report
 from machine import describe_machine
 from products import latent_gflop
-from subjects import MODELS, ONLY_SIZE, SUBJECTS, Case
+from subjects import MODELS, ONLY_SHAPE, SUBJECTS, Case
 
 PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
 
@@ -46,7 +46,7 @@ def main() -> None:
     for model, batch, size in _combinations(arguments):
         if (model, batch, size) in done:
             continue
-        print(f"{model}, {size} px, batch {batch}", flush=True)
+        print(f"{model}, {size or 'its own'} px, batch {batch}", flush=True)
         cases = [
             Case(subject, model, size, batch, arguments.dtype, arguments.device)
             for subject in arguments.subjects
@@ -63,9 +63,9 @@ def main() -> None:
         report.write(results, arguments.output)  # after every case: a long run may be ended
 
 
-def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
+def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int | None]]:
     for model in arguments.models:
-        sizes = [ONLY_SIZE[model]] if model in ONLY_SIZE else arguments.sizes
+        sizes = [None] if model in ONLY_SHAPE else arguments.sizes
         for batch, size in itertools.product(arguments.batches, sizes):
             yield model, batch, size
 

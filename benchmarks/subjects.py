@@ -1,6 +1,6 @@
 """What is measured: the same models, by this library and by transformers.
 
-Every subject is a function from one NumPy batch of images to NumPy logits, so that each
+Every subject is a function from one NumPy batch to NumPy outputs, so that each
 pays for its copies, and has finished its work when it returns.
 """
 
@@ -33,15 +33,22 @@ TINY = PerceiverIOSpec(
 """All overhead: 8x6 layers, hardly any arithmetic."""
 
 MODELS = {
-    **{
-        name: PRESETS[f"perceiver_io_imagenet_{name}"].spec
-        for name in ("fourier", "learned", "conv")
-    },
+    "fourier": PRESETS["perceiver_io_imagenet_fourier"].spec,
+    "learned": PRESETS["perceiver_io_imagenet_learned"].spec,
+    "conv": PRESETS["perceiver_io_imagenet_conv"].spec,
+    "language": PRESETS["perceiver_io_language"].spec,
+    "flow": PRESETS["perceiver_io_optical_flow"].spec,
     "tiny": TINY,
 }
 
-ONLY_SIZE = {"learned": 224, "tiny": 8}
-"""Models measured at one size: learned positions have theirs, overhead does not grow."""
+ONLY_SHAPE = {
+    "learned": (224, 224, 3),
+    "language": (2048,),
+    "flow": (2, 368, 496, 3),
+    "tiny": (8, 8, 3),
+}
+"""Shape of the data of models that are measured at one size: that of their positions, or
+because overhead does not grow."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,15 @@ class Case:
 
     subject: str
     model: str
-    size: int
+    size: int | None
     batch: int
     dtype: str
     device: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data of one element of a batch."""
+        return ONLY_SHAPE.get(self.model) or (self.size, self.size, 3)
 
     @property
     def framework(self) -> str:
@@ -75,34 +87,37 @@ def load(case: Case) -> Subject:
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     os.environ["JAX_ENABLE_X64"] = str(int(case.dtype == "float64"))
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((case.batch, case.size, case.size, 3)).astype(case.dtype)
-    if case.subject == HUGGINGFACE:
-        call = _huggingface(case, images)
-    elif case.subject.endswith(PLAIN):
-        call = _plain(case, images)
+    if MODELS[case.model].vocabulary_size is None:
+        data = rng.standard_normal((case.batch, *case.shape)).astype(case.dtype)
     else:
-        call = _public(case, images)
+        data = rng.integers(0, MODELS[case.model].vocabulary_size, (case.batch, *case.shape))
+    if case.subject == HUGGINGFACE:
+        call = _huggingface(case, data)
+    elif case.subject.endswith(PLAIN):
+        call = _plain(case, data)
+    else:
+        call = _public(case, data)
     return Subject(call, ops_named(case.framework))
 
 
-def _public(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
+def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """This library, called as its users call it."""
     model = _create(case)
-    return lambda: np.asarray(model(images).data)
+    return lambda: np.asarray(model(data).data)
 
 
-def _plain(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
+def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """The same weights, but the reader computes all attention scores at once."""
-    from ivy_models.arrays import unwrap
+    from ivy_models.arrays import unwrap_tree
     from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-    from ivy_models.transformers.perceiver_io.parameters import map_tree
 
     model, ops = _create(case), ops_named(case.framework)
-    weights = map_tree(unwrap, model.v)
+    weights = unwrap_tree(model.v)
     core = PerceiverIOCore(model.spec, plain_reader=True)
     if case.framework != "torch":  # whose public call compiles only when asked to
         core = ops.compile(core)
-    return lambda: ops.to_numpy(core(weights, ops.asarray(images, case.dtype, case.device)))
+    dtype = case.dtype if data.dtype.kind == "f" else "int32"
+    return lambda: ops.to_numpy(core(weights, ops.asarray(data, dtype, case.device)))
 
 
 def _create(case: Case):
@@ -114,44 +129,47 @@ def _create(case: Case):
     return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=case.dtype))
 
 
-def _huggingface(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
+def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """The Perceiver of transformers, in the sizes of the published checkpoints."""
-    import torch
-
-    if case.model == "tiny":
-        model = _huggingface_tiny()
-        encoded = TINY.adapter().num_channels  # its inputs come with their positions
-        images = np.resize(images, (case.batch, case.size**2, encoded))
-    else:
-        model = _huggingface_classifier(case.model)
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    model = model.to(case.device, getattr(torch, case.dtype)).eval()
-
-    def call():
-        with torch.inference_mode():
-            logits = model(inputs=torch.from_numpy(images).to(case.device)).logits
-            return logits.cpu().numpy()
-
-    return call
-
-
-def _huggingface_classifier(name: str):
     import transformers
 
-    model_class, input_channels = {
-        "fourier": (transformers.PerceiverForImageClassificationFourier, 261),
-        "learned": (transformers.PerceiverForImageClassificationLearned, 512),
-        "conv": (transformers.PerceiverForImageClassificationConvProcessing, 322),
-    }[name]
-    config = _huggingface_config(MODELS[name], input_channels)
-    config.image_size = ONLY_SIZE["learned"]
-    return model_class(config)
+    spec = MODELS[case.model]
+    config = transformers.PerceiverConfig(
+        num_labels=spec.output_dim,
+        num_latents=spec.num_latents,
+        d_latents=spec.latent_dim,
+        d_model=spec.encoded_dim,
+        num_blocks=spec.network_depth,
+        num_self_attends_per_block=spec.num_lat_att_per_layer,
+        num_self_attention_heads=spec.num_self_att_heads,
+        num_cross_attention_heads=spec.num_cross_att_heads,
+    )
+    if case.model in ("fourier", "learned", "conv"):
+        model_class = {
+            "fourier": transformers.PerceiverForImageClassificationFourier,
+            "learned": transformers.PerceiverForImageClassificationLearned,
+            "conv": transformers.PerceiverForImageClassificationConvProcessing,
+        }[case.model]
+        config.image_size = ONLY_SHAPE["learned"][0]
+        model, data = model_class(config), data.transpose(0, 3, 1, 2)
+    elif case.model == "language":
+        config.qk_channels, config.v_channels = 8 * 32, spec.reader_v_dim
+        model = transformers.PerceiverForMaskedLM(config)
+    elif case.model == "flow":
+        config.train_size = list(spec.max_fourier_freq)
+        model = transformers.PerceiverForOpticalFlow(config)
+        # It takes the neighbourhoods, not the pixels; what the channels hold costs the same.
+        data = np.repeat(data.transpose(0, 1, 4, 2, 3), 9, 2)
+    else:
+        model = _huggingface_tiny(config)
+        # It takes inputs with their positions.
+        data = np.resize(data, (case.batch, case.shape[0] * case.shape[1], spec.encoded_dim))
+    return _inference(model, np.ascontiguousarray(data), case)
 
 
-def _huggingface_tiny():
+def _huggingface_tiny(config):
     from transformers.models.perceiver import modeling_perceiver as perceiver
 
-    config = _huggingface_config(TINY, TINY.adapter().num_channels)
     decoder = perceiver.PerceiverClassificationDecoder(
         config,
         num_channels=TINY.queries_dim,
@@ -161,16 +179,13 @@ def _huggingface_tiny():
     return perceiver.PerceiverModel(config, decoder=decoder)
 
 
-def _huggingface_config(spec: PerceiverIOSpec, input_channels: int):
-    import transformers
+def _inference(model, data: np.ndarray, case: Case) -> Callable[[], np.ndarray]:
+    import torch
 
-    return transformers.PerceiverConfig(
-        num_labels=spec.output_dim,
-        num_latents=spec.num_latents,
-        d_latents=spec.latent_dim,
-        d_model=input_channels,
-        num_blocks=spec.network_depth,
-        num_self_attends_per_block=spec.num_lat_att_per_layer,
-        num_self_attention_heads=spec.num_self_att_heads,
-        num_cross_attention_heads=spec.num_cross_att_heads,
-    )
+    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+
+    def call():
+        with torch.inference_mode():
+            return model(torch.from_numpy(data).to(case.device)).logits.cpu().numpy()
+
+    return call

@@ -47,13 +47,13 @@ class Worker:
         memory.fail_alone(self._case.device)
         start, calls, seconds = time.perf_counter(), 0, 0.0
         while calls == 0 or seconds < AT_LEAST * self._called:
-            logits = self._subject.call()
+            output = self._subject.call()
             calls += 1
             seconds = time.perf_counter() - start
         self._called = True
-        expected = self._case.batch * MODELS[self._case.model].output_dim
-        if logits.size != expected or not np.isfinite(logits).all():
-            raise ValueError(f"the logits, of shape {logits.shape}, are wrong or not finite")
+        rows_and_channels = (self._case.batch, MODELS[self._case.model].output_dim)
+        if (len(output), output.shape[-1]) != rows_and_channels or not np.isfinite(output).all():
+            raise ValueError(f"the output, of shape {output.shape}, is wrong or not finite")
         return seconds / calls
 
     def _extra_bytes(self) -> int | None:

@@ -281,6 +281,14 @@ def test_many_queries_are_decoded_in_chunks(backend, rng, monkeypatch):
 # Weights
 
 
+def test_weights_for_one_call(backend, rng):
+    model, other = PerceiverIO(small_spec()), PerceiverIO(small_spec(), seed=1)
+    data = image(rng, 6, 5, 3)
+    before, expected = numpy_of(model(data)), numpy_of(other(data))
+    np.testing.assert_allclose(numpy_of(model(data, v=other.v)), expected, atol=1e-6)
+    np.testing.assert_array_equal(numpy_of(model(data)), before)
+
+
 def test_given_weights_are_used_and_checked(backend, rng):
     weights = initialise(PerceiverIOCore(small_spec()).parameters(), seed=5)
     data = image(rng, 6, 5, 3)

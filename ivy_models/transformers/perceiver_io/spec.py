@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral, Real
 from typing import Any
 
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.adapters import GridAdapter, TokenAdapter
 from ivy_models.transformers.perceiver_io.adapters.grid import LearnedPositions
 from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.field_checks import CHECKS
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
@@ -157,7 +157,7 @@ class PerceiverIOSpec:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            checked = _CHECKS[field.type](field.name, value)
+            checked = CHECKS[field.type](field.name, value)
             object.__setattr__(self, field.name, checked)
         self._check_inputs()
         self._check_tokens()
@@ -385,60 +385,3 @@ class PerceiverIOSpec:
 
 def _total(heads: int, head_dim: int | None) -> int | None:
     return None if head_dim is None else heads * head_dim
-
-
-# Checks by the field's annotation: (name, value) -> the value to keep.
-
-
-def _positive_int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise SpecError(f"{name} is a whole number of at least 1, got {value!r}.")
-    return int(value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(f"{name} is True or False, got {value!r}.")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise SpecError(f"{name} is a finite number, got {value!r}.")
-    return value
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SpecError(f"{name} is text, got {value!r}.")
-    return value
-
-
-def _sizes(name: str, value: Any) -> tuple[int, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
-        raise SpecError(f"{name} is a list of whole numbers, got {value!r}.")
-    return tuple(_positive_int(f"each size of {name}", size) for size in value)
-
-
-def _resolution(name: str, value: Any) -> float | tuple[float, ...]:
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return tuple(_resolution(f"each number of {name}", v) for v in value)
-    if _number(name, value) <= 0:
-        raise SpecError(f"{name} is above 0, got {value!r}.")
-    return value
-
-
-def _optional(check):
-    return lambda name, value: None if value is None else check(name, value)
-
-
-_CHECKS = {
-    "int": _positive_int,
-    "int | None": _optional(_positive_int),
-    "bool": _flag,
-    "float": _number,
-    "str": _text,
-    "str | None": _optional(_text),
-    "Sequence[int] | None": _optional(_sizes),
-    "float | Sequence[float] | None": _optional(_resolution),
-}

@@ -1,0 +1,64 @@
+"""Checks of a spec's fields, by their annotation: (name, value) -> the value to keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from ivy_models.errors import SpecError
+
+
+def _positive_int(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise SpecError(f"{name} is a whole number of at least 1, got {value!r}.")
+    return int(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"{name} is True or False, got {value!r}.")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise SpecError(f"{name} is a finite number, got {value!r}.")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SpecError(f"{name} is text, got {value!r}.")
+    return value
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
+        raise SpecError(f"{name} is a list of whole numbers, got {value!r}.")
+    return tuple(_positive_int(f"each size of {name}", size) for size in value)
+
+
+def _resolution(name: str, value: Any) -> float | tuple[float, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(_resolution(f"each number of {name}", v) for v in value)
+    if _number(name, value) <= 0:
+        raise SpecError(f"{name} is above 0, got {value!r}.")
+    return value
+
+
+def _optional(check):
+    return lambda name, value: None if value is None else check(name, value)
+
+
+CHECKS = {
+    "int": _positive_int,
+    "int | None": _optional(_positive_int),
+    "bool": _flag,
+    "float": _number,
+    "str": _text,
+    "str | None": _optional(_text),
+    "Sequence[int] | None": _optional(_sizes),
+    "float | Sequence[float] | None": _optional(_resolution),
+}
