@@ -51,7 +51,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"fc_dropout": -0.1}, "fc_dropout"),
         ({"dtype": "int8"}, "dtype is one of"),
         ({"device": 0}, "device is text"),
-        ({"stem": "resnet", "stem_dim": 4}, "stem is None"),
+        ({"stem": "resnet", "stem_dim": 4}, "stem is one of None"),
         ({"stem": "projection"}, "stem and stem_dim go together"),
         ({"stem": "convolution", "stem_dim": 4, "num_input_axes": 1}, "2 axes"),
         ({"learned_position_shape": (4, 4)}, "go together"),

@@ -126,6 +126,9 @@ class Ops(ABC):
     def exp(self, x: Array) -> Array: ...
 
     @abstractmethod
+    def log(self, x: Array) -> Array: ...
+
+    @abstractmethod
     def tanh(self, x: Array) -> Array: ...
 
     @abstractmethod

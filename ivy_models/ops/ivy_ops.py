@@ -65,6 +65,9 @@ class IvyOps(Ops):
     def exp(self, x):
         return ivy.exp(x)
 
+    def log(self, x):
+        return ivy.log(x)
+
     def tanh(self, x):
         return ivy.tanh(x)
 

@@ -77,6 +77,9 @@ class JaxOps(Ops):
     def exp(self, x):
         return jnp.exp(x)
 
+    def log(self, x):
+        return jnp.log(x)
+
     def tanh(self, x):
         return jnp.tanh(x)
 

@@ -68,6 +68,9 @@ class NumpyOps(Ops):
     def exp(self, x):
         return np.exp(x)
 
+    def log(self, x):
+        return np.log(x)
+
     def tanh(self, x):
         return np.tanh(x)
 

@@ -86,6 +86,9 @@ class TensorflowOps(Ops):
     def exp(self, x):
         return tf.exp(x)
 
+    def log(self, x):
+        return tf.math.log(x)
+
     def tanh(self, x):
         return tf.tanh(x)
 

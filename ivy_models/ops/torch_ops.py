@@ -98,6 +98,9 @@ class TorchOps(Ops):
     def exp(self, x):
         return torch.exp(x)
 
+    def log(self, x):
+        return torch.log(x)
+
     def tanh(self, x):
         return torch.tanh(x)
 
