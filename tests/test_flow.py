@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -81,6 +81,7 @@ def decode(ops, decoding, folded, dtype):
         return ops.to_numpy(call(params, latents))
 
 
+@settings(max_examples=12)
 @given(decoding=decodings())
 def test_folded_queries_are_plain_attention(backend, decoding):
     ops = ops_named(backend)
