@@ -158,7 +158,7 @@ def _plot(cases: list[dict], path: Path) -> None:
 
 def _draw_lines(ax: plt.Axes, cases: list[dict], index: int) -> None:
     for name in dict.fromkeys(name for case in cases for name in case["subjects"]):
-        figures = [_figures(case["subjects"][name])[index] for case in cases]
+        figures = [_figures(case["subjects"].get(name, {}))[index] for case in cases]
         ax.plot(
             [case["size"] ** 2 for case in cases],
             [float("nan") if figure is None else figure for figure in figures],
