@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -138,11 +139,11 @@ def _ratio(value: float | None, reference: float | None) -> str:
 
 
 def _plot(cases: list[dict], path: Path) -> None:
-    """One row for each model and batch, time to the left and memory to the right."""
-    cases = [case for case in cases if case["model"] not in ONLY_SHAPE]
-    if not cases:
+    """One row for each model and batch of several sizes; time to the left, memory to the right."""
+    sizes = Counter((case["model"], case["batch"]) for case in cases)
+    rows = [row for row, number in sizes.items() if number > 1]
+    if not rows:
         return
-    rows = list(dict.fromkeys((case["model"], case["batch"]) for case in cases))
     figure, axes = plt.subplots(
         len(rows), 2, figsize=(11, 3.6 * len(rows)), squeeze=False, layout="constrained"
     )
