@@ -60,7 +60,13 @@ def main() -> None:
                 "subjects": compare(cases, arguments.repeats),
             }
         )
+        results["cases"].sort(key=_place)
         report.write(results, arguments.output)  # after every case: a long run may be ended
+
+
+def _place(case: dict[str, Any]) -> tuple:
+    """Where a case stands in the report, whenever it was measured."""
+    return list(MODELS).index(case["model"]), case["batch"], case["size"] or 0
 
 
 def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int | None]]:
