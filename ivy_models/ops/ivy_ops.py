@@ -46,7 +46,7 @@ class IvyOps(Ops):
         return ivy.broadcast_to(x, tuple(shape))
 
     def take(self, x, indices, axis):
-        return ivy.gather(x, ivy.array(indices), axis=axis)
+        return ivy.gather(x, ivy.array(indices.astype(np.int32)), axis=axis)
 
     def look_up(self, table, indices):
         return ivy.gather(table, indices, axis=0)
