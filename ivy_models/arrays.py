@@ -11,8 +11,6 @@ import numpy as np
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
 
-Tree = dict[str, Any]
-
 
 def current_ops(*arrays: Any) -> Ops:
     """Operations of the backend that Ivy is set to.
@@ -45,7 +43,7 @@ def unwrap(x: Any) -> Any:
     return x.data if isinstance(x, ivy.Array) else x
 
 
-def unwrap_tree(tree: Mapping[str, Any]) -> Tree:
+def unwrap_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The native arrays of an ``ivy.Container``, as nested dicts."""
     # Every call of a model does this: Ivy's own attribute access takes twice as long.
     return {

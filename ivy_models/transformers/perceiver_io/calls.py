@@ -52,8 +52,7 @@ def check_call(
     batch, axes = math.prod(batch_shape), tuple(data.shape[len(batch_shape) : -1])
     data = ops.match(ops.reshape(data, (batch, *axes, spec.input_dim)), like)
     if mask is not None:
-        mask = to_native(ops, mask, "mask")
-        mask = ops.move(_check_mask(ops, spec, mask, batch_shape, axes), like)
+        mask = _convert_mask(ops, spec, like, mask, batch_shape, axes)
         # Whatever stands at a masked input, NaN too, must not reach the sums.
         data = ops.where(ops.reshape(mask, (batch, *axes, 1)), data, 0.0)
     queries, query_axes = _convert_queries(ops, spec, like, queries, batch_shape)
@@ -66,12 +65,11 @@ def _check_token_call(
     ops: Ops, spec: PerceiverIOSpec, like: Array, tokens: Array, mask: Any, queries: Any
 ) -> Call:
     _check_tokens(ops, spec, tokens)
-    *batch_shape, length = tokens.shape
+    batch_shape, length = tuple(tokens.shape[:-1]), tokens.shape[-1]
     tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
     if mask is not None:
-        mask = to_native(ops, mask, "mask")
-        mask = ops.move(_check_mask(ops, spec, mask, tuple(batch_shape), (length,)), like)
-    queries, query_axes = _convert_queries(ops, spec, like, queries, tuple(batch_shape))
+        mask = _convert_mask(ops, spec, like, mask, batch_shape, (length,))
+    queries, query_axes = _convert_queries(ops, spec, like, queries, batch_shape)
     if spec.query_per_input:
         query_axes = (length,)
     return Call(tokens, mask, queries, (*batch_shape, *query_axes))
@@ -148,14 +146,16 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
         )
 
 
-def _check_mask(
+def _convert_mask(
     ops: Ops,
     spec: PerceiverIOSpec,
-    mask: Array,
+    like: Array,
+    mask: Any,
     batch_shape: tuple[int, ...],
     axes: tuple[int, ...],
 ) -> Array:
     """Mask (*batch, *axes), or (*axes) for a whole batch -> booleans (B, M)."""
+    mask = to_native(ops, mask, "mask")
     if spec.stem in ("convolution", "frame_pair"):
         raise InputError(
             f'mask is not possible with stem="{spec.stem}": it mixes neighbours, '
@@ -172,7 +172,7 @@ def _check_mask(
         )
     batch, num_inputs = math.prod(batch_shape), math.prod(axes)
     mask = ops.reshape(ops.cast(mask, "bool"), (-1, num_inputs))
-    return ops.broadcast_to(mask, (batch, num_inputs))
+    return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
 
 
 def _check_queries(
