@@ -69,7 +69,7 @@ def decode(ops, decoding, folded, dtype):
     )
     latents = array(batch, 7, 11)
     if not folded:
-        queries = queries.dense(ops)
+        queries = queries.dense(ops, latents)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "SCORES_PER_CHUNK", chunk)
         patch.setattr(Decoder, "_folding_is_cheaper", lambda *_: True)

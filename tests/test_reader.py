@@ -174,7 +174,7 @@ def of_shape(num_inputs, own_channels, positions=None):
     ],
 )
 def test_the_reading_with_less_to_compute_is_chosen(reader, num_latents, inputs, plain):
-    assert reader.plain_is_cheaper(num_latents, inputs) is plain
+    assert reader.plain_is_cheaper(num_latents, [inputs]) is plain
 
 
 def test_plain_attention_that_was_chosen_holds_few_scores(ops, rng, monkeypatch):

@@ -51,13 +51,13 @@ def check_call(
     batch_shape = tuple(data.shape[: -spec.num_input_axes - 1])
     batch, axes = math.prod(batch_shape), tuple(data.shape[len(batch_shape) : -1])
     data = ops.match(ops.reshape(data, (batch, *axes, spec.input_dim)), like)
+    grid_shape = spec.adapter().grid_shape(axes)
     if mask is not None:
-        mask = _convert_mask(ops, spec, like, mask, batch_shape, axes)
-        # Whatever stands at a masked input, NaN too, must not reach the sums.
-        data = ops.where(ops.reshape(mask, (batch, *axes, 1)), data, 0.0)
+        mask = _convert_mask(ops, spec, like, mask, batch_shape, grid_shape)
+        data = _zero_where_masked(ops, data, mask, grid_shape)
     queries, query_axes = _convert_queries(ops, spec, like, queries, batch_shape)
     if spec.queries_from_inputs:
-        query_axes = spec.adapter().grid_shape(axes)
+        query_axes = grid_shape
     return Call(data, mask, queries, (*batch_shape, *query_axes))
 
 
@@ -132,6 +132,11 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
             f"data has shape {shape}; expected two frames, (*batch, 2, height, width, "
             f"{spec.input_dim})."
         )
+    if spec.patch_shape and any(s % p for s, p in zip(size, spec.patch_shape, strict=True)):
+        raise InputError(
+            f"data has axes {size}, which are no multiples of the patches' {spec.patch_shape}. "
+            "Crop or pad it."
+        )
     positions, size = spec.learned_position_shape, spec.adapter().grid_shape(size)
     if positions is not None and size != positions:
         raise InputError(
@@ -173,6 +178,16 @@ def _convert_mask(
     batch, num_inputs = math.prod(batch_shape), math.prod(axes)
     mask = ops.reshape(ops.cast(mask, "bool"), (-1, num_inputs))
     return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
+
+
+def _zero_where_masked(ops: Ops, data: Array, mask: Array, grid_shape: tuple[int, ...]) -> Array:
+    """Data (B, *axes, C) without what stands at masked inputs: NaN too must not reach the sums."""
+    batch, *axes, _ = data.shape
+    patch_shape = [size // grid for size, grid in zip(axes, grid_shape, strict=True)]
+    mask = ops.reshape(mask, [batch, *(n for grid in grid_shape for n in (grid, 1)), 1])
+    spread = [batch, *(n for pair in zip(grid_shape, patch_shape, strict=True) for n in pair), 1]
+    mask = ops.reshape(ops.broadcast_to(mask, spread), (batch, *axes, 1))
+    return ops.where(mask, data, 0.0)
 
 
 def _check_queries(

@@ -100,7 +100,7 @@ class Decoder:
                     lambda attended: head(mlp_residual(ops, weights, ops.match(attended, latents))),
                     ops.dtype(latents),
                 )
-            queries = ops.match(queries.dense(ops), latents)
+            queries = ops.match(queries.dense(ops, ops.widen(latents)), latents)
         return cross_attention(
             ops,
             weights,

@@ -8,6 +8,7 @@ alone. Kept apart, the reader never has to build the (M, C) array.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,19 +49,24 @@ class Features:
 class Inputs:
     """Inputs (B, M, C) in parts; channels are in the order of the fields.
 
+    At least one of the parts is there.
+
     Parameters
     ----------
     shape
         Size of each input axis; M is their product.
     data
-        What differs between the inputs of a batch, (B, M, ...).
+        What differs between the inputs of a batch, (B, M, ...); None: nothing.
     positions
         Learned positions, (M, ...), or the encoding of ``shape``, or None.
+    padding
+        Channels that are the same for every input, (K,), or None.
     """
 
     shape: tuple[int, ...]
-    data: Features
+    data: Features | None = None
     positions: Features | FourierPositionEncoding | None = None
+    padding: Array | None = None
 
     @classmethod
     def from_array(cls, inputs: Array) -> Inputs:
@@ -69,37 +75,46 @@ class Inputs:
 
     @property
     def batch(self) -> int:
-        return self.data.base.shape[0]
+        return 1 if self.data is None else self.data.base.shape[0]
 
     @property
     def num_inputs(self) -> int:
         return math.prod(self.shape)
 
     @property
+    def num_data_channels(self) -> int:
+        return 0 if self.data is None else self.data.num_channels
+
+    @property
     def num_channels(self) -> int:
-        if self.positions is None:
-            return self.data.num_channels
+        channels = self.num_data_channels
         if isinstance(self.positions, FourierPositionEncoding):
-            return self.data.num_channels + self.positions.num_channels(len(self.shape))
-        return self.data.num_channels + self.positions.num_channels
+            channels += self.positions.num_channels(len(self.shape))
+        elif self.positions is not None:
+            channels += self.positions.num_channels
+        return channels + (0 if self.padding is None else self.padding.shape[0])
 
     @property
     def num_own_channels(self) -> int:
         """Channels of the bases that differ from input to input, not only from axis to axis."""
-        learned = self.positions if isinstance(self.positions, Features) else None
-        return self.data.base.shape[-1] + (learned.base.shape[-1] if learned else 0)
+        features = [f for f in (self.data, self.positions) if isinstance(f, Features)]
+        return sum(f.base.shape[-1] for f in features)
 
-    def dense(self, ops: Ops) -> Array:
-        """Build the (B, M, C) array."""
-        data = self.data.project(ops, self.data.base)
-        if self.positions is None:
-            return data
+    def dense(self, ops: Ops, like: Array) -> Array:
+        """Build the (B, M, C) array, of ``like``'s data type."""
+        parts = []
+        if self.data is not None:
+            parts.append(self.data.project(ops, self.data.base))
         if isinstance(self.positions, FourierPositionEncoding):
-            positions = self._encoded_positions(ops, like=data)
-        else:
-            positions = self.positions.project(ops, self.positions.base)
-        shape = (self.batch, *positions.shape)
-        return ops.concat([data, ops.broadcast_to(positions[None], shape)], -1)
+            parts.append(self._encoded_positions(ops, like))
+        elif self.positions is not None:
+            parts.append(self.positions.project(ops, self.positions.base))
+        if self.padding is not None:
+            parts.append(self.padding)
+        if len(parts) == 1 and self.data is not None:
+            return parts[0]
+        size = (self.batch, self.num_inputs)
+        return ops.concat([ops.broadcast_to(part, (*size, part.shape[-1])) for part in parts], -1)
 
     def _encoded_positions(self, ops: Ops, like: Array) -> Array:
         """Fourier features (M, C'), spread here: compilers take minutes over large constants."""
@@ -111,6 +126,13 @@ class Inputs:
             spread.append(ops.reshape(features, (self.num_inputs, -1)))
         order = np.argsort(np.concatenate(self.positions.axis_channels(len(self.shape))))
         return ops.take(ops.concat(spread, -1), order, -1)
+
+
+def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
+    """Inputs in any form, as those that stand one after the other."""
+    if isinstance(inputs, Inputs):
+        return (inputs,)
+    return inputs if isinstance(inputs, (tuple, list)) else (Inputs.from_array(inputs),)
 
 
 @dataclass(frozen=True)
@@ -126,8 +148,8 @@ class Grid:
     outer_table, inner_table
         Fourier features that depend on the outer or the inner index alone, (size, K), if any.
     order
-        Where the data's, the outer table's and the inner table's channels, one after the
-        other, stand among the inputs' channels.
+        Where the data's, the outer table's, the inner table's and the padding's channels,
+        one after the other, stand among the inputs' channels.
     """
 
     outer: int
@@ -144,15 +166,18 @@ class Grid:
         while split > 1 and math.prod(shape[split - 1 :]) <= inner_limit:
             split -= 1
         outer, inner = math.prod(shape[:split]), math.prod(shape[split:])
-        num_data = inputs.data.num_channels
+        num_data = inputs.num_data_channels
         if not isinstance(inputs.positions, FourierPositionEncoding):
             return cls(outer, inner, None, None, np.arange(inputs.num_channels))
         tables = inputs.positions.axis_tables(shape)
         channels = [num_data + c for c in inputs.positions.axis_channels(len(shape))]
+        num_encoded = num_data + inputs.positions.num_channels(len(shape))
         return cls(
             outer,
             inner,
             grid_table(tables[:split]),
             grid_table(tables[split:]),
-            np.concatenate([np.arange(num_data), *channels]),
+            np.concatenate(
+                [np.arange(num_data), *channels, np.arange(num_encoded, inputs.num_channels)]
+            ),
         )

@@ -23,12 +23,16 @@ class Window(NamedTuple):
 
 def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
     """Split folded queries (B, R, C), channels in the grid's order, among the inputs' parts."""
-    makers = [(PerInput, inputs.data)]
-    if isinstance(inputs.positions, Features):
-        makers.append((PerInput, inputs.positions))
+    makers = [
+        (PerInput, features)
+        for features in (inputs.data, inputs.positions)
+        if isinstance(features, Features)
+    ]
     for maker, table in ((PerOuter, grid.outer_table), (PerInner, grid.inner_table)):
         if table is not None:
             makers.append((maker, Features(ops.constant(table, like=folded))))
+    if inputs.padding is not None:
+        makers.append((Shared, Features(inputs.padding[None])))
     parts, start = [], 0
     for maker, features in makers:
         stop = start + features.num_channels
@@ -136,6 +140,13 @@ class PerInner(Part):
 
     def finish(self, base_sum, weight_sum):
         return self.ops.matmul(base_sum, self.features.base)
+
+
+class Shared(PerInner):
+    """Base (1, K): the same for every input."""
+
+    def weighted(self, weights, by_outer, chunk):
+        return self.ops.sum(by_outer, -1, keepdims=True)
 
 
 def inverse_deviation(ops: Ops, parts: list[Part], chunks: list[Any], window: Window) -> Array:

@@ -25,10 +25,14 @@ class FourierPositionEncoding:
     max_resolution
         The resolution (inputs along an axis) that the highest band resolves: one number,
         or one an axis. None: the size of the grid that is being encoded.
+    endpoint
+        Whether the last position of a grid's axis is 1. If not, position i of n is
+        -1 + 2 i / n.
     """
 
     num_bands: int
     max_resolution: float | tuple[float, ...] | None = None
+    endpoint: bool = True
 
     def num_channels(self, num_axes: int) -> int:
         """Channels of one encoded position."""
@@ -108,15 +112,11 @@ class FourierPositionEncoding:
         return np.concatenate(features, -1).astype(np.float32)
 
 
-def _grid_positions(size: int) -> np.ndarray:
-    return np.linspace(-1, 1, size)
-
-
 @lru_cache(maxsize=32)
 def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> list[np.ndarray]:
     resolutions = encoding._resolutions(len(shape), shape)
     return [
-        encoding._encode_axis(_grid_positions(size), resolution)
+        encoding._encode_axis(np.linspace(-1, 1, size, endpoint=encoding.endpoint), resolution)
         for size, resolution in zip(shape, resolutions, strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
@@ -11,7 +12,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     mlp_residual,
     norm,
 )
-from ivy_models.transformers.perceiver_io.inputs import Inputs
+from ivy_models.transformers.perceiver_io.inputs import Inputs, segments_of
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree
 from ivy_models.transformers.perceiver_io.streaming_attention import streaming_attend
 
@@ -49,7 +50,7 @@ class Reader:
         self,
         params: Tree,
         latents: Array,
-        inputs: Inputs | Array,
+        inputs: Array | Inputs | Sequence[Inputs],
         input_mask: Array | None = None,
         plain: bool | None = None,
     ) -> Array:
@@ -62,7 +63,7 @@ class Reader:
         latents
             (B, N, D), or (1, N, D) for a whole batch.
         inputs
-            (B, M, C), as one array or in parts.
+            (B, M, C), as one array, in parts, or several one after the other.
         input_mask
             Booleans (B, M), True where an input takes part.
         plain
@@ -76,10 +77,10 @@ class Reader:
             (B, N, D).
         """
         ops = ops_for(latents)
-        if not isinstance(inputs, Inputs):
-            inputs = Inputs.from_array(inputs)
-        if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], inputs)):
-            dense = inputs.dense(ops)
+        segments = segments_of(inputs)
+        if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
+            dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
+            dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
             return cross_attention(
                 ops, params, latents, dense, self.num_heads, input_mask, chunked=not plain
             )
@@ -88,13 +89,13 @@ class Reader:
             map_tree(ops.widen, params["attention"]),
             map_tree(ops.widen, params["input_norm"]),
             ops.widen(norm(ops, params["query_norm"], latents)),
-            inputs,
+            segments,
             self.num_heads,
             input_mask,
         )
         return mlp_residual(ops, params, latents + ops.match(attended, latents))
 
-    def plain_is_cheaper(self, num_latents: int, inputs: Inputs) -> bool:
+    def plain_is_cheaper(self, num_latents: int, segments: Sequence[Inputs]) -> bool:
         """Whether plain attention takes fewer multiplications than streaming.
 
         Streaming spares the keys and the values. But each of its scores and sums takes as
@@ -102,9 +103,10 @@ class Reader:
         and many heads, that is more.
         """
         qk_dim, v_dim = self._attention_dims
-        plain = inputs.num_inputs * (inputs.num_channels + num_latents) * (qk_dim + v_dim)
+        num_inputs = sum(segment.num_inputs for segment in segments)
+        plain = num_inputs * (self.input_dim + num_latents) * (qk_dim + v_dim)
         rows = self.num_heads * num_latents
-        streaming = inputs.num_inputs * rows * 2 * inputs.num_own_channels
+        streaming = sum(s.num_inputs * rows * 2 * s.num_own_channels for s in segments)
         return plain < streaming + STREAMING_OVERHEAD
 
     @property

@@ -108,6 +108,9 @@ class PerceiverIOSpec:
         each. Then ``learn_query`` is False and ``queries_dim`` the inputs' channels.
     output_scale
         What the outputs are multiplied by.
+    patch_shape
+        Size, along each axis, of the patches of data that become one input each. The data's
+        sizes are multiples of it. None: every element is an input.
 
     Raises
     ------
@@ -153,6 +156,7 @@ class PerceiverIOSpec:
     tied_head: bool = False
     queries_from_inputs: bool = False
     output_scale: float = 1.0
+    patch_shape: Sequence[int] | None = None
 
     def __post_init__(self):
         for field in fields(self):
@@ -199,6 +203,12 @@ class PerceiverIOSpec:
             self._check_one_an_axis("learned_position_shape")
         if isinstance(self.max_fourier_freq, tuple):
             self._check_one_an_axis("max_fourier_freq")
+        if self.patch_shape is not None:
+            if self.stem in ("convolution", "frame_pair") or self.vocabulary_size is not None:
+                raise SpecError(
+                    'patch_shape is for data without tokens, and with stem=None or "projection".'
+                )
+            self._check_one_an_axis("patch_shape")
 
     def _check_tokens(self):
         if self.vocabulary_size is None:
@@ -295,7 +305,14 @@ class PerceiverIOSpec:
             positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
         else:
             positions = None
-        return GridAdapter(self.input_dim, self.num_input_axes, self.stem, self.stem_dim, positions)
+        return GridAdapter(
+            self.input_dim,
+            self.num_input_axes,
+            self.stem,
+            self.stem_dim,
+            positions,
+            self.patch_shape,
+        )
 
     def reader(self) -> Reader:
         return Reader(

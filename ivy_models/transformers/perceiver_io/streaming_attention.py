@@ -12,10 +12,14 @@ n = (f - mu) / sigma * gamma + beta:
    (outer, inner) the score's position part is a column plus a row, and the position part
    of sum_j w_j f_j needs only the sums of w over rows and over columns.
 3. Online softmax (arXiv 1805.02867): a running maximum and running sums, so memory is one
-   chunk of scores.
+   chunk of scores. Inputs of several kinds have such sums each, which are merged at last.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,12 +34,24 @@ SCORES_PER_CHUNK = 2**20
 """Scores held at a time (4 MB in float32): fits the caches of current CPUs."""
 
 
+class SoftmaxSums(NamedTuple):
+    """With scores s_j = g . f_j / sigma_j and weights w_j = exp(s_j - highest):
+
+    the highest score and the sum of the weights, (B, R, 1), and sum_j w_j f_j / sigma_j,
+    (B, R, C).
+    """
+
+    highest: Array
+    total: Array
+    summed: Array
+
+
 def streaming_attend(
     ops: Ops,
     params: Tree,
     input_norm: Tree,
     queries: Array,
-    inputs: Inputs,
+    segments: Sequence[Inputs],
     num_heads: int,
     input_mask: Array | None = None,
 ) -> Array:
@@ -47,8 +63,8 @@ def streaming_attend(
         Weights of the attention and of the inputs' layer norm.
     queries
         (B, N, D), or (1, N, D) for a whole batch.
-    inputs
-        B by M inputs of C channels.
+    segments
+        B by M inputs of C channels in all, one segment after the other.
     num_heads
         H.
     input_mask
@@ -59,7 +75,7 @@ def streaming_attend(
     Array
         (B, N, D).
     """
-    num_queries, num_channels = queries.shape[1], inputs.num_channels
+    batch, num_queries = segments[0].batch, queries.shape[1]
     # Fold: (B, H, N, K) by (H, K, C) -> (B, H N, C).
     q = split_heads(ops, project(ops, params["query"], queries), num_heads)
     head_dim = q.shape[-1]
@@ -67,15 +83,23 @@ def streaming_attend(
     folded = ops.matmul(q, ops.transpose(key_weight, (0, 2, 1))) * head_dim**-0.5
     folded = folded * input_norm["scale"]
     folded = folded - ops.mean(folded, -1, keepdims=True)
-    folded = ops.reshape(folded, (queries.shape[0], num_heads * num_queries, num_channels))
+    folded = ops.reshape(folded, (queries.shape[0], num_heads * num_queries, -1))
 
-    summed = _weighted_sum(ops, folded, inputs, input_mask)  # (B, H N, C)
+    sums, start = [], 0
+    for segment in segments:
+        mask = input_mask
+        if mask is not None and len(segments) > 1:
+            mask = ops.slice(mask, start, segment.num_inputs, 1)
+        sums.append(_softmax_sums(ops, folded, segment, mask))
+        start += segment.num_inputs
+    _, total, summed = functools.reduce(functools.partial(_merged, ops), sums)
+    summed = summed / total  # (B, H N, C)
 
     normed = (summed - ops.mean(summed, -1, keepdims=True)) * input_norm["scale"]
     normed = normed + input_norm["offset"]
-    normed = ops.reshape(normed, (inputs.batch, num_heads, num_queries, num_channels))
+    normed = ops.reshape(normed, (batch, num_heads, num_queries, -1))
     values = ops.matmul(normed, head_weights(ops, params["value"]["weight"], num_heads))
-    values = ops.reshape(ops.transpose(values, (0, 2, 1, 3)), (inputs.batch, num_queries, -1))
+    values = ops.reshape(ops.transpose(values, (0, 2, 1, 3)), (batch, num_queries, -1))
     values = values + params["value"]["bias"]
     if input_mask is not None:
         any_input = ops.max(ops.cast(input_mask, ops.dtype(values)), -1)
@@ -90,8 +114,19 @@ def head_weights(ops: Ops, weight: Array, num_heads: int) -> Array:
     return ops.transpose(split, (1, 0, 2))
 
 
-def _weighted_sum(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> Array:
-    """sum_j softmax_j(g . f_j / sigma_j) f_j / sigma_j, (B, R, C) for folded queries (B, R, C)."""
+def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
+    """Sums over two sets of inputs as sums over both."""
+    highest = ops.maximum(a.highest, b.highest)
+    a_share, b_share = ops.exp(a.highest - highest), ops.exp(b.highest - highest)
+    return SoftmaxSums(
+        highest,
+        a.total * a_share + b.total * b_share,
+        a.summed * a_share + b.summed * b_share,
+    )
+
+
+def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
+    """The sums of folded queries (B, R, C) over the inputs."""
     batch, rows = inputs.batch, folded.shape[1]
     chunk = max(1, SCORES_PER_CHUNK // (batch * rows))
     grid = Grid.of(inputs, inner_limit=chunk)
@@ -141,7 +176,7 @@ def _weighted_sum(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     if rest:
         carry = read(times * size, rest, carry)
 
-    _, total, weight_sum, sums = carry
+    highest, total, weight_sum, sums = carry
     summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
-    summed = ops.concat(summed, -1) / total[..., 0]
-    return ops.take(summed, np.argsort(grid.order), -1)
+    summed = ops.take(ops.concat(summed, -1), np.argsort(grid.order), -1)
+    return SoftmaxSums(highest[..., 0], total[..., 0], summed)

@@ -18,6 +18,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     table,
     zeros,
 )
+from ivy_models.transformers.perceiver_io.patches import space_to_depth
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 
@@ -65,6 +66,9 @@ class GridAdapter:
         Channels after the stem.
     positions
         How positions are encoded, if at all.
+    patch_shape
+        Size of the patches that become an input each, along each axis; the channels of a
+        patch are all of its elements'. None: every element is an input.
     """
 
     data_dim: int
@@ -72,12 +76,18 @@ class GridAdapter:
     stem: str | None = None
     stem_dim: int | None = None
     positions: FourierPositionEncoding | LearnedPositions | None = None
+    patch_shape: tuple[int, ...] | None = None
 
     @property
     def num_channels(self) -> int:
         """C, channels of an input."""
         positions = self.positions.num_channels(self.num_grid_axes) if self.positions else 0
-        return (self.stem_dim or self.data_dim) + positions
+        return (self.stem_dim or self.patch_dim) + positions
+
+    @property
+    def patch_dim(self) -> int:
+        """Channels of a patch of data."""
+        return math.prod(self.patch_shape or ()) * self.data_dim
 
     @property
     def num_grid_axes(self) -> int:
@@ -88,7 +98,10 @@ class GridAdapter:
         """Size of each axis of the grid of inputs, from that of the data's axes."""
         if self.stem == "convolution":
             return tuple(-(-size // 4) for size in data_shape)
-        return data_shape[1:] if self.stem == "frame_pair" else data_shape
+        if self.stem == "frame_pair":
+            return data_shape[1:]
+        patch_shape = self.patch_shape or (1,) * len(data_shape)
+        return tuple(size // patch for size, patch in zip(data_shape, patch_shape, strict=True))
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
@@ -96,7 +109,7 @@ class GridAdapter:
         if self.stem == "frame_pair":
             tree["patch_projection"] = linear(2 * 9 * self.data_dim, self.stem_dim, lecun_normal)
         if self.stem == "projection":
-            tree["projection"] = linear(self.data_dim, self.stem_dim, lecun_normal)
+            tree["projection"] = linear(self.patch_dim, self.stem_dim, lecun_normal)
         if self.stem == "convolution":
             tree["convolution"] = {
                 "weight": Parameter((7, 7, self.data_dim, self.stem_dim), lecun_normal)
@@ -119,6 +132,8 @@ class GridAdapter:
         """
         ops = ops_for(data)
         params = map_tree(ops.widen, params)
+        if self.patch_shape is not None:
+            data = space_to_depth(data, self.patch_shape)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
         if self.stem == "frame_pair":
