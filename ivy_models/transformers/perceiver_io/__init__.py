@@ -5,7 +5,15 @@ from ivy_models._lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "adapters": ["GridAdapter", "LearnedPositions", "TokenAdapter"],
+        "adapters": [
+            "GridAdapter",
+            "InputModality",
+            "LearnedPositions",
+            "MultimodalInput",
+            "MultimodalOutput",
+            "OutputModality",
+            "TokenAdapter",
+        ],
         "core": ["PerceiverIOCore"],
         "decoder": ["Decoder"],
         "factories": [
@@ -17,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "model": ["PerceiverIO"],
         "parameters": ["initialise"],
         "position_encoding": ["FourierPositionEncoding"],
+        "patches": ["depth_to_space", "space_to_depth"],
         "processor": ["Processor"],
         "reader": ["Reader"],
         "spec": ["PerceiverIOSpec"],

@@ -13,9 +13,11 @@ that gains nothing.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -38,59 +40,102 @@ class CompiledCalls:
         self.asked = False
         self._programs: OrderedDict[tuple, Callable] = OrderedDict()
 
-    def __call__(
-        self,
-        ops: Ops,
-        params: Tree,
-        data: Array,
-        input_mask: Array | None,
-        queries: Array | None,
-    ) -> Array:
+    def __call__(self, ops: Ops, params: Tree, data: Any, input_mask: Any, queries: Any) -> Any:
         """Run ``core(params, data, input_mask, queries)``."""
-        if not ops.traces_loops:
-            return self._eager(ops)(params, data, input_mask, queries)
-        if ops.is_traced(data):  # the caller compiles
-            return self.core(params, data, input_mask, queries)
-        spec, length = self.core.spec, data.shape[1]
-        if spec.vocabulary_size is not None:
-            (max_length,) = spec.learned_position_shape
-            padded = min(max_length, max(MIN_LENGTH, 1 << (length - 1).bit_length()))
-            data, input_mask = _pad(ops, data, input_mask, padded)
-        output = self._compiled(ops, params, data, input_mask, queries)
-        return ops.slice(output, 0, length, 1) if spec.query_per_input else output
+        length = None
+        if self._pads(ops, data):
+            length = data.shape[1]
+            data, input_mask = self._padded(ops, data, input_mask)
+        output = self._run(ops, "__call__", params, data, input_mask, queries)
+        per_input = length is not None and self.core.spec.query_per_input
+        return ops.slice(output, 0, length, 1) if per_input else output
 
-    def _compiled(self, ops, params, data, input_mask, queries) -> Array:
-        batch, arguments = data.shape[0], (data, input_mask, queries)
+    def encode(self, ops: Ops, params: Tree, data: Any, input_mask: Any) -> Array:
+        """Run ``core.encode(params, data, input_mask)``."""
+        if self._pads(ops, data):
+            data, input_mask = self._padded(ops, data, input_mask)
+        return self._run(ops, "encode", params, data, input_mask)
+
+    def decode(self, ops: Ops, params: Tree, latents: Array, queries: Any) -> Any:
+        """Run ``core.decode(params, latents, queries)``."""
+        return self._run(ops, "decode", params, latents, queries)
+
+    def _pads(self, ops: Ops, data: Any) -> bool:
+        is_text = self.core.spec.vocabulary_size is not None
+        return is_text and ops.traces_loops and not ops.is_traced(data)
+
+    def _padded(self, ops: Ops, tokens: Array, mask: Array | None) -> tuple[Array, Array | None]:
+        (max_length,) = self.core.spec.learned_position_shape
+        length = max(MIN_LENGTH, 1 << (tokens.shape[1] - 1).bit_length())
+        return _pad(ops, tokens, mask, min(max_length, length))
+
+    def _run(self, ops: Ops, method: str, params: Tree, *arguments: Any) -> Any:
+        if not ops.traces_loops:
+            return getattr(self._eager(ops), method)(params, *arguments)
+        if any(map(ops.is_traced, _leaves(arguments))):  # the caller compiles
+            return getattr(self.core, method)(params, *arguments)
+        batch = next(_leaves(arguments)).shape[0]
         sizes = _powers_of_two(batch)
         if len(sizes) == 1:
-            return self._program(ops, arguments)(params, *arguments)
+            return self._program(ops, method, arguments)(params, *arguments)
+
+        def part(x, start, size):
+            shared = len(x.shape) == 1 or x.shape[0] != batch
+            return x if shared else ops.slice(x, start, size, 0)
+
         outputs, start = [], 0
         for size in sizes:
-            part = [
-                x if x is None or x.shape[0] != batch else ops.slice(x, start, size, 0)
-                for x in arguments
-            ]
-            outputs.append(self._program(ops, part)(params, *part))
+            some = _map(functools.partial(part, start=start, size=size), arguments)
+            outputs.append(self._program(ops, method, some)(params, *some))
             start += size
-        return ops.concat(outputs, 0)
+        return _map(lambda *parts: ops.concat(parts, 0), *outputs)
 
-    def _eager(self, ops: Ops) -> Callable:
+    def _eager(self, ops: Ops) -> PerceiverIOCore:
         if not self.asked:
             return self.core
         processor = self.core.spec.processor()
         return self._kept((ops.name,), lambda: replace(self.core, processor=ops.compile(processor)))
 
-    def _program(self, ops: Ops, arguments: Sequence[Array | None]) -> Callable:
-        shapes = (None if x is None else tuple(x.shape) for x in arguments)
-        return self._kept((ops.name, *shapes), lambda: ops.compile(self.core))
+    def _program(self, ops: Ops, method: str, arguments: Sequence[Any]) -> Callable:
+        shapes = _shapes(arguments)
+        return self._kept(
+            (ops.name, method, shapes), lambda: ops.compile(getattr(self.core, method))
+        )
 
-    def _kept(self, key: tuple, make: Callable[[], Callable]) -> Callable:
+    def _kept(self, key: tuple, make: Callable[[], Any]) -> Any:
         if key not in self._programs:
             self._programs[key] = make()
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
         return self._programs[key]
+
+
+# Arguments and outputs are arrays, None, or these by modality.
+
+
+def _leaves(tree: Any) -> Iterator[Array]:
+    if isinstance(tree, (dict, tuple)):
+        for branch in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(branch)
+    elif tree is not None:
+        yield tree
+
+
+def _map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _map(function, tree[key], *(other[key] for other in others)) for key in tree}
+    if isinstance(tree, tuple):
+        return tuple(_map(function, *branches) for branches in zip(tree, *others, strict=True))
+    return None if tree is None else function(tree, *others)
+
+
+def _shapes(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return tuple((key, _shapes(branch)) for key, branch in tree.items())
+    if isinstance(tree, tuple):
+        return tuple(map(_shapes, tree))
+    return None if tree is None else (len(tree.shape), *tree.shape)
 
 
 def _pad(ops: Ops, tokens: Array, mask: Array | None, length: int) -> tuple[Array, Array | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+ByModality = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,18 @@ class PerceiverIOCore:
             tree["decoder"] = spec.decoder().parameters()
             if spec.tied_head:
                 del tree["decoder"]["head"]["weight"]
+        if spec.output_modalities is not None:
+            tree["queries"] = spec.multimodal_output().query_parameters()
+            tree["outputs"] = spec.multimodal_output().head_parameters()
         return {name: branch for name, branch in tree.items() if branch}
 
     def __call__(
         self,
         params: Tree,
-        data: Array,
-        input_mask: Array | None = None,
-        queries: Array | None = None,
-    ) -> Array:
+        data: Array | ByModality,
+        input_mask: Array | ByModality | None = None,
+        queries: Array | Mapping[str, Array | None] | None = None,
+    ) -> Array | dict[str, Array]:
         """Run the model.
 
         Parameters
@@ -64,20 +70,50 @@ class PerceiverIOCore:
         params
             Weights as :meth:`parameters` describes them.
         data
-            (B, *axes, input_dim), or tokens (B, M).
+            (B, *axes, input_dim), or tokens (B, M); with ``input_modalities`` by modality.
         input_mask
-            Booleans (B, M), True where an input takes part.
+            Booleans (B, M), True where an input takes part; by modality, True where it is
+            seen, and its mask token stands elsewhere.
         queries
-            (B, O, E) or (1, O, E), where they are not learned.
+            (B, O, E) or (1, O, E), where they are not learned; with ``output_modalities``
+            which queries, whole numbers (n,) or None for all, of each that is decoded.
 
         Returns
         -------
-        Array
+        Array or dict
             (B, O, output_dim); without the head (B, O, E); without the decoder the
-            latents (B, N, D).
+            latents (B, N, D); by modality as :class:`.MultimodalOutput` says.
         """
-        ops, spec = ops_for(data), self.spec
-        inputs = spec.adapter()(params.get("input", {}), data)
+        inputs, input_mask = self._adapt(params, data, input_mask)
+        latents = self._encode(params, inputs, input_mask)
+        if not self.spec.with_decoder:
+            return latents
+        return self._decode(params, latents, queries, inputs, input_mask)
+
+    def encode(
+        self,
+        params: Tree,
+        data: Array | ByModality,
+        input_mask: Array | ByModality | None = None,
+    ) -> Array:
+        """Read and process the data: the latents (B, N, D). Arguments as in a call."""
+        return self._encode(params, *self._adapt(params, data, input_mask))
+
+    def decode(
+        self, params: Tree, latents: Array, queries: Array | Mapping[str, Array | None] | None
+    ) -> Array | dict[str, Array]:
+        """Decode latents (B, N, D), where queries do not come from inputs; else as a call."""
+        return self._decode(params, latents, queries)
+
+    def _adapt(self, params, data, input_mask) -> tuple[Inputs | Sequence[Inputs], Array | None]:
+        """Data and mask -> the reader's inputs and their mask (B, M)."""
+        adapter, weights = self.spec.adapter(), params.get("input", {})
+        if self.spec.input_modalities is not None:
+            return adapter(weights, data, input_mask or {}), None
+        return adapter(weights, data), input_mask
+
+    def _encode(self, params, inputs, input_mask) -> Array:
+        ops, spec = ops_for(params["latents"]), self.spec
         reader, processor = spec.reader(), self.processor or spec.processor()
 
         def read(latents, layer):
@@ -98,8 +134,12 @@ class PerceiverIOCore:
         else:
             latents = process(latents, 0)
             latents = ops.loop(spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents)
-        if not spec.with_decoder:
-            return latents
+        return latents
+
+    def _decode(self, params, latents, queries, inputs=None, input_mask=None):
+        ops, spec = ops_for(latents), self.spec
+        if spec.output_modalities is not None:
+            return spec.multimodal_output()(params, latents, queries)
         weights, query_mask = params["decoder"], None
         if spec.queries_from_inputs:
             queries = inputs

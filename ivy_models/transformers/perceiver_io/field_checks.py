@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
 from ivy_models.errors import SpecError
+
+Check = Callable[[str, Any], Any]
+
+Count = int
+"""A whole number of at least 0, where ``int`` is one of at least 1."""
+
+
+def check_fields(instance: Any, more_checks: Mapping[str, Check] | None = None) -> None:
+    """Check every field of a frozen dataclass, and keep what its check gives.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value.
+    """
+    checks = CHECKS | (more_checks or {})
+    for field in fields(instance):
+        checked = checks[field.type](field.name, getattr(instance, field.name))
+        object.__setattr__(instance, field.name, checked)
 
 
 def _positive_int(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise SpecError(f"{name} is a whole number of at least 1, got {value!r}.")
     return int(value)
+
+
+def _count(name: str, value: Any) -> int:
+    return 0 if value == 0 and not isinstance(value, bool) else _positive_int(name, value)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -52,13 +76,15 @@ def _optional(check):
     return lambda name, value: None if value is None else check(name, value)
 
 
-CHECKS = {
+CHECKS: dict[str, Check] = {
     "int": _positive_int,
+    "Count": _count,
     "int | None": _optional(_positive_int),
     "bool": _flag,
     "float": _number,
     "str": _text,
     "str | None": _optional(_text),
+    "Sequence[int]": _sizes,
     "Sequence[int] | None": _optional(_sizes),
     "float | Sequence[float] | None": _optional(_resolution),
 }

@@ -124,8 +124,7 @@ class Inputs:
             features = ops.reshape(ops.constant(table, like=like), (*sizes, -1))
             features = ops.broadcast_to(features, (*self.shape, table.shape[-1]))
             spread.append(ops.reshape(features, (self.num_inputs, -1)))
-        order = np.argsort(np.concatenate(self.positions.axis_channels(len(self.shape))))
-        return ops.take(ops.concat(spread, -1), order, -1)
+        return ops.take(ops.concat(spread, -1), self.positions.order(len(self.shape)), -1)
 
 
 def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:

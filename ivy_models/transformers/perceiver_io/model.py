@@ -8,12 +8,12 @@ from typing import Any
 import ivy
 import numpy as np
 
-from ivy_models.arrays import current_ops, unwrap, unwrap_tree
-from ivy_models.errors import SpecError
+from ivy_models.arrays import current_ops, to_native, unwrap, unwrap_tree
+from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Ops, ops_for
-from ivy_models.transformers.perceiver_io.calls import check_call
 from ivy_models.transformers.perceiver_io.compilation import CompiledCalls
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.input_checks import check_inputs, is_float
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     count,
@@ -21,6 +21,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     initialise,
     map_tree,
 )
+from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
 
@@ -120,20 +121,27 @@ class PerceiverIO(ivy.Module):
             Floats (*batch, *axes, input_dim), or tokens (*batch, length) where the spec has
             a ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a
             NumPy array. Not-a-number in an input that takes part gives not-a-number in that
-            element's output.
+            element's output. With ``input_modalities`` a mapping from their names; one
+            without axes may be left out, and is masked then.
         mask
             Booleans (*batch, *axes) or (*axes), True where an input takes part. Where none
-            does, the latents see nothing, as in the original.
+            does, the latents see nothing, as in the original. With ``patch_shape`` the axes
+            are those of the patches. With ``input_modalities`` a mapping from some of their
+            names; the mask token stands where an input takes no part.
         queries
             (*batch, *query_axes, queries_dim), or (*query_axes, queries_dim) for a whole
-            batch, where ``learn_query`` is False.
+            batch, where ``learn_query`` is False. With ``output_modalities`` a mapping from
+            the names of those to decode to which of their queries, whole numbers (n,)
+            counted along the last axis first, or None for all.
 
         Returns
         -------
-        ivy.Array
+        ivy.Array or dict
             (*batch, *query_shape, output_dim), or (*batch, length, output_dim) where the
             spec has ``query_per_input``; without the head queries_dim channels; without the
-            decoder the latents (*batch, num_latents, latent_dim).
+            decoder the latents (*batch, num_latents, latent_dim). With ``output_modalities``
+            by their names, (*batch, *axes, output_dim), where ``axes`` is query_shape times
+            patch_shape; for some of the queries (*batch, n, *patch_shape, output_dim).
 
         Raises
         ------
@@ -142,9 +150,76 @@ class PerceiverIO(ivy.Module):
         """
         ops = current_ops(data)
         params = self._native_weights(ops)
-        call = check_call(ops, self.spec, params["latents"], data, mask, queries)
-        output = self._compiled(ops, params, call.data, call.input_mask, call.queries)
-        return ivy.Array(ops.reshape(output, (*call.output_axes, output.shape[-1])))
+        like = params["latents"]
+        inputs = check_inputs(ops, self.spec, like, data, mask)
+        queries, axes = check_queries(
+            ops, self.spec, like, queries, inputs.batch_shape, inputs.grid_shape
+        )
+        output = self._compiled(ops, params, inputs.data, inputs.mask, queries)
+        return _to_user(ops, output, inputs.batch_shape, axes)
+
+    def encode(self, data: Any, mask: Any = None) -> ivy.Array:
+        """Read and process data, without decoding: several decodings can share the latents.
+
+        Parameters
+        ----------
+        data, mask
+            As in a call of the model.
+
+        Returns
+        -------
+        ivy.Array
+            The latents (*batch, num_latents, latent_dim).
+
+        Raises
+        ------
+        InputError
+            As a call of the model.
+        """
+        ops = current_ops(data)
+        params = self._native_weights(ops)
+        inputs = check_inputs(ops, self.spec, params["latents"], data, mask)
+        latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
+        return _to_user(ops, latents, inputs.batch_shape, (self.spec.num_latents,))
+
+    def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
+        """Decode latents that :meth:`encode` gave.
+
+        Parameters
+        ----------
+        latents
+            (*batch, num_latents, latent_dim).
+        queries
+            As in a call of the model.
+
+        Returns
+        -------
+        ivy.Array or dict
+            As a call of the model.
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit the model, or its queries depend on the data.
+        """
+        spec, ops = self.spec, current_ops(latents)
+        if not spec.with_decoder or spec.queries_from_inputs or spec.query_per_input:
+            raise InputError(
+                "The model has no decoder, or one whose queries depend on the data; call it as "
+                "a whole."
+            )
+        params = self._native_weights(ops)
+        like, latents = params["latents"], to_native(ops, latents, "latents")
+        shape = tuple(latents.shape)
+        if shape[-2:] != tuple(like.shape) or 0 in shape or not is_float(ops, latents):
+            raise InputError(
+                f"latents have shape {shape} and type {ops.dtype(latents)}; "
+                f"expected floats (*batch, {spec.num_latents}, {spec.latent_dim})."
+            )
+        queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
+        latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
+        output = self._compiled.decode(ops, params, latents, queries)
+        return _to_user(ops, output, shape[:-2], axes)
 
     def compile(self) -> PerceiverIO:
         """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
@@ -179,6 +254,13 @@ class PerceiverIO(ivy.Module):
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
+
+
+def _to_user(ops: Ops, output: Any, batch_shape: tuple[int, ...], axes: Any) -> Any:
+    """Native outputs with one batch axis -> ``ivy.Array`` (*batch, *axes, channels)."""
+    if isinstance(output, dict):
+        return {name: _to_user(ops, output[name], batch_shape, axes[name]) for name in output}
+    return ivy.Array(ops.reshape(output, (*batch_shape, *axes, output.shape[-1])))
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:

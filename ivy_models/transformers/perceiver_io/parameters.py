@@ -90,6 +90,11 @@ def table(rows: int, dim: int) -> Parameter:
     return Parameter((rows, dim), truncated_normal(0.02))
 
 
+def vector(dim: int) -> Parameter:
+    """One learned vector, (dim,), such as padding or a mask token."""
+    return Parameter((dim,), truncated_normal(0.02))
+
+
 # Trees
 
 

@@ -78,7 +78,11 @@ class FourierPositionEncoding:
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Channels grouped by axis -> in the encoding's order."""
-        return grouped[..., np.argsort(np.concatenate(self.axis_channels(num_axes)))]
+        return grouped[..., self.order(num_axes)]
+
+    def order(self, num_axes: int) -> np.ndarray:
+        """Where each of the encoding's channels stands in the axes' tables, one after the other."""
+        return np.argsort(np.concatenate(self.axis_channels(num_axes)))
 
     def axis_tables(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The features that depend on one axis alone, one table (size, 2 bands + 1) an axis.

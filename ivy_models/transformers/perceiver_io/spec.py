@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.adapters import GridAdapter, TokenAdapter
 from ivy_models.transformers.perceiver_io.adapters.grid import LearnedPositions
+from ivy_models.transformers.perceiver_io.adapters.multimodal_input import (
+    InputModality,
+    MultimodalInput,
+)
+from ivy_models.transformers.perceiver_io.adapters.multimodal_output import (
+    MultimodalOutput,
+    OutputModality,
+)
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.field_checks import CHECKS
+from ivy_models.transformers.perceiver_io.field_checks import Check, check_fields
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
@@ -111,6 +119,13 @@ class PerceiverIOSpec:
     patch_shape
         Size, along each axis, of the patches of data that become one input each. The data's
         sizes are multiples of it. None: every element is an input.
+    input_modalities
+        Kinds of data that are read together. Then the data are a mapping from their names,
+        ``input_dim`` is the width that all are padded to, and ``num_input_axes`` is 1.
+    output_modalities
+        Kinds of outputs. Then the outputs are a mapping from their names, ``queries_dim`` is
+        the width that all queries are padded to, and ``output_dim`` what the modalities'
+        heads get.
 
     Raises
     ------
@@ -157,15 +172,16 @@ class PerceiverIOSpec:
     queries_from_inputs: bool = False
     output_scale: float = 1.0
     patch_shape: Sequence[int] | None = None
+    input_modalities: Sequence[InputModality] | None = None
+    output_modalities: Sequence[OutputModality] | None = None
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            checked = CHECKS[field.type](field.name, value)
-            object.__setattr__(self, field.name, checked)
+        check_fields(self, _MODALITY_CHECKS)
         self._check_inputs()
         self._check_tokens()
+        self._check_input_modalities()
         self._check_queries()
+        self._check_output_modalities()
         self._check_heads()
         for name in ("attn_dropout", "fc_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -240,6 +256,50 @@ class PerceiverIOSpec:
                 f"{self.vocabulary_size}, got from {self.queries_dim} to {self.output_dim}."
             )
 
+    def _check_input_modalities(self):
+        if self.input_modalities is None:
+            return
+        if (
+            self.num_input_axes != 1
+            or self.fourier_encode_input
+            or self.stem is not None
+            or self.patch_shape is not None
+            or self.learned_position_shape is not None
+        ):
+            raise SpecError(
+                "With input_modalities each modality has its own axes, positions and patches: "
+                "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
+                "patch_shape, vocabulary_size and learned positions."
+            )
+        widths = {m.name: m.adapter().num_channels for m in self.input_modalities}
+        if max(widths.values()) > self.input_dim:
+            raise SpecError(
+                f"input_dim={self.input_dim} is less than the channels of an input modality: "
+                f"{widths}."
+            )
+
+    def _check_output_modalities(self):
+        if self.output_modalities is None:
+            return
+        if (
+            not self.with_decoder
+            or self.learn_query
+            or self.query_shape is not None
+            or self.queries_from_inputs
+            or self.output_scale != 1
+        ):
+            raise SpecError(
+                "With output_modalities each modality has its own queries: set "
+                "learn_query=False and with_decoder=True, and leave out query_shape, "
+                "queries_from_inputs and output_scale."
+            )
+        widths = {m.name: m.query_dim for m in self.output_modalities}
+        if max(widths.values()) > self.queries_dim:
+            raise SpecError(
+                f"queries_dim={self.queries_dim} is less than the channels of an output "
+                f"modality's queries: {widths}."
+            )
+
     def _check_one_an_axis(self, name):
         axes = self.num_input_axes - (self.stem == "frame_pair")
         if len(getattr(self, name)) != axes:
@@ -294,8 +354,10 @@ class PerceiverIOSpec:
         """C, channels of an input with its position."""
         return self.adapter().num_channels
 
-    def adapter(self) -> GridAdapter | TokenAdapter:
+    def adapter(self) -> GridAdapter | TokenAdapter | MultimodalInput:
         """From data to inputs."""
+        if self.input_modalities is not None:
+            return MultimodalInput(self.input_modalities, self.input_dim)
         if self.vocabulary_size is not None:
             (max_length,) = self.learned_position_shape
             return TokenAdapter(self.vocabulary_size, self.input_dim, max_length)
@@ -344,6 +406,9 @@ class PerceiverIOSpec:
             self.decoder_v_dim,
             query_residual=self.query_residual,
         )
+
+    def multimodal_output(self) -> MultimodalOutput:
+        return MultimodalOutput(self.output_modalities, self.decoder())
 
     @property
     def num_queries(self) -> int:
@@ -398,6 +463,40 @@ class PerceiverIOSpec:
                 f"A spec has no field {', '.join(unknown)}; its fields are {', '.join(names)}."
             )
         return replace(self, **changes)
+
+
+def _modalities(kind: type) -> Check:
+    """Check of a sequence of modalities, as objects or as JSON has them; sorts them by name."""
+
+    def check(name: str, value: Any) -> tuple | None:
+        if value is None:
+            return None
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) or not value:
+            raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r}.")
+        modalities = [_modality(kind, name, v) for v in value]
+        names = [modality.name for modality in modalities]
+        if len({*names}) < len(names):
+            raise SpecError(f"{name} have different names, got {', '.join(names)}.")
+        return tuple(sorted(modalities, key=lambda modality: modality.name))
+
+    return check
+
+
+def _modality(kind: type, name: str, value: Any) -> InputModality | OutputModality:
+    if isinstance(value, Mapping):
+        try:
+            value = kind(**value)
+        except TypeError as error:
+            raise SpecError(f"{name}: {value!r} is no {kind.__name__}: {error}.") from error
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r} in it.")
+    return value
+
+
+_MODALITY_CHECKS = {
+    "Sequence[InputModality] | None": _modalities(InputModality),
+    "Sequence[OutputModality] | None": _modalities(OutputModality),
+}
 
 
 def _total(heads: int, head_dim: int | None) -> int | None:
