@@ -25,6 +25,8 @@ _LEAVES = {
     "latents": "pos_embs",
     "queries": "pos_embs",
     "positions": "pos_embs",
+    "padding": "pos_embs",
+    "mask_token": "pos_embs",
     "embedding": "embeddings",
     "mean": "average",
     "variance": "average",
@@ -98,9 +100,35 @@ FLOW = HaikuLayout(
 )
 
 
+_LABEL_QUERIES = "classification_decoder/~/basic_decoder/~/trainable_position_encoding"
+VIDEO = HaikuLayout(
+    "encoder/~",
+    "multimodal_decoder/~/basic_decoder",
+    {
+        "latents": _SCOPES["latents"],
+        "decoder/head": _SCOPES["decoder/head"],
+        **{
+            f"input/{modality}/{vector}": f"multimodal_preprocessor/{modality}_{vector}"
+            for modality in ("audio", "image", "label")
+            for vector in ("padding", "mask_token")
+        },
+        **{
+            f"queries/{modality}/padding": f"multimodal_decoder/~decoder_query/{modality}_padding"
+            for modality in ("audio", "image", "label")
+        },
+        "queries/label/queries": _LABEL_QUERIES,
+        "outputs/audio": "audio_postprocessor/linear",
+        "outputs/image": "projection_postprocessor/linear",
+        "outputs/label": "classification_postprocessor/linear",
+    },
+)
+
+
 def layout_of(description: Tree) -> HaikuLayout:
     """The layout of the original's model that a parameter tree belongs to."""
     adapter = description.get("input", {})
+    if "outputs" in description:
+        return VIDEO
     if "embedding" in adapter:
         return LANGUAGE
     return FLOW if "patch_projection" in adapter else IMAGE

@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "perceiver_io_img_classification",
             "perceiver_io_language",
             "perceiver_io_optical_flow",
+            "perceiver_io_video",
         ],
         "inputs": ["Features", "Inputs"],
         "model": ["PerceiverIO"],

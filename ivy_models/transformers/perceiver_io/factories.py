@@ -138,6 +138,42 @@ def perceiver_io_optical_flow(
     return _build(preset, spec or preset.spec, pretrained, weights, seed)
 
 
+def perceiver_io_video(
+    spec: PerceiverIOSpec | None = None,
+    *,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> PerceiverIO:
+    """Build an autoencoder of video with sound and label, by default the published one.
+
+    Parameters
+    ----------
+    spec
+        The model's description. None: the published model's.
+    pretrained
+        Whether to load the published weights: from the cache, or downloaded (about 80 MB).
+    weights
+        A local file or folder to load instead.
+    seed
+        Seed of the random weights, where none are loaded.
+
+    Returns
+    -------
+    PerceiverIO
+        "image" (*batch, 16, 224, 224, 3) in [0, 1], "audio" (*batch, 30720, 1) in [-1, 1] and,
+        where it is known, "label" (*batch, 700), one-hot, in; all three out, the label as
+        logits (*batch, 1, 700).
+
+    Raises
+    ------
+    BackendError, DownloadError, WeightsError
+        As :func:`perceiver_io_img_classification`.
+    """
+    preset = PRESETS["perceiver_io_video"]
+    return _build(preset, spec or preset.spec, pretrained, weights, seed)
+
+
 def create_model(
     name: str,
     pretrained: bool = False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
+from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.download import PublishedFile
 
@@ -87,6 +88,10 @@ def _imagenet(how: str, file: str, num_parameters: int, accuracy: float, **chang
         labels="imagenet",
     )
 
+
+VIDEO_FRAMES = 16
+VIDEO_SAMPLES = VIDEO_FRAMES * 1920
+"""Of the video model's sound, at 48 kHz and 25 frames a second."""
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(
@@ -173,6 +178,63 @@ PRESETS = {
         weights=PublishedFile(_STORAGE + "optical_flow_checkpoint.pystate"),
         licence="CC BY 4.0",
         flow=True,
+    ),
+    "perceiver_io_video": Preset(
+        description="Autoencoding of video, sound and label",
+        spec=PerceiverIOSpec(
+            input_dim=704,
+            num_input_axes=1,
+            output_dim=512,
+            queries_dim=1026,
+            network_depth=1,
+            num_latents=28 * 28,
+            latent_dim=512,
+            learn_query=False,
+            num_lat_att_per_layer=8,
+            fourier_encode_input=False,
+            query_residual=False,
+            input_modalities=(
+                InputModality(
+                    "audio",
+                    input_dim=1,
+                    num_input_axes=1,
+                    num_fourier_freq_bands=192,
+                    max_fourier_freq=(VIDEO_SAMPLES,),
+                    patch_shape=(16,),
+                ),
+                InputModality(
+                    "image",
+                    input_dim=3,
+                    num_input_axes=3,
+                    num_fourier_freq_bands=32,
+                    max_fourier_freq=(VIDEO_FRAMES, 56, 56),
+                    patch_shape=(1, 4, 4),
+                ),
+                InputModality("label", input_dim=700, num_input_axes=0),
+            ),
+            output_modalities=(
+                OutputModality(
+                    "audio",
+                    output_dim=1,
+                    query_shape=(VIDEO_SAMPLES // 16,),
+                    num_fourier_freq_bands=192,
+                    max_fourier_freq=(VIDEO_SAMPLES,),
+                    patch_shape=(16,),
+                ),
+                OutputModality(
+                    "image",
+                    output_dim=3,
+                    query_shape=(VIDEO_FRAMES, 224, 224),
+                    num_fourier_freq_bands=32,
+                    max_fourier_freq=(VIDEO_FRAMES, 56, 56),
+                ),
+                OutputModality("label", output_dim=700, query_shape=(1,), learned_query_dim=1024),
+            ),
+        ),
+        num_parameters=19_858_855,
+        weights=PublishedFile(_STORAGE + "video_autoencoding_checkpoint.pystate"),
+        licence="CC BY 4.0",
+        labels="kinetics700",
     ),
     "perceiver_io_digits": Preset(
         description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",
