@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from ivy_models.transformers.perceiver_io import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io import InputModality, OutputModality, PerceiverIOSpec
 
 # Sizes are distinct and mostly prime, so that swapped axes cannot go unnoticed.
 SMALL = {
@@ -117,3 +117,39 @@ def arguments_for(spec, rng, batch=(2,)):
         shape = (*batch, *spec.query_shape, spec.queries_dim)
         queries = rng.standard_normal(shape, dtype=np.float32)
     return data, mask, queries
+
+
+def multimodal_spec(**changes):
+    """A small autoencoder of sound, images and a label."""
+    multimodal = {
+        "input_dim": 37,
+        "num_input_axes": 1,
+        "output_dim": 6,
+        "queries_dim": 23,
+        "learn_query": False,
+        "query_shape": None,
+        "fourier_encode_input": False,
+        "query_residual": False,
+        "input_modalities": (
+            InputModality("sound", 1, 1, num_fourier_freq_bands=5, patch_shape=(4,)),
+            InputModality("image", 3, 3, num_fourier_freq_bands=2, patch_shape=(1, 2, 2)),
+            InputModality("label", 11, 0),
+        ),
+        "output_modalities": (
+            OutputModality("sound", 1, (7,), num_fourier_freq_bands=5, patch_shape=(4,)),
+            OutputModality(
+                "image", 3, (2, 5, 6), num_fourier_freq_bands=2, max_fourier_freq=(2, 5, 9)
+            ),
+            OutputModality("label", 11, (1,), learned_query_dim=13),
+        ),
+    }
+    return small_spec(**(multimodal | changes))
+
+
+def multimodal_data(rng, batch=(3,)):
+    """Data that fit ``multimodal_spec``."""
+    shapes = {"sound": (28, 1), "image": (2, 6, 10, 3), "label": (11,)}
+    return {
+        name: rng.standard_normal((*batch, *shape), dtype=np.float32)
+        for name, shape in shapes.items()
+    }

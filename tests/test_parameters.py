@@ -26,6 +26,7 @@ MANIFESTS = {
     "perceiver_io_imagenet_conv": "imagenet_conv_preprocessing",
     "perceiver_io_language": "language_perceiver_io_bytes",
     "perceiver_io_optical_flow": "optical_flow",
+    "perceiver_io_video": "video_autoencoding",
 }
 
 

@@ -198,7 +198,8 @@ def _check_modalities(
 ) -> CheckedInputs:
     modalities = {modality.name: modality for modality in spec.input_modalities}
     check_names("data", data, modalities)
-    check_names("mask", mask or {}, modalities)
+    mask = {} if mask is None else mask
+    check_names("mask", mask, modalities)
     arrays, batch_shapes = {}, {}
     for name in modalities:
         if name in data:
@@ -209,7 +210,7 @@ def _check_modalities(
     batch_shape = next(iter(batch_shapes.values()))
     converted, seen = {}, {}
     for name, modality in modalities.items():
-        array, masked = arrays.get(name), (mask or {}).get(name)
+        array, masked = arrays.get(name), mask.get(name)
         if array is None:
             _check_may_be_missing(modality, masked)
             array = ops.constant(np.zeros((*batch_shape, modality.input_dim), np.float32), like)

@@ -180,8 +180,8 @@ class PerceiverIOSpec:
         self._check_inputs()
         self._check_tokens()
         self._check_input_modalities()
-        self._check_queries()
         self._check_output_modalities()
+        self._check_queries()
         self._check_heads()
         for name in ("attn_dropout", "fc_dropout"):
             if not 0 <= getattr(self, name) < 1:
