@@ -43,7 +43,8 @@ LEGEND = f"""\
   channels, 8x6 layers, 64 inputs.
 - **time**: median, from a NumPy batch to NumPy logits. The subjects take turns. Where a call
   takes less than 0.1 s, one measurement is the mean of calls in a row for that long.
-- Headings give the shape of the data: pixels, bytes (language), or two frames (flow).
+- Headings give the shape of the data: pixels, bytes (language), two frames (flow), or a clip's
+  frames (video, which also reads its sound, and decodes a 128th of pixels and sound).
 - **additional memory**: peak of a later call above what the loaded model takes. {{memory}}
 - **first call**: with compilation, where the framework compiles.
 - **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the

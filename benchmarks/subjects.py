@@ -7,8 +7,9 @@ pays for its copies, and has finished its work when it returns.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ MODELS = {
     "conv": PRESETS["perceiver_io_imagenet_conv"].spec,
     "language": PRESETS["perceiver_io_language"].spec,
     "flow": PRESETS["perceiver_io_optical_flow"].spec,
+    "video": PRESETS["perceiver_io_video"].spec,
     "tiny": TINY,
 }
 
@@ -45,10 +47,18 @@ ONLY_SHAPE = {
     "learned": (224, 224, 3),
     "language": (2048,),
     "flow": (2, 368, 496, 3),
+    "video": (16, 224, 224, 3),
     "tiny": (8, 8, 3),
 }
 """Shape of the data of models that are measured at one size: that of their positions, or
 because overhead does not grow."""
+
+VIDEO_CHUNK = {
+    "image": np.arange(16 * 224 * 224 // 128),
+    "audio": np.arange(1920 // 128),
+    "label": None,
+}
+"""Places of the outputs that one call decodes: the original goes over them in 128 chunks."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,10 @@ class Case:
     def framework(self) -> str:
         return "torch" if self.subject == HUGGINGFACE else self.subject.removesuffix(PLAIN)
 
+    @property
+    def output_channels(self) -> int:
+        return 3 if self.model == "video" else MODELS[self.model].output_dim
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -91,6 +105,9 @@ def load(case: Case) -> Subject:
         data = rng.standard_normal((case.batch, *case.shape)).astype(case.dtype)
     else:
         data = rng.integers(0, MODELS[case.model].vocabulary_size, (case.batch, *case.shape))
+    if case.model == "video":
+        sound = rng.standard_normal((case.batch, 30720, 1)).astype(case.dtype)
+        data = {"image": data, "audio": sound}
     if case.subject == HUGGINGFACE:
         call = _huggingface(case, data)
     elif case.subject.endswith(PLAIN):
@@ -103,7 +120,14 @@ def load(case: Case) -> Subject:
 def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """This library, called as its users call it."""
     model = _create(case)
+    if case.model == "video":
+        return lambda: _images(model(data, queries=VIDEO_CHUNK), lambda x: np.asarray(x.data))
     return lambda: np.asarray(model(data).data)
+
+
+def _images(outputs: Mapping[str, Any], to_numpy: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """Copy what a video model decodes, sound and label too; only the pixels are looked at."""
+    return {name: to_numpy(outputs[name]) for name in VIDEO_CHUNK}["image"]
 
 
 def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
@@ -116,6 +140,20 @@ def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     core = PerceiverIOCore(model.spec, plain_reader=True)
     if case.framework != "torch":  # whose public call compiles only when asked to
         core = ops.compile(core)
+    if case.model == "video":
+        return lambda: _images(
+            core(
+                weights,
+                {name: ops.asarray(x, case.dtype, case.device) for name, x in data.items()}
+                | {"label": ops.asarray(np.zeros((case.batch, 700)), case.dtype, case.device)},
+                {"label": ops.asarray(np.zeros((case.batch, 1), bool), device=case.device)},
+                {
+                    name: None if x is None else ops.asarray(x, "int32", case.device)
+                    for name, x in VIDEO_CHUNK.items()
+                },
+            ),
+            ops.to_numpy,
+        )
     dtype = case.dtype if data.dtype.kind == "f" else "int32"
     return lambda: ops.to_numpy(core(weights, ops.asarray(data, dtype, case.device)))
 
@@ -155,6 +193,8 @@ def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     elif case.model == "language":
         config.qk_channels, config.v_channels = 8 * 32, spec.reader_v_dim
         model = transformers.PerceiverForMaskedLM(config)
+    elif case.model == "video":
+        return _huggingface_video(config, data, case)
     elif case.model == "flow":
         config.train_size = list(spec.max_fourier_freq)
         model = transformers.PerceiverForOpticalFlow(config)
@@ -165,6 +205,32 @@ def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
         # It takes inputs with their positions.
         data = np.resize(data, (case.batch, case.shape[0] * case.shape[1], spec.encoded_dim))
     return _inference(model, np.ascontiguousarray(data), case)
+
+
+def _huggingface_video(config, data: dict[str, np.ndarray], case: Case):
+    import torch
+    import transformers
+
+    config.num_labels = 700
+    model = transformers.PerceiverForMultimodalAutoencoding(config)
+    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+    arrays = {
+        "image": np.ascontiguousarray(data["image"].transpose(0, 1, 4, 2, 3)),
+        "audio": data["audio"],
+        "label": np.zeros((case.batch, 700), case.dtype),
+    }
+    places = {
+        name: None if x is None else torch.from_numpy(x).to(case.device)
+        for name, x in VIDEO_CHUNK.items()
+    }
+
+    def call():
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(x).to(case.device) for name, x in arrays.items()}
+            outputs = model(inputs=inputs, subsampled_output_points=places).logits
+            return _images(outputs, lambda x: x.cpu().numpy())
+
+    return call
 
 
 def _huggingface_tiny(config):
