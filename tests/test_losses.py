@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from ivy_models.losses import end_point_error, masked_token_loss
+from ivy_models.errors import InputError
+from ivy_models.losses import (
+    VIDEO_LOSS_WEIGHTS,
+    classification_loss,
+    end_point_error,
+    masked_token_loss,
+    reconstruction_loss,
+    weighted_sum,
+)
 
 
 def test_masked_token_loss_is_cross_entropy(ops, rng):
@@ -14,6 +22,30 @@ def test_masked_token_loss_is_cross_entropy(ops, rng):
     native = [ops.asarray(x) for x in (logits, tokens, masked)]
     assert float(masked_token_loss(*native)) == pytest.approx(expected, rel=1e-5)
     assert float(masked_token_loss(*native[:2], ops.asarray(np.zeros((2, 7), bool)))) == 0
+
+
+def test_losses_of_several_modalities_are_weighted_and_added(ops, rng):
+    pixels, target = rng.standard_normal((2, 3, 5, 7, 2), dtype=np.float32)
+    logits, classes = rng.standard_normal((3, 1, 11), dtype=np.float32), np.int32([[4], [0], [10]])
+    native = [ops.asarray(x) for x in (pixels, target, logits, classes)]
+    losses = {
+        "image": reconstruction_loss(*native[:2]),
+        "audio": reconstruction_loss(native[1], native[0]),
+        "label": classification_loss(*native[2:]),
+    }
+    difference = np.abs(pixels - target).mean()
+    entropy = -np.take_along_axis(log_softmax(logits, -1), classes[..., None], -1).mean()
+    for name, expected in (("image", difference), ("audio", difference), ("label", entropy)):
+        assert float(losses[name]) == pytest.approx(expected, rel=1e-5)
+    total = float(weighted_sum(losses, VIDEO_LOSS_WEIGHTS))
+    assert total == pytest.approx(1.03 * difference + 0.0001 * entropy, rel=1e-5)
+
+
+def test_losses_that_would_compare_the_wrong_elements_are_refused():
+    with pytest.raises(InputError, match="expected the same"):
+        reconstruction_loss(np.zeros((3, 5)), np.zeros((3, 1)))
+    with pytest.raises(InputError, match="same modalities"):
+        weighted_sum({"image": np.float32(1)}, VIDEO_LOSS_WEIGHTS)
 
 
 def test_end_point_error_is_the_mean_distance(ops, rng):
