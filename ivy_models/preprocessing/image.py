@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivy_models.errors import InputError
+from ivy_models.preprocessing.checks import check_floats
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -159,13 +160,7 @@ def _read_array(array: Any) -> Image.Image | np.ndarray:
             f"image is of type {array.dtype}; expected uint8 in [0, 255], uint16 in [0, 65535] "
             "or floats in [0, 1]."
         )
-    if not np.isfinite(array).all():
-        raise InputError("image holds numbers that are not finite (NaN or infinity).")
-    if array.min() < 0 or array.max() > 1:
-        raise InputError(
-            f"image holds floats from {array.min():.4g} to {array.max():.4g}; expected floats in "
-            "[0, 1]. Divide by 255, or pass uint8."
-        )
+    check_floats("image", array, 0, "Divide by 255, or pass uint8.")
     return array.astype(np.float32)
 
 
