@@ -10,7 +10,7 @@ class SpecError(IvyModelsError, ValueError):
 
 
 class InputError(IvyModelsError, ValueError):
-    """An array, image or mask that a model or preprocessing cannot take."""
+    """An array, image, sound, video or mask that a model or preprocessing cannot take."""
 
 
 class WeightsError(IvyModelsError, ValueError):
@@ -22,4 +22,4 @@ class DownloadError(IvyModelsError, OSError):
 
 
 class BackendError(IvyModelsError, RuntimeError):
-    """A framework, device or data type that is not available here."""
+    """A framework, other package, device or data type that is not available here."""

@@ -8,11 +8,17 @@ import pytest
 import ivy_models
 from ivy_models.transformers import perceiver_io
 
-HEAVY = ["ivy", "torch", "jax", "tensorflow", "flax", "PIL", "pooch", "safetensors", "click"]
+HEAVY = ["ivy", "torch", "jax", "tensorflow", "flax", "PIL", "av", "pooch", "safetensors", "click"]
 
 
 @pytest.mark.parametrize(
-    "module", ["ivy_models", "ivy_models.transformers.perceiver_io", "ivy_models.ops"]
+    "module",
+    [
+        "ivy_models",
+        "ivy_models.transformers.perceiver_io",
+        "ivy_models.ops",
+        "ivy_models.preprocessing",
+    ],
 )
 def test_importing_imports_no_framework(module):
     code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"

@@ -1,6 +1,15 @@
-"""From files and images to the data that a model takes."""
+"""From files, images, sounds and texts to the data that a model takes."""
 
 from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
 from ivy_models.preprocessing.text import ByteTokenizer
+from ivy_models.preprocessing.video import VideoPreprocessing, write_video
 
-__all__ = ["ByteTokenizer", "ImagePreprocessing"]
+__all__ = [
+    "ByteTokenizer",
+    "ImagePreprocessing",
+    "SoundPreprocessing",
+    "VideoPreprocessing",
+    "read_sound",
+    "write_video",
+]
