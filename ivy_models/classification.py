@@ -1,4 +1,4 @@
-"""From images to named classes."""
+"""From images or sounds to named classes."""
 
 from __future__ import annotations
 
@@ -18,34 +18,38 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def classify(model: Any, images: Any, top: int = 5) -> list[Any]:
-    """Name what is in an image, or in each of a list of images.
+def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
+    """Name what is in an image or a sound, or in each of a list of them.
 
     Parameters
     ----------
     model
-        An image classifier of :func:`create_model` or ``perceiver_io_img_classification``.
-    images
-        One image or a list, as ``model.preprocessing`` takes them.
+        A classifier that has a ``preprocessing``: an image classifier of :func:`create_model`
+        or ``perceiver_io_img_classification``, or any other whose ``preprocessing`` was set.
+    sources
+        One image or sound, or a list, as ``model.preprocessing`` takes them.
     top
         How many of the most probable classes to return.
 
     Returns
     -------
     list of Prediction
-        The most probable first; for a list of images, one such list an image.
+        The most probable first; for a list of sources, one such list a source.
 
     Raises
     ------
     InputError
-        If the model is no classifier, or an image cannot be used.
+        If the model has no preprocessing, or a source cannot be used.
     """
     if model.preprocessing is None:
-        raise InputError("The model has no image preprocessing: it is no image classifier.")
+        raise InputError(
+            "The model has no preprocessing, so nothing turns images or sounds into its data. "
+            "For a classifier of your own set model.preprocessing."
+        )
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
-    many = isinstance(images, (list, tuple))
-    logits = model(model.preprocessing(images if many else [images]))
+    many = isinstance(sources, (list, tuple))
+    logits = model(model.preprocessing(sources if many else [sources]))
     logits = to_native(ops_named("numpy"), logits, "logits")[:, 0]
     results = [_top(row, model.labels, top) for row in logits]
     return results if many else results[0]
