@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "classification": ["Prediction", "classify"],
+        "decoding": ["decode_in_chunks"],
         "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],
         "language": ["Candidate", "fill_mask"],
         "transformers.perceiver_io.factories": [
@@ -18,5 +19,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "perceiver_io_optical_flow",
             "perceiver_io_video",
         ],
+        "video": ["Reconstruction", "reconstruct_video"],
     },
 )

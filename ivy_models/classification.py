@@ -46,16 +46,19 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
             "The model has no preprocessing, so nothing turns images or sounds into its data. "
             "For a classifier of your own set model.preprocessing."
         )
+    if model.spec.output_modalities is not None:
+        raise InputError("The model decodes more than a class; for a video use reconstruct_video.")
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
     many = isinstance(sources, (list, tuple))
     logits = model(model.preprocessing(sources if many else [sources]))
     logits = to_native(ops_named("numpy"), logits, "logits")[:, 0]
-    results = [_top(row, model.labels, top) for row in logits]
+    results = [most_probable(row, model.labels, top) for row in logits]
     return results if many else results[0]
 
 
-def _top(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
+def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
+    """Logits (classes,) -> the ``top`` most probable classes, the first one first."""
     exponentials = np.exp(logits - logits.max())
     probabilities = exponentials / exponentials.sum()
     best = np.argsort(-probabilities)[:top]

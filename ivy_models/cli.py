@@ -56,11 +56,11 @@ def _model_options(default: str):
     return add
 
 
-def _check_task(model: str, needs: str, task: str) -> None:
+def _check_task(model: str, task: str) -> None:
     """Refuse a model that is not made for the command, before its weights are downloaded."""
     from ivy_models.transformers.perceiver_io.presets import PRESETS
 
-    if model in PRESETS and not getattr(PRESETS[model], needs):
+    if model in PRESETS and PRESETS[model].task != task:
         raise click.UsageError(f"{model} is no {task}; see `ivy-models list`.")
 
 
@@ -87,7 +87,7 @@ def classify(
     from ivy_models.errors import InputError
     from ivy_models.transformers.perceiver_io.factories import create_model
 
-    _check_task(model, "preprocessing", "image classifier")
+    _check_task(model, "image classifier")
     set_backend(backend)
     classifier = create_model(model, pretrained=True, weights=weights, device=device)
     failures = 0
@@ -129,7 +129,7 @@ def fill_mask(
     from ivy_models.language import fill_mask as candidates_for
     from ivy_models.transformers.perceiver_io.factories import create_model
 
-    _check_task(model, "tokenizer", "language model")
+    _check_task(model, "language model")
     set_backend(backend)
     language_model = create_model(model, pretrained=True, weights=weights, device=device)
     for number, candidates in enumerate(candidates_for(language_model, text, top, length), 1):
@@ -167,7 +167,7 @@ def flow(
         raise click.UsageError(f"{output} ends neither in .flo nor as a picture does, as .png.")
     if not output.resolve().parent.is_dir():
         raise click.UsageError(f"There is no folder {output.resolve().parent}.")
-    _check_task(model, "flow", "model of optical flow")
+    _check_task(model, "model of optical flow")
     set_backend(backend)
     flow_model = create_model(model, pretrained=True, weights=weights, device=device)
     field = estimate_flow(flow_model, first, second, progress=True)
@@ -176,3 +176,38 @@ def flow(
     else:
         write_flo(output, field)
     click.echo(f"{output}: {field.shape[1]} x {field.shape[0]} pixels.")
+
+
+@main.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@_model_options(default="perceiver_io_video")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Labels.")
+def video(
+    clip: Path,
+    output: Path,
+    model: str,
+    weights: Path | None,
+    backend: str,
+    device: str | None,
+    top: int,
+) -> None:
+    """Write what the autoencoder makes of the video file CLIP to the video file OUTPUT.
+
+    Prints the most probable labels of the clip, with their probabilities.
+    """
+    from ivy_models.backend import set_backend
+    from ivy_models.preprocessing import write_video
+    from ivy_models.transformers.perceiver_io.factories import create_model
+    from ivy_models.video import reconstruct_video
+
+    if not output.resolve().parent.is_dir():
+        raise click.UsageError(f"There is no folder {output.resolve().parent}.")
+    _check_task(model, "autoencoder of video")
+    set_backend(backend)
+    autoencoder = create_model(model, pretrained=True, weights=weights, device=device)
+    reconstruction = reconstruct_video(autoencoder, clip, top=top, progress=True)
+    write_video(output, reconstruction.frames, reconstruction.sound)
+    click.echo(f"{output}: {len(reconstruction.frames)} frames.")
+    for label, probability in reconstruction.predictions:
+        click.echo(f"  {probability:6.1%}  {label}")

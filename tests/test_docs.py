@@ -28,7 +28,7 @@ from ivy_models.weights.download import CACHE_VARIABLE, PublishedFile
 
 PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 CUDA = 'device="cuda"'
-FULL_SIZE = ("README.rst", "classification.rst", "language.rst", "flow.rst")
+FULL_SIZE = ("README.rst", "classification.rst", "language.rst", "flow.rst", "video.rst")
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 LINK = re.compile(r"<([^>:#]+\.\w+)>`_")
 

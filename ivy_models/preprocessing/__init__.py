@@ -1,5 +1,6 @@
 """From files, images, sounds and texts to the data that a model takes."""
 
+from ivy_models.preprocessing.clip import ClipPreprocessing
 from ivy_models.preprocessing.image import ImagePreprocessing
 from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
 from ivy_models.preprocessing.text import ByteTokenizer
@@ -7,6 +8,7 @@ from ivy_models.preprocessing.video import VideoPreprocessing, write_video
 
 __all__ = [
     "ByteTokenizer",
+    "ClipPreprocessing",
     "ImagePreprocessing",
     "SoundPreprocessing",
     "VideoPreprocessing",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ivy_models.arrays import current_ops
 from ivy_models.errors import SpecError
-from ivy_models.preprocessing import ByteTokenizer
+from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
 from ivy_models.transformers.perceiver_io.model import PerceiverIO
 from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -247,16 +247,38 @@ def _build(
     model = PerceiverIO(spec, seed=seed, v=v)
     if preset.tokenizer is not None and spec.vocabulary_size == preset.spec.vocabulary_size:
         model.tokenizer = ByteTokenizer(*spec.learned_position_shape)
-    if (
+    if isinstance(preset.preprocessing, ClipPreprocessing):
+        model.preprocessing = _clip_preprocessing(preset, spec)
+    elif (
         preset.preprocessing is not None
         and spec.input_dim == preset.spec.input_dim
         and spec.num_input_axes == 2
     ):
         size = spec.learned_position_shape or preset.preprocessing.size
         model.preprocessing = replace(preset.preprocessing, size=size)
-    if spec.output_dim == preset.spec.output_dim:
+    if _num_classes(spec) == _num_classes(preset.spec):
         model.labels = preset.label_names()
     return model
+
+
+def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocessing | None:
+    """What turns clips into the data of an autoencoder, of the size of its outputs."""
+    inputs = {modality.name for modality in spec.input_modalities or ()}
+    outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
+    if not {"image", "audio"} <= inputs & outputs.keys():
+        return None
+    num_frames, *size = outputs["image"]
+    (num_samples,) = outputs["audio"]
+    return ClipPreprocessing(
+        VideoPreprocessing(num_frames, tuple(size)),
+        replace(preset.preprocessing.sound, num_samples=num_samples),
+    )
+
+
+def _num_classes(spec: PerceiverIOSpec) -> int:
+    """Channels of the output, or of the label where there are several outputs."""
+    channels = {modality.name: modality.output_dim for modality in spec.output_modalities or ()}
+    return channels.get("label", spec.output_dim)
 
 
 def _load_published(preset: Preset, spec: PerceiverIOSpec) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class PerceiverIO(ivy.Module):
         The model as a pure function of weights and native arrays.
     v : ivy.Container
         The weights. They follow ``ivy.set_backend``: a call converts them when needed.
-    preprocessing : ImagePreprocessing, SoundPreprocessing, VideoPreprocessing or None
-        What turns images, sounds or a video into this model's data.
+    preprocessing : ImagePreprocessing, SoundPreprocessing, ClipPreprocessing or None
+        What turns images, sounds or clips into this model's data.
     labels : tuple of str or None
         Names of the classes.
     tokenizer : ByteTokenizer or None

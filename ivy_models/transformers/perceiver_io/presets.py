@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
+from ivy_models.preprocessing import (
+    ByteTokenizer,
+    ClipPreprocessing,
+    ImagePreprocessing,
+    SoundPreprocessing,
+    VideoPreprocessing,
+)
 from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.download import PublishedFile
@@ -19,6 +25,8 @@ class Preset:
     ----------
     description
         One line.
+    task
+        What kind of model it is, in words.
     spec
         The model's description.
     num_parameters
@@ -30,25 +38,23 @@ class Preset:
     accuracy
         Published share of right answers on the test set, in percent, of a classifier.
     preprocessing
-        What turns images into the model's data.
+        What turns images or clips into the model's data.
     labels
         Name of the list of class names in the package.
     tokenizer
         What turns text into the model's data.
-    flow
-        Whether the model estimates optical flow.
     """
 
     description: str
+    task: str
     spec: PerceiverIOSpec
     num_parameters: int
     weights: PublishedFile | str
     licence: str
     accuracy: float | None = None
-    preprocessing: ImagePreprocessing | None = None
+    preprocessing: ImagePreprocessing | ClipPreprocessing | None = None
     labels: str | None = None
     tokenizer: ByteTokenizer | None = None
-    flow: bool = False
 
     def label_names(self) -> tuple[str, ...] | None:
         """Names of the classes, in the order of the outputs."""
@@ -79,6 +85,7 @@ _IMAGENET_SPEC = PerceiverIOSpec(
 def _imagenet(how: str, file: str, num_parameters: int, accuracy: float, **changes) -> Preset:
     return Preset(
         description=f"ImageNet classification, {how}",
+        task="image classifier",
         spec=_IMAGENET_SPEC.replace(**changes),
         num_parameters=num_parameters,
         weights=PublishedFile(_STORAGE + file),
@@ -124,6 +131,7 @@ PRESETS = {
     ),
     "perceiver_io_language": Preset(
         description="Masked language modelling on the bytes of a text",
+        task="language model",
         spec=PerceiverIOSpec(
             input_dim=768,
             num_input_axes=1,
@@ -155,6 +163,7 @@ PRESETS = {
     ),
     "perceiver_io_optical_flow": Preset(
         description="Optical flow between two frames",
+        task="model of optical flow",
         spec=PerceiverIOSpec(
             input_dim=3,
             num_input_axes=3,
@@ -177,10 +186,10 @@ PRESETS = {
         num_parameters=41_057_134,
         weights=PublishedFile(_STORAGE + "optical_flow_checkpoint.pystate"),
         licence="CC BY 4.0",
-        flow=True,
     ),
     "perceiver_io_video": Preset(
         description="Autoencoding of video, sound and label",
+        task="autoencoder of video",
         spec=PerceiverIOSpec(
             input_dim=704,
             num_input_axes=1,
@@ -234,10 +243,14 @@ PRESETS = {
         num_parameters=19_858_855,
         weights=PublishedFile(_STORAGE + "video_autoencoding_checkpoint.pystate"),
         licence="CC BY 4.0",
+        preprocessing=ClipPreprocessing(
+            VideoPreprocessing(VIDEO_FRAMES, (224, 224)), SoundPreprocessing(48000, VIDEO_SAMPLES)
+        ),
         labels="kinetics700",
     ),
     "perceiver_io_digits": Preset(
         description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",
+        task="image classifier",
         spec=PerceiverIOSpec(
             input_dim=1,
             num_input_axes=2,

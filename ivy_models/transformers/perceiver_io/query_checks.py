@@ -70,12 +70,10 @@ def _check_indices(
         raise InputError(f"queries name no modality to decode, of {', '.join(modalities)}.")
     indices, axes = {}, {}
     for name in sorted(queries):
-        modality, indices[name] = modalities[name], queries[name]
-        patch_shape = modality.patch_shape or (1,) * len(modality.query_shape)
-        axes[name] = tuple(
-            size * patch for size, patch in zip(modality.query_shape, patch_shape, strict=True)
-        )
-        if queries[name] is not None:
+        modality = modalities[name]
+        if queries[name] is None:
+            indices[name], axes[name] = None, modality.output_shape
+        else:
             indices[name] = _convert_indices(ops, like, modality, queries[name])
             axes[name] = (indices[name].shape[0], *(modality.patch_shape or ()))
     return indices, axes

@@ -84,6 +84,14 @@ class OutputModality:
         return math.prod(self.query_shape)
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Axes of the whole output: query_shape times patch_shape."""
+        patch_shape = self.patch_shape or (1,) * len(self.query_shape)
+        return tuple(
+            size * patch for size, patch in zip(self.query_shape, patch_shape, strict=True)
+        )
+
+    @property
     def query_dim(self) -> int:
         """Channels of a query, before it gets the other modalities' width."""
         return self.learned_query_dim or self.positions().num_channels(len(self.query_shape))
