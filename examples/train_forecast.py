@@ -14,7 +14,7 @@ import argparse
 import ivy
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm import trange
 
 from ivy_models.transformers.perceiver_io import (
     InputModality,
@@ -72,32 +72,14 @@ def make_days(number: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     return days | {"peak": torch.from_numpy(peak)}
 
 
-def evaluate(model: PerceiverIO, days: dict[str, torch.Tensor], facts: bool) -> tuple[float, float]:
-    """Mean absolute error of the demand and share of right peaks, with the table or without."""
-    data = {name: days[name] for name in (("hours", "facts") if facts else ("hours",))}
-    with torch.inference_mode():
-        outputs = {name: output.data for name, output in model(data).items()}
-    error = (outputs["demand"] - days["demand"]).abs().mean()
-    right = outputs["peak"][:, 0].argmax(-1) == days["peak"]
-    return error.item(), right.float().mean().item()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    ivy.set_backend("torch")
-    rng = np.random.default_rng(arguments.seed)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    held_out = make_days(500, rng)
-    model = PerceiverIO(SPEC, seed=arguments.seed)
+def train(model: PerceiverIO, steps: int, seed: int) -> None:
+    """Train the model's own weights, in place."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     weights = {name: leaf.data.requires_grad_() for name, leaf in flatten(model.v)}
     params = unflatten(weights)
     optimizer = torch.optim.AdamW(weights.values(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, arguments.steps)
-    progress = tqdm(range(arguments.steps), unit="step")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    progress = trange(steps, unit="step")
     for _ in progress:
         days = make_days(64, rng)
         data = {name: days[name] for name in ("hours", "facts")}
@@ -112,7 +94,30 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{loss.item():.3f}")
+    for weight in weights.values():
+        weight.requires_grad_(False)
 
+
+def evaluate(model: PerceiverIO, days: dict[str, torch.Tensor], facts: bool) -> tuple[float, float]:
+    """Mean absolute error of the demand and share of right peaks, with the table or without."""
+    data = {name: days[name] for name in (("hours", "facts") if facts else ("hours",))}
+    outputs = {name: output.data for name, output in model(data).items()}
+    error = (outputs["demand"] - days["demand"]).abs().mean()
+    right = outputs["peak"][:, 0].argmax(-1) == days["peak"]
+    return error.item(), right.float().mean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    ivy.set_backend("torch")
+    model = PerceiverIO(SPEC, seed=arguments.seed)
+    train(model, arguments.steps, arguments.seed)
+
+    held_out = make_days(500, np.random.default_rng([arguments.seed, 1]))
     yesterday = (held_out["hours"][:, -NEXT:, :1] - held_out["demand"]).abs().mean()
     print(f"error of repeating yesterday: {yesterday:.3f}")
     for facts in (True, False):

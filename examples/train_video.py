@@ -1,7 +1,7 @@
 """Train a small autoencoder of video, sound and label, on clips that the script makes.
 
     python examples/train_video.py                           # two minutes on two cores
-    python examples/train_video.py --output clips            # writes a clip and what became of it
+    python examples/train_video.py --output clips            # pictures of a clip and what became of it
 
 A clip shows a square that moves in one of four directions, each with a tone of its own. The label
 is hidden half of the time, so that the model learns to name what it is not told. A step decodes
@@ -15,11 +15,16 @@ import ivy
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
+from tqdm import trange
 
 from ivy_models import perceiver_io_video, reconstruct_video
 from ivy_models.losses import classification_loss, reconstruction_loss, weighted_sum
-from ivy_models.transformers.perceiver_io import InputModality, OutputModality, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io import (
+    InputModality,
+    OutputModality,
+    PerceiverIO,
+    PerceiverIOSpec,
+)
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 FRAMES, SIZE, SAMPLES, PATCH = 4, 16, 256, 8
@@ -93,29 +98,14 @@ def loss_of(core, params, clips: dict[str, torch.Tensor], generator: torch.Gener
     return weighted_sum(losses, LOSS_WEIGHTS)
 
 
-def peak_signal_to_noise(output: np.ndarray, target: np.ndarray) -> float:
-    """In decibels, of pixels in [0, 1]."""
-    return float(-10 * np.log10(np.square(output - target).mean()))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="folder for the frames of a clip")
-    arguments = parser.parse_args()
-
-    ivy.set_backend("torch")
-    rng = np.random.default_rng(arguments.seed)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    held_out = make_clips(50, rng)
-    model = perceiver_io_video(SPEC, pretrained=False, seed=arguments.seed)
-    model.labels = DIRECTIONS
+def train(model: PerceiverIO, steps: int, seed: int) -> None:
+    """Train the model's own weights, in place."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     weights = {name: leaf.data.requires_grad_() for name, leaf in flatten(model.v)}
     params = unflatten(weights)
     optimizer = torch.optim.AdamW(weights.values(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, arguments.steps)
-    progress = tqdm(range(arguments.steps), unit="step")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    progress = trange(steps, unit="step")
     for _ in progress:
         loss = loss_of(model.core, params, make_clips(32, rng), generator)
         optimizer.zero_grad()
@@ -124,24 +114,49 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{loss.item():.3f}")
+    for weight in weights.values():
+        weight.requires_grad_(False)
 
-    right, decibels, tones = [], [], []
-    with torch.inference_mode():
-        for frames, sound, label in zip(*(held_out[n].numpy() for n in held_out), strict=True):
-            clip = reconstruct_video(model, frames, sound)
-            right.append(clip.predictions[0].label == DIRECTIONS[label])
-            decibels.append(peak_signal_to_noise(clip.frames, frames))
-            tones.append(np.abs(clip.sound - sound).mean())
-    grey = peak_signal_to_noise(held_out["image"].numpy().mean(), held_out["image"].numpy())
-    print(f"right labels: {np.mean(right):.1%}")
-    print(f"frames: {np.mean(decibels):.1f} dB (a grey frame: {grey:.1f} dB)")
-    print(f"sound: error {np.mean(tones):.3f} (silence: {held_out['audio'].abs().mean():.3f})")
+
+def decibels(output: np.ndarray, target: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of pixels in [0, 1]."""
+    return float(-10 * np.log10(np.square(output - target).mean()))
+
+
+def write_frames(path: Path, frames: np.ndarray) -> None:
+    """Write the frames of a clip side by side."""
+    pixels = np.round(255 * np.concatenate(list(frames), axis=1)).astype(np.uint8)
+    Image.fromarray(pixels).resize((pixels.shape[1] * 8, pixels.shape[0] * 8), 0).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, help="folder for pictures of a clip")
+    arguments = parser.parse_args()
+
+    ivy.set_backend("torch")
+    model = perceiver_io_video(SPEC, pretrained=False, seed=arguments.seed)
+    model.labels = DIRECTIONS
+    train(model, arguments.steps, arguments.seed)
+
+    clips = make_clips(100, np.random.default_rng([arguments.seed, 1]))
+    frames, sounds, labels = (clips[name].numpy() for name in ("image", "audio", "label"))
+    results = [reconstruct_video(model, *clip) for clip in zip(frames, sounds, strict=True)]
+    named = [result.predictions[0].label for result in results]
+    right = np.mean([name == DIRECTIONS[label] for name, label in zip(named, labels, strict=True)])
+    decoded = np.stack([result.frames for result in results])
+    error = np.abs(np.stack([result.sound for result in results]) - sounds).mean()
+    print(f"right labels: {right:.1%}")
+    print(
+        f"frames: {decibels(decoded, frames):.1f} dB (grey: {decibels(frames.mean(), frames):.1f})"
+    )
+    print(f"sound: error {error:.3f} (silence: {np.abs(sounds).mean():.3f})")
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        for name, images in (("clip", frames), ("reconstruction", clip.frames)):
-            strip = np.concatenate(list(images), 1)  # the frames side by side
-            picture = Image.fromarray(np.round(255 * strip).astype(np.uint8))
-            picture.save(arguments.output / f"{name}.png")
+        write_frames(arguments.output / "clip.png", frames[0])
+        write_frames(arguments.output / "reconstruction.png", decoded[0])
 
 
 if __name__ == "__main__":
