@@ -1,6 +1,6 @@
 """Train a classifier of waveforms on raw samples, then use it on a sound file.
 
-    python examples/train_tones.py                           # under a minute on two cores
+    python examples/train_tones.py                           # under a minute on a CPU core
     python examples/train_tones.py --output my_tones --steps 1000
 
 The tones are made here: a sine, a square, a sawtooth or noise, of any pitch and loudness,
@@ -106,6 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
+    torch.set_num_threads(1)  # more do not help so small a model, and wait for busy cores
     model = make_model(arguments.seed)
     train(model, arguments.steps, arguments.seed)
 
