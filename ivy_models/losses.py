@@ -120,16 +120,20 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     Returns
     -------
     Array
-        Mean over the known pixels, in pixels, (); 0 where there are none.
+        Mean over the known pixels, in pixels, (); 0 where there are none. Not-a-number at a
+        known pixel gives not-a-number; at another it counts for nothing.
     """
     ops = ops_for(flow)
     difference = ops.widen(flow) - target
+    if valid is not None:
+        # Before anything else: not-a-number there must reach neither the loss nor its gradient.
+        difference = ops.where(ops.reshape(valid, (*valid.shape, 1)), difference, 0.0)
     squares = ops.sum(difference * difference, -1)
     # The square root's gradient at 0 is infinite, the distance's is taken as 0.
-    apart = squares > 0
+    apart = squares != 0  # unlike "> 0", true of not-a-number
     distance = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
     if valid is None:
-        valid = squares >= 0
+        valid = ops.constant(np.ones(distance.shape, np.float32), like=distance)
     return _mean_where(distance, valid)
 
 

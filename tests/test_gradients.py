@@ -33,11 +33,7 @@ def value_and_gradients(name, core, weights, arguments, dtype):
         factors = ops.constant(np.cos(np.arange(size)).reshape(output.shape), like=output)
         return output, ops.sum(ops.reshape(output * factors, (size,)), 0)
 
-    output, gradients = {
-        "torch": _torch_gradients,
-        "jax": _jax_gradients,
-        "tensorflow": _tensorflow_gradients,
-    }[name](forward, leaves)
+    output, gradients = GRADIENTS[name](forward, leaves)
     zero = {key: np.zeros(tuple(leaf.shape)) for key, leaf in leaves.items()}
     return ops.to_numpy(output), {
         key: zero[key] if g is None else ops.to_numpy(g) for key, g in gradients.items()
@@ -70,6 +66,14 @@ def _tensorflow_gradients(forward, leaves):
         tape.watch(leaves)
         output, loss = forward(leaves)
     return output, tape.gradient(loss, leaves)
+
+
+GRADIENTS = {
+    "torch": _torch_gradients,
+    "jax": _jax_gradients,
+    "tensorflow": _tensorflow_gradients,
+}
+"""Functions of a function, leaves -> (output, loss), and leaves; give output and gradients."""
 
 
 def check(name, spec, seed, dtype, chunk):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import log_softmax
+from test_gradients import GRADIENTS, TRAINED
 
 from ivy_models.errors import InputError
 from ivy_models.losses import (
@@ -13,6 +14,7 @@ from ivy_models.losses import (
     reconstruction_loss,
     weighted_sum,
 )
+from ivy_models.ops import ops_named
 
 
 def test_masked_token_loss_is_cross_entropy(ops, rng):
@@ -57,11 +59,35 @@ def test_end_point_error_is_the_mean_distance(ops, rng):
     assert float(end_point_error(*native)) == pytest.approx(distance[valid].mean(), rel=1e-5)
 
 
-def test_gradients_are_finite_where_the_estimate_is_exact():
-    torch = pytest.importorskip("torch")
-    flow = torch.tensor([[[[1.0, 2.0], [0.0, 3.0]]]], requires_grad=True)
-    end_point_error(flow, torch.tensor([[[[1.0, 2.0], [0.0, 1.0]]]])).backward()
-    assert flow.grad.tolist() == [[[[0.0, 0.0], [0.0, 0.5]]]]
+def test_the_error_of_not_a_number_is_not_a_number(ops):
+    flow, target = (np.zeros((1, 2, 2, 2), np.float32) for _ in range(2))
+    flow[0, 0, 1, 0] = np.nan
+    target[0, 1, 0, 1] = np.nan
+    flow[0, 1, 1] = 3, 4
+    native = [ops.asarray(x) for x in (flow, target)]
+    assert np.isnan(float(end_point_error(*native)))
+    for hidden in ([0, 1], [1, 0]):
+        valid = np.ones((1, 2, 2), bool)
+        valid[0, *hidden] = False
+        assert np.isnan(float(end_point_error(*native, ops.asarray(valid))))
+    known = ops.asarray(np.array([[[True, False], [False, True]]]))
+    assert float(end_point_error(*native, known)) == 2.5
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_are_finite_where_the_estimate_is_exact_or_not_known(name):
+    ops = ops_named(name)
+    flow = ops.asarray(np.float32([[[[1, 2], [0, 3], [np.nan, 0], [0, 0]]]]))
+    target = ops.asarray(np.float32([[[[1, 2], [0, 1], [0, 0], [0, np.nan]]]]))
+    valid = ops.asarray(np.array([[[True, True, False, False]]]))
+
+    def loss(leaves):
+        error = end_point_error(leaves["flow"], target, valid)
+        return error, error
+
+    _, gradients = GRADIENTS[name](loss, {"flow": flow})
+    expected = [[[[0, 0], [0, 0.5], [0, 0], [0, 0]]]]
+    np.testing.assert_array_equal(ops.to_numpy(gradients["flow"]), expected)
 
 
 def test_a_model_learns_what_stands_at_a_mask(rng):
