@@ -83,10 +83,10 @@ def reader(tmp_path, monkeypatch):
     Image.fromarray(pixels).save("photo.jpg")
     load_published = factories._load_published
 
-    def random_if_downloaded(preset, spec):
+    def random_if_downloaded(preset, spec, *fresh):
         if isinstance(preset.weights, PublishedFile):
             return initialise(PerceiverIOCore(spec).parameters())
-        return load_published(preset, spec)
+        return load_published(preset, spec, *fresh)
 
     monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
     yield

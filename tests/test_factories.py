@@ -43,7 +43,7 @@ def offline(monkeypatch, tmp_path):
 def loaded(monkeypatch):
     """Specs for which published weights were asked; random ones are given instead."""
     specs = []
-    monkeypatch.setattr(factories, "_load_published", lambda _, spec: specs.append(spec))
+    monkeypatch.setattr(factories, "_load_published", lambda _, spec, *fresh: specs.append(spec))
     monkeypatch.setattr(factories, "PerceiverIO", lambda spec, **_: small_model(spec))
     return specs
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import WeightsError
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
+from ivy_models.errors import SpecError, WeightsError
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 LISTED = 10
@@ -55,38 +55,83 @@ def _listing(kind: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {kind}:", *(f"    {name}" for name in names[:LISTED]), *more]
 
 
+def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
+    """Check that each of the branches to draw at random is one of a model's.
+
+    Raises
+    ------
+    SpecError
+        If it is not.
+    """
+    if isinstance(fresh, str):
+        raise SpecError(f"fresh is a list of branches, such as [{fresh!r}], got {fresh!r}.")
+    names = [name for name, _ in flatten(description)]
+    for branch in fresh:
+        if not any(is_within(name, [branch]) for name in names):
+            raise SpecError(
+                f"fresh names {branch!r}, but no weight of the model is in such a branch; the "
+                f"outermost are {', '.join(description)}."
+            )
+
+
 NOT_COMPARED = ("device", "dtype", "attn_dropout", "fc_dropout")
 """Fields that may differ between a model and the weights that it takes."""
 
+ONLY_CONCERNS = {
+    "output_dim": ("decoder/head",),
+    "with_final_head": ("decoder/head",),
+    "tied_head": ("decoder/head",),
+    "output_scale": ("decoder/head",),
+    "learn_query": ("queries",),
+    "query_shape": ("queries",),
+    "query_per_input": ("queries",),
+    "queries_from_inputs": ("queries",),
+    "queries_dim": ("queries", "decoder"),
+    "query_residual": ("decoder",),
+    "decoder_v_dim": ("decoder",),
+    "output_modalities": ("queries", "outputs"),
+}
+"""Fields that may differ too where these branches are fresh: no trained one uses them."""
 
-def differing_fields(published: PerceiverIOSpec, spec: PerceiverIOSpec) -> list[str]:
-    """Names of the fields in which two models differ."""
+
+def differing_fields(
+    published: PerceiverIOSpec, spec: PerceiverIOSpec, fresh: Sequence[str] = ()
+) -> list[str]:
+    """Names of the fields in which two models differ, but for those of ``fresh`` branches."""
     return [
         field.name
         for field in fields(spec)
         if field.name not in NOT_COMPARED
         and getattr(spec, field.name) != getattr(published, field.name)
+        and not (
+            field.name in ONLY_CONCERNS
+            and all(is_within(branch, fresh) for branch in ONLY_CONCERNS[field.name])
+        )
     ]
 
 
-def check_spec(published: PerceiverIOSpec, spec: PerceiverIOSpec, source: str) -> None:
+def check_spec(
+    published: PerceiverIOSpec, spec: PerceiverIOSpec, source: str, fresh: Sequence[str] = ()
+) -> None:
     """Check that a spec describes the model that some weights were trained in.
+
+    Fields that only concern ``fresh`` branches may differ.
 
     Raises
     ------
     WeightsError
         With a table of the fields that differ.
     """
-    rows = [
-        (name, repr(getattr(spec, name)), repr(getattr(published, name)))
-        for name in differing_fields(published, spec)
-    ]
-    if not rows:
+    names = differing_fields(published, spec, fresh)
+    if not names:
         return
+    rows = [(name, repr(getattr(spec, name)), repr(getattr(published, name))) for name in names]
     rows.insert(0, ("field", "this spec", "the weights"))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     table = "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
-    raise WeightsError(
-        f"The spec does not describe the model of {source}:\n{table}\n"
-        "Change these fields, or build the model with pretrained=False."
-    )
+    advice = "Change these fields, or build the model with pretrained=False."
+    # Without head or learned queries there is nothing to train anew.
+    if spec.with_final_head and spec.learn_query and ONLY_CONCERNS.keys() >= set(names):
+        branches = sorted({*fresh, *(b for name in names for b in ONLY_CONCERNS[name])})
+        advice += f" To train these branches anew, pass fresh={branches}."
+    raise WeightsError(f"The spec does not describe the model of {source}:\n{table}\n{advice}")

@@ -6,7 +6,8 @@ One table, from this library's names to Haiku's, made from the model's descripti
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import WeightsError
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
+from ivy_models.transformers.perceiver_io.presets import PRESETS
 from ivy_models.weights.unpickle import unpickle
 
 _LEAVES = {
@@ -185,7 +188,15 @@ def _layer_scope(rest: str, norms: dict[str, str]) -> str:
     return norms[part]
 
 
-def read_haiku(path: str | Path, description: Tree) -> dict[str, np.ndarray]:
+def _names_in_originals() -> set[str]:
+    """Every name that a weight of one of the original's models has in this library."""
+    descriptions = (PerceiverIOCore(preset.spec).parameters() for preset in PRESETS.values())
+    return {name for description in descriptions for name, _ in flatten(description)}
+
+
+def read_haiku(
+    path: str | Path, description: Tree, fresh: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Read a checkpoint of the original implementation.
 
     Parameters
@@ -194,6 +205,8 @@ def read_haiku(path: str | Path, description: Tree) -> dict[str, np.ndarray]:
         The pickle.
     description
         The parameter tree of the model that the weights are for.
+    fresh
+        Branches to leave out, even if the file's weights there are others than the model's.
 
     Returns
     -------
@@ -216,7 +229,13 @@ def read_haiku(path: str | Path, description: Tree) -> dict[str, np.ndarray]:
         for name, array in _arrays_of(arrays, scope, path)
     }
     weights, layout = {}, layout_of(description)
+    for name in _names_in_originals():
+        if is_within(name, fresh):
+            with suppress(WeightsError):  # a name in another of the original's models
+                found.pop(haiku_name(name, layout), None)
     for name, parameter in flatten(description):
+        if is_within(name, fresh):
+            continue
         array = found.pop(haiku_name(name, layout), None)
         if array is not None:
             weights[name] = _without_unit_axes(array, parameter.shape)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, unflatten
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    flatten,
+    initialise,
+    is_within,
+    unflatten,
+)
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.weights.check import check_spec, check_weights
+from ivy_models.weights.check import check_fresh, check_spec, check_weights
 from ivy_models.weights.haiku import read_haiku
 from ivy_models.weights.native import WEIGHTS_FILE, read_safetensors, read_spec
 
 PICKLES = (".pystate", ".pickle", ".pkl")
 
 
-def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
+def load_weights(
+    path: str | Path, spec: PerceiverIOSpec, fresh: Sequence[str] = (), seed: int = 0
+) -> Tree:
     """Read weights for a model and check them.
 
     Parameters
@@ -25,6 +34,10 @@ def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
         original implementation (``.pystate``, ``.pickle``, ``.pkl``).
     spec
         The model that they are for.
+    fresh
+        Branches that are drawn at random; what the file has of them is left out.
+    seed
+        Seed of the random weights.
 
     Returns
     -------
@@ -33,6 +46,8 @@ def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
 
     Raises
     ------
+    SpecError
+        If the model has no such branch.
     WeightsError
         If the file is not there, cannot be read, or does not fit the model.
     """
@@ -40,17 +55,22 @@ def load_weights(path: str | Path, spec: PerceiverIOSpec) -> Tree:
     if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")
     description = PerceiverIOCore(spec).parameters()
+    check_fresh(description, fresh)
     if path.is_dir():
-        check_spec(read_spec(path), spec, str(path))
+        check_spec(read_spec(path), spec, str(path), fresh)
         weights = read_safetensors(path / WEIGHTS_FILE)
     elif path.suffix == ".safetensors":
         weights = read_safetensors(path)
     elif path.suffix in PICKLES:
-        weights = read_haiku(path, description)
+        weights = read_haiku(path, description, fresh)
     else:
         raise WeightsError(
             f"{path} is of no known format; weights are a folder with {WEIGHTS_FILE}, a "
             f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
         )
-    check_weights(description, weights, str(path))
-    return unflatten(weights)
+    loaded, drawn = {}, {}
+    for name, parameter in flatten(description):
+        (drawn if is_within(name, fresh) else loaded)[name] = parameter
+    weights = {name: array for name, array in weights.items() if not is_within(name, fresh)}
+    check_weights(loaded, weights, str(path))
+    return unflatten(weights | dict(flatten(initialise(drawn, seed))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
@@ -11,10 +12,12 @@ from typing import Any
 from ivy_models.arrays import current_ops
 from ivy_models.errors import SpecError
 from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.model import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import is_within
 from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.weights.check import check_spec, differing_fields
+from ivy_models.weights.check import check_fresh, check_spec, differing_fields
 from ivy_models.weights.download import PublishedFile, download
 from ivy_models.weights.load import load_weights
 
@@ -24,6 +27,7 @@ def perceiver_io_img_classification(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    fresh: Sequence[str] = (),
     seed: int = 0,
 ) -> PerceiverIO:
     """Build an image classifier, by default with the published ImageNet weights.
@@ -41,8 +45,11 @@ def perceiver_io_img_classification(
         Whether to load the published weights: from the cache, or downloaded (about 200 MB).
     weights
         A local file or folder to load instead.
+    fresh
+        Branches of the weights to draw at random instead of loading, as in
+        :func:`create_model`.
     seed
-        Seed of the random weights, where none are loaded.
+        Seed of the random weights.
 
     Returns
     -------
@@ -55,6 +62,8 @@ def perceiver_io_img_classification(
         If the spec's device is not available.
     DownloadError
         If the published weights cannot be fetched.
+    SpecError
+        If the model has no branch of ``fresh``, or nothing is loaded.
     WeightsError
         If the spec does not describe the weights' model, with a table of the fields that
         differ, or the file is broken.
@@ -62,9 +71,9 @@ def perceiver_io_img_classification(
     preset = _published_like(spec)
     if spec.max_fourier_freq is None and (pretrained or weights is not None):
         published_bands = spec.replace(max_fourier_freq=preset.spec.max_fourier_freq)
-        if weights is None or not differing_fields(preset.spec, published_bands):
+        if weights is None or not differing_fields(preset.spec, published_bands, fresh):
             spec = published_bands
-    return _build(preset, spec, pretrained, weights, seed)
+    return _build(preset, spec, pretrained, weights, fresh, seed)
 
 
 def perceiver_io_language(
@@ -72,6 +81,7 @@ def perceiver_io_language(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    fresh: Sequence[str] = (),
     seed: int = 0,
 ) -> PerceiverIO:
     """Build a masked language model on bytes, by default the published one.
@@ -84,8 +94,11 @@ def perceiver_io_language(
         Whether to load the published weights: from the cache, or downloaded (about 800 MB).
     weights
         A local file or folder to load instead.
+    fresh
+        Branches of the weights to draw at random instead of loading, as in
+        :func:`create_model`.
     seed
-        Seed of the random weights, where none are loaded.
+        Seed of the random weights.
 
     Returns
     -------
@@ -95,11 +108,11 @@ def perceiver_io_language(
 
     Raises
     ------
-    BackendError, DownloadError, WeightsError
+    BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
     preset = PRESETS["perceiver_io_language"]
-    return _build(preset, spec or preset.spec, pretrained, weights, seed)
+    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
 
 
 def perceiver_io_optical_flow(
@@ -107,6 +120,7 @@ def perceiver_io_optical_flow(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    fresh: Sequence[str] = (),
     seed: int = 0,
 ) -> PerceiverIO:
     """Build a model of optical flow, by default the published one.
@@ -119,8 +133,11 @@ def perceiver_io_optical_flow(
         Whether to load the published weights: from the cache, or downloaded (about 160 MB).
     weights
         A local file or folder to load instead.
+    fresh
+        Branches of the weights to draw at random instead of loading, as in
+        :func:`create_model`.
     seed
-        Seed of the random weights, where none are loaded.
+        Seed of the random weights.
 
     Returns
     -------
@@ -131,11 +148,11 @@ def perceiver_io_optical_flow(
 
     Raises
     ------
-    BackendError, DownloadError, WeightsError
+    BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
     preset = PRESETS["perceiver_io_optical_flow"]
-    return _build(preset, spec or preset.spec, pretrained, weights, seed)
+    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
 
 
 def perceiver_io_video(
@@ -143,6 +160,7 @@ def perceiver_io_video(
     *,
     pretrained: bool = True,
     weights: str | Path | None = None,
+    fresh: Sequence[str] = (),
     seed: int = 0,
 ) -> PerceiverIO:
     """Build an autoencoder of video with sound and label, by default the published one.
@@ -155,8 +173,11 @@ def perceiver_io_video(
         Whether to load the published weights: from the cache, or downloaded (about 80 MB).
     weights
         A local file or folder to load instead.
+    fresh
+        Branches of the weights to draw at random instead of loading, as in
+        :func:`create_model`.
     seed
-        Seed of the random weights, where none are loaded.
+        Seed of the random weights.
 
     Returns
     -------
@@ -167,11 +188,11 @@ def perceiver_io_video(
 
     Raises
     ------
-    BackendError, DownloadError, WeightsError
+    BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
     preset = PRESETS["perceiver_io_video"]
-    return _build(preset, spec or preset.spec, pretrained, weights, seed)
+    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
 
 
 def create_model(
@@ -181,6 +202,7 @@ def create_model(
     device: str | None = None,
     dtype: str | None = None,
     seed: int = 0,
+    fresh: Sequence[str] = (),
     **spec_overrides: Any,
 ) -> PerceiverIO:
     """Build a model by its name.
@@ -196,14 +218,19 @@ def create_model(
     device, dtype
         As in :class:`PerceiverIOSpec`.
     seed
-        Seed of the random weights, where none are loaded.
+        Seed of the random weights.
+    fresh
+        Branches of the weights that are drawn at random instead of loaded, such as
+        ``("queries", "decoder")``, for a new task. Fields of the spec that only concern them
+        may differ from the trained model's.
     spec_overrides
         Fields of the model's :class:`PerceiverIOSpec` to change.
 
     Raises
     ------
     SpecError
-        If there is no such model or no such field.
+        If there is no such model, field or branch, or ``fresh`` is given where nothing is
+        loaded.
     BackendError, DownloadError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
@@ -213,7 +240,7 @@ def create_model(
     changes = {"device": device, **spec_overrides}
     if dtype is not None:
         changes["dtype"] = dtype
-    return _build(preset, preset.spec.replace(**changes), pretrained, weights, seed)
+    return _build(preset, preset.spec.replace(**changes), pretrained, weights, fresh, seed)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -234,14 +261,21 @@ def _build(
     spec: PerceiverIOSpec,
     pretrained: bool,
     weights: str | Path | None,
+    fresh: Sequence[str],
     seed: int,
 ) -> PerceiverIO:
     current_ops().check_device(spec.device)  # before a long download
+    check_fresh(PerceiverIOCore(spec).parameters(), fresh)
     if weights is not None:
-        v = load_weights(weights, spec)
+        v = load_weights(weights, spec, fresh, seed)
     elif pretrained:
-        check_spec(preset.spec, spec, "the published weights")
-        v = _load_published(preset, spec)
+        check_spec(preset.spec, spec, "the published weights", fresh)
+        v = _load_published(preset, spec, fresh, seed)
+    elif fresh:
+        raise SpecError(
+            "fresh names branches that are not loaded, but without pretrained=True or weights= "
+            "nothing is: leave it out."
+        )
     else:
         v = None
     model = PerceiverIO(spec, seed=seed, v=v)
@@ -256,7 +290,7 @@ def _build(
     ):
         size = spec.learned_position_shape or preset.preprocessing.size
         model.preprocessing = replace(preset.preprocessing, size=size)
-    if _num_classes(spec) == _num_classes(preset.spec):
+    if _num_classes(spec) == _num_classes(preset.spec) and not _has_fresh_head(spec, fresh):
         model.labels = preset.label_names()
     return model
 
@@ -281,8 +315,15 @@ def _num_classes(spec: PerceiverIOSpec) -> int:
     return channels.get("label", spec.output_dim)
 
 
-def _load_published(preset: Preset, spec: PerceiverIOSpec) -> dict[str, Any]:
+def _has_fresh_head(spec: PerceiverIOSpec, fresh: Sequence[str]) -> bool:
+    head = "decoder/head" if spec.output_modalities is None else "outputs/label"
+    return is_within(f"{head}/weight", fresh)
+
+
+def _load_published(
+    preset: Preset, spec: PerceiverIOSpec, fresh: Sequence[str], seed: int
+) -> dict[str, Any]:
     if isinstance(preset.weights, PublishedFile):
-        return load_weights(download(preset.weights), spec)
+        return load_weights(download(preset.weights), spec, fresh, seed)
     with as_file(files("ivy_models") / "data" / preset.weights) as folder:
-        return load_weights(folder, spec)
+        return load_weights(folder, spec, fresh, seed)

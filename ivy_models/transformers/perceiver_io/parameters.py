@@ -8,7 +8,7 @@ counting, file formats, native modules) is driven by the description.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,11 @@ def unflatten(leaves: Mapping[str, Any]) -> Tree:
             branch = branch.setdefault(key, {})
         branch[last] = leaf
     return tree
+
+
+def is_within(name: str, branches: Sequence[str]) -> bool:
+    """Whether a weight or branch is one of ``branches`` or part of one."""
+    return any(name == branch or name.startswith(f"{branch}/") for branch in branches)
 
 
 def map_tree(function: Callable[[Any], Any], tree: Mapping[str, Any]) -> Tree:
