@@ -101,6 +101,7 @@ def specs(draw):
         stem=stem,
         stem_dim=4 if stem else None,
         query_residual=draw(st.booleans()),
+        exact_gelu=draw(st.booleans()),
         **(learned if positions == "learned" else {}),
     )
 

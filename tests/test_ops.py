@@ -1,6 +1,7 @@
 """Native operations against Ivy's own and against their formulas."""
 
 import math
+import sys
 
 import ivy
 import numpy as np
@@ -39,7 +40,7 @@ def test_layer_norm(both, rng):
     )
 
 
-def test_gelu_is_the_tanh_approximation(both, rng):
+def test_gelu_is_the_tanh_approximation_or_exact(both, rng, monkeypatch):
     x = 3 * normal(rng, 4, 50)
     tanh = [
         0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in x.flat
@@ -47,6 +48,9 @@ def test_gelu_is_the_tanh_approximation(both, rng):
     exact = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.flat]
     assert not np.allclose(tanh, exact, atol=1e-5)
     np.testing.assert_allclose(both("gelu", x).ravel(), tanh, atol=1e-5)
+    np.testing.assert_allclose(both("gelu", x, True).ravel(), exact, atol=1e-6)
+    monkeypatch.setitem(sys.modules, "scipy.special", None)  # not installed
+    np.testing.assert_allclose(both("gelu", x, True).ravel(), exact, atol=1e-6)
 
 
 def test_linear(both, rng):

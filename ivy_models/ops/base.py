@@ -132,6 +132,9 @@ class Ops(ABC):
     def tanh(self, x: Array) -> Array: ...
 
     @abstractmethod
+    def erf(self, x: Array) -> Array: ...
+
+    @abstractmethod
     def sqrt(self, x: Array) -> Array: ...
 
     @abstractmethod
@@ -165,9 +168,11 @@ class Ops(ABC):
         normed = normed * self.widen(scale) + self.widen(offset)
         return self.cast(normed, self.dtype(x))
 
-    def gelu(self, x: Array) -> Array:
-        """Tanh approximation of the Gaussian error linear unit (arXiv 1606.08415, section 2)."""
+    def gelu(self, x: Array, exact: bool = False) -> Array:
+        """Gaussian error linear unit (arXiv 1606.08415, section 2), by tanh or exactly, by erf."""
         wide = self.widen(x)
+        if exact:
+            return self.cast(0.5 * wide * (1 + self.erf(wide * 0.5**0.5)), self.dtype(x))
         inner = np.sqrt(2 / np.pi).item() * (wide + 0.044715 * (wide * wide * wide))
         return self.cast(0.5 * wide * (1 + self.tanh(inner)), self.dtype(x))
 

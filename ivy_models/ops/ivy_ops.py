@@ -71,6 +71,9 @@ class IvyOps(Ops):
     def tanh(self, x):
         return ivy.tanh(x)
 
+    def erf(self, x):
+        return ivy.erf(x)
+
     def sqrt(self, x):
         return ivy.sqrt(x)
 

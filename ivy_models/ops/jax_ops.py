@@ -83,6 +83,9 @@ class JaxOps(Ops):
     def tanh(self, x):
         return jnp.tanh(x)
 
+    def erf(self, x):
+        return lax.erf(x)
+
     def sqrt(self, x):
         return jnp.sqrt(x)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ivy_models.errors import BackendError
@@ -74,6 +76,13 @@ class NumpyOps(Ops):
     def tanh(self, x):
         return np.tanh(x)
 
+    def erf(self, x):
+        try:
+            from scipy.special import erf
+        except ImportError:  # forty times slower
+            erf = np.frompyfunc(math.erf, 1, 1)
+        return np.asarray(erf(x), x.dtype)
+
     def sqrt(self, x):
         return np.sqrt(x)
 
@@ -102,7 +111,9 @@ class NumpyOps(Ops):
         out += offset
         return out
 
-    def gelu(self, x):
+    def gelu(self, x, exact=False):
+        if exact:
+            return super().gelu(x, exact)
         out = x * x
         out *= 0.044715
         out += 1

@@ -92,6 +92,9 @@ class TensorflowOps(Ops):
     def tanh(self, x):
         return tf.tanh(x)
 
+    def erf(self, x):
+        return tf.math.erf(x)
+
     def sqrt(self, x):
         return tf.sqrt(x)
 
@@ -107,8 +110,8 @@ class TensorflowOps(Ops):
     def where(self, condition, a, b):
         return tf.where(condition, a, b)
 
-    def gelu(self, x):
-        return tf.cast(tf.nn.gelu(self.widen(x), approximate=True), x.dtype)
+    def gelu(self, x, exact=False):
+        return tf.cast(tf.nn.gelu(self.widen(x), approximate=not exact), x.dtype)
 
     def conv2d(self, x, weight, stride):
         return tf.nn.conv2d(x, weight, stride, "SAME")

@@ -104,6 +104,9 @@ class TorchOps(Ops):
     def tanh(self, x):
         return torch.tanh(x)
 
+    def erf(self, x):
+        return torch.erf(x)
+
     def sqrt(self, x):
         return torch.sqrt(x)
 
@@ -131,8 +134,8 @@ class TorchOps(Ops):
     def layer_norm(self, x, scale, offset):
         return F.layer_norm(x, x.shape[-1:], scale, offset, LAYER_NORM_EPSILON)
 
-    def gelu(self, x):
-        return F.gelu(x, approximate="tanh")
+    def gelu(self, x, exact=False):
+        return F.gelu(x, approximate="none" if exact else "tanh")
 
     def attention(self, q, k, v, key_mask=None):
         if _is_slow_half(q):

@@ -56,6 +56,7 @@ def cross_attention(
     query_residual: bool = True,
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
+    exact_gelu: bool = False,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -80,6 +81,8 @@ def cross_attention(
     chunked
         Whether to go over the queries in chunks, so that memory grows with the inputs and
         the outputs alone, not with their product.
+    exact_gelu
+        Whether the MLP's activation is exact, not its approximation by tanh.
 
     Returns
     -------
@@ -97,7 +100,8 @@ def cross_attention(
         if query_mask is not None:
             attended = ops.where(query_mask[..., None], attended, 0.0)
         attended = project(ops, params["attention"]["output"], attended)
-        return head(mlp_residual(ops, params, queries + attended if query_residual else attended))
+        attended = queries + attended if query_residual else attended
+        return head(mlp_residual(ops, params, attended, exact_gelu))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     if not chunked:
@@ -115,7 +119,9 @@ def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> t
     return keys, split_heads(ops, project(ops, attention["value"], normed), num_heads)
 
 
-def self_attention(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
+def self_attention(
+    ops: Ops, params: Tree, latents: Array, num_heads: int, exact_gelu: bool = False
+) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
     normed = norm(ops, params["norm"], latents)
     attention = params["attention"]
@@ -124,13 +130,14 @@ def self_attention(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Ar
         for name in ("query", "key", "value")
     )
     attended = merge_heads(ops, ops.attention(q, k, v))
-    return mlp_residual(ops, params, latents + project(ops, attention["output"], attended))
+    latents = latents + project(ops, attention["output"], attended)
+    return mlp_residual(ops, params, latents, exact_gelu)
 
 
-def mlp_residual(ops: Ops, params: Tree, x: Array) -> Array:
+def mlp_residual(ops: Ops, params: Tree, x: Array, exact_gelu: bool) -> Array:
     """``x`` plus the MLP of its layer norm."""
     hidden = project(ops, params["mlp"]["hidden"], norm(ops, params["mlp_norm"], x))
-    return x + project(ops, params["mlp"]["output"], ops.gelu(hidden))
+    return x + project(ops, params["mlp"]["output"], ops.gelu(hidden, exact_gelu))
 
 
 def project(ops: Ops, params: Tree, x: Array) -> Array:

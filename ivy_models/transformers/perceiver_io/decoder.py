@@ -35,6 +35,8 @@ class Decoder:
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     query_residual
         Whether the queries are added to what they attended to.
+    exact_gelu
+        Whether the MLP's activation is exact, not its approximation by tanh.
     """
 
     query_dim: int
@@ -44,6 +46,7 @@ class Decoder:
     qk_dim: int | None = None
     v_dim: int | None = None
     query_residual: bool = True
+    exact_gelu: bool = False
 
     def parameters(self) -> Tree:
         """Describe the decoder's weights."""
@@ -88,6 +91,10 @@ class Decoder:
         def head(attended):
             return attended if self.output_dim is None else project(ops, params["head"], attended)
 
+        def finish(attended):
+            attended = ops.match(attended, latents)
+            return head(mlp_residual(ops, weights, attended, self.exact_gelu))
+
         if isinstance(queries, Inputs):
             if query_mask is None and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
@@ -97,7 +104,7 @@ class Decoder:
                     queries,
                     ops.widen(norm(ops, weights["input_norm"], latents)),
                     self.num_heads,
-                    lambda attended: head(mlp_residual(ops, weights, ops.match(attended, latents))),
+                    finish,
                     ops.dtype(latents),
                 )
             queries = ops.match(queries.dense(ops, ops.widen(latents)), latents)
@@ -110,6 +117,7 @@ class Decoder:
             query_mask=query_mask,
             query_residual=self.query_residual,
             head=head,
+            exact_gelu=self.exact_gelu,
         )
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:

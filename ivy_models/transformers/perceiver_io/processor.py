@@ -26,6 +26,8 @@ class Processor:
         H; the queries' and values' channels are divided among the heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
+    exact_gelu
+        Whether the MLP's activation is exact, not its approximation by tanh.
     """
 
     latent_dim: int
@@ -33,6 +35,7 @@ class Processor:
     num_heads: int = 8
     qk_dim: int | None = None
     v_dim: int | None = None
+    exact_gelu: bool = False
 
     def parameters(self) -> Tree:
         """Describe the block's weights."""
@@ -44,5 +47,6 @@ class Processor:
         """Refine latents (B, N, D) once; apply the block again for a deeper network."""
         ops = ops_for(latents)
         for i in range(self.num_layers):
-            latents = self_attention(ops, params[f"self_attention_{i}"], latents, self.num_heads)
+            weights = params[f"self_attention_{i}"]
+            latents = self_attention(ops, weights, latents, self.num_heads, self.exact_gelu)
         return latents

@@ -34,6 +34,8 @@ class Reader:
         H.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: C, and qk_dim.
+    exact_gelu
+        Whether the MLP's activation is exact, not its approximation by tanh.
     """
 
     latent_dim: int
@@ -41,6 +43,7 @@ class Reader:
     num_heads: int = 1
     qk_dim: int | None = None
     v_dim: int | None = None
+    exact_gelu: bool = False
 
     def parameters(self) -> Tree:
         """Describe the reader's weights."""
@@ -82,7 +85,14 @@ class Reader:
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
             return cross_attention(
-                ops, params, latents, dense, self.num_heads, input_mask, chunked=not plain
+                ops,
+                params,
+                latents,
+                dense,
+                self.num_heads,
+                input_mask,
+                chunked=not plain,
+                exact_gelu=self.exact_gelu,
             )
         attended = streaming_attend(
             ops,
@@ -93,7 +103,8 @@ class Reader:
             self.num_heads,
             input_mask,
         )
-        return mlp_residual(ops, params, latents + ops.match(attended, latents))
+        latents = latents + ops.match(attended, latents)
+        return mlp_residual(ops, params, latents, self.exact_gelu)
 
     def plain_is_cheaper(self, num_latents: int, segments: Sequence[Inputs]) -> bool:
         """Whether plain attention takes fewer multiplications than streaming.

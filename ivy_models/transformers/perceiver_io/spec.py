@@ -119,6 +119,9 @@ class PerceiverIOSpec:
     patch_shape
         Size, along each axis, of the patches of data that become one input each. The data's
         sizes are multiples of it. None: every element is an input.
+    exact_gelu
+        Whether the activation of every MLP is exact, as Hugging Face transformers has it, not
+        the approximation by tanh that the published models were trained with.
     input_modalities
         Kinds of data that are read together. Then the data are a mapping from their names,
         ``input_dim`` is the width that all are padded to, and ``num_input_axes`` is 1.
@@ -172,6 +175,7 @@ class PerceiverIOSpec:
     queries_from_inputs: bool = False
     output_scale: float = 1.0
     patch_shape: Sequence[int] | None = None
+    exact_gelu: bool = False
     input_modalities: Sequence[InputModality] | None = None
     output_modalities: Sequence[OutputModality] | None = None
 
@@ -383,6 +387,7 @@ class PerceiverIOSpec:
             self.num_cross_att_heads,
             _total(self.num_cross_att_heads, self.cross_head_dim),
             self.reader_v_dim,
+            self.exact_gelu,
         )
 
     def processor(self) -> Processor:
@@ -392,6 +397,7 @@ class PerceiverIOSpec:
             self.num_self_att_heads,
             _total(self.num_self_att_heads, self.latent_head_dim),
             self.processor_v_dim,
+            self.exact_gelu,
         )
 
     def decoder(self) -> Decoder | None:
@@ -405,6 +411,7 @@ class PerceiverIOSpec:
             _total(self.num_cross_att_heads, self.cross_head_dim),
             self.decoder_v_dim,
             query_residual=self.query_residual,
+            exact_gelu=self.exact_gelu,
         )
 
     def multimodal_output(self) -> MultimodalOutput:
