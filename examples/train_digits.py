@@ -21,8 +21,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from ivy_models import create_model
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
-from ivy_models.weights.native import write_native
+from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 OUTPUT = Path(__file__).parent.parent / "ivy_models" / "data" / "perceiver_io_digits"
 SPLIT_SEED = 0
@@ -95,8 +94,7 @@ def main() -> None:
     accuracy = float((logits.argmax(-1).numpy() == test_labels).mean())
     print(f"accuracy on the {len(test)} held-out images: {accuracy:.4f}")
 
-    arrays = map_tree(lambda weight: weight.detach().numpy(), weights)
-    write_native(arguments.output, model.spec, arrays)
+    model.save_pretrained(arguments.output)
     record = {
         "data": "sklearn.datasets.load_digits",
         "split_seed": SPLIT_SEED,

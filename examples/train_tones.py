@@ -20,8 +20,7 @@ from tqdm import trange
 from ivy_models import classify
 from ivy_models.preprocessing import SoundPreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
-from ivy_models.weights.native import write_native
+from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 SAMPLE_RATE = 8000
 NUM_SAMPLES = 2048
@@ -113,8 +112,7 @@ def main() -> None:
     held_out, labels = make_tones(np.random.default_rng([arguments.seed, 1]), 1000)
     print(f"accuracy on 1000 held-out tones: {accuracy(model, held_out, labels):.3f}")
 
-    weights = map_tree(ivy.to_numpy, dict(flatten(model.v)))
-    write_native(arguments.output, model.spec, weights)
+    model.save_pretrained(arguments.output)
     path = arguments.output / "tone.wav"
     write_wav(path, held_out[0])
     print(f"{path}: {WAVEFORMS[labels[0]]}")

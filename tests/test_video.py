@@ -90,6 +90,12 @@ def test_a_video_file_becomes_one(clip, tmp_path, monkeypatch):
     assert again["image"].shape == (4, 16, 16, 3)
 
 
+def test_a_model_of_sound_alone_takes_no_clips():
+    spec = PRESETS["perceiver_io_video"].spec
+    sound = spec.replace(output_modalities=spec.output_modalities[:1], num_latents=3, latent_dim=16)
+    assert perceiver_io_video(sound, pretrained=False).preprocessing is None
+
+
 def test_what_is_no_clip_is_refused(clip, tmp_path):
     model, (frames, sound) = video_model(), clip
     with pytest.raises(InputError, match="pass sound"):

@@ -17,7 +17,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_fresh, check_spec, check_weights
 from ivy_models.weights.haiku import read_haiku
-from ivy_models.weights.native import WEIGHTS_FILE, read_safetensors, read_spec
+from ivy_models.weights.native import WEIGHTS_FILE, read_native, read_safetensors, read_spec
 
 PICKLES = (".pystate", ".pickle", ".pkl")
 
@@ -58,7 +58,7 @@ def load_weights(
     check_fresh(description, fresh)
     if path.is_dir():
         check_spec(read_spec(path), spec, str(path), fresh)
-        weights = read_safetensors(path / WEIGHTS_FILE)
+        weights = read_native(path)
     elif path.suffix == ".safetensors":
         weights = read_safetensors(path)
     elif path.suffix in PICKLES:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from ivy_models.errors import WeightsError
@@ -15,24 +20,100 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 SPEC_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
+TASK = "task"
+"""Key of what stands beside the spec's fields: labels and preprocessing."""
+
+_CONFIG_DIGEST = "config_sha256"
+
 
 def write_native(
-    folder: str | Path, spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray]
+    folder: str | Path,
+    spec: PerceiverIOSpec,
+    weights: Mapping[str, np.ndarray],
+    task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model's spec and flat weights into a folder."""
+    """Write a model's spec and flat weights into a folder.
+
+    Each file is complete before it takes its name, and the weights record which spec they
+    belong to: of a write that was broken off, the old model or an error is what is read.
+
+    Parameters
+    ----------
+    folder
+        Made where it does not exist; a model in it is replaced.
+    spec
+        The model's description.
+    weights
+        Arrays by their names.
+    task
+        What else the config keeps, as JSON has it.
+
+    Raises
+    ------
+    WeightsError
+        If the folder cannot be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS_FILE).write_bytes(save(dict(weights)))
-    (folder / SPEC_FILE).write_text(spec.to_json() + "\n")
+    fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
+    config = (json.dumps(fields, indent=2) + "\n").encode()
+    content = save(dict(weights), {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+            for name, data in ((WEIGHTS_FILE, content), (SPEC_FILE, config)):
+                Path(temporary, name).write_bytes(data)
+            for name in (WEIGHTS_FILE, SPEC_FILE):
+                os.replace(Path(temporary, name), folder / name)
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error}.") from error
+
+
+def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
+    """Read the spec and the task of a folder that :func:`write_native` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If there is no config, or it is no JSON object.
+    SpecError
+        If it describes no model.
+    """
+    path = Path(folder) / SPEC_FILE
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    task = fields.pop(TASK, {}) if isinstance(fields, dict) else {}
+    if not isinstance(task, dict):
+        raise WeightsError(f"{path}: {TASK!r} is no JSON object.")
+    return PerceiverIOSpec.from_json(json.dumps(fields)), task
 
 
 def read_spec(folder: str | Path) -> PerceiverIOSpec:
     """Read the spec of a folder that :func:`write_native` wrote."""
-    path = Path(folder) / SPEC_FILE
-    try:
-        return PerceiverIOSpec.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    return read_config(folder)[0]
+
+
+def read_native(folder: str | Path) -> dict[str, np.ndarray]:
+    """Read the flat weights of a folder that :func:`write_native` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If they cannot be read, or belong to another config.
+    """
+    folder = Path(folder)
+    weights = read_safetensors(folder / WEIGHTS_FILE)
+    with safe_open(folder / WEIGHTS_FILE, "numpy") as file:
+        digest = (file.metadata() or {}).get(_CONFIG_DIGEST)
+    config = (folder / SPEC_FILE).read_bytes()
+    if digest not in (None, hashlib.sha256(config).hexdigest()):
+        raise WeightsError(
+            f"{folder} holds weights and a {SPEC_FILE} that were not written together: either "
+            "saving was broken off or one was changed. Save the model again; if the change was "
+            f"meant, read {WEIGHTS_FILE} alone, by its path."
+        )
+    return weights
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:

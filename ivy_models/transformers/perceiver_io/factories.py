@@ -297,15 +297,16 @@ def _build(
 
 def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocessing | None:
     """What turns clips into the data of an autoencoder, of the size of its outputs."""
-    inputs = {modality.name for modality in spec.input_modalities or ()}
+    inputs = {modality.name: modality.num_input_axes for modality in spec.input_modalities or ()}
     outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
-    if not {"image", "audio"} <= inputs & outputs.keys():
+    axes = {name: len(shape) for name, shape in outputs.items()}
+    clip = {"image": 3, "audio": 1}
+    if not (clip.items() <= inputs.items() and (clip | {"label": 1}).items() <= axes.items()):
         return None
-    num_frames, *size = outputs["image"]
-    (num_samples,) = outputs["audio"]
+    num_frames, height, width = outputs["image"]
     return ClipPreprocessing(
-        VideoPreprocessing(num_frames, tuple(size)),
-        replace(preset.preprocessing.sound, num_samples=num_samples),
+        VideoPreprocessing(num_frames, (height, width)),
+        replace(preset.preprocessing.sound, num_samples=outputs["audio"][0]),
     )
 
 

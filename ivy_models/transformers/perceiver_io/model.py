@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ivy
@@ -20,10 +21,13 @@ from ivy_models.transformers.perceiver_io.parameters import (
     flatten,
     initialise,
     map_tree,
+    unflatten,
 )
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
+from ivy_models.weights.native import read_config, read_native, write_native
+from ivy_models.weights.task import set_task, task_of
 
 
 class PerceiverIO(ivy.Module):
@@ -220,6 +224,54 @@ class PerceiverIO(ivy.Module):
         latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
         output = self._compiled.decode(ops, params, latents, queries)
         return _to_user(ops, output, shape[:-2], axes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model into a folder: config.json and model.safetensors.
+
+        With its labels, preprocessing and tokenizer. Weights are written in float32 where
+        they are of half precision, which loses nothing.
+
+        Parameters
+        ----------
+        folder
+            Made where it does not exist; a model in it is replaced.
+
+        Raises
+        ------
+        WeightsError
+            If the folder cannot be written, or the preprocessing is of a kind of your own.
+        """
+        weights = dict(flatten(map_tree(_to_numpy, self._v)))
+        write_native(folder, self.spec.replace(device=None), weights, task_of(self))
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str | None = None, dtype: str | None = None
+    ) -> PerceiverIO:
+        """Build the model that :meth:`save_pretrained` wrote.
+
+        Parameters
+        ----------
+        folder
+            With config.json and model.safetensors.
+        device, dtype
+            As in :class:`PerceiverIOSpec`. None: the default device, and the data type that
+            the model was saved with.
+
+        Raises
+        ------
+        BackendError
+            If the device is not available.
+        WeightsError, SpecError
+            If the folder holds no model, or a broken one.
+        """
+        spec, task = read_config(folder)
+        spec = spec.replace(device=device, dtype=dtype or spec.dtype)
+        weights = read_native(folder)
+        check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
+        model = cls(spec, v=unflatten(weights))
+        set_task(model, task, str(folder))
+        return model
 
     def compile(self) -> PerceiverIO:
         """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.

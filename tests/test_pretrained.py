@@ -1,0 +1,154 @@
+"""Models written to folders, and read again."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import CHOSEN
+from specs import language_spec, multimodal_spec, small_spec
+from test_model import image, numpy_of
+from test_video import video_model
+
+from ivy_models import classify, create_model, perceiver_io_language
+from ivy_models.errors import SpecError, WeightsError
+from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import flatten
+
+
+def same_weights(a, b):
+    a, b = (dict(flatten(model.v)) for model in (a, b))
+    return a.keys() == b.keys() and all(np.array_equal(numpy_of(a[n]), numpy_of(b[n])) for n in a)
+
+
+def test_a_model_is_read_as_it_was_written(backend, rng, tmp_path):
+    model = PerceiverIO(small_spec(), seed=3)
+    model.save_pretrained(tmp_path / "model")
+    again = PerceiverIO.from_pretrained(tmp_path / "model")
+    assert again.spec == model.spec
+    assert same_weights(again, model)
+    data = image(rng, 2, 5, 4, 3)
+    np.testing.assert_array_equal(numpy_of(again(data)), numpy_of(model(data)))
+
+
+@pytest.mark.parametrize("spec", [language_spec(), multimodal_spec()])
+def test_every_kind_of_spec_is_kept(tmp_path, spec):
+    model = PerceiverIO(spec)
+    model.save_pretrained(tmp_path)
+    again = PerceiverIO.from_pretrained(tmp_path)
+    assert again.spec == spec
+    assert same_weights(again, model)
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="NumPy has no half precision")
+def test_half_precision_is_kept(tmp_path):
+    import ivy
+
+    ivy.set_backend("torch")
+    model = PerceiverIO(small_spec(dtype="bfloat16", device="cpu"))
+    model.save_pretrained(tmp_path)
+    again = PerceiverIO.from_pretrained(tmp_path)
+    assert (again.spec.dtype, again.spec.device) == ("bfloat16", None)
+    assert same_weights(again, model)
+    assert PerceiverIO.from_pretrained(tmp_path, dtype="float32").spec.dtype == "float32"
+    ivy.unset_backend()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: create_model("perceiver_io_digits", pretrained=True),
+        lambda: perceiver_io_language(language_spec(), pretrained=False),
+        video_model,
+    ],
+)
+def test_labels_and_preprocessing_are_kept(tmp_path, make):
+    model = make()
+    model.save_pretrained(tmp_path)
+    again = PerceiverIO.from_pretrained(tmp_path)
+    for name in ("labels", "preprocessing", "tokenizer"):
+        assert getattr(again, name) == getattr(model, name)
+
+
+def test_a_saved_classifier_classifies(tmp_path):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    model.save_pretrained(tmp_path)
+    seven = np.zeros((8, 8), np.uint8)
+    assert classify(PerceiverIO.from_pretrained(tmp_path), seven) == classify(model, seven)
+
+
+def test_saving_that_is_broken_off_is_seen(tmp_path, monkeypatch):
+    old, new = PerceiverIO(small_spec()), PerceiverIO(small_spec(attn_dropout=0.1), seed=1)
+    old.save_pretrained(tmp_path)
+    replace, done = os.replace, []
+
+    def replace_once(*paths):
+        if done:
+            raise OSError("No space left on device")
+        done.append(replace(*paths))
+
+    def nothing(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", nothing)
+    with pytest.raises(WeightsError, match="No space left"):
+        new.save_pretrained(tmp_path)
+    assert same_weights(PerceiverIO.from_pretrained(tmp_path), old)
+    monkeypatch.setattr(os, "replace", replace_once)
+    with pytest.raises(WeightsError, match="No space left"):
+        new.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="not written together"):
+        PerceiverIO.from_pretrained(tmp_path)
+    monkeypatch.setattr(os, "replace", replace)
+    new.save_pretrained(tmp_path)
+    assert same_weights(PerceiverIO.from_pretrained(tmp_path), new)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_preprocessing_of_ones_own_is_not_saved(tmp_path):
+    model = PerceiverIO(small_spec())
+    model.preprocessing = np.asarray
+    with pytest.raises(WeightsError, match="cannot be saved"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ("{", WeightsError, "cannot be read"),
+        ("[]", SpecError, "JSON object"),
+        ('{"task": 3}', WeightsError, "no JSON object"),
+        ("{}", SpecError, "needs more fields"),
+    ],
+)
+def test_what_is_no_config_is_refused(tmp_path, config, error, message):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(error, match=message):
+        PerceiverIO.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"preprocessing": {"kind": "os.system"}},
+        {"preprocessing": {"size": [8, 8]}},
+        {"preprocessing": {"kind": "ImagePreprocessing"}},
+        {"spec": 1},
+    ],
+)
+def test_what_is_no_task_is_refused(tmp_path, task):
+    model = PerceiverIO(small_spec())
+    model.save_pretrained(tmp_path / "a")
+    from ivy_models.weights.native import write_native
+
+    weights = {name: numpy_of(leaf) for name, leaf in flatten(model.v)}
+    write_native(tmp_path / "a", model.spec, weights, task)
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["task"] == task
+    with pytest.raises(WeightsError, match="task"):
+        PerceiverIO.from_pretrained(tmp_path / "a")
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="cannot be read"):
+        PerceiverIO.from_pretrained(tmp_path / "nowhere")
