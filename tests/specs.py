@@ -147,7 +147,7 @@ def multimodal_spec(**changes):
     return small_spec(**(multimodal | changes))
 
 
-def multimodal_data(rng, batch=(3,)):
+def multimodal_data(rng, batch=(2,)):
     """Data that fit ``multimodal_spec``."""
     shapes = {"sound": (28, 1), "image": (2, 6, 10, 3), "label": (11,)}
     return {

@@ -1,5 +1,7 @@
 """Several modalities in and out: padding, order, masking, subsampling."""
 
+import functools
+
 import ivy
 import numpy as np
 import pytest
@@ -34,9 +36,19 @@ def noisy(spec, seed=0):
     )
 
 
-def multimodal_model(**changes):
+def new_model(**changes):
     spec = multimodal_spec(**changes)
     return PerceiverIO(spec, v=noisy(spec))
+
+
+@functools.cache
+def model_on(backend):
+    return new_model()
+
+
+def multimodal_model():
+    """One for all tests of a backend, so that its programs are compiled once."""
+    return model_on(ivy.current_backend_str())
 
 
 def run(model, *arguments, **named):
@@ -76,8 +88,8 @@ def test_some_positions_give_what_all_give_there(backend, rng):
     everything = run(model, data)
     where = {"image": np.array([59, 0, 7, 7]), "sound": np.array([6, 2])}
     some = run(model, data, queries=where)
-    pixels = everything["image"].reshape(3, 60, 3)
-    patches = everything["sound"].reshape(3, 7, 4, 1)
+    pixels = everything["image"].reshape(2, 60, 3)
+    patches = everything["sound"].reshape(2, 7, 4, 1)
     assert_close(
         some, {"image": pixels[:, where["image"]], "sound": patches[:, where["sound"]]}, 1e-5
     )
@@ -92,7 +104,7 @@ def test_only_what_is_asked_for_is_decoded(backend, rng):
 def test_latents_can_be_decoded_apart(backend, rng):
     model, data = multimodal_model(), multimodal_data(rng)
     latents = model.encode(data)
-    assert tuple(latents.shape) == (3, 7, 12)
+    assert tuple(latents.shape) == (2, 7, 12)
     outputs = {name: numpy_of(x) for name, x in model.decode(latents).items()}
     assert_close(outputs, run(model, data), 1e-5)
 
@@ -110,11 +122,11 @@ def test_any_model_encodes_and_decodes(backend, rng):
 
 @pytest.mark.parametrize("folding", [True, False])
 def test_queries_can_be_folded_or_not(backend, rng, monkeypatch, folding):
-    model, data = multimodal_model(), multimodal_data(rng)
+    data = multimodal_data(rng)
     queries = {"image": None, "sound": np.arange(5), "label": None}
-    expected = run(model, data, queries=queries)
+    expected = run(multimodal_model(), data, queries=queries)
     monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: folding)
-    assert_close(run(multimodal_model(), data, queries=queries), expected, 1e-5)
+    assert_close(run(new_model(), data, queries=queries), expected, 1e-5)
 
 
 # What goes in
@@ -124,7 +136,7 @@ def test_streaming_is_plain_attention(ops, rng, always_streaming):
     spec = multimodal_spec(with_decoder=False, output_modalities=None)
     params = map_tree(ops.asarray, noisy(spec))
     data = {name: ops.asarray(x) for name, x in multimodal_data(rng).items()}
-    seen = {"image": ops.asarray(rng.random((3, 30)) < 0.5)}
+    seen = {"image": ops.asarray(rng.random((2, 30)) < 0.5)}
     for mask in (None, seen):
         streamed, plain = (
             ops.to_numpy(PerceiverIOCore(spec, plain_reader=p)(params, data, mask))
@@ -134,28 +146,31 @@ def test_streaming_is_plain_attention(ops, rng, always_streaming):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_gradients_of_streaming_are_those_of_plain_attention(name, rng, always_streaming):
-    spec = multimodal_spec(with_decoder=False, output_modalities=None)
+def test_gradients_are_those_of_plain_attention(name, rng, always_streaming, monkeypatch):
+    spec, ops = multimodal_spec(), ops_named(name)
     data, weights = multimodal_data(rng), noisy(spec)
-    others = {k: ops_named(name).asarray(data[k]) for k in ("image", "label")}
+    others = {k: ops.asarray(data[k]) for k in ("image", "label")}
 
     def gradients(plain):
         core = PerceiverIOCore(spec, plain_reader=plain)
+        monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: not plain)
 
         def forward(params, sound, mask, queries):
-            return core(params, others | {"sound": sound})
+            outputs = core(params, others | {"sound": sound})
+            return ops.concat([ops.reshape(x, (2, -1)) for x in outputs.values()], 1)
 
         return value_and_gradients(name, forward, weights, (data["sound"], None, None), "float32")
 
-    (_, streamed), (_, plain) = gradients(None), gradients(True)
+    (_, fast), (_, plain) = gradients(False), gradients(True)
     for key in plain:
-        assert np.abs(streamed[key] - plain[key]).max() <= 1e-4 * max(1, np.abs(plain[key]).max())
-    assert np.abs(plain["input/sound/padding"]).max() > 0
+        assert np.abs(fast[key] - plain[key]).max() <= 1e-4 * max(1, np.abs(plain[key]).max()), key
+    for key in ("input/sound/padding", "queries/image/padding", "outputs/sound/weight"):
+        assert np.abs(plain[key]).max() > 0
 
 
 def test_a_vector_left_out_is_masked(backend, rng):
     model, data = multimodal_model(), multimodal_data(rng)
-    masked = run(model, data, mask={"label": np.zeros(3, bool)})
+    masked = run(model, data, mask={"label": np.zeros(2, bool)})
     del data["label"]
     assert_close(run(model, data), masked, 1e-6)
 
@@ -187,8 +202,8 @@ def test_modalities_survive_json():
 
 def test_modalities_in_one_output_and_one_input_in_modalities(backend, rng):
     data = multimodal_data(rng)
-    classifier = multimodal_model(output_modalities=None, learn_query=True, query_shape=(2,))
-    assert tuple(classifier(data).shape) == (3, 2, 6)
+    classifier = new_model(output_modalities=None, learn_query=True, query_shape=(2,))
+    assert tuple(classifier(data).shape) == (2, 2, 6)
     outputs = multimodal_spec().output_modalities
     spec = small_spec(
         output_modalities=outputs, queries_dim=23, learn_query=False, query_shape=None
@@ -208,16 +223,16 @@ def change(data, **arrays):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (lambda d: (np.zeros((3, 4, 37), np.float32),), "data is a mapping"),
+        (lambda d: (np.zeros((2, 4, 37), np.float32),), "data is a mapping"),
         (lambda d: (change(d, depth=d["image"]),), "data has depth"),
         (lambda d: ({"image": d["image"], "label": d["label"]},), "data has no sound"),
-        (lambda d: (change(d, sound=d["sound"][:2]),), "batch shape in common"),
+        (lambda d: (change(d, sound=d["sound"][:1]),), "batch shape in common"),
         (lambda d: (change(d, sound=d["sound"][:, :27]),), "no multiples of the patches"),
-        (lambda d: (change(d, image=d["image"][..., :2]),), r"image has shape \(3, 2, 6, 10, 2\)"),
-        (lambda d: (change(d, label=np.zeros((3, 11), int)),), "takes floats"),
-        (lambda d: (d, {"image": np.ones((3, 2, 6, 10), bool)}), 'mask\\["image"\\] has shape'),
+        (lambda d: (change(d, image=d["image"][..., :2]),), r"image has shape \(2, 2, 6, 10, 2\)"),
+        (lambda d: (change(d, label=np.zeros((2, 11), int)),), "takes floats"),
+        (lambda d: (d, {"image": np.ones((2, 2, 6, 10), bool)}), 'mask\\["image"\\] has shape'),
         (lambda d: (d, {"image": np.ones((2, 3, 5))}), "expected booleans"),
-        (lambda d: (d, np.ones(3, bool)), "mask is a mapping"),
+        (lambda d: (d, np.ones(2, bool)), "mask is a mapping"),
         (lambda d: ({k: d[k] for k in ("image", "sound")}, {"label": False}), "it is masked"),
         (lambda d: (d, None, {"depth": None}), "queries has depth"),
         (lambda d: (d, None, {}), "no modality to decode"),

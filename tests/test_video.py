@@ -57,11 +57,9 @@ def test_a_clip_is_reconstructed(backend, clip, capsys):
     )
 
 
-@pytest.mark.parametrize("batch", [(), (3,)])
-@pytest.mark.parametrize("size", [7, 60, 1000])
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("size", [25, 1000])
 def test_chunks_give_what_one_call_gives(backend, rng, batch, size):
-    if size == 7 and backend in ("jax", "tensorflow"):
-        size = 30  # a program for each chunk's size is compiled
     model, data = multimodal_model(), multimodal_data(rng, batch)
     expected = {name: numpy_of(x) for name, x in model(data).items()}
     assert_close(decode_in_chunks(model, model.encode(data), size), expected, 1e-5)
