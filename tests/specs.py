@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ivy_models.transformers.perceiver_io import InputModality, OutputModality, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS
 
 # Sizes are distinct and mostly prime, so that swapped axes cannot go unnoticed.
 SMALL = {
@@ -72,8 +73,9 @@ def specs(draw):
     axes = draw(st.integers(1, 3))
     cross_heads = draw(st.sampled_from([1, 2]))
     positions = draw(st.sampled_from(["fourier", "learned", None]))
-    stem = draw(st.sampled_from([None, "projection", "convolution"] if axes == 2 else [None]))
-    if stem == "convolution" and positions == "learned":
+    stems = [None, "projection", *CONVOLUTIONS] if axes == 2 else [None]
+    stem = draw(st.sampled_from(stems))
+    if stem in CONVOLUTIONS and positions == "learned":
         positions = None
     learned = {"learned_position_shape": (5, 4, 3)[:axes], "learned_position_dim": 6}
     return PerceiverIOSpec(
@@ -102,6 +104,8 @@ def specs(draw):
         stem_dim=4 if stem else None,
         query_residual=draw(st.booleans()),
         exact_gelu=draw(st.booleans()),
+        num_decoder_heads=draw(st.sampled_from([None, 1, 2])),
+        decoder_head_dim=draw(st.sampled_from([None, 3])),
         **(learned if positions == "learned" else {}),
     )
 
@@ -109,10 +113,10 @@ def specs(draw):
 def arguments_for(spec, rng, batch=(2,)):
     """Data, mask and queries that fit a spec."""
     axes = spec.learned_position_shape or (5, 4, 3)[: spec.num_input_axes]
-    if spec.stem == "convolution":
+    if spec.stem in CONVOLUTIONS:
         axes = (9, 7)
     data = rng.standard_normal((*batch, *axes, spec.input_dim), dtype=np.float32)
-    mask = None if spec.stem == "convolution" else rng.random((*batch, *axes)) < 0.7
+    mask = None if spec.stem in CONVOLUTIONS else rng.random((*batch, *axes)) < 0.7
     queries = None
     if spec.with_decoder and not spec.learn_query:
         shape = (*batch, *spec.query_shape, spec.queries_dim)

@@ -10,6 +10,7 @@ from specs import arguments_for, specs
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise, streaming_attention
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
+from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS
 
 TRAINED = [name for name in CHOSEN if name != "numpy"]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -86,7 +87,7 @@ def check(name, spec, seed, dtype, chunk):
         lambda w: w + 0.2 * rng.standard_normal(w.shape),
         initialise(PerceiverIOCore(spec).parameters(), seed),
     )
-    if spec.stem == "convolution":
+    if spec.stem in CONVOLUTIONS:
         weights["input"]["batch_norm"]["variance"] **= 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming_attention, "SCORES_PER_CHUNK", chunk)

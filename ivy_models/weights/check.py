@@ -89,6 +89,8 @@ ONLY_CONCERNS = {
     "queries_dim": ("queries", "decoder"),
     "query_residual": ("decoder",),
     "decoder_v_dim": ("decoder",),
+    "num_decoder_heads": ("decoder",),
+    "decoder_head_dim": ("decoder",),
     "output_modalities": ("queries", "outputs"),
 }
 """Fields that may differ too where these branches are fresh: no trained one uses them."""

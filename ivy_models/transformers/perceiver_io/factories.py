@@ -16,7 +16,7 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.model import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import is_within
 from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
-from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS, PerceiverIOSpec
 from ivy_models.weights.check import check_fresh, check_spec, differing_fields
 from ivy_models.weights.download import PublishedFile, download
 from ivy_models.weights.load import load_weights
@@ -249,7 +249,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def _published_like(spec: PerceiverIOSpec) -> Preset:
-    if spec.stem == "convolution":
+    if spec.stem in CONVOLUTIONS:
         return PRESETS["perceiver_io_imagenet_conv"]
     if spec.learned_position_shape is not None:
         return PRESETS["perceiver_io_imagenet_learned"]

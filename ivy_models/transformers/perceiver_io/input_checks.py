@@ -13,7 +13,7 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.adapters import InputModality
-from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS, PerceiverIOSpec
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
         )
     _check_patches("data", size, spec.patch_shape)
     positions, size = spec.learned_position_shape, spec.adapter().grid_shape(size)
+    if 0 in size:
+        raise InputError(f'data has shape {shape}, too small for stem="{spec.stem}": 5 and more.')
     if positions is not None and size != positions:
         raise InputError(
             f"The model has learned positions for inputs of size {positions}; got {size}. "
@@ -148,7 +150,7 @@ def _check_patches(name: str, size: tuple[int, ...], patch_shape: tuple[int, ...
 
 
 def _check_mask_is_possible(spec: PerceiverIOSpec) -> None:
-    if spec.stem in ("convolution", "frame_pair"):
+    if spec.stem in (*CONVOLUTIONS, "frame_pair"):
         raise InputError(
             f'mask is not possible with stem="{spec.stem}": it mixes neighbours, '
             "so no input of the reader belongs to one element of the data."

@@ -25,7 +25,8 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
 
-STEMS = (None, "projection", "convolution", "frame_pair")
+CONVOLUTIONS = ("convolution", "centred_convolution")
+STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -55,6 +56,8 @@ class PerceiverIOSpec:
     cross_head_dim, latent_head_dim
         Channels of one head. None: in the reader the inputs' channels C, in the decoder
         and the processor D, divided by the number of heads.
+    num_decoder_heads, decoder_head_dim
+        The same of the decoder alone. None: as above.
     weight_tie_layers
         Whether all ``network_depth`` layers share one set of weights.
     learn_query
@@ -87,7 +90,8 @@ class PerceiverIOSpec:
     stem
         What happens to the data's channels before positions are added. None: nothing.
         "projection": a linear layer. "convolution": convolution, batch norm, ReLU and max
-        pool, which shrink a two-axis input four times along each axis. "frame_pair": data
+        pool, which shrink a two-axis input four times along each axis. "centred_convolution":
+        the same as Hugging Face transformers pads it, 224 to 55 instead of 56. "frame_pair": data
         (*batch, 2, height, width, input_dim); the 3x3 neighbourhoods of a pixel in both frames,
         through a linear layer.
     stem_dim
@@ -176,6 +180,8 @@ class PerceiverIOSpec:
     output_scale: float = 1.0
     patch_shape: Sequence[int] | None = None
     exact_gelu: bool = False
+    num_decoder_heads: int | None = None
+    decoder_head_dim: int | None = None
     input_modalities: Sequence[InputModality] | None = None
     output_modalities: Sequence[OutputModality] | None = None
 
@@ -201,9 +207,9 @@ class PerceiverIOSpec:
                 f"stem and stem_dim go together, got stem={self.stem!r} "
                 f"and stem_dim={self.stem_dim}."
             )
-        if self.stem == "convolution" and self.num_input_axes != 2:
+        if self.stem in CONVOLUTIONS and self.num_input_axes != 2:
             raise SpecError(
-                'stem="convolution" needs data with 2 axes, got '
+                f'stem="{self.stem}" needs data with 2 axes, got '
                 f"num_input_axes={self.num_input_axes}."
             )
         if self.stem == "frame_pair" and self.num_input_axes != 3:
@@ -224,7 +230,7 @@ class PerceiverIOSpec:
         if isinstance(self.max_fourier_freq, tuple):
             self._check_one_an_axis("max_fourier_freq")
         if self.patch_shape is not None:
-            if self.stem in ("convolution", "frame_pair") or self.vocabulary_size is not None:
+            if self.stem in (*CONVOLUTIONS, "frame_pair") or self.vocabulary_size is not None:
                 raise SpecError(
                     'patch_shape is for data without tokens, and with stem=None or "projection".'
                 )
@@ -331,9 +337,10 @@ class PerceiverIOSpec:
             )
 
     def _check_heads(self):
+        decoder_heads, decoder_head_dim = self._decoder_heads
         for what, width, heads, head_dim, hint in (
             ("input", self.encoded_dim, self.num_cross_att_heads, self.cross_head_dim, "cross"),
-            ("latent", self.latent_dim, self.num_cross_att_heads, self.cross_head_dim, "cross"),
+            ("latent", self.latent_dim, decoder_heads, decoder_head_dim, "decoder"),
             ("latent", self.latent_dim, self.num_self_att_heads, self.latent_head_dim, "latent"),
         ):
             if head_dim is None and width % heads:
@@ -344,7 +351,7 @@ class PerceiverIOSpec:
         for name, heads in (
             ("reader_v_dim", self.num_cross_att_heads),
             ("processor_v_dim", self.num_self_att_heads),
-            ("decoder_v_dim", self.num_cross_att_heads),
+            ("decoder_v_dim", decoder_heads),
         ):
             if (getattr(self, name) or 0) % heads:
                 raise SpecError(
@@ -407,11 +414,19 @@ class PerceiverIOSpec:
             self.queries_dim,
             self.latent_dim,
             self.output_dim if self.with_final_head else None,
-            self.num_cross_att_heads,
-            _total(self.num_cross_att_heads, self.cross_head_dim),
+            self._decoder_heads[0],
+            _total(*self._decoder_heads),
             self.decoder_v_dim,
             query_residual=self.query_residual,
             exact_gelu=self.exact_gelu,
+        )
+
+    @property
+    def _decoder_heads(self) -> tuple[int, int | None]:
+        """H of the decoder, and channels of one of its heads."""
+        return (
+            self.num_decoder_heads or self.num_cross_att_heads,
+            self.decoder_head_dim or self.cross_head_dim,
         )
 
     def multimodal_output(self) -> MultimodalOutput:

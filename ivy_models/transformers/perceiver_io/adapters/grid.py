@@ -61,7 +61,9 @@ class GridAdapter:
         What happens to the channels first. None: nothing. "projection": a linear layer.
         "frame_pair": data (B, 2, Y, X, channels); the 3x3 neighbourhoods of a pixel in both
         frames, padded with zeros, through a linear layer. "convolution": a 7x7 convolution of
-        stride 2, batch norm with its stored statistics, ReLU, and a 3x3 max pool of stride 2.
+        stride 2, batch norm with its stored statistics, ReLU, and a 3x3 max pool of stride 2,
+        padded as TensorFlow does. "centred_convolution": the same, but the convolution is padded
+        by 3 on every side and the max pool not at all.
     stem_dim
         Channels after the stem.
     positions
@@ -98,6 +100,8 @@ class GridAdapter:
         """Size of each axis of the grid of inputs, from that of the data's axes."""
         if self.stem == "convolution":
             return tuple(-(-size // 4) for size in data_shape)
+        if self.stem == "centred_convolution":
+            return tuple((size - 1) // 4 for size in data_shape)
         if self.stem == "frame_pair":
             return data_shape[1:]
         patch_shape = self.patch_shape or (1,) * len(data_shape)
@@ -110,7 +114,7 @@ class GridAdapter:
             tree["patch_projection"] = linear(2 * 9 * self.data_dim, self.stem_dim, lecun_normal)
         if self.stem == "projection":
             tree["projection"] = linear(self.patch_dim, self.stem_dim, lecun_normal)
-        if self.stem == "convolution":
+        if self.stem in ("convolution", "centred_convolution"):
             tree["convolution"] = {
                 "weight": Parameter((7, 7, self.data_dim, self.stem_dim), lecun_normal)
             }
@@ -136,6 +140,8 @@ class GridAdapter:
             data = space_to_depth(data, self.patch_shape)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
+        if self.stem == "centred_convolution":
+            data = _centred_convolution_stem(ops, params, data)
         if self.stem == "frame_pair":
             data = _frame_pair_stem(ops, params["patch_projection"], data)
         shape = tuple(data.shape[1:-1])
@@ -166,9 +172,22 @@ def _frame_pair_stem(ops: Ops, projection: Tree, frames: Array) -> Array:
 
 def _convolution_stem(ops: Ops, params: Tree, image: Array) -> Array:
     """(B, Y, X, channels) -> (B, Y / 4, X / 4, stem_dim), sizes rounded up."""
+    weight, shift = _with_batch_norm(ops, params)
+    image = ops.conv2d(image, weight, stride=2) + shift
+    return ops.max_pool2d(ops.maximum(image, 0), window=3, stride=2)
+
+
+def _centred_convolution_stem(ops: Ops, params: Tree, image: Array) -> Array:
+    """(B, Y, X, channels) -> (B, (Y - 1) / 4, (X - 1) / 4, stem_dim), sizes rounded down."""
+    weight, shift = _with_batch_norm(ops, params)
+    # With stride 1 windows are centred; every second is kept, of the pool's the whole ones.
+    image = ops.conv2d(image, weight, stride=1)[:, ::2, ::2] + shift
+    return ops.max_pool2d(ops.maximum(image, 0), window=3, stride=1)[:, 1:-1:2, 1:-1:2]
+
+
+def _with_batch_norm(ops: Ops, params: Tree) -> tuple[Array, Array]:
+    """Batch norm with stored statistics scales the convolution's weight, and adds this shift."""
     batch_norm = params["batch_norm"]
-    # Batch norm with stored statistics is a scale and a shift of the convolution's output.
     scale = batch_norm["scale"] / ops.sqrt(batch_norm["variance"] + LAYER_NORM_EPSILON)
     shift = batch_norm["offset"] - batch_norm["mean"] * scale
-    image = ops.conv2d(image, params["convolution"]["weight"] * scale, stride=2) + shift
-    return ops.max_pool2d(ops.maximum(image, 0), window=3, stride=2)
+    return params["convolution"]["weight"] * scale, shift
