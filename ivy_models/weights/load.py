@@ -17,6 +17,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_fresh, check_spec, check_weights
 from ivy_models.weights.haiku import read_haiku
+from ivy_models.weights.huggingface import is_huggingface, read_huggingface
 from ivy_models.weights.native import WEIGHTS_FILE, read_native, read_safetensors, read_spec
 
 PICKLES = (".pystate", ".pickle", ".pkl")
@@ -30,8 +31,8 @@ def load_weights(
     Parameters
     ----------
     path
-        A folder in this library's format, a ``.safetensors`` file, or a pickle of the
-        original implementation (``.pystate``, ``.pickle``, ``.pkl``).
+        A folder in this library's format or Hugging Face transformers', a ``.safetensors``
+        file, or a pickle of the original implementation (``.pystate``, ``.pickle``, ``.pkl``).
     spec
         The model that they are for.
     fresh
@@ -56,7 +57,10 @@ def load_weights(
         raise WeightsError(f"There is no weights file {path}.")
     description = PerceiverIOCore(spec).parameters()
     check_fresh(description, fresh)
-    if path.is_dir():
+    if path.is_dir() and is_huggingface(path):
+        published, weights = read_huggingface(path)
+        check_spec(published, spec, str(path), fresh)
+    elif path.is_dir():
         check_spec(read_spec(path), spec, str(path), fresh)
         weights = read_native(path)
     elif path.suffix == ".safetensors":

@@ -1,0 +1,250 @@
+"""Hugging Face transformers' Perceiver checkpoints: a folder with config.json and the weights.
+
+One table, from this library's names to transformers', for reading and writing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.check import check_weights
+from ivy_models.weights.huggingface_config import config_of, spec_of
+from ivy_models.weights.native import read_safetensors
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TORCH_FILE = "pytorch_model.bin"
+
+# Groups stand for names within a layer, which are translated by the next table.
+_NAMES = {
+    "latents": "perceiver.embeddings.latents",
+    "queries": "{decoder}.output_position_encodings.position_embeddings",
+    "reader/layer_0/(.+)": "perceiver.encoder.cross_attention.{}",
+    r"processor/layer_0/self_attention_(\d+)/(.+)": "perceiver.encoder.self_attends.{}.{}",
+    "decoder/cross_attention/(.+)": "{decoder}.decoding_cross_attention.{}",
+    "decoder/head/(.+)": "{decoder}.final_layer.{}",
+    "input/positions": "{input}.position_embeddings.position_embeddings",
+    "input/position_projection/(.+)": "{input}.positions_projection.{}",
+    "input/projection/(.+)": "{input}.convnet_1x1.{}",
+    "input/convolution/(.+)": "{input}.convnet.conv.{}",
+    "input/batch_norm/(.+)": "{input}.convnet.batchnorm.{}",
+    "input/patch_projection/(.+)": "{input}.conv_after_patches.{}",
+    r"input/(\w+)/padding": "{input}.padding.{}",
+    r"input/(\w+)/mask_token": "{input}.mask.{}",
+    r"queries/(\w+)/padding": "perceiver.decoder.padding.{}",
+    r"queries/(\w+)/queries": (
+        "perceiver.decoder.modalities.{}.decoder.output_position_encodings.position_embeddings"
+    ),
+    r"outputs/(\w+)/(.+)": "perceiver.output_postprocessor.modalities.{}.classifier.{}",
+}
+_TEXT_NAMES = _NAMES | {
+    "input/embedding": "{input}.embeddings.weight",
+    "input/positions": "{input}.position_embeddings.weight",
+}
+_MASKED_LM_NAMES = _TEXT_NAMES | {"decoder/head/(.+)": "embedding_decoder.{}"}
+_WITHIN_LAYERS = {
+    "query_norm": "attention.self.layernorm1",
+    "norm": "attention.self.layernorm1",
+    "input_norm": "attention.self.layernorm2",
+    "attention/query": "attention.self.query",
+    "attention/key": "attention.self.key",
+    "attention/value": "attention.self.value",
+    "attention/output": "attention.output.dense",
+    "mlp_norm": "layernorm",
+    "mlp/hidden": "mlp.dense1",
+    "mlp/output": "mlp.dense2",
+    "scale": "weight",
+    "offset": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
+
+# Batch norm's count of batches: torch saves it, inference does not use it.
+_COUNT = "perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"
+
+
+def huggingface_name(name: str, spec: PerceiverIOSpec) -> str:
+    """Translate a weight's name.
+
+    Parameters
+    ----------
+    name
+        Such as "processor/layer_0/self_attention_1/mlp/hidden/weight".
+    spec
+        A model that transformers has.
+    """
+    table = _NAMES
+    if spec.vocabulary_size is not None:
+        table = _MASKED_LM_NAMES if spec.tied_head else _TEXT_NAMES
+    decoder = "perceiver.decoder" if spec.tied_head else "perceiver.decoder.decoder"
+    for pattern, theirs in table.items():
+        if match := re.fullmatch(pattern, name):
+            parts = [_within_layer(part) for part in match.groups()]
+            return theirs.format(*parts, decoder=decoder, input="perceiver.input_preprocessor")
+    raise KeyError(name)
+
+
+def _within_layer(name: str) -> str:
+    branch, _, leaf = name.rpartition("/")
+    parts = (_WITHIN_LAYERS.get(part, part) for part in (branch, leaf) if part)
+    return ".".join(parts)
+
+
+# Arrays. torch keeps a layer's output channels first, and vectors that are broadcast as (1, K).
+
+
+def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
+    _, _, leaf = name.rpartition("/")
+    if leaf == "weight":
+        array = array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
+    if name == "input/projection/weight":
+        array = array[..., None, None]
+    if leaf in ("padding", "mask_token"):
+        array = array[None]
+    return np.array(array, order="C")
+
+
+def _from_torch(name: str, array: np.ndarray) -> np.ndarray:
+    _, _, leaf = name.rpartition("/")
+    if leaf == "weight" and array.ndim >= 2:
+        array = array.transpose(*range(2, array.ndim), 1, 0)
+    if name == "input/projection/weight" and array.shape[:-2] == (1, 1):
+        array = array[0, 0]
+    if leaf in ("padding", "mask_token") and array.shape[:-1] == (1,):
+        array = array[0]
+    return np.array(array, order="C")
+
+
+# Folders
+
+
+def is_huggingface(folder: str | Path) -> bool:
+    """Whether a folder's config.json is one of transformers, not this library's own."""
+    try:
+        config = json.loads((Path(folder) / CONFIG_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and ("architectures" in config or "model_type" in config)
+
+
+def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.ndarray]]:
+    """Read a model that transformers saved, or its hub offers.
+
+    Parameters
+    ----------
+    folder
+        With config.json and model.safetensors, or pytorch_model.bin, which takes torch.
+
+    Returns
+    -------
+    spec : PerceiverIOSpec
+    weights : dict
+        Arrays by this library's names.
+
+    Raises
+    ------
+    WeightsError
+        If a file is not there, cannot be read or does not fit the other, or if the model is
+        none that this library has.
+    """
+    folder = Path(folder)
+    spec = read_huggingface_spec(folder)
+    arrays = _read_arrays(folder)
+    arrays.pop(_COUNT, None)
+    description, weights = PerceiverIOCore(spec).parameters(), {}
+    for name, _ in flatten(description):
+        array = arrays.pop(huggingface_name(name, spec), None)
+        if array is not None:
+            weights[name] = _from_torch(name, array)
+    weights |= arrays  # what the model has no name for: the check finds it
+    check_weights(description, weights, str(folder))
+    return spec, weights
+
+
+def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
+    """Read the spec of a model that transformers saved; errors as :func:`read_huggingface`."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} is a JSON object, got {type(config).__name__}.")
+    return spec_of(config, str(path))
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    if (folder / WEIGHTS_FILE).exists():
+        return read_safetensors(folder / WEIGHTS_FILE)
+    if (folder / TORCH_FILE).exists():
+        return _read_torch(folder / TORCH_FILE)
+    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}.")
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is read by torch, which is not installed: install it, or save the model "
+            f"as {WEIGHTS_FILE}."
+        ) from error
+    try:  # a pickle: only tensors are admitted, and nothing in it is called
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    except Exception as error:  # a broken pickle can raise anything
+        raise WeightsError(
+            f"{path} is no file of tensors alone, or a broken one; nothing in it was executed "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def write_huggingface(
+    folder: str | Path, spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray]
+) -> None:
+    """Write a model so that transformers' ``from_pretrained`` loads it.
+
+    Parameters
+    ----------
+    folder
+        Made where it is not there; gets config.json and model.safetensors.
+    spec
+        The model. Its ``device`` is not written.
+    weights
+        Arrays by this library's names.
+
+    Raises
+    ------
+    WeightsError
+        If the weights do not fit the spec, or transformers has no such model.
+    """
+    config = config_of(spec)
+    check_weights(PerceiverIOCore(spec).parameters(), weights, "the weights to write")
+    arrays = {huggingface_name(n, spec): _to_torch(n, array) for n, array in weights.items()}
+    if spec.stem == "centred_convolution":
+        arrays[_COUNT] = np.array(0)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS_FILE, save(arrays, metadata={"format": "pt"}))
+    _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file at once: whoever reads meanwhile gets the old one or the new one."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,413 @@
+"""Hugging Face transformers' checkpoints, in and out, against its own models."""
+
+import json
+import pickle
+import sys
+
+import ivy
+import numpy as np
+import pytest
+import torch
+import transformers
+from conftest import unset_backends
+from verify_reference import relative_difference
+
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+from ivy_models.transformers.perceiver_io.presets import PRESETS
+from ivy_models.weights import huggingface
+from ivy_models.weights.huggingface import (
+    read_huggingface,
+    read_huggingface_spec,
+    write_huggingface,
+)
+from ivy_models.weights.load import load_weights
+
+SMALL = {
+    "num_latents": 5,
+    "d_latents": 16,
+    "num_blocks": 2,
+    "num_self_attends_per_block": 2,
+    "num_self_attention_heads": 2,
+    "num_cross_attention_heads": 1,
+    "num_labels": 3,
+}
+TEXT = {"d_model": 24, "vocab_size": 30, "max_position_embeddings": 9}
+# As in the published language model: keys of several heads, and of another width than values.
+KEYS = {"num_cross_attention_heads": 8, "qk_channels": 32, "v_channels": 16}
+CASES = {
+    "MaskedLM": TEXT | KEYS | {"qk_channels": 256},
+    "SequenceClassification": TEXT | KEYS,
+    "ImageClassificationLearned": {"image_size": 4},
+    "ImageClassificationFourier": {},
+    "ImageClassificationConvProcessing": {},
+    "OpticalFlow": {"train_size": [6, 5]},
+    "MultimodalAutoencoding": {
+        "num_frames": 2,
+        "audio_samples_per_frame": 12,
+        "samples_per_patch": 4,
+        "image_size": 7,
+        "output_shape": [1, 2, 5, 6],
+        "output_num_channels": 7,
+        "_label_trainable_num_channels": 9,
+    },
+}
+IMAGE_SHAPES = {
+    "ImageClassificationLearned": (4, 4),
+    "ImageClassificationFourier": (6, 5),
+    "ImageClassificationConvProcessing": (27, 30),
+}
+
+
+def huggingface_model(case, **changes):
+    """A random model of transformers, no weight of which is at its neutral value."""
+    torch.manual_seed(0)
+    config = transformers.PerceiverConfig(**(SMALL | CASES[case] | changes))
+    model = getattr(transformers, f"PerceiverFor{case}")(config).eval()
+    with torch.no_grad():
+        for name, weight in model.state_dict().items():
+            if name.endswith("running_var"):
+                weight.uniform_(0.5, 2)
+            elif weight.is_floating_point():
+                weight.add_(0.1 * torch.randn(weight.shape))
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save a random model of transformers; gives the model and its folder."""
+
+    def save(case, **changes):
+        model = huggingface_model(case, **changes)
+        model.save_pretrained(tmp_path / case)
+        return model, tmp_path / case
+
+    return save
+
+
+@pytest.fixture
+def changed(saved):
+    """Save a small model and change its config.json; gives the folder."""
+
+    def change(case="ImageClassificationFourier", **changes):
+        _, folder = saved(case)
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        return folder
+
+    return change
+
+
+@pytest.fixture
+def on_torch():
+    ivy.set_backend("torch")
+    yield
+    unset_backends()
+
+
+def check_same_outputs(case, model, ours, rng):
+    """Compare what transformers' model and ours give for the same data.
+
+    Most of a difference is transformers': it computes angles of hundreds of radians in float32.
+    """
+    outputs_of = {
+        "MaskedLM": text_outputs,
+        "SequenceClassification": text_outputs,
+        "OpticalFlow": flow_outputs,
+        "MultimodalAutoencoding": multimodal_outputs,
+    }.get(case, image_outputs)
+    for name, pair in outputs_of(case, model, ours, rng).items():
+        assert relative_difference(*pair) < 1e-4, name
+
+
+def run(model, **inputs):
+    with torch.inference_mode():
+        logits = model(**inputs).logits
+    return {n: x.numpy() for n, x in logits.items()} if isinstance(logits, dict) else logits.numpy()
+
+
+def text_outputs(case, model, ours, rng):
+    tokens = rng.integers(0, 30, (3, 9))
+    mask = rng.random((3, 9)) < 0.7
+    theirs = run(model, inputs=torch.tensor(tokens), attention_mask=torch.tensor(mask).int())
+    output = ivy.to_numpy(ours(tokens, mask))
+    if case == "SequenceClassification":
+        return {"logits": (output[:, 0], theirs)}
+    # What transformers decodes at masked tokens too means nothing.
+    return {"logits": (output[mask], theirs[mask])}
+
+
+def image_outputs(case, model, ours, rng):
+    images = rng.standard_normal((2, *IMAGE_SHAPES[case], 3), np.float32)
+    theirs = run(model, inputs=torch.tensor(images.transpose(0, 3, 1, 2)))
+    return {"logits": (ivy.to_numpy(ours(images))[:, 0], theirs)}
+
+
+def flow_outputs(case, model, ours, rng):
+    frames = rng.standard_normal((2, 2, 6, 5, 3), np.float32)
+    padded = np.pad(frames, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
+    # The order in which the original, whose weights transformers' are, cut its patches: the
+    # 27 channels of a frame are those of the 3x3 neighbours, y first, the colours together.
+    patches = [padded[:, :, y : y + 6, x : x + 5] for y in range(3) for x in range(3)]
+    patches = np.concatenate(patches, -1).transpose(0, 1, 4, 2, 3)
+    theirs = run(model, inputs=torch.tensor(patches))
+    return {"flow": (ivy.to_numpy(ours(frames)), theirs)}
+
+
+def multimodal_outputs(case, model, ours, rng):
+    images = rng.standard_normal((2, 2, 8, 12, 3), np.float32)
+    audio = rng.standard_normal((2, 24, 1), np.float32)
+    # transformers decodes by index only, and never sees the label.
+    points = {"image": np.array([0, 7, 31, 59]), "audio": np.array([1, 5]), "label": None}
+    theirs = run(
+        model,
+        inputs={
+            "image": torch.tensor(images.transpose(0, 1, 4, 2, 3)),
+            "audio": torch.tensor(audio),
+            "label": torch.zeros(2, 3),
+        },
+        subsampled_output_points={
+            name: None if p is None else torch.tensor(p) for name, p in points.items()
+        },
+    )
+    output = ours({"image": images, "audio": audio}, queries=points)
+    output = {name: ivy.to_numpy(x) for name, x in output.items()}
+    return {
+        "image": (output["image"], theirs["image"]),
+        "audio": (output["audio"].reshape(2, -1), theirs["audio"]),
+        "label": (output["label"][:, 0], theirs["label"]),
+    }
+
+
+def random_weights(spec):
+    """Weights of ours, none at its neutral value."""
+    rng = np.random.default_rng(1)
+    drawn = flatten(initialise(PerceiverIOCore(spec).parameters()))
+    return {name: w + 0.1 * rng.standard_normal(w.shape, np.float32) for name, w in drawn}
+
+
+# The same outputs
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transformers_models_give_the_same_here(case, saved, on_torch, rng):
+    model, folder = saved(case)
+    spec, weights = read_huggingface(folder)
+    ours = PerceiverIO(spec, v=unflatten(weights))
+    check_same_outputs(case, model, ours, rng)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ours_give_the_same_in_transformers(case, saved, tmp_path, on_torch, rng):
+    spec = read_huggingface_spec(saved(case)[1])
+    weights = random_weights(spec)
+    write_huggingface(tmp_path / "ours", spec, weights)
+    model, info = getattr(transformers, f"PerceiverFor{case}").from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    ours = PerceiverIO(spec, v=unflatten(weights))
+    check_same_outputs(case, model.eval(), ours, rng)
+
+
+def test_every_backend_gives_the_same(backend, saved, rng):
+    case = "ImageClassificationConvProcessing"
+    model, folder = saved(case, hidden_act="gelu_new")
+    spec, weights = read_huggingface(folder)
+    assert not spec.exact_gelu
+    ours = PerceiverIO(spec, v=unflatten(weights))
+    check_same_outputs(case, model, ours, rng)
+
+
+@pytest.mark.parametrize("case", ["SequenceClassification", "ImageClassificationFourier"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cross_attention_shape_for_attention": "q"},
+        {"qk_channels": 16, "num_cross_attention_heads": 4},
+        {"qk_channels": None, "v_channels": None, "num_cross_attention_heads": 1},
+    ],
+)
+def test_widths_of_attention(case, changes, saved, tmp_path, on_torch, rng):
+    model, folder = saved(case, **changes)
+    spec, weights = read_huggingface(folder)
+    ours = PerceiverIO(spec, v=unflatten(weights))
+    check_same_outputs(case, model, ours, rng)
+    write_huggingface(tmp_path / "again", spec, weights)
+    assert read_huggingface_spec(tmp_path / "again") == spec
+
+
+# Reading and writing
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_round_trip_is_exact(case, saved, tmp_path):
+    spec, weights = read_huggingface(saved(case)[1])
+    write_huggingface(tmp_path / "again", spec, weights)
+    again, same = read_huggingface(tmp_path / "again")
+    assert again == spec
+    assert same.keys() == weights.keys()
+    for name, array in weights.items():
+        assert array.dtype == same[name].dtype
+        np.testing.assert_array_equal(array, same[name])
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
+
+
+def test_specs_of_the_published_models():
+    """Of the presets' fields few are others in transformers' classes; the rest is written."""
+    changes = {
+        "perceiver_io_imagenet_learned": {"query_residual": True},
+        "perceiver_io_imagenet_fourier": {},
+        "perceiver_io_imagenet_conv": {"stem": "centred_convolution"},
+        "perceiver_io_language": {},
+        "perceiver_io_optical_flow": {"output_scale": 0.01},
+        "perceiver_io_video": {},
+    }
+    for name, different in changes.items():
+        spec = PRESETS[name].spec
+        if different:
+            with pytest.raises(WeightsError, match=rf"{next(iter(different))}: .*, not "):
+                huggingface.config_of(spec)
+        spec = spec.replace(**different)
+        assert huggingface.spec_of(huggingface.config_of(spec), "config") == spec
+
+
+def test_load_weights_takes_a_folder_of_transformers(saved):
+    _, folder = saved("ImageClassificationFourier")
+    spec, weights = read_huggingface(folder)
+    loaded = dict(flatten(load_weights(folder, spec)))
+    for name, array in weights.items():
+        np.testing.assert_array_equal(loaded[name], array)
+    new_head = load_weights(folder, spec.replace(output_dim=7), fresh=["decoder/head"])
+    assert new_head["decoder"]["head"]["weight"].shape == (16, 7)
+    with pytest.raises(WeightsError, match=r"exact_gelu +False +True"):
+        load_weights(folder, spec.replace(exact_gelu=False))
+
+
+def test_torch_files(saved, tmp_path):
+    model, folder = saved("ImageClassificationConvProcessing")
+    _, expected = read_huggingface(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    _, weights = read_huggingface(folder)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(weights[name], array)
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_torch_files_are_not_executed(changed, tmp_path):
+    folder, witness = changed(), tmp_path / "executed"
+    (folder / "model.safetensors").unlink()
+    state = {"perceiver.embeddings.latents": Malicious(str(witness))}
+    for write in (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))):
+        write(state, folder / "pytorch_model.bin")
+        with pytest.raises(WeightsError, match="pytorch_model.bin is no file of tensors alone"):
+            read_huggingface(folder)
+        assert not witness.exists()
+
+
+def test_torch_files_without_torch(changed, monkeypatch):
+    folder = changed()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(WeightsError, match="torch, which is not installed"):
+        read_huggingface(folder)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "bert"}, "model_type is 'bert'; this library reads 'perceiver'"),
+        ({"architectures": ["PerceiverModel"]}, r"architectures is \['PerceiverModel'\]"),
+        ({"architectures": None}, "architectures is None"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'; this library reads 'gelu' or"),
+        ({"self_attention_widening_factor": 4}, "self_attention_widening_factor is 4"),
+        ({"cross_attention_widening_factor": 2}, "cross_attention_widening_factor is 2"),
+        ({"cross_attention_shape_for_attention": "k"}, "for_attention is 'k'"),
+        ({"use_query_residual": False}, "use_query_residual is False; this library reads True"),
+        ({"num_latents": "many"}, "num_latents is 'many'"),
+        ({"train_size": ["a"]}, r"train_size is \['a'\]"),
+        ({"num_latents": 0}, "num_latents is 0"),
+        ({"qk_channels": 0}, "qk_channels is 0"),
+        ({"output_shape": [1, 2]}, r"output_shape is \[1, 2\]"),
+        ({"id2label": {}}, "output_dim is a whole number of at least 1"),
+        ({"v_channels": 12}, "the processor's values have 12 channels"),
+        ({"num_cross_attention_heads": 8}, "cannot be divided among 8 attention heads"),
+        ({"num_latents": 6}, r"latents: \(5, 16\), expected \(6, 16\)"),
+        ({"num_self_attends_per_block": 1}, "unexpected"),
+    ],
+)
+def test_other_models_are_refused(changes, message, changed):
+    with pytest.raises(WeightsError, match=message):
+        read_huggingface(changed(**changes))
+
+
+def test_broken_and_missing_files_are_refused(changed):
+    folder = changed()
+    (folder / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(WeightsError, match="no safetensors file, or a broken one"):
+        read_huggingface(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="neither model.safetensors nor pytorch_model.bin"):
+        read_huggingface(folder)
+    for content in ("{", "[]"):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(WeightsError, match="config.json"):
+            read_huggingface(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(WeightsError, match="config.json cannot be read"):
+        read_huggingface(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "field"),
+    [
+        ("perceiver_io_imagenet_fourier", {"weight_tie_layers": False}, "weight_tie_layers"),
+        ("perceiver_io_imagenet_fourier", {"max_fourier_freq": None}, "max_fourier_freq"),
+        ("perceiver_io_imagenet_fourier", {"fc_dropout": 0.1}, "fc_dropout"),
+        ("perceiver_io_imagenet_fourier", {"input_dim": 1}, "input_dim"),
+        ("perceiver_io_imagenet_fourier", {"with_decoder": False}, "with_decoder"),
+        ("perceiver_io_imagenet_fourier", {"reader_v_dim": 8}, "values have 8 channels"),
+        ("perceiver_io_language", {"query_per_input": False}, "query_per_input"),
+        ("perceiver_io_language", {"cross_head_dim": 16}, "cross_head_dim"),
+        ("perceiver_io_optical_flow", {"max_fourier_freq": 9.5}, "max_fourier_freq"),
+        ("perceiver_io_video", {"input_dim": 705}, "input_dim"),
+        ("perceiver_io_digits", {}, "num_fourier_freq_bands: 4, not 64"),
+    ],
+)
+def test_a_spec_that_transformers_does_not_have_is_refused(name, changes, field, tmp_path):
+    spec = PRESETS[name].spec.replace(**changes)
+    with pytest.raises(WeightsError, match=field):
+        write_huggingface(tmp_path / "refused", spec, {})
+    assert not (tmp_path / "refused").exists()
+
+
+def test_weights_that_do_not_fit_are_not_written(tmp_path):
+    spec = PRESETS["perceiver_io_imagenet_fourier"].spec
+    with pytest.raises(WeightsError, match="missing"):
+        write_huggingface(tmp_path / "refused", spec, {})
+    assert not (tmp_path / "refused").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(huggingface.os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        huggingface._write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
