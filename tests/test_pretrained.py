@@ -14,6 +14,7 @@ from ivy_models import classify, create_model, perceiver_io_language
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.transformers.perceiver_io.presets import PRESETS
 
 
 def same_weights(a, b):
@@ -152,3 +153,22 @@ def test_what_is_no_task_is_refused(tmp_path, task):
 def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="cannot be read"):
         PerceiverIO.from_pretrained(tmp_path / "nowhere")
+
+
+def test_models_of_transformers_are_read_and_written(backend, rng, tmp_path):
+    spec = PRESETS["perceiver_io_imagenet_fourier"].spec.replace(
+        num_latents=3, latent_dim=16, queries_dim=16, num_lat_att_per_layer=1, exact_gelu=True
+    )
+    model = PerceiverIO(spec)
+    model.save_pretrained(tmp_path, layout="huggingface")
+    again = PerceiverIO.from_pretrained(tmp_path)
+    assert again.spec == spec
+    assert same_weights(again, model)
+
+
+def test_other_layouts_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="layout is one of"):
+        PerceiverIO(small_spec()).save_pretrained(tmp_path, layout="onnx")
+    with pytest.raises(WeightsError, match="no class for this model"):
+        PerceiverIO(small_spec()).save_pretrained(tmp_path / "a", layout="huggingface")
+    assert not (tmp_path / "a").exists()

@@ -10,7 +10,7 @@ import ivy
 import numpy as np
 
 from ivy_models.arrays import current_ops, to_native, unwrap, unwrap_tree
-from ivy_models.errors import InputError, SpecError
+from ivy_models.errors import InputError, SpecError, WeightsError
 from ivy_models.ops import Ops, ops_for
 from ivy_models.transformers.perceiver_io.compilation import CompiledCalls
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -26,8 +26,12 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
+from ivy_models.weights.huggingface import is_huggingface, read_huggingface, write_huggingface
 from ivy_models.weights.native import read_config, read_native, write_native
 from ivy_models.weights.task import set_task, task_of
+
+LAYOUTS = ("native", "huggingface")
+"""Of the folders that a model can be written to."""
 
 
 class PerceiverIO(ivy.Module):
@@ -225,35 +229,43 @@ class PerceiverIO(ivy.Module):
         output = self._compiled.decode(ops, params, latents, queries)
         return _to_user(ops, output, shape[:-2], axes)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
         """Write the model into a folder: config.json and model.safetensors.
 
-        With its labels, preprocessing and tokenizer. Weights are written in float32 where
-        they are of half precision, which loses nothing.
+        Weights are written in float32 where they are of half precision, which loses nothing.
 
         Parameters
         ----------
         folder
             Made where it does not exist; a model in it is replaced.
+        layout
+            "native": this library's, with labels, preprocessing and tokenizer. "huggingface":
+            as the Perceivers of transformers load it.
 
         Raises
         ------
         WeightsError
-            If the folder cannot be written, or the preprocessing is of a kind of your own.
+            If the folder cannot be written, the preprocessing is of a kind of your own, or
+            transformers has no such model.
         """
-        weights = dict(flatten(map_tree(_to_numpy, self._v)))
-        write_native(folder, self.spec.replace(device=None), weights, task_of(self))
+        if layout not in LAYOUTS:
+            raise WeightsError(f"layout is one of {', '.join(LAYOUTS)}, got {layout!r}.")
+        spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self._v)))
+        if layout == "native":
+            write_native(folder, spec, weights, task_of(self))
+        else:
+            write_huggingface(folder, spec, weights)
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, *, device: str | None = None, dtype: str | None = None
     ) -> PerceiverIO:
-        """Build the model that :meth:`save_pretrained` wrote.
+        """Build the model of a folder that :meth:`save_pretrained` or transformers wrote.
 
         Parameters
         ----------
         folder
-            With config.json and model.safetensors.
+            With config.json and model.safetensors; of transformers also pytorch_model.bin.
         device, dtype
             As in :class:`PerceiverIOSpec`. None: the default device, and the data type that
             the model was saved with.
@@ -265,10 +277,12 @@ class PerceiverIO(ivy.Module):
         WeightsError, SpecError
             If the folder holds no model, or a broken one.
         """
-        spec, task = read_config(folder)
+        if is_huggingface(folder):
+            (spec, weights), task = read_huggingface(folder), {}
+        else:
+            (spec, task), weights = read_config(folder), read_native(folder)
+            check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
         spec = spec.replace(device=device, dtype=dtype or spec.dtype)
-        weights = read_native(folder)
-        check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
         model = cls(spec, v=unflatten(weights))
         set_task(model, task, str(folder))
         return model
