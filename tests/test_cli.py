@@ -12,8 +12,10 @@ from specs import flow_spec, language_spec
 
 from ivy_models import perceiver_io_language, perceiver_io_optical_flow, read_flo
 from ivy_models.cli import main
-from ivy_models.transformers.perceiver_io import factories
+from ivy_models.transformers.perceiver_io import PerceiverIO, factories
+from ivy_models.transformers.perceiver_io.presets import PRESETS
 from ivy_models.weights.download import PublishedFile
+from ivy_models.weights.native import read_native
 
 SEVEN = str(ROOT / "examples" / "seven.png")
 
@@ -101,6 +103,28 @@ def test_fill_mask(run, backend_name, monkeypatch):
 
 
 @pytest.mark.parametrize("backend_name", CHOSEN)
+def test_convert(run, tmp_path):
+    spec = PRESETS["perceiver_io_imagenet_fourier"].spec
+    small = spec.replace(num_latents=3, latent_dim=16, queries_dim=16, num_lat_att_per_layer=1)
+    model = PerceiverIO(small)
+    folders = [str(tmp_path / name) for name in ("a", "b", "c")]
+    model.save_pretrained(folders[0])
+    assert run("convert", *folders[:2], "--layout", "huggingface").exit_code == 0
+    result = run("convert", *folders[1:])
+    assert result.output.endswith(f": {model.num_parameters:,} parameters.\n")
+    original, again = (read_native(folder) for folder in (folders[0], folders[2]))
+    assert original.keys() == again.keys()
+    assert all(np.array_equal(original[name], again[name]) for name in original)
+    digits = ROOT / "ivy_models" / "data" / "perceiver_io_digits" / "model.safetensors"
+    result = run("convert", str(digits), folders[0], "--model", "perceiver_io_digits")
+    assert result.exit_code == 0
+    assert PerceiverIO.from_pretrained(folders[0]).labels[7] == "seven"
+    for arguments in ((str(digits), "d"), (folders[0], "d", "--model", "perceiver_io_digits")):
+        result = run("convert", *arguments)
+        assert (result.exit_code, "--model" in result.output) == (2, True)
+    assert run("convert", "none.pystate", "d", "--model", "perceiver_io_digits").exit_code == 1
+
+
 def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
     monkeypatch.setattr(
         factories,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_model import image, numpy_of
 from test_video import video_model
 
 from ivy_models import classify, create_model, perceiver_io_language
-from ivy_models.errors import SpecError, WeightsError
+from ivy_models.errors import DownloadError, SpecError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
 from ivy_models.transformers.perceiver_io.presets import PRESETS
@@ -151,8 +152,16 @@ def test_what_is_no_task_is_refused(tmp_path, task):
 
 
 def test_what_is_not_there_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="There is no folder"):
         PerceiverIO.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(WeightsError, match="nor is that the name of a repository"):
+        PerceiverIO.from_pretrained("no/such/folder")
+
+
+def test_without_the_hubs_package_is_said_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(DownloadError, match="ivy_models\\[hub\\]"):
+        PerceiverIO.from_pretrained("owner/name")
 
 
 def test_models_of_transformers_are_read_and_written(backend, rng, tmp_path):

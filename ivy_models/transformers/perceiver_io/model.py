@@ -26,6 +26,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
+from ivy_models.weights.hub import local_folder
 from ivy_models.weights.huggingface import is_huggingface, read_huggingface, write_huggingface
 from ivy_models.weights.native import read_config, read_native, write_native
 from ivy_models.weights.task import set_task, task_of
@@ -258,14 +259,16 @@ class PerceiverIO(ivy.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, device: str | None = None, dtype: str | None = None
+        cls, source: str | Path, *, device: str | None = None, dtype: str | None = None
     ) -> PerceiverIO:
         """Build the model of a folder that :meth:`save_pretrained` or transformers wrote.
 
         Parameters
         ----------
-        folder
-            With config.json and model.safetensors; of transformers also pytorch_model.bin.
+        source
+            The folder, with config.json and model.safetensors, of transformers also
+            pytorch_model.bin; or the name of a repository on the Hugging Face hub, such as
+            "deepmind/optical-flow-perceiver".
         device, dtype
             As in :class:`PerceiverIOSpec`. None: the default device, and the data type that
             the model was saved with.
@@ -274,9 +277,12 @@ class PerceiverIO(ivy.Module):
         ------
         BackendError
             If the device is not available.
+        DownloadError
+            If there is no such folder and the repository cannot be had.
         WeightsError, SpecError
             If the folder holds no model, or a broken one.
         """
+        folder = local_folder(source)
         if is_huggingface(folder):
             (spec, weights), task = read_huggingface(folder), {}
         else:

@@ -1,0 +1,61 @@
+"""Models from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ivy_models.errors import DownloadError, WeightsError
+from ivy_models.weights.huggingface import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local_folder(source: str | Path) -> Path:
+    """Find the folder of a model: on this machine, else on the hub.
+
+    Parameters
+    ----------
+    source
+        A folder, or the name of a repository on the hub, "owner/name".
+
+    Returns
+    -------
+    Path
+        Of the hub's, the folder in its cache, which HF_HOME can move; with HF_HUB_OFFLINE=1
+        nothing is asked for.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither.
+    DownloadError
+        If the repository cannot be had.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if isinstance(source, Path) or not _REPOSITORY.fullmatch(source):
+        raise WeightsError(
+            f"There is no folder {source}, nor is that the name of a repository, owner/name."
+        )
+    folder = _download(source, WEIGHTS_FILE)
+    if not (folder / WEIGHTS_FILE).exists():
+        folder = _download(source, TORCH_FILE)
+    return folder
+
+
+def _download(repository: str, weights_file: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise DownloadError(
+            f"There is no folder {repository}; models from the hub take a package that is not "
+            'installed. Install it with this library\'s extra: pip install "ivy_models[hub]".'
+        ) from error
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG_FILE, weights_file]))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise DownloadError(
+            f"There is no folder {repository}, and it could not be had from the hub: {error}"
+        ) from error
