@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ivy_models.transformers.perceiver_io import InputModality, OutputModality, PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 
 # Sizes are distinct and mostly prime, so that swapped axes cannot go unnoticed.
 SMALL = {

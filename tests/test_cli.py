@@ -102,7 +102,6 @@ def test_fill_mask(run, backend_name, monkeypatch):
     assert run("fill-mask", "no mask").exit_code == 1
 
 
-@pytest.mark.parametrize("backend_name", CHOSEN)
 def test_convert(run, tmp_path):
     spec = PRESETS["perceiver_io_imagenet_fourier"].spec
     small = spec.replace(num_latents=3, latent_dim=16, queries_dim=16, num_lat_att_per_layer=1)
@@ -125,6 +124,7 @@ def test_convert(run, tmp_path):
     assert run("convert", "none.pystate", "d", "--model", "perceiver_io_digits").exit_code == 1
 
 
+@pytest.mark.parametrize("backend_name", CHOSEN)
 def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
     monkeypatch.setattr(
         factories,

@@ -9,8 +9,8 @@ from specs import arguments_for, specs
 
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise, streaming_attention
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
-from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS
 
 TRAINED = [name for name in CHOSEN if name != "numpy"]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import unset_backends
+from conftest import CHOSEN, unset_backends
 from verify_reference import relative_difference
 
 from ivy_models.errors import WeightsError
@@ -101,6 +101,8 @@ def changed(saved):
 
 @pytest.fixture
 def on_torch():
+    if "torch" not in CHOSEN:
+        pytest.skip("needs torch")
     ivy.set_backend("torch")
     yield
     unset_backends()

@@ -399,6 +399,13 @@ def test_wrong_masks_are_refused(backend, rng, mask, message):
         PerceiverIO(small_spec())(image(rng, 2, 6, 5, 3), mask)
 
 
+def test_an_image_too_small_for_a_convolution_is_refused(backend):
+    model = PerceiverIO(small_spec(stem="centred_convolution", stem_dim=4))
+    with pytest.raises(InputError, match="each axis has 5 elements at least"):
+        model(np.ones((4, 9, 3), np.float32))
+    assert model(np.ones((5, 9, 3), np.float32)).shape == (1, 5)
+
+
 def test_a_mask_with_a_convolution_is_refused(backend, rng):
     model = PerceiverIO(small_spec(stem="convolution", stem_dim=4))
     with pytest.raises(InputError, match="mixes neighbours"):

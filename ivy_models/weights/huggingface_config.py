@@ -6,13 +6,13 @@ written is found by reading its configuration back: nothing is lost in silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.spec import DTYPES, PerceiverIOSpec
 
 MODEL_TYPE = "perceiver"
@@ -52,7 +52,7 @@ _DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
 }
 
-# Of which only one value is the model that is implemented here.
+# Of which only these values describe a model that this library has.
 _ONLY = {
     "model_type": (MODEL_TYPE,),
     "hidden_act": tuple(ACTIVATIONS),
@@ -67,7 +67,7 @@ _ONLY = {
 # From a configuration to a spec
 
 
-def spec_of(config: Mapping[str, Any], source: str) -> PerceiverIOSpec:
+def spec_of(config: dict[str, Any], source: str) -> PerceiverIOSpec:
     """The spec of the model that a configuration describes.
 
     Parameters
@@ -88,9 +88,9 @@ def spec_of(config: Mapping[str, Any], source: str) -> PerceiverIOSpec:
         raise WeightsError(f"{source}: {error}") from error
 
 
-def _checked(config: Mapping[str, Any]) -> tuple[str, SimpleNamespace]:
+def _checked(config: dict[str, Any]) -> tuple[str, SimpleNamespace]:
     """The class's name, and every value that its spec depends on."""
-    values = _DEFAULTS | {"dtype": config.get("torch_dtype") or "float32"} | dict(config)
+    values = _DEFAULTS | {"dtype": config.get("torch_dtype") or "float32"} | config
     for name, allowed in _ONLY.items():
         if values.get(name) not in allowed:
             raise WeightsError(
@@ -98,8 +98,10 @@ def _checked(config: Mapping[str, Any]) -> tuple[str, SimpleNamespace]:
                 f"{' or '.join(map(repr, allowed))}."
             )
     names = values.get("architectures")
-    if not isinstance(names, list) or len(names) != 1 or names[0] not in _MODELS:
-        raise WeightsError(f"architectures is {names!r}; this library reads {', '.join(_MODELS)}.")
+    if names not in [[name] for name in _MODELS]:
+        raise WeightsError(
+            f"architectures is {names!r}; this library reads one of {', '.join(_MODELS)}."
+        )
     for name, default in _DEFAULTS.items():
         if not _is_like(values[name], default):
             raise WeightsError(f"{name} is {values[name]!r}; expected such as {default!r}.")
@@ -343,7 +345,7 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
         config |= sizes
     config["id2label"] = {str(label): f"LABEL_{label}" for label in range(num_labels)}
     config["label2id"] = {f"LABEL_{label}": label for label in range(num_labels)}
-    _check_same(spec, _spec_of(*_checked(config)), name)
+    _check_same(spec, spec_of(config, name), name)
     return config
 
 
@@ -354,7 +356,7 @@ def _nearest_class(spec: PerceiverIOSpec) -> str:
         kind = "MaskedLM" if spec.tied_head else "SequenceClassification"
     elif spec.stem == "frame_pair":
         kind = "OpticalFlow"
-    elif spec.stem in ("convolution", "centred_convolution"):
+    elif spec.stem in CONVOLUTIONS:
         kind = "ImageClassificationConvProcessing"
     elif spec.learned_position_shape is not None:
         kind = "ImageClassificationLearned"

@@ -12,11 +12,12 @@ from typing import Any
 from ivy_models.arrays import current_ops
 from ivy_models.errors import SpecError
 from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.model import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import is_within
 from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
-from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_fresh, check_spec, differing_fields
 from ivy_models.weights.download import PublishedFile, download
 from ivy_models.weights.load import load_weights

@@ -13,7 +13,8 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.adapters import InputModality
-from ivy_models.transformers.perceiver_io.spec import CONVOLUTIONS, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
     _check_patches("data", size, spec.patch_shape)
     positions, size = spec.learned_position_shape, spec.adapter().grid_shape(size)
     if 0 in size:
-        raise InputError(f'data has shape {shape}, too small for stem="{spec.stem}": 5 and more.')
+        raise InputError(
+            f'data has shape {shape}; with stem="{spec.stem}" each axis has 5 elements at least.'
+        )
     if positions is not None and size != positions:
         raise InputError(
             f"The model has learned positions for inputs of size {positions}; got {size}. "

@@ -10,7 +10,7 @@ from typing import Any
 
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.adapters import GridAdapter, TokenAdapter
-from ivy_models.transformers.perceiver_io.adapters.grid import LearnedPositions
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS, LearnedPositions
 from ivy_models.transformers.perceiver_io.adapters.multimodal_input import (
     InputModality,
     MultimodalInput,
@@ -25,7 +25,6 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
 
-CONVOLUTIONS = ("convolution", "centred_convolution")
 STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -21,6 +21,9 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.patches import space_to_depth
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
+CONVOLUTIONS = ("convolution", "centred_convolution")
+"""Stems that are convolutions, which differ in how they are padded."""
+
 
 @dataclass(frozen=True)
 class LearnedPositions:
@@ -114,7 +117,7 @@ class GridAdapter:
             tree["patch_projection"] = linear(2 * 9 * self.data_dim, self.stem_dim, lecun_normal)
         if self.stem == "projection":
             tree["projection"] = linear(self.patch_dim, self.stem_dim, lecun_normal)
-        if self.stem in ("convolution", "centred_convolution"):
+        if self.stem in CONVOLUTIONS:
             tree["convolution"] = {
                 "weight": Parameter((7, 7, self.data_dim, self.stem_dim), lecun_normal)
             }
