@@ -13,7 +13,8 @@ from typing import Any
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
 from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
-from ivy_models.transformers.perceiver_io.spec import DTYPES, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 
 MODEL_TYPE = "perceiver"
 ACTIVATIONS = {"gelu": True, "gelu_new": False, "gelu_pytorch_tanh": False}

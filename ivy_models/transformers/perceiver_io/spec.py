@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.adapters import GridAdapter, TokenAdapter
-from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS, LearnedPositions
-from ivy_models.transformers.perceiver_io.adapters.multimodal_input import (
+from ivy_models.transformers.perceiver_io.adapters import (
+    GridAdapter,
     InputModality,
+    LearnedPositions,
     MultimodalInput,
-)
-from ivy_models.transformers.perceiver_io.adapters.multimodal_output import (
     MultimodalOutput,
     OutputModality,
+    TokenAdapter,
 )
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.field_checks import Check, check_fields
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.reader import Reader
-
-STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
-
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
 
 
 @dataclass(frozen=True)
@@ -185,177 +180,7 @@ class PerceiverIOSpec:
     output_modalities: Sequence[OutputModality] | None = None
 
     def __post_init__(self):
-        check_fields(self, _MODALITY_CHECKS)
-        self._check_inputs()
-        self._check_tokens()
-        self._check_input_modalities()
-        self._check_output_modalities()
-        self._check_queries()
-        self._check_heads()
-        for name in ("attn_dropout", "fc_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SpecError(f"{name} is a share in [0, 1), got {getattr(self, name)}.")
-        if self.dtype not in DTYPES:
-            raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {self.dtype!r}.")
-
-    def _check_inputs(self):
-        if self.stem not in STEMS:
-            raise SpecError(f"stem is one of {', '.join(map(repr, STEMS))}, got {self.stem!r}.")
-        if (self.stem is None) != (self.stem_dim is None):
-            raise SpecError(
-                f"stem and stem_dim go together, got stem={self.stem!r} "
-                f"and stem_dim={self.stem_dim}."
-            )
-        if self.stem in CONVOLUTIONS and self.num_input_axes != 2:
-            raise SpecError(
-                f'stem="{self.stem}" needs data with 2 axes, got '
-                f"num_input_axes={self.num_input_axes}."
-            )
-        if self.stem == "frame_pair" and self.num_input_axes != 3:
-            raise SpecError(
-                'stem="frame_pair" needs data (2, height, width, channels), got '
-                f"num_input_axes={self.num_input_axes}; set it to 3."
-            )
-        concatenated = self.vocabulary_size is None and self.learned_position_shape is not None
-        if concatenated != (self.learned_position_dim is not None):
-            raise SpecError("learned_position_shape and learned_position_dim go together.")
-        if self.learned_position_shape is not None:
-            if self.fourier_encode_input:
-                raise SpecError(
-                    "Positions are either learned or Fourier features: with "
-                    "learned_position_shape set fourier_encode_input=False."
-                )
-            self._check_one_an_axis("learned_position_shape")
-        if isinstance(self.max_fourier_freq, tuple):
-            self._check_one_an_axis("max_fourier_freq")
-        if self.patch_shape is not None:
-            if self.stem in (*CONVOLUTIONS, "frame_pair") or self.vocabulary_size is not None:
-                raise SpecError(
-                    'patch_shape is for data without tokens, and with stem=None or "projection".'
-                )
-            self._check_one_an_axis("patch_shape")
-
-    def _check_tokens(self):
-        if self.vocabulary_size is None:
-            if self.query_per_input or self.tied_head:
-                raise SpecError(
-                    "query_per_input and tied_head are for tokens: set vocabulary_size as well."
-                )
-            return
-        if self.num_input_axes != 1 or self.stem is not None or not self.learned_position_shape:
-            raise SpecError(
-                "Tokens (vocabulary_size) have one axis, no stem and learned positions: set "
-                "num_input_axes=1, learned_position_shape=[longest sequence] and "
-                "fourier_encode_input=False, and leave out stem and learned_position_dim."
-            )
-        if self.query_per_input and (
-            not self.learn_query or self.query_shape != self.learned_position_shape
-        ):
-            raise SpecError(
-                "query_per_input needs learn_query=True and a query for each position: "
-                f"query_shape={list(self.learned_position_shape)}, got {self.query_shape}."
-            )
-        if self.tied_head and (
-            not (self.with_decoder and self.with_final_head)
-            or (self.output_dim, self.queries_dim) != (self.vocabulary_size, self.input_dim)
-        ):
-            raise SpecError(
-                "tied_head needs a decoder with a head from queries_dim=input_dim to "
-                f"output_dim=vocabulary_size channels: from {self.input_dim} to "
-                f"{self.vocabulary_size}, got from {self.queries_dim} to {self.output_dim}."
-            )
-
-    def _check_input_modalities(self):
-        if self.input_modalities is None:
-            return
-        if (
-            self.num_input_axes != 1
-            or self.fourier_encode_input
-            or self.stem is not None
-            or self.patch_shape is not None
-            or self.learned_position_shape is not None
-        ):
-            raise SpecError(
-                "With input_modalities each modality has its own axes, positions and patches: "
-                "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
-                "patch_shape, vocabulary_size and learned positions."
-            )
-        widths = {m.name: m.adapter().num_channels for m in self.input_modalities}
-        if max(widths.values()) > self.input_dim:
-            raise SpecError(
-                f"input_dim={self.input_dim} is less than the channels of an input modality: "
-                f"{widths}."
-            )
-
-    def _check_output_modalities(self):
-        if self.output_modalities is None:
-            return
-        if (
-            not self.with_decoder
-            or self.learn_query
-            or self.query_shape is not None
-            or self.queries_from_inputs
-            or self.output_scale != 1
-        ):
-            raise SpecError(
-                "With output_modalities each modality has its own queries: set "
-                "learn_query=False and with_decoder=True, and leave out query_shape, "
-                "queries_from_inputs and output_scale."
-            )
-        widths = {m.name: m.query_dim for m in self.output_modalities}
-        if max(widths.values()) > self.queries_dim:
-            raise SpecError(
-                f"queries_dim={self.queries_dim} is less than the channels of an output "
-                f"modality's queries: {widths}."
-            )
-
-    def _check_one_an_axis(self, name):
-        axes = self.num_input_axes - (self.stem == "frame_pair")
-        if len(getattr(self, name)) != axes:
-            raise SpecError(
-                f"{name} needs one number for each of the {axes} input axes with positions, "
-                f"got {getattr(self, name)}."
-            )
-
-    def _check_queries(self):
-        if self.queries_from_inputs and (
-            self.learn_query
-            or self.vocabulary_size is not None
-            or not self.with_decoder
-            or self.queries_dim != self.encoded_dim
-        ):
-            raise SpecError(
-                "queries_from_inputs needs a decoder, learn_query=False, no vocabulary_size and "
-                f"queries_dim={self.encoded_dim}, the channels of an input."
-            )
-        if self.with_decoder and self.learn_query and self.query_shape is None:
-            raise SpecError(
-                "learn_query=True needs query_shape, the axes of the learned queries: "
-                "[1] for a classifier, [height, width] for a map. "
-                "To pass queries at each call set learn_query=False."
-            )
-
-    def _check_heads(self):
-        decoder_heads, decoder_head_dim = self._decoder_heads
-        for what, width, heads, head_dim, hint in (
-            ("input", self.encoded_dim, self.num_cross_att_heads, self.cross_head_dim, "cross"),
-            ("latent", self.latent_dim, decoder_heads, decoder_head_dim, "decoder"),
-            ("latent", self.latent_dim, self.num_self_att_heads, self.latent_head_dim, "latent"),
-        ):
-            if head_dim is None and width % heads:
-                raise SpecError(
-                    f"{width} {what} channels cannot be divided among {heads} attention heads. "
-                    f"Change the number of heads, or set {hint}_head_dim."
-                )
-        for name, heads in (
-            ("reader_v_dim", self.num_cross_att_heads),
-            ("processor_v_dim", self.num_self_att_heads),
-            ("decoder_v_dim", decoder_heads),
-        ):
-            if (getattr(self, name) or 0) % heads:
-                raise SpecError(
-                    f"{name}={getattr(self, name)} cannot be divided among {heads} heads."
-                )
+        check_spec_fields(self)
 
     # The parts that the spec describes
 
@@ -413,15 +238,15 @@ class PerceiverIOSpec:
             self.queries_dim,
             self.latent_dim,
             self.output_dim if self.with_final_head else None,
-            self._decoder_heads[0],
-            _total(*self._decoder_heads),
+            self.decoder_heads[0],
+            _total(*self.decoder_heads),
             self.decoder_v_dim,
             query_residual=self.query_residual,
             exact_gelu=self.exact_gelu,
         )
 
     @property
-    def _decoder_heads(self) -> tuple[int, int | None]:
+    def decoder_heads(self) -> tuple[int, int | None]:
         """H of the decoder, and channels of one of its heads."""
         return (
             self.num_decoder_heads or self.num_cross_att_heads,
@@ -484,40 +309,6 @@ class PerceiverIOSpec:
                 f"A spec has no field {', '.join(unknown)}; its fields are {', '.join(names)}."
             )
         return replace(self, **changes)
-
-
-def _modalities(kind: type) -> Check:
-    """Check of a sequence of modalities, as objects or as JSON has them; sorts them by name."""
-
-    def check(name: str, value: Any) -> tuple | None:
-        if value is None:
-            return None
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) or not value:
-            raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r}.")
-        modalities = [_modality(kind, name, v) for v in value]
-        names = [modality.name for modality in modalities]
-        if len({*names}) < len(names):
-            raise SpecError(f"{name} have different names, got {', '.join(names)}.")
-        return tuple(sorted(modalities, key=lambda modality: modality.name))
-
-    return check
-
-
-def _modality(kind: type, name: str, value: Any) -> InputModality | OutputModality:
-    if isinstance(value, Mapping):
-        try:
-            value = kind(**value)
-        except TypeError as error:
-            raise SpecError(f"{name}: {value!r} is no {kind.__name__}: {error}.") from error
-    if not isinstance(value, kind):
-        raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r} in it.")
-    return value
-
-
-_MODALITY_CHECKS = {
-    "Sequence[InputModality] | None": _modalities(InputModality),
-    "Sequence[OutputModality] | None": _modalities(OutputModality),
-}
 
 
 def _total(heads: int, head_dim: int | None) -> int | None:

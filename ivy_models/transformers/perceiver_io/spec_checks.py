@@ -1,0 +1,235 @@
+"""Whether the fields of a spec fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.field_checks import Check, check_fields
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def check_spec_fields(spec: PerceiverIOSpec) -> None:
+    """Check each field, and what several of them say together.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value, or two of them contradict each other.
+    """
+    check_fields(spec, _MODALITY_CHECKS)
+    _check_inputs(spec)
+    _check_tokens(spec)
+    _check_input_modalities(spec)
+    _check_output_modalities(spec)
+    _check_queries(spec)
+    _check_heads(spec)
+    for name in ("attn_dropout", "fc_dropout"):
+        if not 0 <= getattr(spec, name) < 1:
+            raise SpecError(f"{name} is a share in [0, 1), got {getattr(spec, name)}.")
+    if spec.dtype not in DTYPES:
+        raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {spec.dtype!r}.")
+
+
+def _check_inputs(spec: PerceiverIOSpec) -> None:
+    if spec.stem not in STEMS:
+        raise SpecError(f"stem is one of {', '.join(map(repr, STEMS))}, got {spec.stem!r}.")
+    if (spec.stem is None) != (spec.stem_dim is None):
+        raise SpecError(
+            f"stem and stem_dim go together, got stem={spec.stem!r} and stem_dim={spec.stem_dim}."
+        )
+    if spec.stem in CONVOLUTIONS and spec.num_input_axes != 2:
+        raise SpecError(
+            f'stem="{spec.stem}" needs data with 2 axes, got num_input_axes={spec.num_input_axes}.'
+        )
+    if spec.stem == "frame_pair" and spec.num_input_axes != 3:
+        raise SpecError(
+            'stem="frame_pair" needs data (2, height, width, channels), got '
+            f"num_input_axes={spec.num_input_axes}; set it to 3."
+        )
+    concatenated = spec.vocabulary_size is None and spec.learned_position_shape is not None
+    if concatenated != (spec.learned_position_dim is not None):
+        raise SpecError("learned_position_shape and learned_position_dim go together.")
+    if spec.learned_position_shape is not None:
+        if spec.fourier_encode_input:
+            raise SpecError(
+                "Positions are either learned or Fourier features: with "
+                "learned_position_shape set fourier_encode_input=False."
+            )
+        _check_one_an_axis(spec, "learned_position_shape")
+    if isinstance(spec.max_fourier_freq, tuple):
+        _check_one_an_axis(spec, "max_fourier_freq")
+    if spec.patch_shape is not None:
+        if spec.stem in (*CONVOLUTIONS, "frame_pair") or spec.vocabulary_size is not None:
+            raise SpecError(
+                'patch_shape is for data without tokens, and with stem=None or "projection".'
+            )
+        _check_one_an_axis(spec, "patch_shape")
+
+
+def _check_tokens(spec: PerceiverIOSpec) -> None:
+    if spec.vocabulary_size is None:
+        if spec.query_per_input or spec.tied_head:
+            raise SpecError(
+                "query_per_input and tied_head are for tokens: set vocabulary_size as well."
+            )
+        return
+    if spec.num_input_axes != 1 or spec.stem is not None or not spec.learned_position_shape:
+        raise SpecError(
+            "Tokens (vocabulary_size) have one axis, no stem and learned positions: set "
+            "num_input_axes=1, learned_position_shape=[longest sequence] and "
+            "fourier_encode_input=False, and leave out stem and learned_position_dim."
+        )
+    if spec.query_per_input and (
+        not spec.learn_query or spec.query_shape != spec.learned_position_shape
+    ):
+        raise SpecError(
+            "query_per_input needs learn_query=True and a query for each position: "
+            f"query_shape={list(spec.learned_position_shape)}, got {spec.query_shape}."
+        )
+    if spec.tied_head and (
+        not (spec.with_decoder and spec.with_final_head)
+        or (spec.output_dim, spec.queries_dim) != (spec.vocabulary_size, spec.input_dim)
+    ):
+        raise SpecError(
+            "tied_head needs a decoder with a head from queries_dim=input_dim to "
+            f"output_dim=vocabulary_size channels: from {spec.input_dim} to "
+            f"{spec.vocabulary_size}, got from {spec.queries_dim} to {spec.output_dim}."
+        )
+
+
+def _check_input_modalities(spec: PerceiverIOSpec) -> None:
+    if spec.input_modalities is None:
+        return
+    if (
+        spec.num_input_axes != 1
+        or spec.fourier_encode_input
+        or spec.stem is not None
+        or spec.patch_shape is not None
+        or spec.learned_position_shape is not None
+    ):
+        raise SpecError(
+            "With input_modalities each modality has its own axes, positions and patches: "
+            "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
+            "patch_shape, vocabulary_size and learned positions."
+        )
+    widths = {m.name: m.adapter().num_channels for m in spec.input_modalities}
+    if max(widths.values()) > spec.input_dim:
+        raise SpecError(
+            f"input_dim={spec.input_dim} is less than the channels of an input modality: {widths}."
+        )
+
+
+def _check_output_modalities(spec: PerceiverIOSpec) -> None:
+    if spec.output_modalities is None:
+        return
+    if (
+        not spec.with_decoder
+        or spec.learn_query
+        or spec.query_shape is not None
+        or spec.queries_from_inputs
+        or spec.output_scale != 1
+    ):
+        raise SpecError(
+            "With output_modalities each modality has its own queries: set "
+            "learn_query=False and with_decoder=True, and leave out query_shape, "
+            "queries_from_inputs and output_scale."
+        )
+    widths = {m.name: m.query_dim for m in spec.output_modalities}
+    if max(widths.values()) > spec.queries_dim:
+        raise SpecError(
+            f"queries_dim={spec.queries_dim} is less than the channels of an output "
+            f"modality's queries: {widths}."
+        )
+
+
+def _check_one_an_axis(spec: PerceiverIOSpec, name: str) -> None:
+    axes = spec.num_input_axes - (spec.stem == "frame_pair")
+    if len(getattr(spec, name)) != axes:
+        raise SpecError(
+            f"{name} needs one number for each of the {axes} input axes with positions, "
+            f"got {getattr(spec, name)}."
+        )
+
+
+def _check_queries(spec: PerceiverIOSpec) -> None:
+    if spec.queries_from_inputs and (
+        spec.learn_query
+        or spec.vocabulary_size is not None
+        or not spec.with_decoder
+        or spec.queries_dim != spec.encoded_dim
+    ):
+        raise SpecError(
+            "queries_from_inputs needs a decoder, learn_query=False, no vocabulary_size and "
+            f"queries_dim={spec.encoded_dim}, the channels of an input."
+        )
+    if spec.with_decoder and spec.learn_query and spec.query_shape is None:
+        raise SpecError(
+            "learn_query=True needs query_shape, the axes of the learned queries: "
+            "[1] for a classifier, [height, width] for a map. "
+            "To pass queries at each call set learn_query=False."
+        )
+
+
+def _check_heads(spec: PerceiverIOSpec) -> None:
+    decoder_heads, decoder_head_dim = spec.decoder_heads
+    for what, width, heads, head_dim, hint in (
+        ("input", spec.encoded_dim, spec.num_cross_att_heads, spec.cross_head_dim, "cross"),
+        ("latent", spec.latent_dim, decoder_heads, decoder_head_dim, "decoder"),
+        ("latent", spec.latent_dim, spec.num_self_att_heads, spec.latent_head_dim, "latent"),
+    ):
+        if head_dim is None and width % heads:
+            raise SpecError(
+                f"{width} {what} channels cannot be divided among {heads} attention heads. "
+                f"Change the number of heads, or set {hint}_head_dim."
+            )
+    for name, heads in (
+        ("reader_v_dim", spec.num_cross_att_heads),
+        ("processor_v_dim", spec.num_self_att_heads),
+        ("decoder_v_dim", decoder_heads),
+    ):
+        if (getattr(spec, name) or 0) % heads:
+            raise SpecError(f"{name}={getattr(spec, name)} cannot be divided among {heads} heads.")
+
+
+def _modalities(kind: type) -> Check:
+    """Check of a sequence of modalities, as objects or as JSON has them; sorts them by name."""
+
+    def check(name: str, value: Any) -> tuple | None:
+        if value is None:
+            return None
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) or not value:
+            raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r}.")
+        modalities = [_modality(kind, name, v) for v in value]
+        names = [modality.name for modality in modalities]
+        if len({*names}) < len(names):
+            raise SpecError(f"{name} have different names, got {', '.join(names)}.")
+        return tuple(sorted(modalities, key=lambda modality: modality.name))
+
+    return check
+
+
+def _modality(kind: type, name: str, value: Any) -> InputModality | OutputModality:
+    if isinstance(value, Mapping):
+        try:
+            value = kind(**value)
+        except TypeError as error:
+            raise SpecError(f"{name}: {value!r} is no {kind.__name__}: {error}.") from error
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r} in it.")
+    return value
+
+
+_MODALITY_CHECKS = {
+    "Sequence[InputModality] | None": _modalities(InputModality),
+    "Sequence[OutputModality] | None": _modalities(OutputModality),
+}
