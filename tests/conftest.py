@@ -8,6 +8,10 @@ import os
 import sys
 from pathlib import Path
 
+# Beside other tests, threads of one wait for cores that are busy with another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import ivy
 import numpy as np
 import pytest
