@@ -55,6 +55,10 @@ class Ops(ABC):
     def asarray(self, x: np.ndarray, dtype: str | None = None, device: str | None = None) -> Array:
         """Copy a NumPy array to a native array on ``device`` (None: the framework's default)."""
 
+    def matrix(self, x: np.ndarray, dtype: str | None, device: str | None) -> Array:
+        """Copy the weight (C_in, C_out) of :meth:`linear`, laid out in memory as it is fastest."""
+        return self.asarray(x, dtype, device)
+
     @abstractmethod
     def constant(self, x: np.ndarray, like: Array) -> Array:
         """``x`` with the data type and device of ``like``; may be traced into a program."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear, map_tree
 
-SCORES_PER_CHUNK = 2**22
-"""Scores of cross-attention held at a time (16 MB in float32)."""
+SCORES_PER_CHUNK = 2**20
+"""Scores of cross-attention held at a time (4 MB in float32): fits the caches of current CPUs."""
 
 
 def attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:

@@ -319,10 +319,12 @@ class PerceiverIO(ivy.Module):
     def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
         """NumPy weights -> a container on the spec's device, in the spec's data type."""
 
-        def place(leaf):
-            return ivy.Array(ops.asarray(leaf, self.spec.dtype, self.spec.device))
+        def place(name, leaf):
+            is_matrix = name.endswith("/weight") and leaf.ndim == 2
+            copy = ops.matrix if is_matrix else ops.asarray
+            return ivy.Array(copy(leaf, self.spec.dtype, self.spec.device))
 
-        return ivy.Container(map_tree(place, weights))
+        return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
