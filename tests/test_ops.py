@@ -207,3 +207,11 @@ def test_a_traced_array_cannot_leave_its_framework():
 
 def test_every_backend_is_listed():
     assert set(BACKENDS) == {"numpy", "torch", "jax", "tensorflow"}
+
+
+def test_torch_keeps_matrices_column_by_column():
+    pytest.importorskip("torch")
+    weight = np.arange(15, dtype="f").reshape(3, 5)
+    placed = ops_named("torch").matrix(weight, "float32", "cpu")
+    np.testing.assert_array_equal(placed.numpy(), weight)
+    assert placed.t().is_contiguous()

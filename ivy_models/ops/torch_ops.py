@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -30,7 +31,7 @@ class TorchOps(Ops):
 
     def matrix(self, x, dtype, device):
         # Columns one after the other, as nn.Linear keeps them: what oneDNN is fastest with.
-        return self.asarray(x.T, dtype, device).t()
+        return self.asarray(np.ascontiguousarray(x.T), dtype, device).t()
 
     def constant(self, x, like):
         return torch.from_numpy(x).to(like.device, like.dtype)
