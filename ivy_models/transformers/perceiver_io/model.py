@@ -340,4 +340,4 @@ def _to_user(ops: Ops, output: Any, batch_shape: tuple[int, ...], axes: Any) -> 
 def _to_numpy(leaf: Any) -> np.ndarray:
     leaf = unwrap(leaf)
     ops = ops_for(leaf)
-    return ops.to_numpy(ops.detach(leaf))
+    return np.ascontiguousarray(ops.to_numpy(ops.detach(leaf)))
