@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -115,15 +116,26 @@ def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
     return np.array(array, order="C")
 
 
-def _from_torch(name: str, array: np.ndarray) -> np.ndarray:
+def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose) -> Any:
+    """A view of an array that transformers keeps, in this library's layout.
+
+    Parameters
+    ----------
+    name
+        This library's.
+    array
+        A NumPy array, or a tensor with ``transpose=torch.permute``.
+    transpose
+        Permutes an array's axes.
+    """
     _, _, leaf = name.rpartition("/")
     if leaf == "weight" and array.ndim >= 2:
-        array = array.transpose(*range(2, array.ndim), 1, 0)
+        array = transpose(array, (*range(2, array.ndim), 1, 0))
     if name == "input/projection/weight" and array.shape[:-2] == (1, 1):
         array = array[0, 0]
     if leaf in ("padding", "mask_token") and array.shape[:-1] == (1,):
         array = array[0]
-    return np.array(array, order="C")
+    return array
 
 
 # Folders
@@ -166,7 +178,7 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     for name, _ in flatten(description):
         array = arrays.pop(huggingface_name(name, spec), None)
         if array is not None:
-            weights[name] = _from_torch(name, array)
+            weights[name] = np.array(from_torch_layout(name, array), order="C")
     weights |= arrays  # what the model has no name for: the check finds it
     check_weights(description, weights, str(folder))
     return spec, weights

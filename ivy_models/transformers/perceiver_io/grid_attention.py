@@ -112,10 +112,9 @@ class GridCrossAttention:
         if len(sizes) != self.num_axes + 2 or sizes[-1] != self.data_dim or 0 in sizes:
             axes = ", ".join(f"axis_{i}" for i in range(self.num_axes))
             raise InputError(f"data has shape {sizes}; expected (B, {axes}, {self.data_dim}).")
-        expected = (sizes[0], queries.shape[1] if len(queries.shape) > 1 else 1, self.query_dim)
-        if not is_shape(queries.shape, expected) and not is_shape(
-            queries.shape, (1, *expected[1:])
-        ):
+        given = tuple(queries.shape)
+        shared, own = (1, *given[1:2], self.query_dim), (sizes[0], *given[1:2], self.query_dim)
+        if len(given) != 3 or not (is_shape(given, own) or is_shape(given, shared)):
             raise InputError(
                 f"queries have shape {given}; expected ({sizes[0]}, N, "
                 f"{self.query_dim}), or (1, N, {self.query_dim}) for the whole batch."
