@@ -56,7 +56,9 @@ def write_native(
     folder = Path(folder)
     fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
     config = (json.dumps(fields, indent=2) + "\n").encode()
-    content = save(dict(weights), {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
+    # safetensors writes an array's memory whatever its strides.
+    arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
