@@ -96,7 +96,7 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv(download.OFFLINE_VARIABLE, raising=False)
     monkeypatch.setattr(transfer, "RETRY_DELAY_S", 0.001)
-    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 1)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.content, server.validator = CONTENT, {"ETag": '"one"'}
@@ -314,6 +314,9 @@ def test_offline_nothing_is_asked(server, tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_bytes(CONTENT)
     assert download.download(PublishedFile(server.url, SHA256)) == path
+    with pytest.raises(DownloadError, match="is set, and the file that is there has another SHA"):
+        download.download(PublishedFile(server.url, "0" * 64))
+    assert path.read_bytes() == CONTENT
     assert server.asked == []
 
 

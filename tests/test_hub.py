@@ -1,6 +1,7 @@
 """Models from the hub, of a server on this machine."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -9,7 +10,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import safetensors.numpy
+import safetensors.torch
+import torch
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
@@ -97,18 +99,28 @@ def test_a_repository_is_downloaded_once(hub, tmp_path):
     assert hub.downloads == 2
 
 
-def shard(files):
+def shard(files, stem, suffix, write):
     """Split the weights into two files with an index, as transformers does."""
-    arrays = safetensors.numpy.load(files.pop("model.safetensors"))
+    arrays = safetensors.torch.load(files.pop("model.safetensors"))
     names, weight_map = sorted(arrays), {}
     for number, part in enumerate((names[:30], names[30:]), 1):
-        file = f"model-{number:05}-of-00002.safetensors"
-        files[file] = safetensors.numpy.save({name: arrays[name] for name in part})
+        file = f"{stem}-{number:05}-of-00002.{suffix}"
+        files[file] = write({name: arrays[name] for name in part})
         weight_map |= dict.fromkeys(part, file)
-    files["model.safetensors.index.json"] = json.dumps({"weight_map": weight_map}).encode()
+    files[f"{stem}.{suffix}.index.json"] = json.dumps({"weight_map": weight_map}).encode()
 
 
-def test_shards_are_downloaded(hub, tmp_path):
+def torch_bytes(tensors):
+    torch.save(tensors, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [("model", "safetensors", safetensors.torch.save), ("pytorch_model", "bin", torch_bytes)],
+    ids=["safetensors", "torch"],
+)
+def test_shards_are_downloaded(kind, hub, tmp_path):
     spec = PerceiverIOSpec(
         input_dim=3,
         num_input_axes=2,
@@ -123,7 +135,7 @@ def test_shards_are_downloaded(hub, tmp_path):
     model = PerceiverIO(spec)
     model.save_pretrained(tmp_path / "theirs", layout="huggingface")
     hub.files = {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()}
-    shard(hub.files)
+    shard(hub.files, *kind)
     hub.files["model-00009-of-00002.safetensors"] = b"Not of the model."
     for environment in ({}, {"IVY_MODELS_OFFLINE": "1"}):
         run = load(hub, tmp_path, "own/model", **environment)

@@ -84,7 +84,8 @@ def _download(file: PublishedFile, path: Path) -> None:
     from ivy_models.weights.transfer import fetch
 
     if is_offline():
-        raise DownloadError(f"{OFFLINE_VARIABLE} is set")
+        found = ", and the file that is there has another SHA-256" if path.exists() else ""
+        raise DownloadError(f"{OFFLINE_VARIABLE} is set{found}")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The system releases the lock of a process that dies; the lock's file stays.
     with FileLock(path.with_name(f"{path.name}.lock")):
