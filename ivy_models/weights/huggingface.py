@@ -22,6 +22,7 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
 from ivy_models.weights.huggingface_config import config_of, spec_of
 from ivy_models.weights.native import read_safetensors
+from ivy_models.weights.shards import index_name, read_shards
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -156,7 +157,8 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     Parameters
     ----------
     folder
-        With config.json and model.safetensors, or pytorch_model.bin, which takes torch.
+        With config.json and model.safetensors, or pytorch_model.bin, which takes torch; either
+        whole or in shards with an index.
 
     Returns
     -------
@@ -197,11 +199,12 @@ def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    if (folder / WEIGHTS_FILE).exists():
-        return read_safetensors(folder / WEIGHTS_FILE)
-    if (folder / TORCH_FILE).exists():
-        return _read_torch(folder / TORCH_FILE)
-    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}.")
+    for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, _read_torch)):
+        if (folder / file).exists():
+            return read(folder / file)
+        if (folder / index_name(file)).exists():
+            return read_shards(folder / index_name(file), read)
+    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}, whole or in shards.")
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -214,7 +217,10 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:  # a pickle: only tensors are admitted, and nothing in it is called
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return {
+            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+            for name, tensor in tensors.items()
+        }
     except Exception as error:  # a broken pickle can raise anything
         raise WeightsError(
             f"{path} is no file of tensors alone, or a broken one; nothing in it was executed "
