@@ -18,8 +18,9 @@ from ivy_models.transformers.perceiver_io.presets import PRESETS
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 HUGGINGFACE = "huggingface"
+ACCELERATED = "accelerated"
 PLAIN = "-plain"
-SUBJECTS = (HUGGINGFACE, *BACKENDS, *(name + PLAIN for name in BACKENDS))
+SUBJECTS = (HUGGINGFACE, ACCELERATED, *BACKENDS, *(name + PLAIN for name in BACKENDS))
 TINY = PerceiverIOSpec(
     input_dim=3,
     num_input_axes=2,
@@ -79,7 +80,8 @@ class Case:
 
     @property
     def framework(self) -> str:
-        return "torch" if self.subject == HUGGINGFACE else self.subject.removesuffix(PLAIN)
+        theirs = self.subject in (HUGGINGFACE, ACCELERATED)
+        return "torch" if theirs else self.subject.removesuffix(PLAIN)
 
     @property
     def output_channels(self) -> int:
@@ -108,7 +110,7 @@ def load(case: Case) -> Subject:
     if case.model == "video":
         sound = rng.standard_normal((case.batch, 30720, 1)).astype(case.dtype)
         data = {"image": data, "audio": sound}
-    if case.subject == HUGGINGFACE:
+    if case.subject in (HUGGINGFACE, ACCELERATED):
         call = _huggingface(case, data)
     elif case.subject.endswith(PLAIN):
         call = _plain(case, data)
@@ -213,7 +215,7 @@ def _huggingface_video(config, data: dict[str, np.ndarray], case: Case):
 
     config.num_labels = 700
     model = transformers.PerceiverForMultimodalAutoencoding(config)
-    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+    model = _ready(model, case)
     arrays = {
         "image": np.ascontiguousarray(data["image"].transpose(0, 1, 4, 2, 3)),
         "audio": data["audio"],
@@ -248,10 +250,19 @@ def _huggingface_tiny(config):
 def _inference(model, data: np.ndarray, case: Case) -> Callable[[], np.ndarray]:
     import torch
 
-    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+    model = _ready(model, case)
 
     def call():
         with torch.inference_mode():
             return model(torch.from_numpy(data).to(case.device)).logits.cpu().numpy()
 
     return call
+
+
+def _ready(model, case: Case):
+    import torch
+
+    from ivy_models import accelerate
+
+    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+    return accelerate(model) if case.subject == ACCELERATED else model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import torch
 
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.input_checks import check_inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
@@ -27,9 +27,9 @@ def accelerate(model: Any) -> Any:
 
     Its ``perceiver`` then runs on this library's core, with the model's own parameters: they
     train, move and are saved as before. What the core does not compute runs as before too:
-    attention maps and hidden states that are asked for, interpolated positions, dropout in
-    training, texts of which nothing is attended to, and all outputs of the multimodal model at
-    once.
+    attention maps and hidden states that are asked for, interpolated positions, dropout and batch
+    norm in training, texts of which nothing is attended to, and all outputs of the multimodal
+    model at once.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ def accelerate(model: Any) -> Any:
             "with a head, such as PerceiverForImageClassificationFourier."
         )
     if "_core" not in vars(perceiver):
-        config = model.config.to_dict() | {"architectures": names[:1]}
+        # The data type is the parameters', whatever the configuration says.
+        config = model.config.to_dict() | {"architectures": names[:1], "dtype": "float32"}
         perceiver._core = _core_of(spec_of(config, type(model).__name__), model)
-        perceiver.forward = types.MethodType(_forward, perceiver)
+        perceiver.forward = partial(_forward, perceiver)  # which copies and pickles bind anew
     return model
 
 
@@ -82,7 +83,7 @@ class _Core:
 
 
 def _forward(
-    self,
+    perceiver: Any,
     inputs: Any,
     attention_mask: torch.Tensor | None = None,
     subsampled_output_points: dict[str, torch.Tensor] | None = None,
@@ -93,17 +94,17 @@ def _forward(
     **kwargs: Any,
 ) -> Any:
     """``PerceiverModel.forward``: its arguments, its outputs."""
-    config, ops, spec = self.config, ops_named("torch"), self._core.core.spec
+    config, ops, spec = perceiver.config, ops_named("torch"), perceiver._core.core.spec
     if (
         (config.output_attentions if output_attentions is None else output_attentions)
         or (config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         or interpolate_pos_encoding
-        or (self.training and config.attention_probs_dropout_prob)
+        or (perceiver.training and (config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS))
         or (attention_mask is not None and not _is_usable(spec, attention_mask))
         or (spec.output_modalities is not None and subsampled_output_points is None)
     ):
-        return type(self).forward(
-            self,
+        return type(perceiver).forward(
+            perceiver,
             inputs,
             attention_mask,
             subsampled_output_points,
@@ -113,18 +114,18 @@ def _forward(
             return_dict,
             **kwargs,
         )
-    params = self._core.weights()
+    params = perceiver._core.weights()
     mask = None if attention_mask is None else attention_mask.bool()
     queries = subsampled_output_points and subsampled_output_points | {"label": None}
-    checked = check_inputs(ops, spec, params["latents"], self._core.to_data(inputs), mask)
+    checked = check_inputs(ops, spec, params["latents"], perceiver._core.to_data(inputs), mask)
     queries, _ = check_queries(
         ops, spec, params["latents"], queries, checked.batch_shape, checked.grid_shape
     )
-    latents, outputs = self._core.core.run(params, checked.data, checked.mask, queries)
-    logits = self._core.to_logits(outputs)
+    latents, outputs = perceiver._core.core.run(params, checked.data, checked.mask, queries)
+    logits = perceiver._core.to_logits(outputs)
     if not (config.return_dict if return_dict is None else return_dict):
         return logits, latents
-    return _output_class(self)(logits=logits, last_hidden_state=latents)
+    return _output_class(perceiver)(logits=logits, last_hidden_state=latents)
 
 
 def _is_usable(spec: PerceiverIOSpec, attention_mask: torch.Tensor) -> bool:
