@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib
-from subjects import HUGGINGFACE, ONLY_SHAPE, PLAIN
+from subjects import ACCELERATED, HUGGINGFACE, ONLY_SHAPE, PLAIN
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
@@ -37,10 +37,10 @@ COLUMNS = (
 )
 
 LEGEND = f"""\
-- **{HUGGINGFACE}** is the Perceiver of transformers; **numpy**, **torch**, **jax** and
-  **tensorflow** are this library; **{PLAIN}** is this library with a reader that computes all
-  attention scores at once. All have random weights. **tiny** is all overhead: 8 latents of 16
-  channels, 8x6 layers, 64 inputs.
+- **{HUGGINGFACE}** is the Perceiver of transformers, **{ACCELERATED}** the same after
+  `ivy_models.accelerate`; **numpy**, **torch**, **jax** and **tensorflow** are this library;
+  **{PLAIN}** is this library with a reader that computes all attention scores at once. All have
+  random weights. **tiny** is all overhead: 8 latents of 16 channels, 8x6 layers, 64 inputs.
 - **time**: median, from a NumPy batch to NumPy logits. The subjects take turns. Where a call
   takes less than 0.1 s, one measurement is the mean of calls in a row for that long.
 - Headings give the shape of the data: pixels, bytes (language), two frames (flow), or a clip's
@@ -97,7 +97,7 @@ def _header(results: dict[str, Any]) -> list[str]:
 
 def _table(case: dict[str, Any]) -> list[str]:
     rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
-    reference = case["subjects"].get(HUGGINGFACE, {})
+    reference = case["subjects"].get(ACCELERATED, HUGGINGFACE, {})
     for name, measured in case["subjects"].items():
         if "error" in measured:
             failed = "failed: " + reason(measured).replace("|", r"\|")

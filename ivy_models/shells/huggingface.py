@@ -99,7 +99,10 @@ def _forward(
         (config.output_attentions if output_attentions is None else output_attentions)
         or (config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         or interpolate_pos_encoding
-        or (perceiver.training and (config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS))
+        or (
+            perceiver.training
+            and (config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS)
+        )
         or (attention_mask is not None and not _is_usable(spec, attention_mask))
         or (spec.output_modalities is not None and subsampled_output_points is None)
     ):
