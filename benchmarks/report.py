@@ -97,7 +97,7 @@ def _header(results: dict[str, Any]) -> list[str]:
 
 def _table(case: dict[str, Any]) -> list[str]:
     rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
-    reference = case["subjects"].get(ACCELERATED, HUGGINGFACE, {})
+    reference = case["subjects"].get(HUGGINGFACE, {})
     for name, measured in case["subjects"].items():
         if "error" in measured:
             failed = "failed: " + reason(measured).replace("|", r"\|")

@@ -95,14 +95,18 @@ def _forward(
 ) -> Any:
     """``PerceiverModel.forward``: its arguments, its outputs."""
     config, ops, spec = perceiver.config, ops_named("torch"), perceiver._core.core.spec
+    asks_for_maps = config.output_attentions if output_attentions is None else output_attentions
+    asks_for_states = (
+        config.output_hidden_states if output_hidden_states is None else output_hidden_states
+    )
+    trains_otherwise = perceiver.training and (
+        config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS
+    )
     if (
-        (config.output_attentions if output_attentions is None else output_attentions)
-        or (config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+        asks_for_maps
+        or asks_for_states
         or interpolate_pos_encoding
-        or (
-            perceiver.training
-            and (config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS)
-        )
+        or trains_otherwise
         or (attention_mask is not None and not _is_usable(spec, attention_mask))
         or (spec.output_modalities is not None and subsampled_output_points is None)
     ):
