@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator
 
 COLOURS = {
     HUGGINGFACE: "black",
+    ACCELERATED: "tab:grey",
     "numpy": "tab:blue",
     "torch": "tab:red",
     "jax": "tab:green",

@@ -84,9 +84,8 @@ class TensorflowOps(Ops):
             product = tf.matmul(tf.reshape(a, (-1, rows)), tf.reshape(b, (rows, columns)))
             return tf.reshape(product, (*self.shape(a)[:-1], columns))
         batch = _broadcast_batch(self.shape(a)[:-2], self.shape(b)[:-2])
-        return tf.matmul(
-            tf.broadcast_to(a, (*batch, *a.shape[-2:])), tf.broadcast_to(b, (*batch, *b.shape[-2:]))
-        )
+        a, b = (tf.broadcast_to(x, (*batch, *self.shape(x)[-2:])) for x in (a, b))
+        return tf.matmul(a, b)
 
     def exp(self, x):
         return tf.exp(x)

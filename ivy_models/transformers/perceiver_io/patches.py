@@ -37,9 +37,10 @@ def space_to_depth(data: Array, patch_shape: Sequence[int]) -> Array:
 def depth_to_space(patches: Array, patch_shape: Sequence[int]) -> Array:
     """Undo :func:`space_to_depth`: (B, *grid, patch * channels) -> (B, *axes, channels)."""
     ops, num_axes = ops_for(patches), len(patch_shape)
-    batch, *grid, _ = ops.shape(patches)
-    patches = ops.reshape(patches, (batch, *grid, *patch_shape, -1))
+    batch, *grid, dim = ops.shape(patches)
+    channels = dim // math.prod(patch_shape)
+    patches = ops.reshape(patches, (batch, *grid, *patch_shape, channels))
     order = [axis for i in range(num_axes) for axis in (1 + i, 1 + num_axes + i)]
     patches = ops.transpose(patches, (0, *order, 2 * num_axes + 1))
     axes = [size * patch for size, patch in zip(grid, patch_shape, strict=True)]
-    return ops.reshape(patches, (batch, *axes, patches.shape[-1]))
+    return ops.reshape(patches, (batch, *axes, channels))

@@ -25,7 +25,12 @@ import numpy as np
 
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
-from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
+from ivy_models.transformers.perceiver_io.attention import (
+    merge_heads,
+    project,
+    rows_per_chunk,
+    split_heads,
+)
 from ivy_models.transformers.perceiver_io.inputs import Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.parts import Window, inverse_deviation, parts_of
@@ -83,7 +88,8 @@ def streaming_attend(
     folded = ops.matmul(q, ops.transpose(key_weight, (0, 2, 1))) * head_dim**-0.5
     folded = folded * input_norm["scale"]
     folded = folded - ops.mean(folded, -1, keepdims=True)
-    folded = ops.reshape(folded, (ops.shape(queries)[0], num_heads * num_queries, -1))
+    channels = folded.shape[-1]
+    folded = ops.reshape(folded, (ops.shape(queries)[0], num_heads * num_queries, channels))
 
     sums, start = [], 0
     for segment in segments:
@@ -97,9 +103,9 @@ def streaming_attend(
 
     normed = (summed - ops.mean(summed, -1, keepdims=True)) * input_norm["scale"]
     normed = normed + input_norm["offset"]
-    normed = ops.reshape(normed, (batch, num_heads, num_queries, -1))
+    normed = ops.reshape(normed, (batch, num_heads, num_queries, channels))
     values = ops.matmul(normed, head_weights(ops, params["value"]["weight"], num_heads))
-    values = ops.reshape(ops.transpose(values, (0, 2, 1, 3)), (batch, num_queries, -1))
+    values = merge_heads(ops, values)
     # The keys' bias cancels; with a gradient of zero, not none, engines need not wait for it.
     values = values + params["value"]["bias"] + 0 * ops.sum(params["key"]["bias"], 0)
     if input_mask is not None:

@@ -96,7 +96,9 @@ def _fold(ops: Ops, params: Tree, query_norm: Tree, latents: Array, num_heads: i
     folded = folded * query_norm["scale"]
     folded = folded - ops.mean(folded, -1, keepdims=True)
     rows = num_heads * num_latents
-    return ops.reshape(folded, (batch, rows, -1)), ops.reshape(constant, (batch, rows, 1))
+    return ops.reshape(folded, (batch, rows, folded.shape[-1])), ops.reshape(
+        constant, (batch, rows, 1)
+    )
 
 
 def _projected_values(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
@@ -105,4 +107,5 @@ def _projected_values(ops: Ops, params: Tree, latents: Array, num_heads: int) ->
     batch, _, num_latents, head_dim = ops.shape(values)
     weight = params["output"]["weight"]
     weight = ops.reshape(weight, (num_heads, head_dim, weight.shape[-1]))
-    return ops.reshape(ops.matmul(values, weight), (batch, num_heads * num_latents, -1))
+    values, dim = ops.matmul(values, weight), weight.shape[-1]
+    return ops.reshape(values, (batch, num_heads * num_latents, dim))
