@@ -228,11 +228,15 @@ class ShapeOps(Ops):
         batch, height, width, channels = x.shape
         return x.new(batch, -(-height // stride), -(-width // stride), channels)
 
-    # Control flow: what is repeated is run once, or twice where its second result meets its first.
+    # Control flow: what is repeated runs once and then, for all other times, a second time,
+    # when arrays of the first are still there.
 
     def loop(self, times, body, carry):
-        with _first(carry).tally.repeated(times):
-            return body(0, carry)
+        carry = body(0, carry) if times else carry
+        if times > 1:
+            with _first(carry).tally.repeated(times - 1):
+                carry = body(1, carry)
+        return carry
 
     def map_steps(self, function, times, dtype):
         first = function(0)
