@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -46,8 +47,19 @@ def info(
         return
     click.echo(name)
     for fact, value in _facts(model, spec, shape, batch_size):
-        click.echo(f"  {fact + ':':<14} {value}")
+        click.echo(_hanging(fact, value))
     click.echo(f"\n{_cost_table(costs)}\n\n{NOTE}")
+
+
+def _hanging(fact: str, value: str) -> str:
+    return textwrap.fill(
+        value,
+        97,
+        initial_indent=f"  {fact:<15}",
+        subsequent_indent=" " * 17,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
