@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "shells.huggingface": ["accelerate"],
         "classification": ["Prediction", "classify", "classify_each"],
         "decoding": ["decode_in_chunks"],
         "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],

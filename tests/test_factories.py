@@ -88,7 +88,16 @@ def test_without_a_network_the_error_says_what_to_do(offline):
     file = "imagenet_fourier_position_encoding.pystate"
     for part in (f"http://127.0.0.1:9/{file}", str(offline / file), f'weights="path/to/{file}"'):
         assert part in message
-    assert list(offline.iterdir()) == []
+    assert [path.name for path in offline.iterdir()] == [f"{file}.lock"]
+
+
+def test_a_downloaded_file_that_is_no_checkpoint_is_named(offline):
+    path = offline / "imagenet_fourier_position_encoding.pystate"
+    path.write_bytes(b"<html>Log in first.</html>")
+    with pytest.raises(WeightsError) as refusal:
+        perceiver_io_img_classification(PerceiverIOSpec(**MISSION))
+    assert str(refusal.value).startswith(f"{path} is no pickle of arrays")
+    assert f"remove {path}," in str(refusal.value)
 
 
 def test_a_missing_device_is_refused_before_the_download(backend, offline):

@@ -1,6 +1,7 @@
 """Models from the hub, of a server on this machine."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -9,8 +10,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import safetensors.torch
+import torch
 
 from ivy_models import create_model
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 
 COMMIT = "a" * 40
 SCRIPT = """
@@ -30,6 +34,7 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body):
+        self.server.requests += 1
         files, (_, _, name) = self.server.files, self.path.rpartition("/")
         headers, body = {}, None
         if self.path.startswith("/api/models/own/model/tree/"):
@@ -64,7 +69,7 @@ def hub(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.files = {path.name: path.read_bytes() for path in (tmp_path / "digits").iterdir()}
     server.files["README.md"] = b"Not needed."
-    server.downloads = 0
+    server.requests = server.downloads = 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -92,6 +97,69 @@ def test_a_repository_is_downloaded_once(hub, tmp_path):
     run = load(hub, tmp_path, "own/model", HF_HUB_OFFLINE="1")
     assert run.stdout.split() == ["89403"], run.stderr
     assert hub.downloads == 2
+
+
+def shard(files, stem, suffix, write):
+    """Split the weights into two files with an index, as transformers does."""
+    arrays = safetensors.torch.load(files.pop("model.safetensors"))
+    names, weight_map = sorted(arrays), {}
+    for number, part in enumerate((names[:30], names[30:]), 1):
+        file = f"{stem}-{number:05}-of-00002.{suffix}"
+        files[file] = write({name: arrays[name] for name in part})
+        weight_map |= dict.fromkeys(part, file)
+    files[f"{stem}.{suffix}.index.json"] = json.dumps({"weight_map": weight_map}).encode()
+
+
+def torch_bytes(tensors):
+    torch.save(tensors, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [("model", "safetensors", safetensors.torch.save), ("pytorch_model", "bin", torch_bytes)],
+    ids=["safetensors", "torch"],
+)
+def test_shards_are_downloaded(kind, hub, tmp_path):
+    spec = PerceiverIOSpec(
+        input_dim=3,
+        num_input_axes=2,
+        output_dim=10,
+        queries_dim=64,
+        latent_dim=64,
+        num_latents=16,
+        query_shape=[1],
+        num_fourier_freq_bands=64,
+        max_fourier_freq=[224, 224],
+    )
+    model = PerceiverIO(spec)
+    model.save_pretrained(tmp_path / "theirs", layout="huggingface")
+    hub.files = {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()}
+    shard(hub.files, *kind)
+    hub.files["model-00009-of-00002.safetensors"] = b"Not of the model."
+    for environment in ({}, {"IVY_MODELS_OFFLINE": "1"}):
+        run = load(hub, tmp_path, "own/model", **environment)
+        assert run.stdout.split() == [str(model.num_parameters)], run.stderr
+        assert hub.downloads == 4  # config.json, the index and two shards
+
+
+def test_a_hostile_index_downloads_nothing_more(hub, tmp_path):
+    hub.files = {
+        "config.json": b'{"model_type": "perceiver"}',
+        "model.safetensors.index.json": b'{"weight_map": {"a": "../../a.safetensors"}}',
+    }
+    run = load(hub, tmp_path, "own/model")
+    assert "WeightsError" in run.stderr
+    assert "names '../../a.safetensors' as a shard" in run.stderr
+    assert hub.downloads == 2
+
+
+@pytest.mark.parametrize("variable", ["IVY_MODELS_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_nothing_is_asked(hub, tmp_path, variable):
+    run = load(hub, tmp_path, "own/model", **{variable: "1"})
+    assert run.returncode == 1
+    assert "Without a network pass a folder with config.json and model.safetensors" in run.stderr
+    assert hub.requests == 0
 
 
 def test_what_the_hub_does_not_have_is_refused(hub, tmp_path):

@@ -2,11 +2,13 @@
 
 import json
 import pickle
+import shutil
 import sys
 
 import ivy
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from conftest import CHOSEN, unset_backends
@@ -298,6 +300,120 @@ def test_torch_files(saved, tmp_path):
     _, weights = read_huggingface(folder)
     for name, array in expected.items():
         np.testing.assert_array_equal(weights[name], array)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_half_precision(dtype, file, tmp_path, monkeypatch):
+    model = huggingface_model("ImageClassificationConvProcessing").to(dtype)
+    model.save_pretrained(tmp_path / "half")
+    if file == "pytorch_model.bin":
+        (tmp_path / "half" / "model.safetensors").unlink()
+        torch.save(model.state_dict(), tmp_path / "half" / file)
+    model.float().save_pretrained(tmp_path / "single")
+    _, expected = read_huggingface(tmp_path / "single")
+    if file == "model.safetensors":
+        for package in ("torch", "ml_dtypes"):
+            monkeypatch.setitem(sys.modules, package, None)
+    _, weights = read_huggingface(tmp_path / "half")
+    for name, array in expected.items():
+        assert weights[name].dtype == (np.float16 if dtype == torch.float16 else np.float32)
+        np.testing.assert_array_equal(weights[name], array)
+
+
+# Shards
+
+
+@pytest.fixture
+def sharded(saved):
+    """Save a small model in two shards; gives the folder, its index and the weights."""
+
+    def save(file="model.safetensors"):
+        model, folder = saved("ImageClassificationConvProcessing")
+        _, expected = read_huggingface(folder)
+        (folder / "model.safetensors").unlink()
+        write = torch.save if file == "pytorch_model.bin" else safetensors.torch.save_file
+        state, weight_map = sorted(model.state_dict().items()), {}
+        stem, _, suffix = file.partition(".")
+        for number, part in enumerate((state[:20], state[20:]), 1):
+            shard = f"{stem}-{number:05}-of-00002.{suffix}"
+            write(dict(part), folder / shard)
+            weight_map |= {name: shard for name, _ in part}
+        index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+        (folder / f"{file}.index.json").write_text(json.dumps(index))
+        return folder, index, expected
+
+    return save
+
+
+def check_read(folder, expected):
+    _, weights = read_huggingface(folder)
+    assert weights.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(weights[name], array)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_shards(file, sharded):
+    folder, _, expected = sharded(file)
+    check_read(folder, expected)
+
+
+def test_shards_that_transformers_writes(saved, tmp_path):
+    model, folder = saved("MaskedLM")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 2
+    check_read(tmp_path / "shards", read_huggingface(folder)[1])
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../model.safetensors",
+        "/model.safetensors",
+        "..",
+        "a\\model.safetensors",
+        "C:model.safetensors",
+        "",
+        ".safetensors",
+        "model.safetensors\n",
+        "*.safetensors",
+        "pytorch_model.bin",
+        3,
+        None,
+    ],
+)
+def test_shards_are_files_beside_their_index(shard, sharded):
+    folder, index, _ = sharded()
+    shutil.copy(folder / "model-00001-of-00002.safetensors", folder.parent / "model.safetensors")
+    weight_map = dict.fromkeys(index["weight_map"], shard)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(WeightsError, match=f"{path} names .* no .safetensors file beside it"):
+        read_huggingface(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}', "[" * 100_000, "\xff"])
+def test_a_broken_index_is_refused(content, sharded):
+    folder, _, _ = sharded()
+    (folder / "model.safetensors.index.json").write_text(content, "latin-1")
+    with pytest.raises(WeightsError, match="index.json is no index of shards"):
+        read_huggingface(folder)
+
+
+def test_shards_that_contradict_their_index_are_refused(sharded):
+    folder, index, _ = sharded()
+    path, weight_map = folder / "model.safetensors.index.json", index["weight_map"]
+    first, name = "model-00001-of-00002.safetensors", "perceiver.embeddings.latents"
+    others = {key: shard for key, shard in weight_map.items() if key != name}
+    for changed, differing in ((weight_map | {"nowhere": first}, "nowhere"), (others, name)):
+        path.write_text(json.dumps({"weight_map": changed}))
+        with pytest.raises(WeightsError, match=f"1 weights are in one alone, such as {differing}"):
+            read_huggingface(folder)
+    path.write_text(json.dumps(index))
+    (folder / first).unlink()
+    with pytest.raises(WeightsError, match=f"names the shard {first}, which is not there"):
+        read_huggingface(folder)
 
 
 class Malicious:

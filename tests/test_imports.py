@@ -8,7 +8,18 @@ import pytest
 import ivy_models
 from ivy_models.transformers import perceiver_io
 
-HEAVY = ["ivy", "torch", "jax", "tensorflow", "flax", "PIL", "av", "pooch", "safetensors", "click"]
+HEAVY = [
+    "ivy",
+    "torch",
+    "jax",
+    "tensorflow",
+    "flax",
+    "PIL",
+    "av",
+    "requests",
+    "safetensors",
+    "click",
+]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,10 @@ class Ops(ABC):
 
     # Shapes
 
+    def shape(self, x: Array) -> tuple[Any, ...]:
+        """Size of each axis; of one that a traced program leaves open, what stands for it."""
+        return tuple(x.shape)
+
     @abstractmethod
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
 

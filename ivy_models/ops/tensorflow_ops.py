@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+
 import tensorflow as tf
 
 from ivy_models.errors import BackendError, InputError
@@ -45,6 +46,10 @@ class TensorflowOps(Ops):
     def cast(self, x, dtype):
         return tf.cast(x, dtype)
 
+    def shape(self, x):
+        sizes = tuple(x.shape)
+        return tuple(tf.shape(x)[i] if size is None else size for i, size in enumerate(sizes))
+
     def reshape(self, x, shape):
         return tf.reshape(x, shape)
 
@@ -64,7 +69,7 @@ class TensorflowOps(Ops):
         return tf.gather(table, indices)
 
     def slice(self, x, start, size, axis):
-        begin, sizes = [0] * len(x.shape), list(x.shape)
+        begin, sizes = [0] * len(x.shape), [-1 if n is None else n for n in x.shape]
         begin[axis], sizes[axis] = start, size
         return tf.slice(x, begin, sizes)
 
@@ -77,8 +82,8 @@ class TensorflowOps(Ops):
         if all(size == 1 for size in b_batch) and len(b_batch) <= len(a_batch):
             rows, columns = b.shape[-2:]
             product = tf.matmul(tf.reshape(a, (-1, rows)), tf.reshape(b, (rows, columns)))
-            return tf.reshape(product, (*a.shape[:-1], columns))
-        batch = np.broadcast_shapes(a_batch, b_batch)
+            return tf.reshape(product, (*self.shape(a)[:-1], columns))
+        batch = _broadcast_batch(self.shape(a)[:-2], self.shape(b)[:-2])
         return tf.matmul(
             tf.broadcast_to(a, (*batch, *a.shape[-2:])), tf.broadcast_to(b, (*batch, *b.shape[-2:]))
         )
@@ -139,12 +144,18 @@ class TensorflowOps(Ops):
             function, tf.range(times), parallel_iterations=1, fn_output_signature=tf.as_dtype(dtype)
         )
         joined = tf.transpose(steps, (1, 0, 2, 3))
-        batch, _, rows, channels = joined.shape
-        return tf.reshape(joined, (batch, times * rows, channels))
+        _, _, rows, channels = joined.shape
+        return tf.reshape(joined, (-1, times * rows, channels))
 
     def compile(self, function):
         # Not by XLA, although that is faster: it has no gradients through a compiled loop.
         return tf.function(function)
+
+
+def _broadcast_batch(a: tuple, b: tuple) -> list:
+    """The shape that two broadcast to, where sizes can be scalars of a program."""
+    pairs = itertools.zip_longest(reversed(a), reversed(b), fillvalue=1)
+    return [y if isinstance(x, int) and x == 1 else x for x, y in pairs][::-1]
 
 
 def _device(device: str | None) -> str | None:

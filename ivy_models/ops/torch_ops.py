@@ -23,6 +23,9 @@ class TorchOps(Ops):
     def is_array(self, x):
         return isinstance(x, torch.Tensor)
 
+    def is_traced(self, x):
+        return torch.compiler.is_compiling()
+
     def asarray(self, x, dtype=None, device=None):
         self.check_device(device)
         # torch.tensor copies, so that the tensor never shares memory with the caller's array.
@@ -194,8 +197,9 @@ def _(rows, weight, bias):
 def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
     return (
-        x.numel() * weight.shape[1] >= ONEDNN_MIN_PRODUCTS
-        and ONEDNN_LINEAR is not None
+        ONEDNN_LINEAR is not None
+        and not torch.compiler.is_exporting()  # programs run where this library is not installed
+        and x.numel() * weight.shape[1] >= ONEDNN_MIN_PRODUCTS
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))

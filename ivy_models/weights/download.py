@@ -11,8 +11,8 @@ from ivy_models.errors import DownloadError
 CACHE_VARIABLE = "IVY_MODELS_CACHE"
 """Environment variable that names the folder for downloaded weights."""
 
-TIMEOUT_S = 30
-"""Seconds without an answer after which a download is given up."""
+OFFLINE_VARIABLE = "IVY_MODELS_OFFLINE"
+"""Environment variable that, set to 1, forbids every download."""
 
 
 @dataclass(frozen=True)
@@ -37,40 +37,58 @@ class PublishedFile:
 
 def cache_folder() -> Path:
     """The folder for downloaded weights: $IVY_MODELS_CACHE, or the system's cache."""
-    import pooch
+    from platformdirs import user_cache_dir
 
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("ivy_models"))
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("ivy_models"))
+
+
+def is_offline() -> bool:
+    """Whether $IVY_MODELS_OFFLINE forbids downloads."""
+    return os.environ.get(OFFLINE_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 
 
 def download(file: PublishedFile) -> Path:
     """Return the local path of a published file, downloading it first if it is not there.
 
-    A progress bar goes to stderr. A broken download leaves nothing in the cache.
+    A progress bar goes to stderr. A file in the cache is complete; a broken download is continued
+    by the next call. Of several processes or threads one downloads and the others wait.
 
     Raises
     ------
     DownloadError
         Saying what to download, from where, to which path, and how to pass it.
     """
-    import pooch
-    from requests import RequestException
-
     path = cache_folder() / file.name
-    pooch.get_logger().setLevel("WARNING")
     try:
-        return Path(
-            pooch.retrieve(
-                file.url,
-                known_hash=file.sha256,
-                fname=file.name,
-                path=path.parent,
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S),
-            )
-        )
-    except (RequestException, OSError, ValueError) as error:
+        if not _is_there(path, file.sha256):
+            _download(file, path)
+        return path
+    except (OSError, ValueError) as error:
         raise DownloadError(
             f"{file.name} could not be downloaded ({error}).\n"
             f"Download it on a machine with a network from {file.url}, then either put it at\n"
             f'  {path}\nor pass it as weights="path/to/{file.name}".\n'
             "For a model with random weights use pretrained=False."
         ) from error
+
+
+def _is_there(path: Path, sha256: str | None) -> bool:
+    from ivy_models.weights.transfer import checksum
+
+    return path.is_file() and (sha256 is None or checksum(path) == sha256)
+
+
+def _download(file: PublishedFile, path: Path) -> None:
+    from filelock import FileLock
+
+    from ivy_models.weights.transfer import fetch
+
+    if is_offline():
+        found = ", and the file that is there has another SHA-256" if path.exists() else ""
+        raise DownloadError(f"{OFFLINE_VARIABLE} is set{found}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The system releases the lock of a process that dies; the lock's file stays.
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if not _is_there(path, file.sha256):
+            path.unlink(missing_ok=True)
+            fetch(file.url, path, file.sha256)

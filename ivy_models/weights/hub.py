@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from ivy_models.errors import DownloadError, WeightsError
+from ivy_models.weights.download import OFFLINE_VARIABLE, is_offline
 from ivy_models.weights.huggingface import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
+from ivy_models.weights.shards import index_name, read_index
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -23,12 +25,12 @@ def local_folder(source: str | Path) -> Path:
     -------
     Path
         Of the hub's, the folder in its cache, which HF_HOME can move; with HF_HUB_OFFLINE=1
-        nothing is asked for.
+        or IVY_MODELS_OFFLINE=1 nothing is asked for.
 
     Raises
     ------
     WeightsError
-        If it is neither.
+        If it is neither, or its index of shards is broken.
     DownloadError
         If the repository cannot be had.
     """
@@ -38,13 +40,17 @@ def local_folder(source: str | Path) -> Path:
         raise WeightsError(
             f"There is no folder {source}, nor is that the name of a repository, owner/name."
         )
-    folder = _download(source, WEIGHTS_FILE)
-    if not (folder / WEIGHTS_FILE).exists():
-        folder = _download(source, TORCH_FILE)
+    for file in (WEIGHTS_FILE, TORCH_FILE):
+        index = index_name(file)
+        folder = _download(source, [CONFIG_FILE, file, index])
+        if (folder / file).exists():
+            break
+        if (folder / index).exists():
+            return _download(source, [CONFIG_FILE, index, *read_index(folder / index)])
     return folder
 
 
-def _download(repository: str, weights_file: str) -> Path:
+def _download(repository: str, files: list[str]) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -54,8 +60,13 @@ def _download(repository: str, weights_file: str) -> Path:
             'installed. Install it with this library\'s extra: pip install "ivy_models[hub]".'
         ) from error
     try:
-        return Path(snapshot_download(repository, allow_patterns=[CONFIG_FILE, weights_file]))
+        return Path(
+            snapshot_download(repository, allow_patterns=files, local_files_only=is_offline())
+        )
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        why = f"{OFFLINE_VARIABLE} is set, and {error}" if is_offline() else error
         raise DownloadError(
-            f"There is no folder {repository}, and it could not be had from the hub: {error}"
+            f"There is no folder {repository}, and it could not be had from the hub: {why}\n"
+            f"Without a network pass a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or copy the "
+            "hub's cache."
         ) from error

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -21,6 +22,7 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
 from ivy_models.weights.huggingface_config import config_of, spec_of
 from ivy_models.weights.native import read_safetensors
+from ivy_models.weights.shards import index_name, read_shards
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -115,15 +117,26 @@ def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
     return np.array(array, order="C")
 
 
-def _from_torch(name: str, array: np.ndarray) -> np.ndarray:
+def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose) -> Any:
+    """A view of an array that transformers keeps, in this library's layout.
+
+    Parameters
+    ----------
+    name
+        This library's.
+    array
+        A NumPy array, or a tensor with ``transpose=torch.permute``.
+    transpose
+        Permutes an array's axes.
+    """
     _, _, leaf = name.rpartition("/")
     if leaf == "weight" and array.ndim >= 2:
-        array = array.transpose(*range(2, array.ndim), 1, 0)
+        array = transpose(array, (*range(2, array.ndim), 1, 0))
     if name == "input/projection/weight" and array.shape[:-2] == (1, 1):
         array = array[0, 0]
     if leaf in ("padding", "mask_token") and array.shape[:-1] == (1,):
         array = array[0]
-    return np.array(array, order="C")
+    return array
 
 
 # Folders
@@ -144,7 +157,8 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     Parameters
     ----------
     folder
-        With config.json and model.safetensors, or pytorch_model.bin, which takes torch.
+        With config.json and model.safetensors, or pytorch_model.bin, which takes torch; either
+        whole or in shards with an index.
 
     Returns
     -------
@@ -166,7 +180,7 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     for name, _ in flatten(description):
         array = arrays.pop(huggingface_name(name, spec), None)
         if array is not None:
-            weights[name] = _from_torch(name, array)
+            weights[name] = np.array(from_torch_layout(name, array), order="C")
     weights |= arrays  # what the model has no name for: the check finds it
     check_weights(description, weights, str(folder))
     return spec, weights
@@ -185,11 +199,12 @@ def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    if (folder / WEIGHTS_FILE).exists():
-        return read_safetensors(folder / WEIGHTS_FILE)
-    if (folder / TORCH_FILE).exists():
-        return _read_torch(folder / TORCH_FILE)
-    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}.")
+    for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, _read_torch)):
+        if (folder / file).exists():
+            return read(folder / file)
+        if (folder / index_name(file)).exists():
+            return read_shards(folder / index_name(file), read)
+    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}, whole or in shards.")
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -202,7 +217,10 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:  # a pickle: only tensors are admitted, and nothing in it is called
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return {
+            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+            for name, tensor in tensors.items()
+        }
     except Exception as error:  # a broken pickle can raise anything
         raise WeightsError(
             f"{path} is no file of tensors alone, or a broken one; nothing in it was executed "

@@ -99,9 +99,9 @@ def _checked(config: dict[str, Any]) -> tuple[str, SimpleNamespace]:
                 f"{' or '.join(map(repr, allowed))}."
             )
     names = values.get("architectures")
-    if names not in [[name] for name in _MODELS]:
+    if names not in [[name] for name in CLASSES]:
         raise WeightsError(
-            f"architectures is {names!r}; this library reads one of {', '.join(_MODELS)}."
+            f"architectures is {names!r}; this library reads one of {', '.join(CLASSES)}."
         )
     for name, default in _DEFAULTS.items():
         if not _is_like(values[name], default):
@@ -124,7 +124,7 @@ def _is_like(value: Any, default: Any) -> bool:
 
 
 def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
-    model = _MODELS[name](config)
+    model = CLASSES[name](config)
     latent_dim = config.d_latents
     encoded_dim = PerceiverIOSpec(**{"output_dim": 1} | model, num_self_att_heads=1).encoded_dim
     is_masked_lm = name == "PerceiverForMaskedLM"
@@ -287,7 +287,7 @@ def _multimodal(config: SimpleNamespace) -> dict[str, Any]:
     }
 
 
-_MODELS = {
+CLASSES = {
     "PerceiverForMaskedLM": _masked_lm,
     "PerceiverForSequenceClassification": _sequence_classification,
     "PerceiverForImageClassificationLearned": _image_learned,
@@ -296,7 +296,7 @@ _MODELS = {
     "PerceiverForOpticalFlow": _optical_flow,
     "PerceiverForMultimodalAutoencoding": _multimodal,
 }
-"""The classes, and what each makes of a configuration: fields of a spec."""
+"""transformers' classes, and what each makes of a configuration: fields of a spec."""
 
 
 # From a spec to a configuration

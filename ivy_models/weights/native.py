@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, deserialize, safe_open
+from safetensors.numpy import save
 
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -56,7 +56,9 @@ def write_native(
     folder = Path(folder)
     fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
     config = (json.dumps(fields, indent=2) + "\n").encode()
-    content = save(dict(weights), {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
+    # safetensors writes an array's memory whatever its strides.
+    arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
@@ -117,7 +119,7 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read flat weights from a safetensors file.
+    """Read flat weights from a safetensors file; of bfloat16, which NumPy lacks, as float32.
 
     Raises
     ------
@@ -125,9 +127,22 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         If it is no safetensors file, or a broken one.
     """
     try:
-        return load_file(path)
+        with safe_open(path, "numpy") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in dtypes if dtypes[name] != "BF16"}
+        if len(arrays) < len(dtypes):
+            for name, tensor in deserialize(Path(path).read_bytes()):
+                if dtypes[name] == "BF16":
+                    arrays[name] = _from_bfloat16(tensor["data"], tensor["shape"])
+        return arrays
     except (SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{path} is no safetensors file, or a broken one ({error}). "
             "If it was downloaded, download it again."
         ) from error
+
+
+def _from_bfloat16(data: bytes, shape: list[int]) -> np.ndarray:
+    """Widen exactly: a bfloat16 is the upper half of a float32."""
+    bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear, map_tree
@@ -89,7 +90,7 @@ def cross_attention(
     Array
         (B, N, D').
     """
-    batch, num_inputs, _ = inputs.shape
+    batch, num_inputs, _ = ops.shape(inputs)
     keys, values = _keys_and_values(ops, params, inputs, num_heads)
 
     def attend(queries, query_mask=None):
@@ -106,8 +107,14 @@ def cross_attention(
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     if not chunked:
         return attend(*arrays)
-    chunk = max(1, SCORES_PER_CHUNK // (batch * num_heads * num_inputs))
+    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
     return ops.map_chunks(attend, arrays, chunk)
+
+
+def rows_per_chunk(num_scores: int, batch: Any, scores_per_row: int) -> int:
+    """Rows with so many scores in all; a batch that a program leaves open counts as one."""
+    batch = batch if isinstance(batch, int) else 1
+    return max(1, num_scores // (batch * scores_per_row))
 
 
 def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:
@@ -150,11 +157,11 @@ def norm(ops: Ops, params: Tree, x: Array) -> Array:
 
 def split_heads(ops: Ops, x: Array, num_heads: int) -> Array:
     """(B, N, H K) -> (B, H, N, K)."""
-    batch, length, dim = x.shape
+    batch, length, dim = ops.shape(x)
     return ops.transpose(ops.reshape(x, (batch, length, num_heads, dim // num_heads)), (0, 2, 1, 3))
 
 
 def merge_heads(ops: Ops, x: Array) -> Array:
     """(B, H, N, K) -> (B, N, H K)."""
-    batch, num_heads, length, dim = x.shape
+    batch, num_heads, length, dim = ops.shape(x)
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, num_heads * dim))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.inputs import Inputs
@@ -84,11 +85,18 @@ class PerceiverIOCore:
             (B, O, output_dim); without the head (B, O, E); without the decoder the
             latents (B, N, D); by modality as :class:`.MultimodalOutput` says.
         """
+        latents, outputs = self.run(params, data, input_mask, queries)
+        return outputs if self.spec.with_decoder else latents
+
+    def run(
+        self, params: Tree, data: Any, input_mask: Any = None, queries: Any = None
+    ) -> tuple[Array, Any]:
+        """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call."""
         inputs, input_mask = self._adapt(params, data, input_mask)
         latents = self._encode(params, inputs, input_mask)
         if not self.spec.with_decoder:
-            return latents
-        return self._decode(params, latents, queries, inputs, input_mask)
+            return latents, None
+        return latents, self._decode(params, latents, queries, inputs, input_mask)
 
     def encode(
         self,

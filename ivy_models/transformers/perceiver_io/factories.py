@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ivy_models.arrays import current_ops
-from ivy_models.errors import SpecError
+from ivy_models.errors import SpecError, WeightsError
 from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
 from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -320,6 +320,13 @@ def _load_published(
     preset: Preset, spec: PerceiverIOSpec, fresh: Sequence[str], seed: int
 ) -> dict[str, Any]:
     if isinstance(preset.weights, PublishedFile):
-        return load_weights(download(preset.weights), spec, fresh, seed)
+        path = download(preset.weights)
+        try:
+            return load_weights(path, spec, fresh, seed)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}\nThis is not what was published: remove {path}, and the next call "
+                "downloads it again."
+            ) from error
     with as_file(files("ivy_models") / "data" / preset.weights) as folder:
         return load_weights(folder, spec, fresh, seed)

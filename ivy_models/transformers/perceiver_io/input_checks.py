@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,9 @@ def check_inputs(
     if spec.vocabulary_size is not None:
         return _check_token_inputs(ops, spec, like, data, mask)
     _check_data(ops, spec, data)
-    batch_shape = tuple(data.shape[: -spec.num_input_axes - 1])
-    batch, axes = math.prod(batch_shape), tuple(data.shape[len(batch_shape) : -1])
-    data = ops.match(ops.reshape(data, (batch, *axes, spec.input_dim)), like)
+    batch_shape = ops.shape(data)[: -spec.num_input_axes - 1]
+    axes = tuple(data.shape[len(batch_shape) : -1])
+    data = ops.match(ops.reshape(data, (-1, *axes, spec.input_dim)), like)
     grid_shape = spec.adapter().grid_shape(axes)
     if mask is not None:
         _check_mask_is_possible(spec)
@@ -75,7 +75,7 @@ def _check_token_inputs(
     ops: Ops, spec: PerceiverIOSpec, like: Array, tokens: Array, mask: Any
 ) -> CheckedInputs:
     _check_tokens(ops, spec, tokens)
-    batch_shape, length = tuple(tokens.shape[:-1]), tokens.shape[-1]
+    batch_shape, length = ops.shape(tokens)[:-1], tokens.shape[-1]
     tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
     if mask is not None:
         mask = _convert_mask(ops, like, mask, "mask", batch_shape, (length,))
@@ -125,7 +125,7 @@ def _convert_mask(
 ) -> Array:
     """Mask (*batch, *axes), or (*axes) for a whole batch -> booleans (B, M)."""
     mask = to_native(ops, mask, name)
-    if tuple(mask.shape) not in {(*batch_shape, *axes), axes}:
+    if not (is_shape(mask.shape, (*batch_shape, *axes)) or is_shape(mask.shape, axes)):
         raise InputError(
             f"{name} has shape {tuple(mask.shape)}; expected {(*batch_shape, *axes)}, "
             f"or {axes} for the whole batch: True where an input takes part."
@@ -142,7 +142,7 @@ def _convert_mask(
 
 def _zero_where_masked(ops: Ops, data: Array, mask: Array, grid_shape: tuple[int, ...]) -> Array:
     """Data (B, *axes, C) without what stands at masked inputs: NaN too must not reach the sums."""
-    batch, *axes, _ = data.shape
+    batch, *axes, _ = ops.shape(data)
     patch_shape = [size // grid for size, grid in zip(axes, grid_shape, strict=True)]
     mask = ops.reshape(mask, [batch, *(n for grid in grid_shape for n in (grid, 1)), 1])
     spread = [batch, *(n for pair in zip(grid_shape, patch_shape, strict=True) for n in pair), 1]
@@ -165,18 +165,19 @@ def _check_modalities(
         if name in data:
             arrays[name] = to_native(ops, data[name], name)
             batch_shapes[name] = _modality_batch_shape(ops, modalities[name], arrays[name])
-    if len({*batch_shapes.values()}) != 1:
+    batch_shape = next(iter(batch_shapes.values()), None)
+    if batch_shape is None or not all(is_shape(s, batch_shape) for s in batch_shapes.values()):
         raise InputError(f"The modalities have one batch shape in common, got {batch_shapes}.")
-    batch_shape = next(iter(batch_shapes.values()))
     converted, seen = {}, {}
     for name, modality in modalities.items():
         array, masked = arrays.get(name), mask.get(name)
         if array is None:
             _check_may_be_missing(modality, masked)
-            array = ops.constant(np.zeros((*batch_shape, modality.input_dim), np.float32), like)
+            zeros = ops.constant(np.zeros((modality.input_dim,), np.float32), like)
+            array = ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
             masked = np.zeros((), bool)
         axes = tuple(array.shape[len(batch_shape) : -1])
-        array = ops.reshape(array, (math.prod(batch_shape), *axes, modality.input_dim))
+        array = ops.reshape(array, (-1, *axes, modality.input_dim))
         converted[name] = ops.match(array, like)
         if masked is not None:
             grid_shape = modality.adapter().grid_shape(axes)
@@ -208,7 +209,7 @@ def _modality_batch_shape(ops: Ops, modality: InputModality, array: Array) -> tu
         raise InputError(f"{name} is of type {ops.dtype(array)}; the model takes floats.")
     batch_axes = len(shape) - modality.num_input_axes - 1
     check_patches(name, shape[batch_axes:-1], modality.patch_shape)
-    return shape[:batch_axes]
+    return ops.shape(array)[:batch_axes]
 
 
 def _check_may_be_missing(modality: InputModality, mask: Any) -> None:
@@ -226,3 +227,11 @@ def _check_may_be_missing(modality: InputModality, mask: Any) -> None:
 
 def is_float(ops: Ops, x: Array) -> bool:
     return "float" in ops.dtype(x)
+
+
+def is_shape(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether shapes are the same, as far as a program that is being traced can tell."""
+    known = [
+        (a, b) for a, b in zip(shape, expected, strict=False) if type(a) is int and type(b) is int
+    ]
+    return len(shape) == len(expected) and all(a == b for a, b in known)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,9 +74,9 @@ class Inputs:
         """Inputs (B, M, C) of which nothing more is known."""
         return cls((inputs.shape[1],), Features(inputs))
 
-    @property
-    def batch(self) -> int:
-        return 1 if self.data is None else self.data.base.shape[0]
+    def batch(self, ops: Ops) -> Any:
+        """B, as :meth:`Ops.shape` gives it."""
+        return 1 if self.data is None else ops.shape(self.data.base)[0]
 
     @property
     def num_inputs(self) -> int:
@@ -113,7 +114,7 @@ class Inputs:
             parts.append(self.padding)
         if len(parts) == 1 and self.data is not None:
             return parts[0]
-        size = (self.batch, self.num_inputs)
+        size = (self.batch(ops), self.num_inputs)
         return ops.concat([ops.broadcast_to(part, (*size, part.shape[-1])) for part in parts], -1)
 
     def _encoded_positions(self, ops: Ops, like: Array) -> Array:

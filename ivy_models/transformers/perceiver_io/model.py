@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ivy
 import numpy as np
 
 from ivy_models.arrays import current_ops, to_native, unwrap, unwrap_tree
-from ivy_models.errors import InputError, SpecError, WeightsError
-from ivy_models.ops import Ops, ops_for
+from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
+from ivy_models.ops import Ops, ops_for, ops_named
+from ivy_models.transformers.perceiver_io.checked_call import checked_call, with_axes
 from ivy_models.transformers.perceiver_io.compilation import CompiledCalls
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.input_checks import check_inputs, is_float
@@ -25,11 +27,15 @@ from ivy_models.transformers.perceiver_io.parameters import (
 )
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
 from ivy_models.weights.check import check_weights
 from ivy_models.weights.hub import local_folder
 from ivy_models.weights.huggingface import is_huggingface, read_huggingface, write_huggingface
 from ivy_models.weights.native import read_config, read_native, write_native
-from ivy_models.weights.task import set_task, task_of
+from ivy_models.weights.task import ATTRIBUTES, set_task, task_of
+
+if TYPE_CHECKING:
+    from ivy_models import shells
 
 LAYOUTS = ("native", "huggingface")
 """Of the folders that a model can be written to."""
@@ -106,8 +112,8 @@ class PerceiverIO(ivy.Module):
         SpecError
             If the spec asks for dropout, which calls of this module do not apply.
         """
-        if mode and (self.spec.attn_dropout or self.spec.fc_dropout):
-            raise SpecError("Calls of this module apply no dropout; set the spec's to 0.")
+        if mode:
+            check_without_dropout(self.spec)
         return self
 
     @property
@@ -158,14 +164,9 @@ class PerceiverIO(ivy.Module):
             If an argument does not fit the model, or cannot leave its framework.
         """
         ops = current_ops(data)
-        params = self._native_weights(ops)
-        like = params["latents"]
-        inputs = check_inputs(ops, self.spec, like, data, mask)
-        queries, axes = check_queries(
-            ops, self.spec, like, queries, inputs.batch_shape, inputs.grid_shape
-        )
-        output = self._compiled(ops, params, inputs.data, inputs.mask, queries)
-        return _to_user(ops, output, inputs.batch_shape, axes)
+        run = functools.partial(self._compiled, ops)
+        weights = self._native_weights(ops)
+        return _to_ivy(checked_call(ops, self.spec, run, weights, data, mask, queries))
 
     def encode(self, data: Any, mask: Any = None) -> ivy.Array:
         """Read and process data, without decoding: several decodings can share the latents.
@@ -189,7 +190,8 @@ class PerceiverIO(ivy.Module):
         params = self._native_weights(ops)
         inputs = check_inputs(ops, self.spec, params["latents"], data, mask)
         latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
-        return _to_user(ops, latents, inputs.batch_shape, (self.spec.num_latents,))
+        axes = (self.spec.num_latents,)
+        return _to_ivy(with_axes(ops, latents, inputs.batch_shape, axes))
 
     def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
         """Decode latents that :meth:`encode` gave.
@@ -228,7 +230,7 @@ class PerceiverIO(ivy.Module):
         queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
         latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
         output = self._compiled.decode(ops, params, latents, queries)
-        return _to_user(ops, output, shape[:-2], axes)
+        return _to_ivy(with_axes(ops, output, shape[:-2], axes))
 
     def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
         """Write the model into a folder: config.json and model.safetensors.
@@ -293,6 +295,97 @@ class PerceiverIO(ivy.Module):
         set_task(model, task, str(folder))
         return model
 
+    def to_torch_module(self) -> shells.torch.PerceiverIO:
+        """Copy the model into a ``torch.nn.Module``, in evaluation mode.
+
+        Returns
+        -------
+        shells.torch.PerceiverIO
+            Its parameters are copies; :meth:`with_weights` brings them back.
+
+        Raises
+        ------
+        BackendError
+            If torch is not installed or has not the spec's device.
+        """
+        ops = ops_named("torch")
+        from ivy_models.shells.torch import PerceiverIO
+
+        return PerceiverIO(self.spec, self._copy_for(ops))
+
+    def to_keras_model(self) -> shells.keras.PerceiverIO:
+        """Copy the model into a ``keras.Model``, on whichever backend Keras is set to.
+
+        Returns
+        -------
+        shells.keras.PerceiverIO
+            Its variables are copies; :meth:`with_weights` brings them back.
+
+        Raises
+        ------
+        BackendError
+            If Keras is not installed, or runs on a backend that the models do not.
+        """
+        try:
+            from ivy_models.shells.keras import PerceiverIO
+        except ImportError as error:
+            raise BackendError(
+                f"Keras is not installed ({error}). Install it with a backend of its own, such as "
+                'this library\'s extra: pip install "ivy_models[tensorflow]".'
+            ) from error
+        return PerceiverIO(self.spec, map_tree(_to_numpy, self._v))
+
+    def to_jax(self) -> shells.jax.JaxModel:
+        """Copy the model into a pure function and its parameters.
+
+        Returns
+        -------
+        shells.jax.JaxModel
+            ``apply, params``, so that ``apply(params, data, mask=None, queries=None)`` is a call of
+            the model on arrays of JAX. The parameters are copies; :meth:`with_weights` brings
+            them back.
+
+        Raises
+        ------
+        BackendError
+            If JAX is not installed or has not the spec's device.
+        """
+        ops = ops_named("jax")
+        from ivy_models.shells.jax import split
+
+        return split(self.spec, self._copy_for(ops))
+
+    def with_weights(self, weights: Mapping) -> PerceiverIO:
+        """Copy the model with other weights, such as a native module's after training.
+
+        Parameters
+        ----------
+        weights
+            Nested dict of arrays of any framework, by the names of :attr:`v`. Those that
+            training does not change may be left out.
+
+        Returns
+        -------
+        PerceiverIO
+            With this model's spec, labels, preprocessing and tokenizer.
+
+        Raises
+        ------
+        WeightsError
+            If they do not have the names and shapes of the model's.
+        """
+        given = dict(flatten(weights))
+        trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
+        kept = {
+            name: leaf
+            for name, leaf in flatten(self._v)
+            if name not in given and not trainable[name]
+        }
+        model = type(self)(self.spec, v=unflatten(given | kept))
+        for name in ATTRIBUTES:
+            setattr(model, name, getattr(self, name))
+        return model
+
     def compile(self) -> PerceiverIO:
         """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
 
@@ -326,18 +419,21 @@ class PerceiverIO(ivy.Module):
 
         return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
+    def _copy_for(self, ops: Ops) -> Tree:
+        """The weights as native arrays of another framework, or copied within it."""
+        dtype, device = self.spec.dtype, self.spec.device
+        return map_tree(lambda leaf: ops.asarray(_to_numpy(leaf), dtype, device), self._v)
+
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
 
 
-def _to_user(ops: Ops, output: Any, batch_shape: tuple[int, ...], axes: Any) -> Any:
-    """Native outputs with one batch axis -> ``ivy.Array`` (*batch, *axes, channels)."""
-    if isinstance(output, dict):
-        return {name: _to_user(ops, output[name], batch_shape, axes[name]) for name in output}
-    return ivy.Array(ops.reshape(output, (*batch_shape, *axes, output.shape[-1])))
+def _to_ivy(output: Any) -> Any:
+    """A native array, or several by modality, as ``ivy.Array``."""
+    return map_tree(ivy.Array, output) if isinstance(output, dict) else ivy.Array(output)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
     leaf = unwrap(leaf)
     ops = ops_for(leaf)
-    return ops.to_numpy(ops.detach(leaf))
+    return np.ascontiguousarray(ops.to_numpy(ops.detach(leaf)))

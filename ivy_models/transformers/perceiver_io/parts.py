@@ -86,14 +86,15 @@ class PerInput(Part):
 
     def scores(self, chunk, window):
         scores = self._scores(chunk)
-        return self.ops.reshape(scores, (*scores.shape[:2], window.size, window.inner))
+        return self.ops.reshape(scores, (*self.ops.shape(scores)[:2], window.size, window.inner))
 
     def stats(self, chunk, window):
         num, *stats = self._stats(chunk)
         return num, *(self.ops.reshape(s, (-1, window.size, window.inner)) for s in stats)
 
     def weighted(self, weights, by_outer, chunk):
-        return self.ops.matmul(self.ops.reshape(weights, (*weights.shape[:2], -1)), chunk)
+        flat = self.ops.reshape(weights, (*self.ops.shape(weights)[:2], -1))
+        return self.ops.matmul(flat, chunk)
 
 
 class PerOuter(Part):

@@ -25,7 +25,7 @@ def space_to_depth(data: Array, patch_shape: Sequence[int]) -> Array:
         the channels of a patch are ordered by its axes, then by the data's channels.
     """
     ops, num_axes = ops_for(data), len(patch_shape)
-    batch, *axes, channels = data.shape
+    batch, *axes, channels = ops.shape(data)
     grid = [size // patch for size, patch in zip(axes, patch_shape, strict=True)]
     interleaved = [size for pair in zip(grid, patch_shape, strict=True) for size in pair]
     data = ops.reshape(data, (batch, *interleaved, channels))
@@ -37,7 +37,7 @@ def space_to_depth(data: Array, patch_shape: Sequence[int]) -> Array:
 def depth_to_space(patches: Array, patch_shape: Sequence[int]) -> Array:
     """Undo :func:`space_to_depth`: (B, *grid, patch * channels) -> (B, *axes, channels)."""
     ops, num_axes = ops_for(patches), len(patch_shape)
-    batch, *grid, _ = patches.shape
+    batch, *grid, _ = ops.shape(patches)
     patches = ops.reshape(patches, (batch, *grid, *patch_shape, -1))
     order = [axis for i in range(num_axes) for axis in (1 + i, 1 + num_axes + i)]
     patches = ops.transpose(patches, (0, *order, 2 * num_axes + 1))

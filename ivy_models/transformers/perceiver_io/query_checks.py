@@ -9,7 +9,7 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.adapters import OutputModality
-from ivy_models.transformers.perceiver_io.input_checks import check_names, is_float
+from ivy_models.transformers.perceiver_io.input_checks import check_names, is_float, is_shape
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 Queries = Array | dict[str, Array | None] | None
@@ -135,7 +135,8 @@ def _check_queries(
         len(shape) - 1 == len(spec.query_shape) if spec.query_shape is not None else len(shape) == 2
     )
     query_axes = shape[:-1] if shared else shape[len(batch_shape) : -1]
-    if (not shared and shape[: len(batch_shape)] != batch_shape) or not query_axes:
+    begins = is_shape(shape[: len(batch_shape)], batch_shape)
+    if (not shared and not begins) or not query_axes:
         raise InputError(
             f"queries have shape {shape}, which does not begin with the data's batch axes "
             f"{batch_shape}; pass (O, {spec.queries_dim}) for queries that a whole batch shares."

@@ -233,3 +233,19 @@ _MODALITY_CHECKS = {
     "Sequence[InputModality] | None": _modalities(InputModality),
     "Sequence[OutputModality] | None": _modalities(OutputModality),
 }
+
+
+def check_without_dropout(spec: PerceiverIOSpec) -> None:
+    """Check that a model computes the same in training.
+
+    Raises
+    ------
+    SpecError
+        If it has dropout, which calls do not apply.
+    """
+    if spec.attn_dropout or spec.fc_dropout:
+        raise SpecError(
+            f"The model has attn_dropout={spec.attn_dropout} and fc_dropout={spec.fc_dropout}, "
+            "but calls apply no dropout. To train it without, build it anew: "
+            "PerceiverIO(model.spec.replace(attn_dropout=0.0, fc_dropout=0.0), v=model.v)."
+        )

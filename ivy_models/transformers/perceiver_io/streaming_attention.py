@@ -25,7 +25,7 @@ import numpy as np
 
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
-from ivy_models.transformers.perceiver_io.attention import project, split_heads
+from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
 from ivy_models.transformers.perceiver_io.inputs import Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.parts import Window, inverse_deviation, parts_of
@@ -75,7 +75,7 @@ def streaming_attend(
     Array
         (B, N, D).
     """
-    batch, num_queries = segments[0].batch, queries.shape[1]
+    batch, num_queries = segments[0].batch(ops), queries.shape[1]
     # Fold: (B, H, N, K) by (H, K, C) -> (B, H N, C).
     q = split_heads(ops, project(ops, params["query"], queries), num_heads)
     head_dim = q.shape[-1]
@@ -83,7 +83,7 @@ def streaming_attend(
     folded = ops.matmul(q, ops.transpose(key_weight, (0, 2, 1))) * head_dim**-0.5
     folded = folded * input_norm["scale"]
     folded = folded - ops.mean(folded, -1, keepdims=True)
-    folded = ops.reshape(folded, (queries.shape[0], num_heads * num_queries, -1))
+    folded = ops.reshape(folded, (ops.shape(queries)[0], num_heads * num_queries, -1))
 
     sums, start = [], 0
     for segment in segments:
@@ -100,7 +100,8 @@ def streaming_attend(
     normed = ops.reshape(normed, (batch, num_heads, num_queries, -1))
     values = ops.matmul(normed, head_weights(ops, params["value"]["weight"], num_heads))
     values = ops.reshape(ops.transpose(values, (0, 2, 1, 3)), (batch, num_queries, -1))
-    values = values + params["value"]["bias"]
+    # The keys' bias cancels; with a gradient of zero, not none, engines need not wait for it.
+    values = values + params["value"]["bias"] + 0 * ops.sum(params["key"]["bias"], 0)
     if input_mask is not None:
         any_input = ops.max(ops.cast(input_mask, ops.dtype(values)), -1)
         values = values * any_input[:, None, None]
@@ -127,8 +128,8 @@ def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
 
 def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
     """The sums of folded queries (B, R, C) over the inputs."""
-    batch, rows = inputs.batch, folded.shape[1]
-    chunk = max(1, SCORES_PER_CHUNK // (batch * rows))
+    batch, rows = inputs.batch(ops), folded.shape[1]
+    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, rows)
     grid = Grid.of(inputs, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
 

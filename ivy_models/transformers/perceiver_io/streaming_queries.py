@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io import attention
-from ivy_models.transformers.perceiver_io.attention import project, split_heads
+from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
 from ivy_models.transformers.perceiver_io.inputs import Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.parts import Window, inverse_deviation, parts_of
@@ -58,8 +58,8 @@ def attend_from_parts(
     """
     folded, constant = _fold(ops, params, query_norm, latents, num_heads)
     values = _projected_values(ops, params, latents, num_heads)
-    batch, rows, _ = folded.shape
-    chunk = max(1, attention.SCORES_PER_CHUNK // (batch * rows))
+    batch, rows, _ = ops.shape(folded)
+    chunk = rows_per_chunk(attention.SCORES_PER_CHUNK, batch, rows)
     grid = Grid.of(queries, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), queries, grid)
 
@@ -87,7 +87,7 @@ def attend_from_parts(
 def _fold(ops: Ops, params: Tree, query_norm: Tree, latents: Array, num_heads: int):
     """Keys through the queries' projection and norm: g (B, H N, E) and c (B, H N, 1)."""
     keys = split_heads(ops, project(ops, params["key"], latents), num_heads)
-    batch, _, num_latents, head_dim = keys.shape
+    batch, _, num_latents, head_dim = ops.shape(keys)
     keys = keys * head_dim**-0.5
     weight = head_weights(ops, params["query"]["weight"], num_heads)  # (H, E, K)
     folded = ops.matmul(keys, ops.transpose(weight, (0, 2, 1)))
@@ -102,7 +102,7 @@ def _fold(ops: Ops, params: Tree, query_norm: Tree, latents: Array, num_heads: i
 def _projected_values(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
     """Values through the output projection, (B, H N, E)."""
     values = split_heads(ops, project(ops, params["value"], latents), num_heads)
-    batch, _, num_latents, head_dim = values.shape
+    batch, _, num_latents, head_dim = ops.shape(values)
     weight = params["output"]["weight"]
     weight = ops.reshape(weight, (num_heads, head_dim, weight.shape[-1]))
     return ops.reshape(ops.matmul(values, weight), (batch, num_heads * num_latents, -1))

@@ -148,7 +148,7 @@ class GridAdapter:
         if self.stem == "frame_pair":
             data = _frame_pair_stem(ops, params["patch_projection"], data)
         shape = tuple(data.shape[1:-1])
-        flat = ops.reshape(data, (data.shape[0], math.prod(shape), data.shape[-1]))
+        flat = ops.reshape(data, (-1, math.prod(shape), data.shape[-1]))
         positions = self.positions
         if isinstance(positions, LearnedPositions):
             projection = params["position_projection"]
@@ -163,13 +163,13 @@ class GridAdapter:
 
 def _frame_pair_stem(ops: Ops, projection: Tree, frames: Array) -> Array:
     """(B, 2, Y, X, channels) -> (B, Y, X, stem_dim)."""
-    batch, _, height, width, channels = frames.shape
+    _, _, height, width, channels = frames.shape
     # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
     # then y, x and channel.
     weight = ops.reshape(projection["weight"], (2, 3, 3, channels, -1))
     weight = ops.reshape(ops.transpose(weight, (1, 2, 0, 3, 4)), (3, 3, 2 * channels, -1))
     frames = ops.transpose(frames, (0, 2, 3, 1, 4))
-    frames = ops.reshape(frames, (batch, height, width, 2 * channels))
+    frames = ops.reshape(frames, (-1, height, width, 2 * channels))
     return ops.conv2d(frames, weight, stride=1) + projection["bias"]
 
 

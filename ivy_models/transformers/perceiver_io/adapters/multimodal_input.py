@@ -129,5 +129,5 @@ class MultimodalInput:
         if modality.name not in seen:
             return inputs
         dense = inputs.dense(ops, like=data)
-        token = ops.broadcast_to(params["mask_token"], dense.shape)
+        token = ops.broadcast_to(params["mask_token"], ops.shape(dense))
         return Inputs.from_array(ops.where(seen[modality.name][..., None], dense, token))

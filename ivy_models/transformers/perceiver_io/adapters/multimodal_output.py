@@ -182,7 +182,7 @@ class MultimodalOutput:
         outputs = self.decoder(weights | {"head": head}, queries, latents)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
-            return ops.reshape(outputs, (*outputs.shape[:2], *patch_shape, modality.output_dim))
+            return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
         outputs = ops.reshape(outputs, (-1, *modality.query_shape, modality.head_dim))
         return depth_to_space(outputs, patch_shape) if patch_shape else outputs
 

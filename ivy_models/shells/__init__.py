@@ -1,0 +1,1 @@
+"""Models as modules of their frameworks: each owns weights and calls the core, nothing else."""

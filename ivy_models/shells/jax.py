@@ -1,0 +1,40 @@
+"""Models as pure functions of JAX arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io.checked_call import checked_call
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+class JaxModel(NamedTuple):
+    """A model as a pure function and the parameters to call it with.
+
+    ``apply(params, data, mask=None, queries=None)`` is a call of ``ivy_models``' ``PerceiverIO``,
+    with its errors, on arrays of JAX. It is not compiled: wrap it, or what it is part of, in
+    ``jax.jit``. ``params`` is a nested dict, a tree of arrays to JAX and optax; weights that
+    training does not change are not in it but in ``apply``.
+    """
+
+    apply: Callable[..., Any]
+    params: Tree
+
+
+def split(spec: PerceiverIOSpec, weights: Tree) -> JaxModel:
+    """Make a model of all its weights, arrays of JAX."""
+    core, ops = PerceiverIOCore(spec), ops_named("jax")
+    weights = dict(flatten(weights))
+    trained = {name for name, part in flatten(core.parameters()) if part.trainable}
+    fixed = {name: weight for name, weight in weights.items() if name not in trained}
+
+    def apply(params: Tree, data: Any, mask: Any = None, queries: Any = None) -> Any:
+        if fixed:
+            params = unflatten(dict(flatten(params)) | fixed)
+        return checked_call(ops, spec, core, params, data, mask, queries)
+
+    return JaxModel(apply, unflatten({n: w for n, w in weights.items() if n in trained}))

@@ -1,0 +1,146 @@
+"""Models as ``torch.nn.Module``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io import grid_attention
+from ivy_models.transformers.perceiver_io.checked_call import checked_call
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
+
+
+class _Branch(torch.nn.Module):
+    """A branch of the parameter tree: weights that are trained are parameters, others buffers."""
+
+    def __init__(self, description: Tree, weights: Tree):
+        super().__init__()
+        for name, part in description.items():
+            if isinstance(part, Mapping):
+                self.add_module(name, _Branch(part, weights[name]))
+                continue
+            weight = _transposed(name, weights[name]).contiguous()
+            if part.trainable:
+                self.register_parameter(name, torch.nn.Parameter(weight))
+            else:
+                self.register_buffer(name, weight)
+
+    def weights(self) -> Tree:
+        """The weights as a tree of tensors that share this module's memory and gradients."""
+        tree = {name: branch.weights() for name, branch in self.named_children()}
+        for name in (*self._parameters, *self._buffers):
+            tree[name] = _transposed(name, getattr(self, name))
+        return tree
+
+
+def _transposed(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """A layer's matrix between the tree's (C_in, C_out) and torch's own (C_out, C_in)."""
+    return weight.t() if name == "weight" and weight.ndim == 2 else weight
+
+
+@functools.lru_cache(maxsize=32)
+def _core(spec_json: str) -> PerceiverIOCore:
+    return PerceiverIOCore(PerceiverIOSpec.from_json(spec_json))
+
+
+# torch.compile does not read this: it traces the tensors that go through it. So no NumPy table is
+# made part of the program's arithmetic. Such a function takes tensors and constants, not a spec.
+@torch.compiler.allow_in_graph
+def _call(spec_json: str, params: Tree, data: Any, mask: Any, queries: Any) -> Any:
+    core = _core(spec_json)
+    return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries)
+
+
+class PerceiverIO(_Branch):
+    """Perceiver IO as a ``torch.nn.Module``; made by ``PerceiverIO.to_torch_module()``.
+
+    Parameters are named as in the parameter tree, with dots, such as
+    ``processor.layer_0.self_attention_0.mlp.hidden.weight``. Matrices are (C_out, C_in), as those
+    of ``torch.nn.Linear``.
+
+    Parameters
+    ----------
+    spec
+        The model's description. Its device and data type are those of the weights.
+    weights
+        A tree of tensors, which are used as they are.
+    """
+
+    def __init__(self, spec: PerceiverIOSpec, weights: Tree):
+        core = PerceiverIOCore(spec)
+        super().__init__(core.parameters(), weights)
+        self.spec, self.core, self._spec_json = spec, core, spec.to_json()
+        self.eval()
+
+    def train(self, mode: bool = True) -> PerceiverIO:
+        """Switch to training, which computes the same for a model without dropout.
+
+        Raises
+        ------
+        SpecError
+            If the spec asks for dropout, which calls do not apply.
+        """
+        if mode:
+            check_without_dropout(self.spec)
+        return super().train(mode)
+
+    def forward(self, data: Any, mask: Any = None, queries: Any = None) -> Any:
+        """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
+
+        Returns
+        -------
+        torch.Tensor or dict
+            What that gives, as tensors.
+        """
+        return _call(self._spec_json, self.weights(), data, mask, queries)
+
+
+class GridCrossAttention(_Branch):
+    """Queries attend to data on a grid and its Fourier features, exactly and without building them.
+
+    The layer norm and cross-attention of :class:`.grid_attention.GridCrossAttention`, as a layer of
+    other models.
+
+    Parameters
+    ----------
+    query_dim, data_dim, num_axes, num_heads, qk_dim, v_dim
+        As there.
+    num_bands, max_resolution
+        As in :class:`.FourierPositionEncoding`.
+    seed
+        Seed of the random weights.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        data_dim: int,
+        num_bands: int,
+        max_resolution: float | tuple[float, ...] | None = None,
+        num_axes: int = 2,
+        num_heads: int = 1,
+        qk_dim: int | None = None,
+        v_dim: int | None = None,
+        seed: int = 0,
+    ):
+        positions = FourierPositionEncoding(num_bands, max_resolution)
+        core = grid_attention.GridCrossAttention(
+            query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
+        )
+        description = core.parameters()
+        super().__init__(description, map_tree(torch.from_numpy, initialise(description, seed)))
+        self.core = core
+
+    def forward(
+        self, queries: torch.Tensor, data: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
+        return self.core(self.weights(), queries, data, mask)
