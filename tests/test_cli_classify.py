@@ -125,6 +125,22 @@ def test_an_interrupted_run_keeps_what_it_has(folder):
     assert len(lines) < 10_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="makes a terminal as Linux does")
+def test_a_bar_where_results_go_elsewhere(folder):
+    import pty
+    import termios
+
+    main_end, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    run = subprocess.run([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=terminal)
+    shown = os.read(main_end, 10_000).decode()
+    os.close(main_end)
+    os.close(terminal)
+    assert "5/5" in shown
+    assert run.stdout.count(b"\n") == 4 * 4
+    assert "image/s" not in subprocess.run([*PROGRAM, SEVEN], capture_output=True, text=True).stderr
+
+
 # From Python
 
 

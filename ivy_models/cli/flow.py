@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -32,7 +33,9 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
     if not is_picture and output.suffix.lower() != ".flo":
         raise click.UsageError(f"{output} ends neither in .flo nor as a picture does, as .png.")
     check_folder_of(output)
-    field = estimate_flow(load(), first, second, progress=True, batch_size=batch_size)
+    field = estimate_flow(
+        load(), first, second, progress=sys.stderr.isatty(), batch_size=batch_size
+    )
     if is_picture:
         Image.fromarray(draw_flow(field)).save(output)
     else:

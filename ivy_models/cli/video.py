@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ def video(clip: Path, output: Path, load, top: int) -> None:
     from ivy_models.video import reconstruct_video
 
     check_folder_of(output)
-    reconstruction = reconstruct_video(load(), clip, top=top, progress=True)
+    reconstruction = reconstruct_video(load(), clip, top=top, progress=sys.stderr.isatty())
     write_video(output, reconstruction.frames, reconstruction.sound)
     click.echo(f"{output}: {len(reconstruction.frames)} frames.")
     for label, probability in reconstruction.predictions:
