@@ -1,60 +1,13 @@
-"""Additional peak memory of a call: its peak above what the loaded model takes."""
+"""A process that fails when memory runs out, before others do."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import re
 import resource
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-
-class HostMemory:
-    """Resident memory of this process, on Linux.
-
-    Measured from the loaded model and not from just before the call: TensorFlow keeps what
-    its first call took, so a later call takes nothing more, though it needs as much.
-    """
-
-    def __init__(self):
-        _return_unused()
-        self._loaded = _status("VmRSS")
-
-    def extra(self, call: Callable[[], Any]) -> int:
-        _return_unused()
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's record of the peak
-        call()
-        return max(0, _status("VmHWM") - self._loaded)
-
-
-class CudaMemory:
-    """GPU memory that PyTorch's tensors take."""
-
-    def __init__(self, device: str):
-        import torch
-
-        self._cuda, self._device = torch.cuda, device
-        self._loaded = torch.cuda.memory_allocated(device)
-
-    def extra(self, call: Callable[[], Any]) -> int:
-        self._cuda.reset_peak_memory_stats(self._device)
-        call()
-        return self._cuda.max_memory_allocated(self._device) - self._loaded
-
-
-class NotMeasured:
-    def extra(self, call: Callable[[], Any]) -> None:
-        call()
-
-
-def meter(framework: str, device: str) -> HostMemory | CudaMemory | NotMeasured:
-    """Make it once the model is loaded, before its first call."""
-    if device != "cpu":
-        return CudaMemory(device) if framework == "torch" else NotMeasured()
-    return HostMemory() if sys.platform == "linux" else NotMeasured()
+from ivy_models.memory import status
 
 
 def fail_alone(device: str) -> None:
@@ -70,18 +23,4 @@ def fail_alone(device: str) -> None:
         meminfo = Path("/proc/meminfo").read_text()
         available = 1024 * int(re.search(r"MemAvailable:\s*(\d+)", meminfo)[1])
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + available, hard))
-
-
-def _return_unused() -> None:
-    """Give the memory that is free within this process back to the system."""
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
-    text = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)[1])
+        resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + available, hard))

@@ -11,10 +11,12 @@ import os
 import sys
 import time
 
-import memory
 import numpy as np
+from memory import fail_alone
 from products import gemm_gflop_per_second
 from subjects import Case, load
+
+from ivy_models.memory import meter
 
 AT_LEAST = 0.1
 """Seconds of calls in a row that make one measurement, but for the first call."""
@@ -38,13 +40,13 @@ class Worker:
         self._case = case
         self._subject = load(case)
         self._called = False
-        self._memory = memory.meter(case.framework, case.device)
+        self._memory = meter(case.framework, case.device)
 
     def measure(self, what: str) -> float | None:
         return {"call": self._seconds, "memory": self._extra_bytes, "gemm": self._gemm_rate}[what]()
 
     def _seconds(self) -> float:
-        memory.fail_alone(self._case.device)
+        fail_alone(self._case.device)
         start, calls, seconds = time.perf_counter(), 0, 0.0
         while calls == 0 or seconds < AT_LEAST * self._called:
             output = self._subject.call()
@@ -57,7 +59,7 @@ class Worker:
         return seconds / calls
 
     def _extra_bytes(self) -> int | None:
-        memory.fail_alone(self._case.device)
+        fail_alone(self._case.device)
         return self._memory.extra(self._subject.call)
 
     def _gemm_rate(self) -> float:

@@ -8,18 +8,18 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "shells.huggingface": ["accelerate"],
-        "classification": ["Prediction", "classify"],
+        "classification": ["Prediction", "classify", "classify_each"],
         "decoding": ["decode_in_chunks"],
         "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],
         "language": ["Candidate", "fill_mask"],
         "transformers.perceiver_io.factories": [
             "create_model",
-            "list_models",
             "perceiver_io_img_classification",
             "perceiver_io_language",
             "perceiver_io_optical_flow",
             "perceiver_io_video",
         ],
+        "transformers.perceiver_io.presets": ["list_models"],
         "video": ["Reconstruction", "reconstruct_video"],
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,14 @@ class Prediction(NamedTuple):
 
     label: str
     probability: float
+
+
+class Classified(NamedTuple):
+    """An image or a sound of many: its predictions, or the error that says what is wrong."""
+
+    source: Any
+    predictions: list[Prediction] | None
+    error: InputError | None
 
 
 def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
@@ -41,6 +50,64 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
     InputError
         If the model has no preprocessing, or a source cannot be used.
     """
+    _check(model, top)
+    many = isinstance(sources, (list, tuple))
+    results = _predict(model, model.preprocessing(sources if many else [sources]), top)
+    return results if many else results[0]
+
+
+def classify_each(
+    model: Any, sources: Iterable[Any], top: int = 5, batch_size: int = 1
+) -> Iterator[Classified]:
+    """Name what is in each of many images or sounds; one that cannot be used stops no other.
+
+    Parameters
+    ----------
+    model, top
+        As in :func:`classify`.
+    sources
+        Images or sounds, as ``model.preprocessing`` takes them; read as they are needed.
+    batch_size
+        B, how many the model takes at a time.
+
+    Returns
+    -------
+    Iterator of Classified
+        One a source, in their order, as soon as its batch is done.
+
+    Raises
+    ------
+    InputError
+        If the model has no preprocessing.
+    """
+    _check(model, top)
+    if batch_size < 1:
+        raise InputError(f"batch_size is at least 1, got {batch_size}.")
+    return _classified(model, sources, top, batch_size)
+
+
+def _classified(model, sources, top, batch_size) -> Iterator[Classified]:
+    read, num_usable = [], 0  # of the next batch
+    for source in sources:
+        try:
+            read.append((source, model.preprocessing(source), None))
+            num_usable += 1
+        except InputError as error:
+            read.append((source, None, error))
+        if num_usable == batch_size or not num_usable:
+            yield from _classified_batch(model, read, top)
+            read, num_usable = [], 0
+    yield from _classified_batch(model, read, top)
+
+
+def _classified_batch(model, read, top) -> Iterator[Classified]:
+    usable = [data for _, data, error in read if error is None]
+    predictions = iter(_predict(model, np.stack(usable), top) if usable else ())
+    for source, _, error in read:
+        yield Classified(source, next(predictions) if error is None else None, error)
+
+
+def _check(model: Any, top: int) -> None:
     if model.preprocessing is None:
         raise InputError(
             "The model has no preprocessing, so nothing turns images or sounds into its data. "
@@ -50,11 +117,11 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
         raise InputError("The model decodes more than a class; for a video use reconstruct_video.")
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
-    many = isinstance(sources, (list, tuple))
-    logits = model(model.preprocessing(sources if many else [sources]))
-    logits = to_native(ops_named("numpy"), logits, "logits")[:, 0]
-    results = [most_probable(row, model.labels, top) for row in logits]
-    return results if many else results[0]
+
+
+def _predict(model: Any, data: np.ndarray, top: int) -> list[list[Prediction]]:
+    logits = to_native(ops_named("numpy"), model(data), "logits")[:, 0]
+    return [most_probable(row, model.labels, top) for row in logits]
 
 
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:

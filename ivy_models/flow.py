@@ -21,7 +21,9 @@ FLO_MAGIC = b"PIEH"
 """First bytes of a Middlebury file: 202021.25 as a little-endian float."""
 
 
-def estimate_flow(model: Any, first: Any, second: Any, progress: bool = False) -> np.ndarray:
+def estimate_flow(
+    model: Any, first: Any, second: Any, progress: bool = False, batch_size: int = 1
+) -> np.ndarray:
     """Estimate how far each pixel moves from one frame to the next.
 
     Frames larger than the model's are cut into overlapping tiles; where tiles overlap, each
@@ -36,6 +38,8 @@ def estimate_flow(model: Any, first: Any, second: Any, progress: bool = False) -
         Frames of the same size: paths, PIL images or arrays, as ``ImagePreprocessing`` takes.
     progress
         Whether to show a progress bar over the tiles.
+    batch_size
+        Tiles that the model takes at a time.
 
     Returns
     -------
@@ -49,29 +53,36 @@ def estimate_flow(model: Any, first: Any, second: Any, progress: bool = False) -
     """
     if model.spec.stem != "frame_pair" or not model.spec.queries_from_inputs:
         raise InputError("The model estimates no flow: build perceiver_io_optical_flow.")
+    if batch_size < 1:
+        raise InputError(f"batch_size is at least 1, got {batch_size}.")
     frames = [read_rgb(frame) for frame in (first, second)]
     if frames[0].shape != frames[1].shape:
         sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in frames)
         raise InputError(f"The two frames have the same size; got {sizes} (height x width).")
+    from tqdm import tqdm
+
     height, width, _ = frames[0].shape
     tile = _tile_size(model, (height, width))
     padding = [(0, max(0, t - s)) for t, s in zip(tile, (height, width), strict=True)]
     pair = np.stack([np.pad(frame, [*padding, (0, 0)], mode="edge") for frame in frames]) * 2 - 1
 
     corners = [_starts(size, t) for size, t in zip(pair.shape[1:3], tile, strict=True)]
-    tiles = list(itertools.product(*corners))
-    if progress:
-        from tqdm import tqdm
-
-        tiles = tqdm(tiles, desc="flow", unit="tile")
+    windows = [
+        (slice(y, y + tile[0]), slice(x, x + tile[1])) for y, x in itertools.product(*corners)
+    ]
     weights = _tile_weights(tile)[..., None]
     flow = np.zeros((*pair.shape[1:3], 2), np.float32)
     total = np.zeros((*pair.shape[1:3], 1), np.float32)
-    for y, x in tiles:
-        window = (slice(y, y + tile[0]), slice(x, x + tile[1]))
-        estimated = model(np.ascontiguousarray(pair[:, window[0], window[1]]))
-        flow[window] += weights * to_native(ops_named("numpy"), estimated, "flow")
-        total[window] += weights
+    with tqdm(total=len(windows), desc="flow", unit="tile", disable=not progress) as bar:
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            tiles = model(np.stack([pair[:, rows, columns] for rows, columns in batch]))
+            for window, estimated in zip(
+                batch, to_native(ops_named("numpy"), tiles, "flow"), strict=True
+            ):
+                flow[window] += weights * estimated
+                total[window] += weights
+            bar.update(len(batch))
     return (flow / total)[:height, :width]
 
 

@@ -15,8 +15,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import ivy
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, settings
 
+from ivy_models.cli import main
 from ivy_models.ops import BACKENDS, ops_named
 from ivy_models.transformers.perceiver_io import Reader
 
@@ -54,6 +56,13 @@ def ops(backend):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def run():
+    """The command line in this process: ``run("classify", path)``."""
+    yield lambda *arguments: CliRunner().invoke(main, arguments)
+    unset_backends()
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from conftest import CHOSEN, ROOT, unset_backends
+from conftest import CHOSEN, ROOT
 from PIL import Image
 from specs import flow_spec, language_spec
 
@@ -18,15 +17,6 @@ from ivy_models.weights.download import PublishedFile
 from ivy_models.weights.native import read_native
 
 SEVEN = str(ROOT / "examples" / "seven.png")
-
-
-@pytest.fixture
-def run():
-    def run(*arguments):
-        return CliRunner().invoke(main, arguments)
-
-    yield run
-    unset_backends()
 
 
 @pytest.mark.parametrize("backend_name", CHOSEN)
@@ -135,7 +125,8 @@ def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
         Image.fromarray(rng.integers(0, 256, (12, 15, 3), np.uint8)).save(tmp_path / name)
     frames = [str(tmp_path / name) for name in ("a.png", "b.png")]
     for name in ("flow.flo", "flow.png"):
-        result = run("flow", *frames, str(tmp_path / name), "--backend", backend_name)
+        options = ["--backend", backend_name, "--batch-size", "2"]
+        result = run("flow", *frames, str(tmp_path / name), *options)
         assert result.exit_code == 0
         assert "15 x 12 pixels" in result.output
     assert read_flo(tmp_path / "flow.flo").shape == (12, 15, 2)
@@ -144,14 +135,40 @@ def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
     assert not (tmp_path / "c.flo").exists()
 
 
+def test_a_file_that_cannot_be_written(run, monkeypatch, tmp_path):
+    def write_flo(path, _):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("ivy_models.flow.write_flo", write_flo)
+    monkeypatch.setattr("ivy_models.flow.estimate_flow", lambda *_, **__: np.zeros((2, 2, 2)))
+    monkeypatch.setattr(factories, "create_model", lambda *_, **__: None)
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "a.flo"))
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {tmp_path / 'a.flo'}: Permission denied.\n"
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "folder.png"))
+    assert result.exit_code == 0
+    (tmp_path / "folder.flo").mkdir()
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "folder.flo"))
+    assert (result.exit_code, "is a folder; name a file" in result.stderr) == (2, True)
+
+
 def test_list(run):
-    assert len(run("list").output.splitlines()) == len(factories.list_models())
+    assert len(run("list").output.splitlines()) == len(PRESETS)
     assert run("list", "*digits").output.startswith("perceiver_io_digits ")
 
 
-def test_help(run):
-    for arguments in (["--help"], ["classify", "-h"], ["list", "--help"]):
-        assert run(*arguments).output.startswith("Usage:")
+@pytest.mark.parametrize("command", main.commands)
+def test_help_has_an_example(run, command):
+    for option in ("-h", "--help"):
+        text = run(command, option).output
+        assert text.startswith("Usage:")
+        assert f"Example: ivy-models {command} " in text
+
+
+def test_help_lists_the_commands(run):
+    text = run("--help").output
+    assert all(f"\n  {command} " in text for command in main.commands)
+    assert "..." not in text.split("Commands:")[1]  # no description is cut off
 
 
 def test_as_a_program():

@@ -138,12 +138,12 @@ class Shift:
         self.spec = flow_spec(max_fourier_freq=TILE)
         self.calls = []
 
-    def __call__(self, pair):
-        assert pair.shape == (2, *TILE, 3)
-        assert pair.min() >= -1
-        assert pair.max() <= 1
-        self.calls.append(pair)
-        return pair[0, :, :, :2]
+    def __call__(self, pairs):
+        assert pairs.shape[1:] == (2, *TILE, 3)
+        assert pairs.min() >= -1
+        assert pairs.max() <= 1
+        self.calls.append(len(pairs))
+        return pairs[:, 0, :, :, :2]
 
 
 @pytest.mark.parametrize("size", [(24, 31), (25, 31), (60, 100), (24, 32), (5, 7), (10, 90)])
@@ -157,11 +157,21 @@ def test_tiles_cover_every_pixel_and_blend(rng, size):
     )
 
 
+@pytest.mark.parametrize(("batch_size", "calls"), [(1, [1] * 6), (4, [4, 2]), (9, [6])])
+def test_tiles_in_batches(rng, batch_size, calls):
+    model, first = Shift(), frame(rng, 30, 40)
+    flow = estimate_flow(model, first, frame(rng, 30, 40), batch_size=batch_size)
+    assert model.calls == calls
+    np.testing.assert_allclose(flow, first[:, :, :2] * 2 - 1, atol=1e-5)
+    with pytest.raises(InputError, match="batch_size is at least 1, got 0"):
+        estimate_flow(model, first, first, batch_size=0)
+
+
 def test_tiles_count_by_their_distance_from_the_border():
     class Constant(Shift):
-        def __call__(self, pair):
-            super().__call__(pair)
-            return np.full((*TILE, 2), len(self.calls), np.float32)
+        def __call__(self, pairs):
+            super().__call__(pairs)
+            return np.full((1, *TILE, 2), len(self.calls), np.float32)
 
     frames = np.zeros((24, 42, 3), np.float32)  # two tiles, from columns 0 and 11
     flow = estimate_flow(Constant(), frames, frames)[..., 0]

@@ -29,6 +29,7 @@ HEAVY = [
         "ivy_models.transformers.perceiver_io",
         "ivy_models.ops",
         "ivy_models.preprocessing",
+        "ivy_models.transformers.perceiver_io.costs",
     ],
 )
 def test_importing_imports_no_framework(module):

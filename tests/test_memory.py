@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, "benchmarks")
 import ivy, numpy as np
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from memory import HostMemory
+from ivy_models.memory import HostMemory
 from subjects import MODELS
 
 ivy.set_backend("numpy")

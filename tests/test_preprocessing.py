@@ -131,3 +131,17 @@ def test_unreadable_files_are_refused(tmp_path, photo):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"photo\.png cannot be read"):
         PLAIN(path)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, RuntimeError])
+def test_what_decoders_raise_is_refused(tmp_path, photo, monkeypatch, error):
+    """RuntimeError, say, is what Pillow's AVIF decoder raises."""
+
+    def load(_):
+        raise error("broken data")
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(InputError, match="cannot be read as an image: broken data"):
+        PLAIN(path)

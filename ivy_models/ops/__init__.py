@@ -14,7 +14,7 @@ from typing import Any
 from ivy_models.errors import BackendError
 from ivy_models.ops.base import Array, Ops
 
-__all__ = ["BACKENDS", "Array", "Ops", "ops_for", "ops_named"]
+__all__ = ["BACKENDS", "Array", "Ops", "ops_for", "ops_named", "register_type"]
 
 _CLASSES = {
     "numpy": "NumpyOps",
@@ -69,6 +69,11 @@ def ops_for(x: Any) -> Ops:
     if ops is None:
         ops = _ops_of_type[type(x)] = _find_ops(x)
     return ops
+
+
+def register_type(array_type: type, ops: Ops) -> None:
+    """Let :func:`ops_for` know the operations for arrays of a type that is no framework's."""
+    _ops_of_type[array_type] = ops
 
 
 def _find_ops(x: Any) -> Ops:

@@ -121,7 +121,13 @@ def _read(image: Any) -> Image.Image | np.ndarray:
             ) from None
         except InputError:  # a ValueError that says more already
             raise
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            RuntimeError,
+            Image.DecompressionBombError,
+        ) as error:
             raise InputError(f"{image} cannot be read as an image: {error}.") from error
     if not isinstance(image, Image.Image):
         return _read_array(image)

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "TokenAdapter",
         ],
         "core": ["PerceiverIOCore"],
+        "costs": ["Cost", "model_costs"],
         "decoder": ["Decoder"],
         "factories": [
             "perceiver_io_img_classification",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -211,7 +210,7 @@ def create_model(
     Parameters
     ----------
     name
-        One of :func:`list_models`.
+        One of :func:`.list_models`.
     pretrained
         Whether to load the trained weights: from the package, the cache, or downloaded.
     weights
@@ -242,11 +241,6 @@ def create_model(
     if dtype is not None:
         changes["dtype"] = dtype
     return _build(preset, preset.spec.replace(**changes), pretrained, weights, fresh, seed)
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a pattern such as ``"*imagenet*"``."""
-    return [name for name in PRESETS if fnmatchcase(name, pattern)]
 
 
 def _published_like(spec: PerceiverIOSpec) -> Preset:

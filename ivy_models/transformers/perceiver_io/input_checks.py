@@ -14,6 +14,7 @@ from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.adapters import InputModality
 from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.shape_checks import check_patches, check_shape
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -82,14 +83,7 @@ def _check_token_inputs(
 
 
 def _check_tokens(ops: Ops, spec: PerceiverIOSpec, tokens: Array) -> None:
-    shape, (max_length,) = tuple(tokens.shape), spec.learned_position_shape
-    if not shape or 0 in shape:
-        raise InputError(f"data has shape {shape}; expected tokens (*batch, length), at least one.")
-    if shape[-1] > max_length:
-        raise InputError(
-            f"data has {shape[-1]} tokens; the model has positions for {max_length}. Truncate or "
-            "split the sequence."
-        )
+    check_shape(spec, tuple(tokens.shape))
     if "int" not in ops.dtype(tokens):
         raise InputError(f"data is of type {ops.dtype(tokens)}; the model takes tokens, integers.")
     if ops.is_traced(tokens):  # a program's numbers cannot be looked at
@@ -104,51 +98,12 @@ def _check_tokens(ops: Ops, spec: PerceiverIOSpec, tokens: Array) -> None:
 
 
 def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
-    axes = ", ".join(f"axis_{i}" for i in range(spec.num_input_axes))
-    expected = f"(*batch, {axes}, {spec.input_dim})"
-    shape = tuple(data.shape)
-    if len(shape) < spec.num_input_axes + 1:
-        raise InputError(f"data has shape {shape}; expected {expected}: it has too few axes.")
-    if shape[-1] != spec.input_dim:
-        hint = ""
-        if spec.input_dim in shape:
-            hint = " The channels go last."
-        raise InputError(
-            f"data has shape {shape}, {shape[-1]} channels; expected {expected}, "
-            f"{spec.input_dim} channels.{hint}"
-        )
-    if 0 in shape:
-        raise InputError(f"data has shape {shape}, which holds nothing; expected {expected}.")
-    size = shape[-spec.num_input_axes - 1 : -1]
-    if spec.stem == "frame_pair" and size[0] != 2:
-        raise InputError(
-            f"data has shape {shape}; expected two frames, (*batch, 2, height, width, "
-            f"{spec.input_dim})."
-        )
-    _check_patches("data", size, spec.patch_shape)
-    positions, size = spec.learned_position_shape, spec.adapter().grid_shape(size)
-    if 0 in size:
-        raise InputError(
-            f'data has shape {shape}; with stem="{spec.stem}" each axis has 5 elements at least.'
-        )
-    if positions is not None and size != positions:
-        raise InputError(
-            f"The model has learned positions for inputs of size {positions}; got {size}. "
-            "Resize the data, or build the model with another learned_position_shape."
-        )
+    check_shape(spec, tuple(data.shape))
     if not is_float(ops, data):
         raise InputError(
             f"data is of type {ops.dtype(data)}; the model takes floats. Prepare images with "
             "model.preprocessing(image), or convert the array yourself if its numbers are "
             "already what the model expects."
-        )
-
-
-def _check_patches(name: str, size: tuple[int, ...], patch_shape: tuple[int, ...] | None) -> None:
-    if patch_shape and any(s % p for s, p in zip(size, patch_shape, strict=True)):
-        raise InputError(
-            f"{name} has axes {size}, which are no multiples of the patches' {patch_shape}. "
-            "Crop or pad it."
         )
 
 
@@ -253,7 +208,7 @@ def _modality_batch_shape(ops: Ops, modality: InputModality, array: Array) -> tu
     if not is_float(ops, array):
         raise InputError(f"{name} is of type {ops.dtype(array)}; the model takes floats.")
     batch_axes = len(shape) - modality.num_input_axes - 1
-    _check_patches(name, shape[batch_axes:-1], modality.patch_shape)
+    check_patches(name, shape[batch_axes:-1], modality.patch_shape)
     return ops.shape(array)[:batch_axes]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib.resources import files
 
 from ivy_models.preprocessing import (
@@ -275,3 +276,8 @@ PRESETS = {
         labels="digits",
     ),
 }
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a pattern such as ``"*imagenet*"``."""
+    return [name for name in PRESETS if fnmatchcase(name, pattern)]

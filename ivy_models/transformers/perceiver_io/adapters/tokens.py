@@ -32,6 +32,11 @@ class TokenAdapter:
         """C, channels of an input."""
         return self.dim
 
+    @property
+    def num_grid_axes(self) -> int:
+        """Axes of the inputs."""
+        return 1
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         return {

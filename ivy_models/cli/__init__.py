@@ -1,0 +1,56 @@
+"""The command line, ``ivy-models``: a group of commands, one a file.
+
+What a command needs beyond click is imported when it runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import click
+
+from ivy_models import __version__
+from ivy_models.cli.benchmark import benchmark
+from ivy_models.cli.classify import classify
+from ivy_models.cli.convert import convert
+from ivy_models.cli.fill_mask import fill_mask
+from ivy_models.cli.flow import flow
+from ivy_models.cli.info import info
+from ivy_models.cli.listing import list_command
+from ivy_models.cli.video import video
+from ivy_models.errors import IvyModelsError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+
+
+class _Group(click.Group):
+    """Says what is wrong in one message, without a traceback."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except IvyModelsError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE or error.filename is None:
+                raise  # click's own, or a defect
+            raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Perceiver IO models on NumPy, PyTorch, JAX and TensorFlow.
+
+    The exit code is 0 where all went well, 1 where something could not be done, 2 where the
+    command was not understood.
+    """
+
+
+for command in (list_command, info, classify, fill_mask, flow, video, convert, benchmark):
+    main.add_command(command)

@@ -1,0 +1,157 @@
+"""``ivy-models benchmark``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import click
+
+from ivy_models.cli.options import (
+    batch_size_option,
+    device_option,
+    dtype_option,
+    size_option,
+    use_backend,
+)
+from ivy_models.ops import BACKENDS
+
+
+@click.command()
+@click.argument("name", default="perceiver_io_imagenet_fourier")
+@size_option
+@batch_size_option
+@click.option(
+    "--repeats", default=5, show_default=True, type=click.IntRange(1), help="Calls that are timed."
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    default=["numpy"],
+    show_default="numpy",
+    type=click.Choice(BACKENDS),
+    help="Can be given several times; each is measured in a process of its own.",
+)
+@device_option
+@dtype_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, one a backend.")
+def benchmark(
+    name: str,
+    size: tuple[int, ...] | None,
+    batch_size: int,
+    repeats: int,
+    backends: tuple[str, ...],
+    device: str | None,
+    dtype: str | None,
+    as_json: bool,
+) -> None:
+    """Measure time and memory of a call of a model.
+
+    NAME is one of `ivy-models list`, or a folder with a model; weights and data are random. A
+    call goes from NumPy arrays to NumPy arrays. The first one, in which some frameworks compile,
+    is told apart. Memory is the peak above that of the loaded model.
+
+    Example: ivy-models benchmark perceiver_io_digits --backend numpy --backend torch
+    """
+    from ivy_models.cli.described import describe
+    from ivy_models.transformers.perceiver_io.data_shape import data_shape
+
+    model = describe(name)
+    data_shape(model.spec, model.preprocessing, size)  # a wrong size is no matter of backends
+    results = []
+    for backend in backends:
+        if len(backends) == 1:
+            results.append(_measure(model, size, batch_size, repeats, backend, device, dtype))
+        else:
+            result = _in_a_process(name, size, batch_size, repeats, backend, device, dtype)
+            results += [result] if result else []
+    if as_json:
+        for result in results:
+            click.echo(json.dumps({"model": name, **result}))
+    elif results:
+        click.echo(_timing_table(results, batch_size))
+    if len(results) < len(backends):
+        click.echo(f"{len(backends) - len(results)} of {len(backends)} backends failed.", err=True)
+        sys.exit(1)
+
+
+def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[str, Any]:
+    """Measure in this process."""
+    import numpy as np
+
+    use_backend(backend, dtype)
+    from ivy_models.arrays import to_native, unwrap_tree
+    from ivy_models.memory import meter
+    from ivy_models.ops import ops_named
+    from ivy_models.timing import time_calls
+    from ivy_models.transformers.perceiver_io.data_shape import data_shape
+    from ivy_models.transformers.perceiver_io.model import PerceiverIO
+
+    spec = model.spec.replace(device=device, dtype=dtype or model.spec.dtype)
+    shape, rng = data_shape(spec, model.preprocessing, size), np.random.default_rng(0)
+
+    def random(shape):
+        if spec.vocabulary_size is not None:
+            return rng.integers(0, spec.vocabulary_size, (batch_size, *shape), np.int32)
+        return rng.standard_normal((batch_size, *shape), np.float32)
+
+    data = {n: random(s) for n, s in shape.items()} if isinstance(shape, dict) else random(shape)
+    network = PerceiverIO(spec)
+
+    def call():
+        outputs = network(data)
+        for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
+            to_native(ops_named("numpy"), output, "output")
+
+    weights_on = str(unwrap_tree(network.v)["latents"].device)
+    on = "cpu" if "cpu" in weights_on.lower() else weights_on
+    timing = time_calls(call, meter(backend, on), repeats)
+    return {
+        "backend": backend,
+        "device": weights_on,
+        "dtype": spec.dtype,
+        "batch_size": batch_size,
+        "first_seconds": timing.first_seconds,
+        "seconds": timing.seconds,
+        "median_seconds": timing.median_seconds,
+        "extra_bytes": timing.extra_bytes,
+    }
+
+
+def _in_a_process(name, size, batch_size, repeats, backend, device, dtype) -> dict | None:
+    """Measure in a new process, which says itself what goes wrong; then None."""
+    options = {
+        "--size": size and "x".join(map(str, size)),
+        "--batch-size": batch_size,
+        "--repeats": repeats,
+        "--backend": backend,
+        "--device": device,
+        "--dtype": dtype,
+    }
+    given = [str(part) for option in options.items() if option[1] for part in option]
+    command = [sys.executable, "-m", "ivy_models", "benchmark", name, "--json", *given]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
+
+
+def _timing_table(results: list[dict[str, Any]], batch_size: int) -> str:
+    from ivy_models.cli.tables import table, three_digits
+
+    rows = [("backend", "median, s", "min - max, s", "a second", "first call, s", "memory, MiB")]
+    for result in results:
+        median, extra = result["median_seconds"], result["extra_bytes"]
+        shortest, longest = map(three_digits, (min(result["seconds"]), max(result["seconds"])))
+        rows.append(
+            (
+                result["backend"],
+                three_digits(median),
+                f"{shortest} - {longest}",
+                three_digits(batch_size / median),
+                three_digits(result["first_seconds"]),
+                "not measured" if extra is None else three_digits(extra / 2**20),
+            )
+        )
+    return table(rows)

@@ -1,0 +1,57 @@
+"""``ivy-models classify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ivy_models.cli.images import find_images
+from ivy_models.cli.options import batch_size_option, model_options
+from ivy_models.cli.records import FORMATS
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_options("perceiver_io_digits", "image classifier")
+@batch_size_option
+@click.option(
+    "--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image."
+)
+@click.option(
+    "--format",
+    "output_format",
+    default="text",
+    show_default=True,
+    type=click.Choice(list(FORMATS)),
+    help="Of what is printed.",
+)
+def classify(images, load, batch_size: int, top: int, output_format: str) -> None:
+    """Print the most probable labels of images.
+
+    IMAGES are files, and folders whose images are taken, those in their folders too. Each
+    result is printed as soon as it is known. An image that cannot be read does not stop the
+    others; the exit code is then 1.
+
+    Example: ivy-models classify photos --format jsonl > labels.jsonl
+    """
+    from tqdm import tqdm
+
+    from ivy_models.classification import classify_each
+
+    paths = find_images(images)
+    classifier = load()
+    record, failures = FORMATS[output_format](), 0
+    # Beside results on the same terminal a bar would be torn apart.
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    with tqdm(total=len(paths), unit="image", disable=hidden) as bar:
+        for path, predictions, error in classify_each(classifier, paths, top, batch_size):
+            if error is not None:
+                failures += 1
+                tqdm.write(f"Error: {error}", file=sys.stderr)
+            click.echo(record(path, predictions, error), nl=False)
+            bar.update()
+    if failures:
+        click.echo(f"{failures} of {len(paths)} images could not be classified.", err=True)
+        sys.exit(1)

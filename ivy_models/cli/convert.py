@@ -1,0 +1,43 @@
+"""``ivy-models convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--model", help="What SOURCE holds the weights of, where it is a file; see `list`.")
+@click.option(
+    "--layout",
+    default="native",
+    show_default=True,
+    type=click.Choice(["native", "huggingface"]),
+    help="Of OUTPUT: this library's, or that of transformers.",
+)
+def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
+    """Read a model from SOURCE and write it as the folder OUTPUT.
+
+    SOURCE is a folder of this library or of transformers, or a file of weights: one of the
+    original implementation, or .safetensors with this library's names.
+
+    Example: ivy-models convert my_model for_transformers --layout huggingface
+    """
+    from ivy_models.backend import set_backend
+    from ivy_models.transformers.perceiver_io import PerceiverIO
+    from ivy_models.transformers.perceiver_io.factories import create_model
+
+    if not source.is_dir() and model is None:
+        raise click.UsageError(f"{source} is no folder: say whose weights it has by --model.")
+    if source.is_dir() and model is not None:
+        raise click.UsageError(f"{source} says itself what model it is; leave out --model.")
+    set_backend("numpy")
+    if model is None:
+        converted = PerceiverIO.from_pretrained(source)
+    else:
+        converted = create_model(model, weights=source)
+    converted.save_pretrained(output, layout)
+    click.echo(f"{output}: {converted.num_parameters:,} parameters.")

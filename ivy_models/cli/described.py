@@ -1,0 +1,47 @@
+"""A model's description, without its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+class Described(NamedTuple):
+    """``preset`` is None where the model is one of a folder."""
+
+    spec: PerceiverIOSpec
+    preprocessing: Any
+    preset: Preset | None
+
+
+def describe(name: str) -> Described:
+    """Find a model by its name, or in a folder that this library or transformers wrote.
+
+    Raises
+    ------
+    SpecError, WeightsError
+        If there is no such model, or its description is broken.
+    """
+    if name in PRESETS:
+        preset = PRESETS[name]
+        return Described(preset.spec, preset.preprocessing, preset)
+    folder = Path(name)
+    if not folder.is_dir():
+        raise SpecError(
+            f"There is no model {name!r}: neither a folder, nor one of {', '.join(PRESETS)}."
+        )
+    from ivy_models.weights.huggingface import is_huggingface, read_huggingface_spec
+    from ivy_models.weights.native import read_config
+    from ivy_models.weights.task import set_task
+
+    if is_huggingface(folder):
+        return Described(read_huggingface_spec(folder), None, None)
+    spec, task = read_config(folder)
+    model = SimpleNamespace(preprocessing=None)
+    set_task(model, task, str(folder))
+    return Described(spec, model.preprocessing, None)

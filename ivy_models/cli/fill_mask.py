@@ -1,0 +1,29 @@
+"""``ivy-models fill-mask``."""
+
+from __future__ import annotations
+
+import click
+
+from ivy_models.cli.options import model_options
+
+
+@click.command("fill-mask")
+@click.argument("text")
+@model_options("perceiver_io_language", "language model")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Candidates a mask."
+)
+@click.option(
+    "--length", default=1, show_default=True, type=click.IntRange(1), help="Bytes a mask."
+)
+def fill_mask(text: str, load, top: int, length: int) -> None:
+    """Print the most probable texts for each [MASK] in TEXT.
+
+    Example: ivy-models fill-mask "Some words are [MASK]." --length 7
+    """
+    from ivy_models.language import fill_mask as candidates_for
+
+    for number, candidates in enumerate(candidates_for(load(), text, top, length), 1):
+        click.echo(f"[MASK] {number}:")
+        for candidate, probability in candidates:
+            click.echo(f"  {probability:6.1%}  {candidate!r}")

@@ -1,0 +1,43 @@
+"""``ivy-models flow``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ivy_models.cli.options import batch_size_option, model_options
+from ivy_models.cli.outputs import check_folder_of
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@model_options("perceiver_io_optical_flow", "model of optical flow")
+@batch_size_option
+def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None:
+    """Write the optical flow from frame FIRST to SECOND to OUTPUT.
+
+    A name that ends in .flo gives a Middlebury file, any other a picture. Large frames are
+    cut into tiles; --batch-size is how many of them the model takes at a time.
+
+    Example: ivy-models flow first.png second.png flow.flo --backend torch
+    """
+    from PIL import Image
+
+    from ivy_models.flow import draw_flow, estimate_flow, write_flo
+
+    is_picture = Image.registered_extensions().get(output.suffix.lower()) in Image.SAVE
+    if not is_picture and output.suffix.lower() != ".flo":
+        raise click.UsageError(f"{output} ends neither in .flo nor as a picture does, as .png.")
+    check_folder_of(output)
+    field = estimate_flow(
+        load(), first, second, progress=sys.stderr.isatty(), batch_size=batch_size
+    )
+    if is_picture:
+        Image.fromarray(draw_flow(field)).save(output)
+    else:
+        write_flo(output, field)
+    click.echo(f"{output}: {field.shape[1]} x {field.shape[0]} pixels.")

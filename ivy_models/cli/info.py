@@ -1,0 +1,98 @@
+"""``ivy-models info``."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import click
+
+from ivy_models.cli.options import batch_size_option, dtype_option, size_option
+
+NOTE = """\
+GFLOP: 10^9 operations of a call's matrix products and convolutions, a multiplication and an
+addition for each pair of numbers. Written out: with attention as the paper writes it. Call:
+the arrays of a call at their peak, an estimate; `ivy-models benchmark` measures."""
+
+
+@click.command()
+@click.argument("name")
+@size_option
+@batch_size_option
+@dtype_option
+@click.option("--json", "as_json", is_flag=True, help="Print the costs as JSON instead.")
+def info(
+    name: str, size: tuple[int, ...] | None, batch_size: int, dtype: str | None, as_json: bool
+) -> None:
+    """Print what a model is and what a call of it costs.
+
+    NAME is one of `ivy-models list`, or a folder with a model. Nothing is downloaded or run.
+
+    Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
+    """
+    from ivy_models.cli.described import describe
+    from ivy_models.transformers.perceiver_io.costs import model_costs
+    from ivy_models.transformers.perceiver_io.data_shape import data_shape
+
+    model = describe(name)
+    spec = model.spec.replace(dtype=dtype or model.spec.dtype)
+    shape = data_shape(spec, model.preprocessing, size)
+    costs = model_costs(spec, shape, batch_size)
+    if as_json:
+        parts = {part: asdict(cost) for part, cost in costs.items()}
+        fields = {"model": name, "data_shape": shape, "batch_size": batch_size, "dtype": spec.dtype}
+        click.echo(json.dumps({**fields, "costs": parts}, indent=2))
+        return
+    click.echo(name)
+    for fact, value in _facts(model, spec, shape, batch_size):
+        click.echo(_hanging(fact, value))
+    click.echo(f"\n{_cost_table(costs)}\n\n{NOTE}")
+
+
+def _hanging(fact: str, value: str) -> str:
+    return textwrap.fill(
+        value,
+        97,
+        initial_indent=f"  {fact:<15}",
+        subsequent_indent=" " * 17,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
+    """What is known of the model, by what it is called."""
+    from ivy_models.cli.tables import size_text
+    from ivy_models.weights.download import PublishedFile
+
+    if preset := model.preset:
+        yield "made for", preset.description
+        source = preset.weights
+        yield "weights", source.url if isinstance(source, PublishedFile) else "in the package"
+        yield "licence", preset.licence
+        if preset.accuracy is not None:
+            yield "accuracy", f"{preset.accuracy}%"
+    if model.preprocessing is not None:
+        yield "preprocessing", repr(model.preprocessing)
+    shapes = shape if isinstance(shape, dict) else {"": shape}
+    sizes = (f"{name} {size_text((batch_size, *s))}".strip() for name, s in shapes.items())
+    yield "data", ", ".join(sizes)
+    yield "latents", size_text((spec.num_latents, spec.latent_dim))
+    yield "dtype", spec.dtype
+
+
+def _cost_table(costs) -> str:
+    from ivy_models.cli.tables import table, three_digits
+
+    rows = [("part", "parameters", "weights, MiB", "GFLOP", "written out", "call, MiB")]
+    for part, cost in costs.items():
+        numbers = (
+            cost.weight_bytes / 2**20,
+            cost.flops / 1e9,
+            cost.plain_flops / 1e9,
+            cost.call_bytes / 2**20,
+        )
+        rows.append((part, f"{cost.parameters:,}", *map(three_digits, numbers)))
+    return table(rows)

@@ -1,0 +1,59 @@
+"""What is printed of each image: text for people, JSON lines or CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ivy_models.errors import InputError
+
+Record = Callable[[Path, list[tuple[str, float]] | None, InputError | None], str]
+"""From an image and its predictions, or its error, to what is printed."""
+
+COLUMNS = ("image", "rank", "label", "probability", "error")
+"""Of CSV: a row for each prediction, or for an error."""
+
+
+def text() -> Record:
+    def record(path, predictions, error):
+        lines = [f"  {probability:6.1%}  {label}" for label, probability in predictions or ()]
+        return "" if error else "\n".join([f"{click.format_filename(path)}:", *lines, ""])
+
+    return record
+
+
+def jsonl() -> Record:
+    def record(path, predictions, error):
+        fields = {"image": str(path)}
+        if error is None:
+            fields["predictions"] = [prediction._asdict() for prediction in predictions]
+        else:
+            fields["error"] = str(error)
+        return json.dumps(fields) + "\n"
+
+    return record
+
+
+def csv_rows() -> Record:
+    header = [COLUMNS]  # before the first row
+
+    def record(path, predictions, error):
+        name = click.format_filename(path)
+        rows = [(name, rank, *pair, "") for rank, pair in enumerate(predictions or (), 1)]
+        if error is not None:
+            rows = [(name, "", "", "", error)]
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([*header, *rows])
+        header.clear()
+        return lines.getvalue()
+
+    return record
+
+
+FORMATS: dict[str, Callable[[], Record]] = {"text": text, "jsonl": jsonl, "csv": csv_rows}
+"""Makers of what turns a result into lines."""

@@ -1,0 +1,26 @@
+"""Tables of plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first to the left, numbers to the right; the first row is the heads."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        numbers = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *numbers]))
+    return "\n".join(lines)
+
+
+def three_digits(number: float) -> str:
+    """``number`` to three significant digits, written out: 4,698 or 22.0 or 0.00123."""
+    decimals = 2 - math.floor(math.log10(number)) if number else 0
+    return f"{number:,.{max(0, decimals)}f}"
+
+
+def size_text(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))

@@ -1,0 +1,34 @@
+"""``ivy-models video``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ivy_models.cli.options import model_options
+from ivy_models.cli.outputs import check_folder_of
+
+
+@click.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@model_options("perceiver_io_video", "autoencoder of video")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Labels.")
+def video(clip: Path, output: Path, load, top: int) -> None:
+    """Write what the autoencoder makes of the video CLIP to OUTPUT.
+
+    Both are video files. Prints the most probable labels of the clip, with their probabilities.
+
+    Example: ivy-models video clip.mp4 reconstruction.mp4 --backend torch
+    """
+    from ivy_models.preprocessing import write_video
+    from ivy_models.video import reconstruct_video
+
+    check_folder_of(output)
+    reconstruction = reconstruct_video(load(), clip, top=top, progress=sys.stderr.isatty())
+    write_video(output, reconstruction.frames, reconstruction.sound)
+    click.echo(f"{output}: {len(reconstruction.frames)} frames.")
+    for label, probability in reconstruction.predictions:
+        click.echo(f"  {probability:6.1%}  {label}")

@@ -1,0 +1,145 @@
+"""What a model costs: parameters, floating-point operations and memory, part by part.
+
+The model itself is run, on arrays that are shapes only (:mod:`ivy_models.ops.shape_ops`). So
+what is counted is what is computed, with the reader and the decoder as they choose to work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ivy_models.errors import InputError
+from ivy_models.ops.shape_ops import BYTES, ShapeArray, Tally
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import count, flatten, map_tree
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+PARTS = {
+    "input adapter": ("input",),
+    "reader": ("latents", "reader"),
+    "processor": ("processor",),
+    "decoder": ("queries", "decoder", "outputs"),
+}
+"""The branches of the weights that each part has."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a part of a model, or a whole one, costs.
+
+    Parameters
+    ----------
+    parameters
+        Trainable weights.
+    weight_bytes
+        Memory of the weights, those that are not trained too.
+    flops
+        Floating-point operations of the matrix products and convolutions of a call, a
+        multiplication and an addition for each pair of numbers. Elementwise steps are not
+        counted.
+    plain_flops
+        The same, were all attention written out as in the paper: queries, keys and values
+        are built, and all scores.
+    call_bytes
+        Memory that the arrays of a call take at its peak, besides weights and data. What a
+        framework's kernels take inside is not in it, nor what its compiler saves.
+    """
+
+    parameters: int
+    weight_bytes: int
+    flops: int
+    plain_flops: int
+    call_bytes: int
+
+
+def model_costs(
+    spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape], batch: int = 1
+) -> dict[str, Cost]:
+    """Count what a call of a model costs; no weights are made and no framework is needed.
+
+    Parameters
+    ----------
+    spec
+        The model's description.
+    shape
+        Of the data of one element of a batch: (*axes, input_dim), or (length,) for tokens; with
+        ``input_modalities`` by their names.
+    batch
+        B.
+
+    Returns
+    -------
+    dict
+        A cost for each of :data:`PARTS`, and their "total".
+
+    Raises
+    ------
+    InputError
+        If the decoder's queries come with each call, and the spec has no ``query_shape`` that
+        says how many there are.
+    """
+    tally = _run(PerceiverIOCore(spec), shape, batch)
+    # With the queries added at the end, which costs no product, the decoder does not fold them.
+    plain = PerceiverIOCore(spec.replace(query_residual=True), plain_reader=True)
+    plain_tally = _run(plain, shape, batch)
+    tree, costs = PerceiverIOCore(spec).parameters(), {}
+    for part, branches in PARTS.items():
+        weights = {name: tree[name] for name in branches if name in tree}
+        numbers = sum(math.prod(parameter.shape) for _, parameter in flatten(weights))
+        costs[part] = Cost(
+            count(weights),
+            numbers * BYTES[spec.dtype],
+            tally.flops[part],
+            plain_tally.flops[part],
+            tally.peak[part],
+        )
+    parts = costs.values()
+    costs["total"] = Cost(
+        sum(cost.parameters for cost in parts),
+        sum(cost.weight_bytes for cost in parts),
+        sum(cost.flops for cost in parts),
+        sum(cost.plain_flops for cost in parts),
+        max(cost.call_bytes for cost in parts),
+    )
+    return costs
+
+
+def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
+    """Run the core on shapes; what it computes and holds."""
+    spec, tally = core.spec, Tally()
+    params = map_tree(lambda p: ShapeArray(p.shape, spec.dtype, tally), core.parameters())
+    wide = "float64" if spec.dtype == "float64" else "float32"
+    dtype = wide if spec.vocabulary_size is None else "int32"
+    if isinstance(shape, Mapping):
+        data = {name: ShapeArray((batch, *s), dtype, tally) for name, s in shape.items()}
+    else:
+        data = ShapeArray((batch, *shape), dtype, tally)
+    queries = None
+    if spec.with_decoder and not (
+        spec.learn_query or spec.queries_from_inputs or spec.output_modalities
+    ):
+        if spec.query_shape is None:
+            raise InputError(
+                "Each call brings its own queries: set the spec's query_shape to count with."
+            )
+        queries = ShapeArray((batch, spec.num_queries, spec.queries_dim), wide, tally)
+    tally.restart()
+
+    def processor(weights, latents):
+        with tally.part("processor"):
+            return spec.processor()(weights, latents)
+
+    core = replace(core, processor=processor)
+    with tally.part("input adapter"):
+        inputs, mask = core._adapt(params, data, None)
+    with tally.part("reader"):
+        latents = core._encode(params, inputs, mask)
+    if spec.with_decoder:
+        with tally.part("decoder"):
+            core._decode(params, latents, queries, inputs, mask)
+    return tally
