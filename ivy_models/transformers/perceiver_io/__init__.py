@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "perceiver_io_optical_flow",
             "perceiver_io_video",
         ],
+        "grid_attention": ["GridCrossAttention"],
         "inputs": ["Features", "Inputs"],
         "model": ["PerceiverIO"],
         "parameters": ["initialise"],
