@@ -131,16 +131,33 @@ class GridCrossAttention(_Branch):
         v_dim: int | None = None,
         seed: int = 0,
     ):
-        positions = FourierPositionEncoding(num_bands, max_resolution)
-        core = grid_attention.GridCrossAttention(
-            query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
+        fields = (
+            query_dim,
+            data_dim,
+            num_bands,
+            max_resolution,
+            num_axes,
+            num_heads,
+            qk_dim,
+            v_dim,
         )
-        description = core.parameters()
+        description = _attention(*fields).parameters()
         super().__init__(description, map_tree(torch.from_numpy, initialise(description, seed)))
-        self.core = core
+        self._fields = fields
 
     def forward(
         self, queries: torch.Tensor, data: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
-        return self.core(self.weights(), queries, data, mask)
+        return _attend(self._fields, self.weights(), queries, data, mask)
+
+
+@functools.lru_cache(maxsize=32)
+def _attention(query_dim, data_dim, num_bands, max_resolution, *others):
+    positions = FourierPositionEncoding(num_bands, max_resolution)
+    return grid_attention.GridCrossAttention(query_dim, data_dim, positions, *others)
+
+
+@torch.compiler.allow_in_graph  # as above
+def _attend(fields: tuple, params: Tree, queries: Any, data: Any, mask: Any) -> torch.Tensor:
+    return _attention(*fields)(params, queries, data, mask)
