@@ -24,9 +24,8 @@ def layer_norm(x, scale, offset):
 def plain_attention(layer, weights, queries, data, mask):
     """The same as textbooks write it, in float64."""
     encoded = POSITIONS(data.shape[1:-1])
-    inputs = np.concatenate(
-        [data, np.broadcast_to(encoded, (*data.shape[:-1], encoded.shape[-1]))], -1
-    )
+    encoded = np.broadcast_to(encoded, (*data.shape[:-1], encoded.shape[-1]))
+    inputs = np.concatenate([data, encoded], -1)
     inputs = inputs.reshape(len(data), -1, inputs.shape[-1]).astype(np.float64)
     inputs = layer_norm(inputs, *weights["input_norm"].values())
     queries = layer_norm(queries.astype(np.float64), *weights["query_norm"].values())
@@ -113,9 +112,8 @@ def test_the_torch_module_trains(rng):
     data = torch.from_numpy(rng.standard_normal((2, 5, 7, 3), np.float32)).requires_grad_()
     layer = GridCrossAttention(10, 3, POSITIONS, num_heads=2)
     weights = map_tree(lambda x: x.detach().numpy(), module.weights())
-    expected = plain_attention(
-        layer, weights, queries.detach().numpy(), data.detach().numpy(), None
-    )
+    arrays = queries.detach().numpy(), data.detach().numpy()
+    expected = plain_attention(layer, weights, *arrays, None)
     output = module(queries, data)
     np.testing.assert_allclose(output.detach(), expected, atol=1e-5)
     output.square().sum().backward()
