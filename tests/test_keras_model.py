@@ -14,7 +14,7 @@ import numpy as np
 from specs import language_spec, small_spec
 
 import ivy
-from ivy_models.errors import InputError, SpecError
+from ivy_models.errors import InputError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 ivy.set_backend("numpy")
@@ -82,13 +82,13 @@ except InputError as error:
     assert "channels go last" in str(error)
 else:
     raise AssertionError
-dropout = PerceiverIO(small_spec(attn_dropout=0.1)).to_keras_model()
-try:
-    dropout(np.zeros((2, 9, 7, 3), np.float32), training=True)
-except SpecError as error:
-    assert "apply no dropout" in str(error)
-else:
-    raise AssertionError
+dropout = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3)).to_keras_model()
+data_of = {"training": False}, {"training": True}, {"training": True}
+off, first, second = (keras.ops.convert_to_numpy(dropout(data, **named)) for named in data_of)
+assert len({x.tobytes() for x in (off, first, second)}) == 3
+np.testing.assert_array_equal(dropout.predict(data, verbose=0), off)
+dropout.compile(optimizer="sgd", loss=loss)
+dropout.fit(data, target, batch_size=4, verbose=0)
 
 from ivy_models.shells.keras import GridCrossAttention
 

@@ -22,7 +22,7 @@ from specs import (
 )
 
 from ivy_models import create_model
-from ivy_models.errors import InputError, SpecError, WeightsError
+from ivy_models.errors import InputError, WeightsError
 from ivy_models.shells.torch import PerceiverIO as TorchModule
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
@@ -163,10 +163,6 @@ def test_wrong_arguments_are_refused():
     module = module_of(small_spec())
     with pytest.raises(InputError, match="channels go last"):
         module(torch.zeros(2, 3, 6, 5))
-    dropout = module_of(small_spec(attn_dropout=0.1))
-    with pytest.raises(SpecError, match="apply no dropout"):
-        dropout.train()
-    assert dropout(torch.zeros(1, 6, 5, 3)).shape == (1, 1, 5)
 
 
 @pytest.mark.parametrize("spec", [small_spec(network_depth=1), language_spec(network_depth=1)])

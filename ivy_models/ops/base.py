@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.errors import BackendError
+
 Array = Any
 """A native array of the framework at hand."""
 
@@ -184,7 +186,14 @@ class Ops(ABC):
         inner = np.sqrt(2 / np.pi).item() * (wide + 0.044715 * (wide * wide * wide))
         return self.cast(0.5 * wide * (1 + self.tanh(inner)), self.dtype(x))
 
-    def attention(self, q: Array, k: Array, v: Array, key_mask: Array | None = None) -> Array:
+    def attention(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        key_mask: Array | None = None,
+        drop: Callable[[Array], Array] | None = None,
+    ) -> Array:
         """Scaled dot-product attention (arXiv 1706.03762, section 3.2.1).
 
         Parameters
@@ -193,6 +202,8 @@ class Ops(ABC):
             Queries (B, H, N, K), keys (B, H, M, K) and values (B, H, M, K').
         key_mask
             Booleans (B, M), True where a key takes part. Queries with no key left get zeros.
+        drop
+            Dropout of the attention weights (B, H, N, M).
 
         Returns
         -------
@@ -211,7 +222,19 @@ class Ops(ABC):
         total = self.sum(weights, -1, keepdims=True)
         if key_mask is not None:
             total = self.where(total > 0, total, 1.0)
+        if drop is not None:
+            weights = drop(weights)
         return self.cast(self.matmul(weights, v) / total, dtype)
+
+    # Randomness. Nothing is drawn but from a key that the caller passes.
+
+    def fold_in(self, key: Any, number: Any) -> Any:
+        """A key of its own for one of several draws; ``number`` may be a traced integer."""
+        raise BackendError(f"Nothing is trained on {self.name}, so it has no dropout.")
+
+    def dropout(self, x: Array, rate: float, key: Any) -> Array:
+        """Set a share ``rate`` of ``x`` to zero, and divide the rest by 1 - ``rate``."""
+        raise BackendError(f"Nothing is trained on {self.name}, so it has no dropout.")
 
     @abstractmethod
     def conv2d(self, x: Array, weight: Array, stride: int) -> Array:

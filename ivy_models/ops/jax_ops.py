@@ -108,6 +108,13 @@ class JaxOps(Ops):
     def where(self, condition, a, b):
         return jnp.where(condition, a, b)
 
+    def fold_in(self, key, number):
+        return jax.random.fold_in(key, number)
+
+    def dropout(self, x, rate, key):
+        kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+        return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
     def conv2d(self, x, weight, stride):
         return lax.conv_general_dilated(
             x, weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -125,7 +125,7 @@ class NumpyOps(Ops):
         out *= 0.5
         return out
 
-    def attention(self, q, k, v, key_mask=None):
+    def attention(self, q, k, v, key_mask=None, drop=None):
         scores = np.matmul(q * q.shape[-1] ** -0.5, np.swapaxes(k, -1, -2))
         if key_mask is not None:
             hidden = ~key_mask[:, None, None, :]

@@ -117,6 +117,12 @@ class TensorflowOps(Ops):
     def gelu(self, x, exact=False):
         return tf.cast(tf.nn.gelu(self.widen(x), approximate=not exact), x.dtype)
 
+    def fold_in(self, key, number):
+        return tf.random.fold_in(key, number)
+
+    def dropout(self, x, rate, key):
+        return tf.nn.experimental.stateless_dropout(x, rate, key)
+
     def conv2d(self, x, weight, stride):
         return tf.nn.conv2d(x, weight, stride, "SAME")
 

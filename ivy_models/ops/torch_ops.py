@@ -145,7 +145,9 @@ class TorchOps(Ops):
     def gelu(self, x, exact=False):
         return F.gelu(x, approximate="none" if exact else "tanh")
 
-    def attention(self, q, k, v, key_mask=None):
+    def attention(self, q, k, v, key_mask=None, drop=None):
+        if drop is not None:
+            return super().attention(q, k, v, key_mask, drop)
         if _is_slow_half(q):
             return self.attention(q.float(), k.float(), v.float(), key_mask).half()
         unequal = q.shape[-1] != v.shape[-1]
@@ -160,6 +162,14 @@ class TorchOps(Ops):
         bias = bias.masked_fill(~key_mask, lowest)[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return out * key_mask.any(-1)[:, None, None, None]
+
+    def fold_in(self, key, number):
+        return key
+
+    def dropout(self, x, rate, key):
+        # torch's own generator, of torch.manual_seed: the only one that torch.compile, copies of
+        # a module and its checkpointing all know. The key says no more than that there is one.
+        return F.dropout(x, rate)
 
     def compile(self, function):
         return torch.compile(lambda *arguments: function(*arguments))

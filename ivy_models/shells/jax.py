@@ -15,10 +15,12 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 class JaxModel(NamedTuple):
     """A model as a pure function and the parameters to call it with.
 
-    ``apply(params, data, mask=None, queries=None)`` is a call of ``ivy_models``' ``PerceiverIO``,
-    with its errors, on arrays of JAX. It is not compiled: wrap it, or what it is part of, in
-    ``jax.jit``. ``params`` is a nested dict, a tree of arrays to JAX and optax; weights that
-    training does not change are not in it but in ``apply``.
+    ``apply(params, data, mask=None, queries=None, key=None)`` is a call of ``ivy_models``'
+    ``PerceiverIO``, with its errors, on arrays of JAX. With a ``key`` of ``jax.random`` the spec's
+    dropout is applied. It is not compiled: wrap it, or what it is part of, in ``jax.jit``.
+
+    ``params`` is a nested dict, a tree of arrays to JAX and optax; weights that training does not
+    change are not in it but in ``apply``.
     """
 
     apply: Callable[..., Any]
@@ -32,9 +34,11 @@ def split(spec: PerceiverIOSpec, weights: Tree) -> JaxModel:
     trained = {name for name, part in flatten(core.parameters()) if part.trainable}
     fixed = {name: weight for name, weight in weights.items() if name not in trained}
 
-    def apply(params: Tree, data: Any, mask: Any = None, queries: Any = None) -> Any:
+    def apply(
+        params: Tree, data: Any, mask: Any = None, queries: Any = None, key: Any = None
+    ) -> Any:
         if fixed:
             params = unflatten(dict(flatten(params)) | fixed)
-        return checked_call(ops, spec, core, params, data, mask, queries)
+        return checked_call(ops, spec, core, params, data, mask, queries, key)
 
     return JaxModel(apply, unflatten({n: w for n, w in weights.items() if n in trained}))

@@ -17,7 +17,6 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
 
 
 def _keras_ops() -> Ops:
@@ -105,6 +104,7 @@ class PerceiverIO(keras.Model):
         # Data are not cast: of half precision they would be too coarse for the reader.
         super().__init__(**{"dtype": spec.dtype} | named, autocast=False)
         self.spec, self.core, self._ops = spec, PerceiverIOCore(spec), _keras_ops()
+        self.seed_generator = keras.random.SeedGenerator()  # of keras.utils.set_random_seed
         self.parts = _add_parts(self, self.core.parameters())
         if weights is not None:
             _assign(self, weights)
@@ -120,16 +120,20 @@ class PerceiverIO(keras.Model):
         -------
         tensor or dict
             What that gives, as tensors of Keras' backend.
-
-        Raises
-        ------
-        SpecError
-            In training, if the spec asks for dropout, which calls do not apply.
         """
-        if training:
-            check_without_dropout(self.spec)
+        key = self._dropout_key() if training else None
         weights = _tensors(self)
-        return checked_call(self._ops, self.spec, self.core, weights, data, mask, queries)
+        return checked_call(self._ops, self.spec, self.core, weights, data, mask, queries, key)
+
+    def _dropout_key(self) -> Any:
+        if not (self.spec.attn_dropout or self.spec.fc_dropout):
+            return None
+        seed = self.seed_generator.next()  # two numbers
+        if self._ops.name != "jax":
+            return keras.ops.cast(seed, "int32")
+        import jax
+
+        return jax.random.fold_in(jax.random.key(seed[0]), seed[1])
 
     def get_config(self) -> dict[str, Any]:
         """What Keras saves beside the weights."""

@@ -15,7 +15,6 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
 
 
 class _Branch(torch.nn.Module):
@@ -46,6 +45,10 @@ def _transposed(name: str, weight: torch.Tensor) -> torch.Tensor:
     return weight.t() if name == "weight" and weight.ndim == 2 else weight
 
 
+_GLOBAL_GENERATOR = "torch"
+"""The key of dropout: there is just one."""
+
+
 @functools.lru_cache(maxsize=32)
 def _core(spec_json: str) -> PerceiverIOCore:
     return PerceiverIOCore(PerceiverIOSpec.from_json(spec_json))
@@ -54,14 +57,15 @@ def _core(spec_json: str) -> PerceiverIOCore:
 # torch.compile does not read this: it traces the tensors that go through it. So no NumPy table is
 # made part of the program's arithmetic. Such a function takes tensors and constants, not a spec.
 @torch.compiler.allow_in_graph
-def _call(spec_json: str, params: Tree, data: Any, mask: Any, queries: Any) -> Any:
-    core = _core(spec_json)
-    return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries)
+def _call(spec_json: str, trains: bool, params: Tree, data: Any, mask: Any, queries: Any) -> Any:
+    core, key = _core(spec_json), _GLOBAL_GENERATOR if trains else None
+    return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries, key)
 
 
 class PerceiverIO(_Branch):
     """Perceiver IO as a ``torch.nn.Module``; made by ``PerceiverIO.to_torch_module()``.
 
+    It starts in evaluation mode; in training the spec's dropout draws from torch's own generator.
     Parameters are named as in the parameter tree, with dots, such as
     ``processor.layer_0.self_attention_0.mlp.hidden.weight``. Matrices are (C_out, C_in), as those
     of ``torch.nn.Linear``.
@@ -80,18 +84,6 @@ class PerceiverIO(_Branch):
         self.spec, self.core, self._spec_json = spec, core, spec.to_json()
         self.eval()
 
-    def train(self, mode: bool = True) -> PerceiverIO:
-        """Switch to training, which computes the same for a model without dropout.
-
-        Raises
-        ------
-        SpecError
-            If the spec asks for dropout, which calls do not apply.
-        """
-        if mode:
-            check_without_dropout(self.spec)
-        return super().train(mode)
-
     def forward(self, data: Any, mask: Any = None, queries: Any = None) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -100,7 +92,7 @@ class PerceiverIO(_Branch):
         torch.Tensor or dict
             What that gives, as tensors.
         """
-        return _call(self._spec_json, self.weights(), data, mask, queries)
+        return _call(self._spec_json, self.training, self.weights(), data, mask, queries)
 
 
 class GridCrossAttention(_Branch):

@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear, map_tree
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """What is dropped in training.
+
+    Parameters
+    ----------
+    attention
+        Share of the attention weights.
+    mlp
+        Share of the MLPs' outputs.
+    key
+        What the draws depend on, as :meth:`.Ops.dropout` takes it.
+    """
+
+    attention: float
+    mlp: float
+    key: Any
+
+    def at(self, ops: Ops, number: Any) -> Dropout:
+        """The same for one of several places, which draws for itself."""
+        return replace(self, key=ops.fold_in(self.key, number))
+
+    def of_attention(self, ops: Ops) -> Callable[[Array], Array] | None:
+        if not self.attention:
+            return None
+        return lambda weights: ops.dropout(weights, self.attention, ops.fold_in(self.key, 0))
+
+    def of_mlp(self, ops: Ops, x: Array) -> Array:
+        return ops.dropout(x, self.mlp, ops.fold_in(self.key, 1)) if self.mlp else x
+
 
 SCORES_PER_CHUNK = 2**20
 """Scores of cross-attention held at a time (4 MB in float32): fits the caches of current CPUs."""
@@ -58,6 +91,7 @@ def cross_attention(
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
     exact_gelu: bool = False,
+    dropout: Dropout | None = None,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -81,9 +115,11 @@ def cross_attention(
         What becomes of each chunk at last, (B, S, D) -> (B, S, D').
     chunked
         Whether to go over the queries in chunks, so that memory grows with the inputs and
-        the outputs alone, not with their product.
+        the outputs alone, not with their product. With dropout it never does.
     exact_gelu
         Whether the MLP's activation is exact, not its approximation by tanh.
+    dropout
+        What is dropped in training, if anything.
 
     Returns
     -------
@@ -92,20 +128,21 @@ def cross_attention(
     """
     batch, num_inputs, _ = ops.shape(inputs)
     keys, values = _keys_and_values(ops, params, inputs, num_heads)
+    drop = None if dropout is None else dropout.of_attention(ops)
 
     def attend(queries, query_mask=None):
         queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
         normed = norm(ops, params["query_norm"], queries)
         q = split_heads(ops, project(ops, params["attention"]["query"], normed), num_heads)
-        attended = merge_heads(ops, ops.attention(q, keys, values, input_mask))
+        attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, drop))
         if query_mask is not None:
             attended = ops.where(query_mask[..., None], attended, 0.0)
         attended = project(ops, params["attention"]["output"], attended)
         attended = queries + attended if query_residual else attended
-        return head(mlp_residual(ops, params, attended, exact_gelu))
+        return head(mlp_residual(ops, params, attended, exact_gelu, dropout))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
-    if not chunked:
+    if not chunked or dropout is not None:
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
     return ops.map_chunks(attend, arrays, chunk)
@@ -127,7 +164,12 @@ def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> t
 
 
 def self_attention(
-    ops: Ops, params: Tree, latents: Array, num_heads: int, exact_gelu: bool = False
+    ops: Ops,
+    params: Tree,
+    latents: Array,
+    num_heads: int,
+    exact_gelu: bool = False,
+    dropout: Dropout | None = None,
 ) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
     normed = norm(ops, params["norm"], latents)
@@ -136,15 +178,19 @@ def self_attention(
         split_heads(ops, project(ops, attention[name], normed), num_heads)
         for name in ("query", "key", "value")
     )
-    attended = merge_heads(ops, ops.attention(q, k, v))
+    drop = None if dropout is None else dropout.of_attention(ops)
+    attended = merge_heads(ops, ops.attention(q, k, v, drop=drop))
     latents = latents + project(ops, attention["output"], attended)
-    return mlp_residual(ops, params, latents, exact_gelu)
+    return mlp_residual(ops, params, latents, exact_gelu, dropout)
 
 
-def mlp_residual(ops: Ops, params: Tree, x: Array, exact_gelu: bool) -> Array:
+def mlp_residual(
+    ops: Ops, params: Tree, x: Array, exact_gelu: bool, dropout: Dropout | None = None
+) -> Array:
     """``x`` plus the MLP of its layer norm."""
     hidden = project(ops, params["mlp"]["hidden"], norm(ops, params["mlp_norm"], x))
-    return x + project(ops, params["mlp"]["output"], ops.gelu(hidden, exact_gelu))
+    output = project(ops, params["mlp"]["output"], ops.gelu(hidden, exact_gelu))
+    return x + (output if dropout is None else dropout.of_mlp(ops, output))
 
 
 def project(ops: Ops, params: Tree, x: Array) -> Array:

@@ -20,6 +20,7 @@ def checked_call(
     data: Any,
     mask: Any = None,
     queries: Any = None,
+    dropout_key: Any = None,
 ) -> Array | dict[str, Array]:
     """Run a core on a user's arguments.
 
@@ -30,11 +31,14 @@ def checked_call(
     spec
         The model's description.
     run
-        A :class:`.PerceiverIOCore`, or what calls it: ``run(params, data, mask, queries)``.
+        A :class:`.PerceiverIOCore`, or what calls it:
+        ``run(params, data, mask, queries, dropout_key)``, the last one only if it is not None.
     params
         Weights, native arrays.
     data, mask, queries
         As :class:`.PerceiverIO` takes them.
+    dropout_key
+        In training, what dropout draws from, as :meth:`.Ops.dropout` takes it.
 
     Returns
     -------
@@ -49,7 +53,8 @@ def checked_call(
     like = params["latents"]
     inputs = check_inputs(ops, spec, like, data, mask)
     queries, axes = check_queries(ops, spec, like, queries, inputs.batch_shape, inputs.grid_shape)
-    output = run(params, inputs.data, inputs.mask, queries)
+    key = () if dropout_key is None else (dropout_key,)
+    output = run(params, inputs.data, inputs.mask, queries, *key)
     return with_axes(ops, output, inputs.batch_shape, axes)
 
 

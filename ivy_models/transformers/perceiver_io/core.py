@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -63,6 +64,7 @@ class PerceiverIOCore:
         data: Array | ByModality,
         input_mask: Array | ByModality | None = None,
         queries: Array | Mapping[str, Array | None] | None = None,
+        dropout_key: Any = None,
     ) -> Array | dict[str, Array]:
         """Run the model.
 
@@ -78,6 +80,9 @@ class PerceiverIOCore:
         queries
             (B, O, E) or (1, O, E), where they are not learned; with ``output_modalities``
             which queries, whole numbers (n,) or None for all, of each that is decoded.
+        dropout_key
+            In training, what the spec's dropout draws from, as :meth:`.Ops.dropout` takes it.
+            None: nothing is dropped.
 
         Returns
         -------
@@ -85,18 +90,29 @@ class PerceiverIOCore:
             (B, O, output_dim); without the head (B, O, E); without the decoder the
             latents (B, N, D); by modality as :class:`.MultimodalOutput` says.
         """
-        latents, outputs = self.run(params, data, input_mask, queries)
+        latents, outputs = self.run(params, data, input_mask, queries, dropout_key)
         return outputs if self.spec.with_decoder else latents
 
     def run(
-        self, params: Tree, data: Any, input_mask: Any = None, queries: Any = None
+        self,
+        params: Tree,
+        data: Any,
+        input_mask: Any = None,
+        queries: Any = None,
+        dropout_key: Any = None,
     ) -> tuple[Array, Any]:
         """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call."""
         inputs, input_mask = self._adapt(params, data, input_mask)
-        latents = self._encode(params, inputs, input_mask)
+        ops, dropout = ops_for(params["latents"]), self._dropout(dropout_key)
+        encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
+        latents = self._encode(params, inputs, input_mask, encoding)
         if not self.spec.with_decoder:
             return latents, None
-        return latents, self._decode(params, latents, queries, inputs, input_mask)
+        return latents, self._decode(params, latents, queries, inputs, input_mask, decoding)
+
+    def _dropout(self, key: Any) -> Dropout | None:
+        shares = self.spec.attn_dropout, self.spec.fc_dropout
+        return None if key is None or not any(shares) else Dropout(*shares, key)
 
     def encode(
         self,
@@ -120,34 +136,42 @@ class PerceiverIOCore:
             return adapter(weights, data, input_mask or {}), None
         return adapter(weights, data), input_mask
 
-    def _encode(self, params, inputs, input_mask) -> Array:
+    def _encode(self, params, inputs, input_mask, dropout=None) -> Array:
         ops, spec = ops_for(params["latents"]), self.spec
         reader, processor = spec.reader(), self.processor or spec.processor()
 
-        def read(latents, layer):
-            weights = params["reader"][f"layer_{layer}"]
-            return reader(weights, latents, inputs, input_mask, self.plain_reader)
+        def read(latents, layer, weights):
+            drops = dropout and dropout.at(ops, 2 * layer)
+            weights = params["reader"][f"layer_{weights}"]
+            return reader(weights, latents, inputs, input_mask, self.plain_reader, drops)
 
-        def process(latents, layer):
-            return processor(params["processor"][f"layer_{layer}"], latents)
+        def process(latents, layer, weights):
+            weights = params["processor"][f"layer_{weights}"]
+            if dropout is None:
+                return processor(weights, latents)
+            return processor(weights, latents, dropout.at(ops, 2 * layer + 1))
 
-        latents = read(params["latents"][None], 0)
+        latents = read(params["latents"][None], 0, 0)
         if not spec.weight_tie_layers:
             for layer in range(spec.network_depth):
                 if layer and spec.cross_attend_in_every_layer:
-                    latents = read(latents, layer)
-                latents = process(latents, layer)
+                    latents = read(latents, layer, layer)
+                latents = process(latents, layer, layer)
         elif not spec.cross_attend_in_every_layer:
-            latents = ops.loop(spec.network_depth, lambda _, z: process(z, 0), latents)
+            latents = ops.loop(spec.network_depth, lambda i, z: process(z, i, 0), latents)
         else:
-            latents = process(latents, 0)
-            latents = ops.loop(spec.network_depth - 1, lambda _, z: process(read(z, 0), 0), latents)
+            latents = process(latents, 0, 0)
+            latents = ops.loop(
+                spec.network_depth - 1,
+                lambda i, z: process(read(z, i + 1, 0), i + 1, 0),
+                latents,
+            )
         return latents
 
-    def _decode(self, params, latents, queries, inputs=None, input_mask=None):
+    def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
         ops, spec = ops_for(latents), self.spec
         if spec.output_modalities is not None:
-            return spec.multimodal_output()(params, latents, queries)
+            return spec.multimodal_output()(params, latents, queries, dropout)
         weights, query_mask = params["decoder"], None
         if spec.queries_from_inputs:
             queries = inputs
@@ -158,5 +182,5 @@ class PerceiverIOCore:
         if spec.tied_head:
             embedding = ops.transpose(params["input"]["embedding"], (1, 0))
             weights = weights | {"head": weights["head"] | {"weight": embedding}}
-        outputs = spec.decoder()(weights, queries, latents, query_mask)
+        outputs = spec.decoder()(weights, queries, latents, query_mask, dropout)
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    Dropout,
     cross_attention,
     cross_attention_parameters,
     mlp_residual,
@@ -65,10 +66,12 @@ class Decoder:
         queries: Array | Inputs,
         latents: Array,
         query_mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> Array:
         """Decode the latents at the queries.
 
-        Goes over the queries in chunks, so that memory grows with the outputs alone.
+        Goes over the queries in chunks, so that memory grows with the outputs alone; with
+        dropout all at once.
 
         Parameters
         ----------
@@ -80,6 +83,8 @@ class Decoder:
             (B, N, D).
         query_mask
             Booleans (B, O); what a masked query attends to counts as zero.
+        dropout
+            What is dropped in training, if anything.
 
         Returns
         -------
@@ -96,7 +101,8 @@ class Decoder:
             return head(mlp_residual(ops, weights, attended, self.exact_gelu))
 
         if isinstance(queries, Inputs):
-            if query_mask is None and self._folding_is_cheaper(queries, latents.shape[1]):
+            folds = query_mask is None and dropout is None
+            if folds and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
                     ops,
                     map_tree(ops.widen, weights["attention"]),
@@ -118,6 +124,7 @@ class Decoder:
             query_residual=self.query_residual,
             head=head,
             exact_gelu=self.exact_gelu,
+            dropout=dropout,
         )
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    Dropout,
     self_attention,
     self_attention_parameters,
 )
@@ -43,10 +44,17 @@ class Processor:
         layer = self_attention_parameters(self.latent_dim, qk_dim, self.v_dim or qk_dim)
         return {f"self_attention_{i}": layer for i in range(self.num_layers)}
 
-    def __call__(self, params: Tree, latents: Array) -> Array:
+    def __call__(self, params: Tree, latents: Array, dropout: Dropout | None = None) -> Array:
         """Refine latents (B, N, D) once; apply the block again for a deeper network."""
         ops = ops_for(latents)
         for i in range(self.num_layers):
             weights = params[f"self_attention_{i}"]
-            latents = self_attention(ops, weights, latents, self.num_heads, self.exact_gelu)
+            latents = self_attention(
+                ops,
+                weights,
+                latents,
+                self.num_heads,
+                self.exact_gelu,
+                dropout and dropout.at(ops, i),
+            )
         return latents

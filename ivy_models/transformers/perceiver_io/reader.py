@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    Dropout,
     cross_attention,
     cross_attention_parameters,
     mlp_residual,
@@ -56,6 +57,7 @@ class Reader:
         inputs: Array | Inputs | Sequence[Inputs],
         input_mask: Array | None = None,
         plain: bool | None = None,
+        dropout: Dropout | None = None,
     ) -> Array:
         """Read the inputs into the latents.
 
@@ -73,6 +75,8 @@ class Reader:
             True: attention as the paper writes it, all scores at once. False: streaming
             over the inputs, exact up to rounding. None: whichever has less to compute, in
             bounded memory.
+        dropout
+            What is dropped in training, if anything; of attention weights by plain attention.
 
         Returns
         -------
@@ -81,6 +85,8 @@ class Reader:
         """
         ops = ops_for(latents)
         segments = segments_of(inputs)
+        if dropout is not None and dropout.attention:
+            plain = True
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
@@ -93,6 +99,7 @@ class Reader:
                 input_mask,
                 chunked=not plain,
                 exact_gelu=self.exact_gelu,
+                dropout=dropout,
             )
         attended = streaming_attend(
             ops,
@@ -104,7 +111,7 @@ class Reader:
             input_mask,
         )
         latents = latents + ops.match(attended, latents)
-        return mlp_residual(ops, params, latents, self.exact_gelu)
+        return mlp_residual(ops, params, latents, self.exact_gelu, dropout)
 
     def plain_is_cheaper(self, num_latents: int, segments: Sequence[Inputs]) -> bool:
         """Whether plain attention takes fewer multiplications than streaming.

@@ -59,8 +59,8 @@ class PerceiverIOSpec:
     query_shape
         Axes of the learned queries, and so of the output: ``[1]`` for a classifier.
     attn_dropout, fc_dropout
-        Share of attention weights and of MLP outputs dropped in training. A call of the model
-        is inference: it drops nothing.
+        Share of attention weights and of MLP outputs dropped in training, which is done with
+        the native modules. A call of the Ivy module is inference: it drops nothing.
     num_lat_att_per_layer
         Self-attention layers of the processor's block.
     cross_attend_in_every_layer

@@ -246,6 +246,7 @@ def check_without_dropout(spec: PerceiverIOSpec) -> None:
     if spec.attn_dropout or spec.fc_dropout:
         raise SpecError(
             f"The model has attn_dropout={spec.attn_dropout} and fc_dropout={spec.fc_dropout}, "
-            "but calls apply no dropout. To train it without, build it anew: "
+            "but calls of this module drop nothing. Train a native module of it "
+            "(to_torch_module, to_keras_model, to_jax), or build it anew without: "
             "PerceiverIO(model.spec.replace(attn_dropout=0.0, fc_dropout=0.0), v=model.v)."
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.field_checks import check_fields
 from ivy_models.transformers.perceiver_io.inputs import Features, Inputs
@@ -144,7 +145,11 @@ class MultimodalOutput:
         return {m.name: linear(decoded, m.head_dim, lecun_normal) for m in self.modalities}
 
     def __call__(
-        self, params: Tree, latents: Array, indices: Mapping[str, Array | None] | None = None
+        self,
+        params: Tree,
+        latents: Array,
+        indices: Mapping[str, Array | None] | None = None,
+        dropout: Dropout | None = None,
     ) -> dict[str, Array]:
         """Decode the modalities that are named.
 
@@ -157,6 +162,8 @@ class MultimodalOutput:
         indices
             By modality, which of its O queries, counted along the last axis first, (n,); or
             None for all. None: all of all modalities.
+        dropout
+            What is dropped in training, if anything.
 
         Returns
         -------
@@ -167,19 +174,25 @@ class MultimodalOutput:
         if indices is None:
             indices = {modality.name: None for modality in self.modalities}
         return {
-            modality.name: self._decode(modality, params, latents, indices[modality.name])
-            for modality in self.modalities
+            modality.name: self._decode(
+                modality,
+                params,
+                latents,
+                indices[modality.name],
+                dropout and dropout.at(ops_for(latents), number),
+            )
+            for number, modality in enumerate(self.modalities)
             if modality.name in indices
         }
 
-    def _decode(self, modality, params, latents, indices) -> Array:
+    def _decode(self, modality, params, latents, indices, dropout) -> Array:
         ops = ops_for(latents)
         queries = modality_queries(
             ops, modality, params.get("queries", {}).get(modality.name, {}), latents, indices
         )
         weights = params["decoder"]
         head = _head(ops, weights.get("head"), params["outputs"][modality.name])
-        outputs = self.decoder(weights | {"head": head}, queries, latents)
+        outputs = self.decoder(weights | {"head": head}, queries, latents, dropout=dropout)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
             return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
