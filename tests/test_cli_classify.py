@@ -113,13 +113,17 @@ def test_an_interrupted_run_keeps_what_it_has(folder):
     with (folder / "errors").open("w+") as errors:
         command = [*PROGRAM, *[str(folder)] * 10_000]
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        lines = [program.stdout.readline()]
+        first = program.stdout.readline()
         program.send_signal(signal.SIGINT)
-        lines += program.stdout.readlines()
-        assert program.wait() == 130
+        try:
+            printed, _ = program.communicate(timeout=30)
+        except subprocess.TimeoutExpired:  # Python ignores what is raised in a finaliser
+            program.send_signal(signal.SIGINT)
+            printed, _ = program.communicate()
+        assert program.returncode == 130
+        lines = [first, *printed.splitlines(keepends=True)]
         errors.seek(0)
         assert errors.read().endswith("Interrupted.\n")
-    program.stdout.close()
     assert lines[0] == f"{folder / 'a.png'}:\n"
     assert lines[-1].endswith("\n")
     assert len(lines) < 10_000

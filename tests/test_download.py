@@ -235,7 +235,7 @@ def test_a_process_that_is_ended_blocks_no_other(server, cached, how):
     with start(server) as process:
         wait_for(lambda: cached().get("weights.pystate.part") == KEPT)
         process.send_signal(how)
-        process.wait(10)
+        process.wait(60)
         assert process.returncode != 0
     assert cached() == {"weights.pystate.part": KEPT, "weights.pystate.part.validator": 5}
     check_complete(download.download(PublishedFile(server.url)), cached)
