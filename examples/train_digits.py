@@ -14,28 +14,14 @@ import math
 from pathlib import Path
 
 import ivy
-import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from digits import SPLIT_SEED, digits_split
 from tqdm import tqdm
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 OUTPUT = Path(__file__).parent.parent / "ivy_models" / "data" / "perceiver_io_digits"
-SPLIT_SEED = 0
-
-
-def digits_split() -> tuple[np.ndarray, ...]:
-    """Images as uint8 (n, 8, 8), classes and indices: train, then held out."""
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    indices = np.arange(len(images))
-    train, test = train_test_split(
-        indices, test_size=0.2, random_state=SPLIT_SEED, stratify=digits.target
-    )
-    return images[train], digits.target[train], train, images[test], digits.target[test], test
 
 
 def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -171,7 +171,7 @@ def test_digits_on_the_held_out_split():
     import json
     from importlib.resources import files
 
-    from train_digits import digits_split
+    from digits import digits_split
 
     record = json.loads(
         (files("ivy_models") / "data/perceiver_io_digits/training.json").read_text()
