@@ -125,7 +125,7 @@ def test_what_the_core_has_not_is_computed_as_before(asked, rng, runs_of_the_cor
     perceiver = model.perceiver
     with torch.inference_mode():
         got = perceiver(**named, **asked)
-        expected = type(perceiver).forward(perceiver, **named, **asked)
+        expected = perceiver.forward_as_before(**named, **asked)
     torch.testing.assert_close(got.logits, expected.logits)
     assert (got.attentions is None) == (expected.attentions is None)
     assert (got.hidden_states is None) == (expected.hidden_states is None)
@@ -142,6 +142,58 @@ def test_dropout_and_batch_norm_in_training_are_transformers(case, dropout, rng,
     assert not runs_of_the_core
     model.eval()(**named)
     assert runs_of_the_core
+
+
+@pytest.mark.parametrize("change", ["replaced", "hooked", "pre-hooked", "random"])
+def test_models_whose_inner_modules_change_are_computed_as_before(change, rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)["logits"]
+    attention = model.perceiver.encoder.self_attends[0].attention.self
+    if change == "replaced":
+        attention.query = torch.nn.Sequential(attention.query, torch.nn.Tanh())
+    elif change == "hooked":
+        attention.query.register_forward_hook(lambda module, inputs, output: 2 * output)
+    elif change == "pre-hooked":
+        attention.query.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        attention.dropout.train()  # some of it, as Monte Carlo dropout does
+    assert not torch.allclose(outputs_of(model, named)["logits"], before)
+    assert len(runs_of_the_core) == 1
+
+
+def test_replicas_have_weights_of_their_own(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)["logits"]
+    replica = model.perceiver._replicate_for_data_parallel()
+    for name, module in model.perceiver.named_children():
+        setattr(replica, name, copy.deepcopy(module))
+    with torch.no_grad():
+        replica.embeddings.latents.mul_(2)
+    assert not torch.allclose(replica(**named).logits, before)
+    assert len(runs_of_the_core) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 27, 12, 5), (2, 2, 27, 3, 5), (2, 27, 6, 5)])
+def test_flow_of_another_size_is_refused_as_before(shape):
+    model = huggingface_model("OpticalFlow")
+    for changed in (model, accelerate(model)):
+        with pytest.raises((RuntimeError, ValueError)):
+            changed(torch.zeros(shape))
+
+
+def test_masks_of_four_axes_are_taken_as_before(rng):
+    model, named = huggingface_model("MaskedLM"), arguments("MaskedLM", rng)
+    mask = named["attention_mask"][:, None, None, :].bool()
+    before = outputs_of(model, named | {"attention_mask": mask})
+    check_same(before, outputs_of(accelerate(model), named | {"attention_mask": mask}))
+
+
+def test_programs_are_those_of_the_model_as_before(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model("MaskedLM")), arguments("MaskedLM", rng)
+    before = outputs_of(model, named)
+    compiled = torch.compile(model, backend="eager")
+    check_same(before, outputs_of(compiled, named))
+    assert len(runs_of_the_core) == 1
 
 
 def test_a_text_without_tokens_is_computed_as_before(rng):
@@ -178,13 +230,15 @@ def test_other_models_are_refused():
     model = huggingface_model(IMAGE, hidden_act="relu")
     with pytest.raises(WeightsError, match="relu"):
         accelerate(model)
-    assert "forward" not in vars(model.perceiver)
+    assert type(model.perceiver) is transformers.PerceiverModel
 
 
 def test_inputs_that_do_not_fit_are_refused():
     model = accelerate(huggingface_model(IMAGE))
     with pytest.raises(InputError, match="channels"):
         model(torch.zeros(2, 4, 5, 5))
+    with pytest.raises((RuntimeError, ValueError)):
+        model(torch.zeros(3, 5, 5))
 
 
 def test_ivys_backend_does_not_matter(rng, backend):

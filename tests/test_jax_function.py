@@ -1,5 +1,7 @@
 """The pure function for JAX: the model's outputs, and what JAX users do with functions."""
 
+import pickle
+
 import ivy
 import numpy as np
 import pytest
@@ -87,6 +89,12 @@ def test_optax_trains_it(rng):
         params, state, loss = step(params, state)
         losses.append(float(loss))
     assert losses[-1] < 0.1 < 1 < losses[0]
+
+
+def test_it_can_be_pickled(rng):
+    model, data = PerceiverIO(small_spec(stem="convolution", stem_dim=4)), images(rng, 2, 9, 7, 3)
+    apply, params = pickle.loads(pickle.dumps(model.to_jax()))
+    np.testing.assert_allclose(apply(params, data), ivy.to_numpy(model(data)), atol=1e-5)
 
 
 def test_shapes_are_known_without_computing():

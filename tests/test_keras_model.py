@@ -56,6 +56,9 @@ fresh = model.to_keras_model()
 fresh.load_weights(sys.argv[1] + "/model.weights.h5")
 np.testing.assert_array_equal(fresh.predict(data, verbose=0), after)
 
+clone = keras.models.clone_model(fresh)
+assert np.abs(clone.predict(data, verbose=0)).max() > 0.01  # of random weights, not of zeros
+
 # Inside a functional model, and frozen by its layers.
 fresh.get_layer("processor").trainable = False
 inputs = keras.Input((9, 7, 3))

@@ -1,6 +1,7 @@
 """The torch module: the model's outputs, and what torch users do with modules."""
 
 import copy
+import os
 import socket
 
 import ivy
@@ -154,6 +155,19 @@ def test_state_copies_and_types(rng):
         torch.testing.assert_close(mixed.float(), module(data), atol=0.1, rtol=0.1)
 
 
+def test_replicas_and_parametrisations(rng):
+    module, data = module_of(small_spec()), images(rng, 2, 6, 5, 3)
+    before = module(data)
+    replica = module._replicate_for_data_parallel()  # parameters are plain tensors there
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(replica, name, 2 * parameter)
+    for name, branch in module.named_children():
+        setattr(replica, name, branch)
+    assert not torch.allclose(replica(data), before)
+    torch.nn.utils.parametrizations.weight_norm(module.decoder.head)
+    torch.testing.assert_close(module(data), before)
+
+
 def test_moves_to_another_device():
     module = module_of(small_spec()).to("meta")
     assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
@@ -216,7 +230,7 @@ def test_onnx_gives_what_every_backend_gives(rng, tmp_path):
     unset_backends()
 
 
-def _ddp_worker(rank, port, data, target, queue):
+def _ddp_worker(rank, port, data, target, path):
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
@@ -228,11 +242,12 @@ def _ddp_worker(rank, port, data, target, queue):
         loss.backward()
         optimizer.step()
     if rank == 0:
-        queue.put(module.module.latents.detach().numpy())
-    torch.distributed.destroy_process_group()
+        np.save(path, module.module.latents.detach().numpy())
+    torch.distributed.barrier()
+    os._exit(0)  # gloo's threads can wait for ever for those of a process that has ended
 
 
-def test_two_processes_train_as_one(rng):
+def test_two_processes_train_as_one(rng, tmp_path):
     data, target = images(rng, 4, 6, 5, 3), torch.from_numpy(rng.integers(0, 5, 4))
     module = module_of(small_spec()).train()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -243,10 +258,9 @@ def test_two_processes_train_as_one(rng):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    torch.multiprocessing.spawn(_ddp_worker, (port, data, target, queue), nprocs=2)
-    np.testing.assert_allclose(queue.get(), module.latents.detach(), atol=1e-6)
+    path = tmp_path / "latents.npy"
+    torch.multiprocessing.spawn(_ddp_worker, (port, data, target, path), nprocs=2)
+    np.testing.assert_allclose(np.load(path), module.latents.detach(), atol=1e-6)
 
 
 def test_the_digits(rng):

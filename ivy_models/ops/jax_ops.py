@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import Ops
@@ -34,7 +35,12 @@ class JaxOps(Ops):
 
     def move(self, x, like):
         traced = isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer)
-        return x if traced or x.devices() == like.devices() else jax.device_put(x, like.device)
+        if traced or x.devices() == like.devices():
+            return x
+        place = like.sharding
+        if isinstance(place, NamedSharding):  # a part of a weight's axes says nothing of the data's
+            place = NamedSharding(place.mesh, PartitionSpec())
+        return jax.device_put(x, place)
 
     def to_numpy(self, x):
         if isinstance(x, jax.core.Tracer):

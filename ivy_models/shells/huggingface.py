@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.input_checks import check_inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
@@ -28,8 +26,9 @@ def accelerate(model: Any) -> Any:
     Its ``perceiver`` then runs on this library's core, with the model's own parameters: they
     train, move and are saved as before. What the core does not compute runs as before too:
     attention maps and hidden states that are asked for, interpolated positions, dropout and batch
-    norm in training, texts of which nothing is attended to, and all outputs of the multimodal
-    model at once.
+    norm in training, texts of which nothing is attended to, masks of more than two axes, all
+    outputs of the multimodal model at once, programs of torch.compile and torch.export, and every
+    model whose inner modules were replaced or hooked since, as adapters do.
 
     Parameters
     ----------
@@ -50,40 +49,77 @@ def accelerate(model: Any) -> Any:
     """
     perceiver = getattr(model, "perceiver", None)
     names = [kind.__name__ for kind in type(model).__mro__ if kind.__name__ in CLASSES]
-    if not names or perceiver is None:
+    if type(perceiver).__name__ == ACCELERATED:
+        return model
+    if not names or type(perceiver).__name__ != "PerceiverModel":
         raise WeightsError(
             f"A {type(model).__name__} cannot be accelerated; pass a Perceiver of transformers "
             "with a head, such as PerceiverForImageClassificationFourier."
         )
-    if "_core" not in vars(perceiver):
-        # The data type is the parameters', whatever the configuration says.
-        config = model.config.to_dict() | {"architectures": names[:1], "dtype": "float32"}
-        perceiver._core = _core_of(spec_of(config, type(model).__name__), model)
-        perceiver.forward = partial(_forward, perceiver)  # which copies and pickles bind anew
+    # The data type is the parameters', whatever the configuration says.
+    config = model.config.to_dict() | {"architectures": names[:1], "dtype": "float32"}
+    perceiver._core = _core_of(spec_of(config, type(model).__name__), perceiver)
+    perceiver.__class__ = _accelerated_class(type(perceiver))
     return model
+
+
+ACCELERATED = "AcceleratedPerceiverModel"
+
+
+@functools.cache
+def _accelerated_class(base: type) -> type:
+    """``PerceiverModel`` that calls the core; a class, so that copies and replicas bind anew."""
+    methods = {"forward": _forward, "forward_as_before": base.forward}
+    return type(ACCELERATED, (base,), methods | {"__module__": __name__})
+
+
+def __getattr__(name: str) -> type:
+    """Find the class for pickle; transformers is imported only now."""
+    if name != ACCELERATED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from transformers.models.perceiver.modeling_perceiver import PerceiverModel
+
+    return _accelerated_class(PerceiverModel)
 
 
 @dataclass
 class _Core:
-    """A core, where its weights are, and what stands between its data and transformers'."""
+    """A core, where its weights are, and what stands between its data and transformers'.
+
+    ``places`` are names of modules in the perceiver and of their parameters; ``modules`` the
+    perceiver's when it was accelerated.
+    """
 
     core: PerceiverIOCore
-    owners: dict[str, tuple[torch.nn.Module, str]]
-    to_data: Callable[[Any], Any]
-    to_logits: Callable[[Any], Any]
+    places: dict[str, tuple[str, str]]
+    modules: dict[str, torch.nn.Module]
+    kind: _Kind
 
     def weights(self) -> Tree:
         """The parameters as they are now, in this library's layout."""
         return unflatten(
             {
-                name: from_torch_layout(name, getattr(module, attribute), torch.permute)
-                for name, (module, attribute) in self.owners.items()
+                name: from_torch_layout(name, getattr(self.modules[path], attribute), torch.permute)
+                for name, (path, attribute) in self.places.items()
             }
+        )
+
+    def computes_what_they_do(self, perceiver: torch.nn.Module) -> bool:
+        """Whether the modules are still those that were looked at, and none is random."""
+        modules = dict(perceiver.named_modules())
+        modules.pop("")
+        return modules.keys() == self.modules.keys() and not any(
+            module is not self.modules[name]
+            or module._forward_hooks
+            or module._forward_pre_hooks
+            or (isinstance(module, torch.nn.Dropout) and module.training and module.p)
+            or (isinstance(module, torch.nn.BatchNorm2d) and module.training)
+            for name, module in modules.items()
         )
 
 
 def _forward(
-    perceiver: Any,
+    self: Any,
     inputs: Any,
     attention_mask: torch.Tensor | None = None,
     subsampled_output_points: dict[str, torch.Tensor] | None = None,
@@ -94,24 +130,22 @@ def _forward(
     **kwargs: Any,
 ) -> Any:
     """``PerceiverModel.forward``: its arguments, its outputs."""
-    config, ops, spec = perceiver.config, ops_named("torch"), perceiver._core.core.spec
+    config, kind, spec = self.config, self._core.kind, self._core.core.spec
     asks_for_maps = config.output_attentions if output_attentions is None else output_attentions
     asks_for_states = (
         config.output_hidden_states if output_hidden_states is None else output_hidden_states
-    )
-    trains_otherwise = perceiver.training and (
-        config.attention_probs_dropout_prob or spec.stem in CONVOLUTIONS
     )
     if (
         asks_for_maps
         or asks_for_states
         or interpolate_pos_encoding
-        or trains_otherwise
+        or torch.compiler.is_compiling()
+        or not kind.takes(inputs)
         or (attention_mask is not None and not _is_usable(spec, attention_mask))
         or (spec.output_modalities is not None and subsampled_output_points is None)
+        or not self._core.computes_what_they_do(self)
     ):
-        return type(perceiver).forward(
-            perceiver,
+        return self.forward_as_before(
             inputs,
             attention_mask,
             subsampled_output_points,
@@ -121,55 +155,88 @@ def _forward(
             return_dict,
             **kwargs,
         )
-    params = perceiver._core.weights()
+    ops, params = ops_named("torch"), self._core.weights()
     mask = None if attention_mask is None else attention_mask.bool()
     queries = subsampled_output_points and subsampled_output_points | {"label": None}
-    checked = check_inputs(ops, spec, params["latents"], perceiver._core.to_data(inputs), mask)
+    checked = check_inputs(ops, spec, params["latents"], kind.to_data(inputs), mask)
     queries, _ = check_queries(
         ops, spec, params["latents"], queries, checked.batch_shape, checked.grid_shape
     )
-    latents, outputs = perceiver._core.core.run(params, checked.data, checked.mask, queries)
-    logits = perceiver._core.to_logits(outputs)
+    latents, outputs = self._core.core.run(params, checked.data, checked.mask, queries)
+    logits = kind.to_logits(outputs)
     if not (config.return_dict if return_dict is None else return_dict):
         return logits, latents
-    return _output_class(perceiver)(logits=logits, last_hidden_state=latents)
+    from transformers.models.perceiver.modeling_perceiver import PerceiverModelOutput
+
+    return PerceiverModelOutput(logits=logits, last_hidden_state=latents)
 
 
 def _is_usable(spec: PerceiverIOSpec, attention_mask: torch.Tensor) -> bool:
     """Whether the core gives what transformers does: where nothing is attended to it does not."""
-    return spec.vocabulary_size is not None and bool((attention_mask > 0).any(-1).all())
+    is_of_tokens = spec.vocabulary_size is not None and attention_mask.ndim == 2
+    return is_of_tokens and bool((attention_mask > 0).any(-1).all())
 
 
-def _output_class(perceiver: Any) -> type:
-    return sys.modules[type(perceiver).__module__].PerceiverModelOutput
-
-
-def _core_of(published: PerceiverIOSpec, model: torch.nn.Module) -> _Core:
-    spec, to_data, to_logits = _kind(published)
-    core, owners = PerceiverIOCore(spec), {}
+def _core_of(published: PerceiverIOSpec, perceiver: torch.nn.Module) -> _Core:
+    kind = _kind(published)
+    core, places = PerceiverIOCore(published.replace(**kind.changes)), {}
     for name, _ in flatten(core.parameters()):
         theirs = name
         if published.stem == "frame_pair":
             theirs = name.replace("input/projection", "input/patch_projection")
         path, _, attribute = huggingface_name(theirs, published).rpartition(".")
-        owners[name] = model.get_submodule(path), attribute
-    return _Core(core, owners, to_data, to_logits)
+        places[name] = path.removeprefix("perceiver."), attribute
+    modules = dict(perceiver.named_modules())
+    modules.pop("")
+    return _Core(core, places, modules, kind)
 
 
-def _kind(spec: PerceiverIOSpec) -> tuple[PerceiverIOSpec, Callable, Callable]:
-    """What the core computes of it, from their data to its data, from its outputs to theirs."""
+# The kinds of models: how what the core computes of them differs from the published spec, which
+# inputs they take, their data as the core's, the core's outputs as theirs.
+
+
+@dataclass
+class _Kind:
+    changes: dict[str, Any]
+    takes: Callable[[Any], bool]
+    to_data: Callable[[Any], Any]
+    to_logits: Callable[[Any], Any]
+
+
+def _kind(spec: PerceiverIOSpec) -> _Kind:
     if spec.input_modalities is not None:
-        return spec, _modalities, _modality_logits
+        return _Kind({}, _are_modalities, _modalities, _modality_logits)
     if spec.tied_head:  # they decode all positions, and have the head elsewhere
         changes = {"query_per_input": False, "tied_head": False, "with_final_head": False}
-        return spec.replace(**changes), _as_it_is, _as_it_is
+        return _Kind(changes, _are_tokens, _as_it_is, _as_it_is)
     if spec.vocabulary_size is not None:
-        return spec, _as_it_is, _first
+        return _Kind({}, _are_tokens, _as_it_is, _first)
     if spec.stem == "frame_pair":  # they take the neighbourhoods as channels
         changes = {"input_dim": 2 * 27, "num_input_axes": 2, "stem": "projection"}
         sizes = tuple(map(int, spec.max_fourier_freq))
-        return spec.replace(**changes), _neighbourhoods, partial(_flow, sizes)
-    return spec, _channels_last, _first
+        return _Kind(
+            changes,
+            functools.partial(_are_frames, sizes),
+            _neighbourhoods,
+            functools.partial(_flow, sizes),
+        )
+    return _Kind({}, _are_images, _channels_last, _first)
+
+
+def _are_tokens(inputs):
+    return inputs.ndim == 2
+
+
+def _are_images(inputs):
+    return inputs.ndim == 4
+
+
+def _are_frames(sizes, inputs):
+    return inputs.ndim == 5 and tuple(inputs.shape[1:]) == (2, 27, *sizes)
+
+
+def _are_modalities(inputs):
+    return inputs.keys() == {"audio", "image", "label"} and inputs["image"].ndim == 5
 
 
 def _as_it_is(array):
@@ -195,7 +262,7 @@ def _first(outputs):
 
 
 def _flow(sizes, outputs):
-    return outputs.reshape(-1, *sizes, outputs.shape[-1])
+    return outputs.reshape(outputs.shape[0], *sizes, outputs.shape[-1])
 
 
 def _modality_logits(outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,16 +30,23 @@ class JaxModel(NamedTuple):
 
 def split(spec: PerceiverIOSpec, weights: Tree) -> JaxModel:
     """Make a model of all its weights, arrays of JAX."""
-    core, ops = PerceiverIOCore(spec), ops_named("jax")
-    weights = dict(flatten(weights))
-    trained = {name for name, part in flatten(core.parameters()) if part.trainable}
+    weights, description = dict(flatten(weights)), PerceiverIOCore(spec).parameters()
+    trained = {name for name, part in flatten(description) if part.trainable}
     fixed = {name: weight for name, weight in weights.items() if name not in trained}
+    params = unflatten({n: w for n, w in weights.items() if n in trained})
+    return JaxModel(functools.partial(_apply, spec, fixed), params)
 
-    def apply(
-        params: Tree, data: Any, mask: Any = None, queries: Any = None, key: Any = None
-    ) -> Any:
-        if fixed:
-            params = unflatten(dict(flatten(params)) | fixed)
-        return checked_call(ops, spec, core, params, data, mask, queries, key)
 
-    return JaxModel(apply, unflatten({n: w for n, w in weights.items() if n in trained}))
+def _apply(
+    spec: PerceiverIOSpec,
+    fixed: Tree,
+    params: Tree,
+    data: Any,
+    mask: Any = None,
+    queries: Any = None,
+    key: Any = None,
+) -> Any:
+    if fixed:
+        params = unflatten(dict(flatten(params)) | fixed)
+    core = PerceiverIOCore(spec)
+    return checked_call(ops_named("jax"), spec, core, params, data, mask, queries, key)

@@ -86,7 +86,7 @@ class PerceiverIO(keras.Model):
     spec
         The model's description, or the dict of its JSON.
     weights
-        Tree of NumPy arrays, which are copied. None: zeros, which Keras replaces when it loads.
+        Tree of NumPy arrays, which are copied. None: random ones.
     named
         As ``keras.Model`` takes them.
 
@@ -106,8 +106,7 @@ class PerceiverIO(keras.Model):
         self.spec, self.core, self._ops = spec, PerceiverIOCore(spec), _keras_ops()
         self.seed_generator = keras.random.SeedGenerator()  # of keras.utils.set_random_seed
         self.parts = _add_parts(self, self.core.parameters())
-        if weights is not None:
-            _assign(self, weights)
+        _assign(self, initialise(self.core.parameters()) if weights is None else weights)
 
     def weight_tree(self) -> Tree:
         """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``."""

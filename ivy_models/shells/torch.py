@@ -22,8 +22,12 @@ class _Branch(torch.nn.Module):
 
     def __init__(self, description: Tree, weights: Tree):
         super().__init__()
+        # Wrappers of torch's (replicas, parametrisations) keep neither lists of parameters nor
+        # of children as they are made here, but what has a name keeps it.
+        self._branches = [name for name, part in description.items() if isinstance(part, Mapping)]
+        self._leaves = [name for name in description if name not in self._branches]
         for name, part in description.items():
-            if isinstance(part, Mapping):
+            if name in self._branches:
                 self.add_module(name, _Branch(part, weights[name]))
                 continue
             weight = _transposed(name, weights[name]).contiguous()
@@ -34,10 +38,9 @@ class _Branch(torch.nn.Module):
 
     def weights(self) -> Tree:
         """The weights as a tree of tensors that share this module's memory and gradients."""
-        tree = {name: branch.weights() for name, branch in self.named_children()}
-        for name in (*self._parameters, *self._buffers):
-            tree[name] = _transposed(name, getattr(self, name))
-        return tree
+        tree = {name: getattr(self, name).weights() for name in self._branches}
+        leaves = {name: _transposed(name, getattr(self, name)) for name in self._leaves}
+        return tree | leaves
 
 
 def _transposed(name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -123,6 +126,8 @@ class GridCrossAttention(_Branch):
         v_dim: int | None = None,
         seed: int = 0,
     ):
+        if isinstance(max_resolution, list):
+            max_resolution = tuple(max_resolution)
         fields = (
             query_dim,
             data_dim,

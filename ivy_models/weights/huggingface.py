@@ -245,7 +245,8 @@ def write_huggingface(
     Raises
     ------
     WeightsError
-        If the weights do not fit the spec, or transformers has no such model.
+        If the weights do not fit the spec, transformers has no such model, or the folder cannot
+        be written.
     """
     config = config_of(spec)
     check_weights(PerceiverIOCore(spec).parameters(), weights, "the weights to write")
@@ -253,9 +254,12 @@ def write_huggingface(
     if spec.stem == "centred_convolution":
         arrays[_COUNT] = np.array(0)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS_FILE, save(arrays, metadata={"format": "pt"}))
-    _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / WEIGHTS_FILE, save(arrays, metadata={"format": "pt"}))
+        _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error}.") from error
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
 from ivy_models.transformers.perceiver_io.attention import (
+    SCORES_PER_CHUNK,
     merge_heads,
     project,
     rows_per_chunk,
@@ -34,9 +35,6 @@ from ivy_models.transformers.perceiver_io.attention import (
 from ivy_models.transformers.perceiver_io.inputs import Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.parts import Window, inverse_deviation, parts_of
-
-SCORES_PER_CHUNK = 2**20
-"""Scores held at a time (4 MB in float32): fits the caches of current CPUs."""
 
 
 class SoftmaxSums(NamedTuple):
