@@ -5,6 +5,7 @@ loaded fails the run.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -74,3 +75,8 @@ def always_streaming(monkeypatch):
 def unset_backends():
     while ivy.backend_stack:
         ivy.unset_backend()
+
+
+def heed_interrupts():
+    """Undo, in a new process, that a shell's background jobs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHOSEN, ROOT
+from conftest import CHOSEN, ROOT, heed_interrupts
 from PIL import Image
 
 from ivy_models import classify, classify_each, create_model
@@ -112,14 +112,12 @@ def test_a_broken_pipe_has_no_traceback(folder):
 def test_an_interrupted_run_keeps_what_it_has(folder):
     with (folder / "errors").open("w+") as errors:
         command = [*PROGRAM, *[str(folder)] * 10_000]
-        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        program = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=heed_interrupts
+        )
         first = program.stdout.readline()
         program.send_signal(signal.SIGINT)
-        try:
-            printed, _ = program.communicate(timeout=30)
-        except subprocess.TimeoutExpired:  # Python ignores what is raised in a finaliser
-            program.send_signal(signal.SIGINT)
-            printed, _ = program.communicate()
+        printed, _ = program.communicate()
         assert program.returncode == 130
         lines = [first, *printed.splitlines(keepends=True)]
         errors.seek(0)

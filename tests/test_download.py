@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from conftest import heed_interrupts
 
 from ivy_models.errors import DownloadError
 from ivy_models.weights import download, transfer
@@ -330,6 +331,7 @@ def start(server):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts if os.name == "posix" else None,
     )
 
 
