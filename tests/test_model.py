@@ -347,7 +347,7 @@ def test_modules_of_the_user_are_still_built_at_once(backend):
 
 def test_dropout_is_not_ignored_in_silence(backend):
     assert PerceiverIO(small_spec()).train().eval().built
-    with pytest.raises(SpecError, match="apply no dropout"):
+    with pytest.raises(SpecError, match="drop nothing"):
         PerceiverIO(small_spec(attn_dropout=0.1)).train()
 
 
