@@ -82,9 +82,8 @@ class PerceiverIO(_Branch):
     """
 
     def __init__(self, spec: PerceiverIOSpec, weights: Tree):
-        core = PerceiverIOCore(spec)
-        super().__init__(core.parameters(), weights)
-        self.spec, self.core, self._spec_json = spec, core, spec.to_json()
+        super().__init__(PerceiverIOCore(spec).parameters(), weights)
+        self.spec, self._spec_json = spec, spec.to_json()
         self.eval()
 
     def forward(self, data: Any, mask: Any = None, queries: Any = None) -> Any:

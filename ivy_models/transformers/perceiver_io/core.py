@@ -140,14 +140,15 @@ class PerceiverIOCore:
         ops, spec = ops_for(params["latents"]), self.spec
         reader, processor = spec.reader(), self.processor or spec.processor()
 
-        def read(latents, layer, weights):
+        # Layers that share the weights of one all draw for themselves.
+        def read(latents, layer, shared):
             drops = dropout and dropout.at(ops, 2 * layer)
-            weights = params["reader"][f"layer_{weights}"]
+            weights = params["reader"][f"layer_{shared}"]
             return reader(weights, latents, inputs, input_mask, self.plain_reader, drops)
 
-        def process(latents, layer, weights):
-            weights = params["processor"][f"layer_{weights}"]
-            if dropout is None:
+        def process(latents, layer, shared):
+            weights = params["processor"][f"layer_{shared}"]
+            if dropout is None:  # what stands in for the processor need not know of it
                 return processor(weights, latents)
             return processor(weights, latents, dropout.at(ops, 2 * layer + 1))
 
