@@ -43,6 +43,9 @@ class Ops(ABC):
     """Whether :meth:`loop` is compiled as a loop, so that whole models compile in a time
     that does not grow with their depth or their input; compiled by default then."""
 
+    rematerialises_closures = True
+    """Whether gradients of :meth:`rematerialise` reach arrays that the function closes over."""
+
     def is_traced(self, x: Array) -> bool:
         """Whether ``x`` stands for an array in a program that the caller is compiling."""
         return False
@@ -280,6 +283,10 @@ class Ops(ABC):
     def map_steps(self, function: Callable[[Any], Array], times: int, dtype: str) -> Array:
         """Join ``function(i)``, (B, S, K) of ``dtype``, for i in 0 .. times - 1 along axis 1."""
         return self.concat([function(i) for i in range(times)], 1)
+
+    def rematerialise(self, function: Callable) -> Callable:
+        """Let the gradient compute the intermediate results again instead of keeping them."""
+        return function
 
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays; here: return it as it is."""

@@ -140,6 +140,9 @@ class JaxOps(Ops):
         joined = jnp.moveaxis(steps, 0, 1)
         return joined.reshape(joined.shape[0], -1, joined.shape[-1])
 
+    def rematerialise(self, function):
+        return jax.checkpoint(function)
+
     def compile(self, function):
         # A function of its own: equal callables would share one cache, which then never shrinks.
         return jax.jit(lambda *arguments: function(*arguments))

@@ -13,6 +13,7 @@ from ivy_models.ops.base import Ops
 class TensorflowOps(Ops):
     name = "tensorflow"
     traces_loops = True
+    rematerialises_closures = False
 
     def is_traced(self, x):
         return not tf.executing_eagerly()
@@ -151,6 +152,9 @@ class TensorflowOps(Ops):
         joined = tf.transpose(steps, (1, 0, 2, 3))
         _, _, rows, channels = joined.shape
         return tf.reshape(joined, (-1, times * rows, channels))
+
+    def rematerialise(self, function):
+        return tf.recompute_grad(function)
 
     def compile(self, function):
         # Not by XLA, although that is faster: it has no gradients through a compiled loop.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
@@ -122,7 +125,7 @@ class TorchOps(Ops):
         return torch.sum(x, axis, keepdim=keepdims)
 
     def max(self, x, axis, keepdims=False):
-        return torch.amax(x, axis, keepdim=keepdims)
+        return torch.amax(x.detach(), axis, keepdim=keepdims)
 
     def maximum(self, a, b):
         return torch.clamp(a, min=b) if isinstance(b, (int, float)) else torch.maximum(a, b)
@@ -170,6 +173,11 @@ class TorchOps(Ops):
         # torch's own generator, of torch.manual_seed: the only one that torch.compile, copies of
         # a module and its checkpointing all know. The key says no more than that there is one.
         return F.dropout(x, rate)
+
+    def rematerialise(self, function):
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return function  # compilers choose for themselves what they keep
+        return functools.partial(checkpoint, function, use_reentrant=False)
 
     def compile(self, function):
         return torch.compile(lambda *arguments: function(*arguments))

@@ -28,17 +28,18 @@ class JaxModel(NamedTuple):
     params: Tree
 
 
-def split(spec: PerceiverIOSpec, weights: Tree) -> JaxModel:
+def split(spec: PerceiverIOSpec, weights: Tree, rematerialise: bool = False) -> JaxModel:
     """Make a model of all its weights, arrays of JAX."""
-    weights, description = dict(flatten(weights)), PerceiverIOCore(spec).parameters()
+    core = PerceiverIOCore(spec, rematerialise=rematerialise)
+    weights, description = dict(flatten(weights)), core.parameters()
     trained = {name for name, part in flatten(description) if part.trainable}
     fixed = {name: weight for name, weight in weights.items() if name not in trained}
     params = unflatten({n: w for n, w in weights.items() if n in trained})
-    return JaxModel(functools.partial(_apply, spec, fixed), params)
+    return JaxModel(functools.partial(_apply, core, fixed), params)
 
 
 def _apply(
-    spec: PerceiverIOSpec,
+    core: PerceiverIOCore,
     fixed: Tree,
     params: Tree,
     data: Any,
@@ -48,5 +49,4 @@ def _apply(
 ) -> Any:
     if fixed:
         params = unflatten(dict(flatten(params)) | fixed)
-    core = PerceiverIOCore(spec)
-    return checked_call(ops_named("jax"), spec, core, params, data, mask, queries, key)
+    return checked_call(ops_named("jax"), core.spec, core, params, data, mask, queries, key)

@@ -87,6 +87,8 @@ class PerceiverIO(keras.Model):
         The model's description, or the dict of its JSON.
     weights
         Tree of NumPy arrays, which are copied. None: random ones.
+    rematerialise
+        As :meth:`.PerceiverIO.to_keras_model` takes it.
     named
         As ``keras.Model`` takes them.
 
@@ -97,13 +99,18 @@ class PerceiverIO(keras.Model):
     """
 
     def __init__(
-        self, spec: PerceiverIOSpec | dict[str, Any], weights: Tree | None = None, **named: Any
+        self,
+        spec: PerceiverIOSpec | dict[str, Any],
+        weights: Tree | None = None,
+        rematerialise: bool = False,
+        **named: Any,
     ):
         if isinstance(spec, dict):
             spec = PerceiverIOSpec.from_json(json.dumps(spec))
         # Data are not cast: of half precision they would be too coarse for the reader.
         super().__init__(**{"dtype": spec.dtype} | named, autocast=False)
-        self.spec, self.core, self._ops = spec, PerceiverIOCore(spec), _keras_ops()
+        self.spec, self._ops = spec, _keras_ops()
+        self.core = PerceiverIOCore(spec, rematerialise=rematerialise)
         self.seed_generator = keras.random.SeedGenerator()  # of keras.utils.set_random_seed
         self.parts = _add_parts(self, self.core.parameters())
         _assign(self, initialise(self.core.parameters()) if weights is None else weights)
@@ -136,7 +143,11 @@ class PerceiverIO(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """What Keras saves beside the weights."""
-        return super().get_config() | {"spec": json.loads(self.spec.to_json())}
+        settings = {
+            "spec": json.loads(self.spec.to_json()),
+            "rematerialise": self.core.rematerialise,
+        }
+        return super().get_config() | settings
 
 
 @keras.saving.register_keras_serializable("ivy_models")

@@ -53,15 +53,23 @@ _GLOBAL_GENERATOR = "torch"
 
 
 @functools.lru_cache(maxsize=32)
-def _core(spec_json: str) -> PerceiverIOCore:
-    return PerceiverIOCore(PerceiverIOSpec.from_json(spec_json))
+def _core(spec_json: str, rematerialise: bool) -> PerceiverIOCore:
+    return PerceiverIOCore(PerceiverIOSpec.from_json(spec_json), rematerialise=rematerialise)
 
 
 # torch.compile does not read this: it traces the tensors that go through it. So no NumPy table is
 # made part of the program's arithmetic. Such a function takes tensors and constants, not a spec.
 @torch.compiler.allow_in_graph
-def _call(spec_json: str, trains: bool, params: Tree, data: Any, mask: Any, queries: Any) -> Any:
-    core, key = _core(spec_json), _GLOBAL_GENERATOR if trains else None
+def _call(
+    spec_json: str,
+    rematerialise: bool,
+    trains: bool,
+    params: Tree,
+    data: Any,
+    mask: Any,
+    queries: Any,
+) -> Any:
+    core, key = _core(spec_json, rematerialise), _GLOBAL_GENERATOR if trains else None
     return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries, key)
 
 
@@ -79,11 +87,14 @@ class PerceiverIO(_Branch):
         The model's description. Its device and data type are those of the weights.
     weights
         A tree of tensors, which are used as they are.
+    rematerialise
+        As :meth:`.PerceiverIO.to_torch_module` takes it; an attribute that can be changed.
     """
 
-    def __init__(self, spec: PerceiverIOSpec, weights: Tree):
+    def __init__(self, spec: PerceiverIOSpec, weights: Tree, rematerialise: bool = False):
         super().__init__(PerceiverIOCore(spec).parameters(), weights)
         self.spec, self._spec_json = spec, spec.to_json()
+        self.rematerialise = rematerialise
         self.eval()
 
     def forward(self, data: Any, mask: Any = None, queries: Any = None) -> Any:
@@ -94,7 +105,8 @@ class PerceiverIO(_Branch):
         torch.Tensor or dict
             What that gives, as tensors.
         """
-        return _call(self._spec_json, self.training, self.weights(), data, mask, queries)
+        settings = self._spec_json, self.rematerialise, self.training
+        return _call(*settings, self.weights(), data, mask, queries)
 
 
 class GridCrossAttention(_Branch):

@@ -92,6 +92,7 @@ def cross_attention(
     chunked: bool = True,
     exact_gelu: bool = False,
     dropout: Dropout | None = None,
+    rematerialise: bool = False,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -120,6 +121,9 @@ def cross_attention(
         Whether the MLP's activation is exact, not its approximation by tanh.
     dropout
         What is dropped in training, if anything.
+    rematerialise
+        Whether the gradient keeps nothing of a chunk but its queries, where the framework can do
+        so.
 
     Returns
     -------
@@ -141,6 +145,8 @@ def cross_attention(
         attended = queries + attended if query_residual else attended
         return head(mlp_residual(ops, params, attended, exact_gelu, dropout))
 
+    if rematerialise and ops.rematerialises_closures:
+        attend = ops.rematerialise(attend)
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     if not chunked or dropout is not None:
         return attend(*arrays)

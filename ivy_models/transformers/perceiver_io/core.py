@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -30,11 +31,15 @@ class PerceiverIOCore:
         Whether to read with plain attention, all scores at once; see :class:`.Reader`.
     processor
         What to call instead of the spec's processor: the same, compiled.
+    rematerialise
+        Whether gradients keep little and compute the rest again: of the processor what each
+        layer was given, of the reader and the decoder what each chunk was given.
     """
 
     spec: PerceiverIOSpec
     plain_reader: bool | None = None
     processor: Callable[[Tree, Array], Array] | None = None
+    rematerialise: bool = False
 
     def parameters(self) -> Tree:
         """Describe the weights."""
@@ -138,7 +143,8 @@ class PerceiverIOCore:
 
     def _encode(self, params, inputs, input_mask, dropout=None) -> Array:
         ops, spec = ops_for(params["latents"]), self.spec
-        reader, processor = spec.reader(), self.processor or spec.processor()
+        reader = replace(spec.reader(), rematerialise=self.rematerialise)
+        processor = self.processor or replace(spec.processor(), rematerialise=self.rematerialise)
 
         # Layers that share the weights of one all draw for themselves.
         def read(latents, layer, shared):
@@ -169,10 +175,14 @@ class PerceiverIOCore:
             )
         return latents
 
+    def _decoder(self) -> Decoder:
+        return replace(self.spec.decoder(), rematerialise=self.rematerialise)
+
     def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
         ops, spec = ops_for(latents), self.spec
         if spec.output_modalities is not None:
-            return spec.multimodal_output()(params, latents, queries, dropout)
+            outputs = replace(spec.multimodal_output(), decoder=self._decoder())
+            return outputs(params, latents, queries, dropout)
         weights, query_mask = params["decoder"], None
         if spec.queries_from_inputs:
             queries = inputs
@@ -183,5 +193,5 @@ class PerceiverIOCore:
         if spec.tied_head:
             embedding = ops.transpose(params["input"]["embedding"], (1, 0))
             weights = weights | {"head": weights["head"] | {"weight": embedding}}
-        outputs = spec.decoder()(weights, queries, latents, query_mask, dropout)
+        outputs = self._decoder()(weights, queries, latents, query_mask, dropout)
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale

@@ -295,8 +295,14 @@ class PerceiverIO(ivy.Module):
         set_task(model, task, str(folder))
         return model
 
-    def to_torch_module(self) -> shells.torch.PerceiverIO:
+    def to_torch_module(self, rematerialise: bool = False) -> shells.torch.PerceiverIO:
         """Copy the model into a ``torch.nn.Module``, in evaluation mode.
+
+        Parameters
+        ----------
+        rematerialise
+            Whether training keeps less and computes it again: a self-attention layer's input in
+            place of all that is between, and of the reader and the decoder a chunk's.
 
         Returns
         -------
@@ -311,10 +317,16 @@ class PerceiverIO(ivy.Module):
         ops = ops_named("torch")
         from ivy_models.shells.torch import PerceiverIO
 
-        return PerceiverIO(self.spec, self._copy_for(ops))
+        return PerceiverIO(self.spec, self._copy_for(ops), rematerialise)
 
-    def to_keras_model(self) -> shells.keras.PerceiverIO:
+    def to_keras_model(self, rematerialise: bool = False) -> shells.keras.PerceiverIO:
         """Copy the model into a ``keras.Model``, on whichever backend Keras is set to.
+
+        Parameters
+        ----------
+        rematerialise
+            Whether training keeps less and computes it again, as in :meth:`to_torch_module`;
+            on TensorFlow of the self-attention layers alone.
 
         Returns
         -------
@@ -333,10 +345,15 @@ class PerceiverIO(ivy.Module):
                 f"Keras is not installed ({error}). Install it with a backend of its own, such as "
                 'this library\'s extra: pip install "ivy_models[tensorflow]".'
             ) from error
-        return PerceiverIO(self.spec, map_tree(_to_numpy, self._v))
+        return PerceiverIO(self.spec, map_tree(_to_numpy, self._v), rematerialise)
 
-    def to_jax(self) -> shells.jax.JaxModel:
+    def to_jax(self, rematerialise: bool = False) -> shells.jax.JaxModel:
         """Copy the model into a pure function and its parameters.
+
+        Parameters
+        ----------
+        rematerialise
+            Whether training keeps less and computes it again, as in :meth:`to_torch_module`.
 
         Returns
         -------
@@ -353,7 +370,7 @@ class PerceiverIO(ivy.Module):
         ops = ops_named("jax")
         from ivy_models.shells.jax import split
 
-        return split(self.spec, self._copy_for(ops))
+        return split(self.spec, self._copy_for(ops), rematerialise)
 
     def with_weights(self, weights: Mapping) -> PerceiverIO:
         """Copy the model with other weights, such as a native module's after training.

@@ -29,6 +29,8 @@ class Processor:
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     exact_gelu
         Whether the MLP's activation is exact, not its approximation by tanh.
+    rematerialise
+        Whether the gradient keeps nothing of a layer but what it was given (arXiv 1604.06174).
     """
 
     latent_dim: int
@@ -37,6 +39,7 @@ class Processor:
     qk_dim: int | None = None
     v_dim: int | None = None
     exact_gelu: bool = False
+    rematerialise: bool = False
 
     def parameters(self) -> Tree:
         """Describe the block's weights."""
@@ -48,13 +51,12 @@ class Processor:
         """Refine latents (B, N, D) once; apply the block again for a deeper network."""
         ops = ops_for(latents)
         for i in range(self.num_layers):
-            weights = params[f"self_attention_{i}"]
-            latents = self_attention(
-                ops,
-                weights,
-                latents,
-                self.num_heads,
-                self.exact_gelu,
-                dropout and dropout.at(ops, i),
-            )
+            drops = dropout and dropout.at(ops, i)
+
+            def layer(weights, latents, drops=drops):
+                return self_attention(ops, weights, latents, self.num_heads, self.exact_gelu, drops)
+
+            if self.rematerialise:
+                layer = ops.rematerialise(layer)
+            latents = layer(params[f"self_attention_{i}"], latents)
         return latents

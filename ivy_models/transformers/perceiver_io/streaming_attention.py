@@ -57,6 +57,7 @@ def streaming_attend(
     segments: Sequence[Inputs],
     num_heads: int,
     input_mask: Array | None = None,
+    rematerialise: bool = False,
 ) -> Array:
     """Attention of normed queries to the layer norm of inputs.
 
@@ -72,6 +73,9 @@ def streaming_attend(
         H.
     input_mask
         (B, M), True where an input takes part.
+    rematerialise
+        Whether the gradient keeps nothing of a chunk but what it was given, where the framework
+        can do so.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def streaming_attend(
         mask = input_mask
         if mask is not None and len(segments) > 1:
             mask = ops.slice(mask, start, segment.num_inputs, 1)
-        sums.append(_softmax_sums(ops, folded, segment, mask))
+        sums.append(_softmax_sums(ops, folded, segment, mask, rematerialise))
         start += segment.num_inputs
     _, total, summed = functools.reduce(functools.partial(_merged, ops), sums)
     summed = summed / total  # (B, H N, C)
@@ -130,14 +134,16 @@ def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
     )
 
 
-def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
+def _softmax_sums(
+    ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None, rematerialise: bool
+) -> SoftmaxSums:
     """The sums of folded queries (B, R, C) over the inputs."""
     batch, rows = inputs.batch(ops), folded.shape[1]
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, rows)
     grid = Grid.of(inputs, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
 
-    def read(start, size, carry):
+    def read(start, carry, size):
         """Read ``size`` outer indices from ``start``."""
         highest, total, weight_sum, sums = carry
         window = Window(start, size, grid.inner)
@@ -177,9 +183,13 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     )
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
-    carry = ops.loop(times, lambda i, carry: read(i * size, size, carry), carry)
+    reads = [functools.partial(read, size=s) for s in (size, rest)]
+    if rematerialise and ops.rematerialises_closures:
+        reads = map(ops.rematerialise, reads)
+    read_full, read_rest = reads
+    carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
     if rest:
-        carry = read(times * size, rest, carry)
+        carry = read_rest(times * size, carry)
 
     highest, total, weight_sum, sums = carry
     summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]

@@ -13,6 +13,7 @@ q_j = Wq n_j + bq, with the layer norm n_j = (f_j - mu_j) / sigma_j * gamma + be
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from ivy_models.ops import Array, Ops
@@ -33,6 +34,7 @@ def attend_from_parts(
     num_heads: int,
     then: Callable[[Array], Array],
     dtype: str,
+    rematerialise: bool = False,
 ) -> Array:
     """Attention of the layer norm of queries to normed latents.
 
@@ -50,6 +52,8 @@ def attend_from_parts(
         What becomes of each chunk, (B, S, E) -> (B, S, outputs).
     dtype
         Data type of the outputs.
+    rematerialise
+        Whether the gradient keeps nothing of a chunk, where the framework can do so.
 
     Returns
     -------
@@ -80,8 +84,12 @@ def attend_from_parts(
 
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
-    outputs = ops.map_steps(lambda i: decode(i * size, size), times, dtype)
-    return ops.concat([outputs, decode(times * size, rest)], 1) if rest else outputs
+    decodes = [functools.partial(decode, size=s) for s in (size, rest)]
+    if rematerialise and ops.rematerialises_closures:
+        decodes = map(ops.rematerialise, decodes)
+    decode_full, decode_rest = decodes
+    outputs = ops.map_steps(lambda i: decode_full(i * size), times, dtype)
+    return ops.concat([outputs, decode_rest(times * size)], 1) if rest else outputs
 
 
 def _fold(ops: Ops, params: Tree, query_norm: Tree, latents: Array, num_heads: int):
