@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib
-from subjects import ACCELERATED, HUGGINGFACE, ONLY_SHAPE, PLAIN
+from subjects import ACCELERATED, DROPOUT, HUGGINGFACE, ONLY_SHAPE, PLAIN, REMATERIALISED
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
@@ -54,6 +54,22 @@ LEGEND = f"""\
   layers take at that rate. The rest is the reader, the decoder and all else."""
 
 
+TRAINING_LEGEND = f"""\
+- A step is forward, backward and an update by AdamW, of random weights, on one NumPy batch.
+- **{HUGGINGFACE}** is the Perceiver of transformers without dropout, **{DROPOUT}** the same
+  with the dropout of attention weights, 0.1, that its configuration has by default; **torch**,
+  **jax** and **tensorflow** are this library, without dropout; **{REMATERIALISED}** keeps less for
+  the gradient and computes it again.
+- **time**: median. The subjects take turns.
+- **additional memory**: peak of a later step above what weights and AdamW's averages take.
+  {{memory}}
+- **first call**: with compilation, where the framework compiles.
+- **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the
+  steps.
+- **latent products**: share of the time that the matrix products of the latents' self-attention
+  layers, three times those of a call, take at that rate."""
+
+
 def write(results: dict[str, Any], output: Path) -> None:
     """Write results.json, table.md and plot.png."""
     output.mkdir(parents=True, exist_ok=True)
@@ -75,14 +91,18 @@ def _document(results: dict[str, Any]) -> str:
         memory = "Of the process; not measured outside Linux."
     else:
         memory = "Of the GPU, as PyTorch counts it; not measured in other frameworks."
-    parts = ["# Benchmarks", "\n".join(_header(results)), LEGEND.format(memory=memory)]
+    trains = results.get("training")
+    title, legend = ("Training", TRAINING_LEGEND) if trains else ("Benchmarks", LEGEND)
+    parts = [f"# {title}", "\n".join(_header(results)), legend.format(memory=memory)]
     for case in results["cases"]:
         parts += [
             f"## {_title(case)}",
             "\n".join(_table(case)),
             f"Matrix products of the latents: {case['latent_gflop']:.1f} GFLOP.",
         ]
-    return "\n\n".join([*parts, "![Time and memory](plot.png)"]) + "\n"
+    if _rows_of_plot(results["cases"]):
+        parts.append("![Time and memory](plot.png)")
+    return "\n\n".join(parts) + "\n"
 
 
 def _title(case: dict[str, Any]) -> str:
@@ -140,10 +160,15 @@ def _ratio(value: float | None, reference: float | None) -> str:
 # The plot
 
 
+def _rows_of_plot(cases: list[dict]) -> list[tuple[str, int]]:
+    """The models and batches of several sizes."""
+    sizes = Counter((case["model"], case["batch"]) for case in cases)
+    return [row for row, number in sizes.items() if number > 1]
+
+
 def _plot(cases: list[dict], path: Path) -> None:
     """One row for each model and batch of several sizes; time to the left, memory to the right."""
-    sizes = Counter((case["model"], case["batch"]) for case in cases)
-    rows = [row for row, number in sizes.items() if number > 1]
+    rows = _rows_of_plot(cases)
     if not rows:
         return
     figure, axes = plt.subplots(

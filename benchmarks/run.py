@@ -2,6 +2,7 @@
 
     python benchmarks/run.py
     python benchmarks/run.py --sizes 224 --batches 1 --models fourier --repeats 3
+    python benchmarks/run.py --training --output docs/benchmarks/training
 
 All subjects take turns, call by call, so that whatever else the machine does is shared
 among them. Writes table.md, results.json and plot.png.
@@ -25,7 +26,7 @@ from typing import Any
 import report
 from machine import describe_machine
 from products import latent_gflop
-from subjects import MODELS, ONLY_SHAPE, SUBJECTS, Case
+from subjects import MODELS, ONLY_SHAPE, SUBJECTS, TRAINING_SUBJECTS, Case
 
 PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
 
@@ -37,6 +38,7 @@ def main() -> None:
         "machine": describe_machine(arguments.device),
         "dtype": arguments.dtype,
         "device": arguments.device,
+        "training": arguments.training,
         "cases": [],
     }
     if arguments.resume:
@@ -48,7 +50,7 @@ def main() -> None:
             continue
         print(f"{model}, {size or 'its own'} px, batch {batch}", flush=True)
         cases = [
-            Case(subject, model, size, batch, arguments.dtype, arguments.device)
+            Case(subject, model, size, batch, arguments.dtype, arguments.device, arguments.training)
             for subject in arguments.subjects
         ]
         results["cases"].append(
@@ -56,12 +58,17 @@ def main() -> None:
                 "model": model,
                 "size": size,
                 "batch": batch,
-                "latent_gflop": batch * latent_gflop(MODELS[model]),
+                "latent_gflop": batch * _passes(arguments) * latent_gflop(MODELS[model]),
                 "subjects": compare(cases, arguments.repeats),
             }
         )
         results["cases"].sort(key=_place)
         report.write(results, arguments.output)  # after every case: a long run may be ended
+
+
+def _passes(arguments: argparse.Namespace) -> int:
+    """How often each product is taken: backward for a layer's input and for its weight."""
+    return 3 if arguments.training else 1
 
 
 def _place(case: dict[str, Any]) -> tuple:
@@ -78,16 +85,33 @@ def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 384, 512, 1024])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS)
+    parser.add_argument("--training", action="store_true", help="steps of training, not calls")
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS))
+    parser.add_argument("--subjects", nargs="+", choices={*SUBJECTS, *TRAINING_SUBJECTS})
     parser.add_argument("--repeats", type=int, default=7, help="calls of each subject")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
     parser.add_argument("--resume", action="store_true", help="keep the cases already there")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    everything = {
+        "sizes": [224, 384, 512, 1024],
+        "batches": [1, 8],
+        "models": list(MODELS),
+        "subjects": SUBJECTS,
+    }
+    training = {
+        "sizes": [224],
+        "batches": [1],
+        "models": ["fourier"],
+        "subjects": TRAINING_SUBJECTS,
+    }
+    for name, default in (training if arguments.training else everything).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+    return arguments
 
 
 def compare(cases: list[Case], repeats: int) -> dict[str, dict[str, Any]]:

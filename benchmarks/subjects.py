@@ -19,8 +19,12 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 HUGGINGFACE = "huggingface"
 ACCELERATED = "accelerated"
+DROPOUT = "huggingface-dropout"
 PLAIN = "-plain"
+REMATERIALISED = "-rematerialised"
 SUBJECTS = (HUGGINGFACE, ACCELERATED, *BACKENDS, *(name + PLAIN for name in BACKENDS))
+TRAINS = [name for name in BACKENDS if name != "numpy"]
+TRAINING_SUBJECTS = (HUGGINGFACE, DROPOUT, *TRAINS, *(name + REMATERIALISED for name in TRAINS))
 TINY = PerceiverIOSpec(
     input_dim=3,
     num_input_axes=2,
@@ -72,6 +76,7 @@ class Case:
     batch: int
     dtype: str
     device: str
+    training: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,8 +85,8 @@ class Case:
 
     @property
     def framework(self) -> str:
-        theirs = self.subject in (HUGGINGFACE, ACCELERATED)
-        return "torch" if theirs else self.subject.removesuffix(PLAIN)
+        theirs = self.subject in (HUGGINGFACE, ACCELERATED, DROPOUT)
+        return "torch" if theirs else self.subject.removesuffix(PLAIN).removesuffix(REMATERIALISED)
 
     @property
     def output_channels(self) -> int:
@@ -110,7 +115,11 @@ def load(case: Case) -> Subject:
     if case.model == "video":
         sound = rng.standard_normal((case.batch, 30720, 1)).astype(case.dtype)
         data = {"image": data, "audio": sound}
-    if case.subject in (HUGGINGFACE, ACCELERATED):
+    if case.training:
+        import training
+
+        call = training.step(case, data)
+    elif case.subject in (HUGGINGFACE, ACCELERATED):
         call = _huggingface(case, data)
     elif case.subject.endswith(PLAIN):
         call = _plain(case, data)
@@ -121,7 +130,7 @@ def load(case: Case) -> Subject:
 
 def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """This library, called as its users call it."""
-    model = _create(case)
+    model = create(case)
     if case.model == "video":
         return lambda: _images(model(data, queries=VIDEO_CHUNK), lambda x: np.asarray(x.data))
     return lambda: np.asarray(model(data).data)
@@ -137,7 +146,7 @@ def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     from ivy_models.arrays import unwrap_tree
     from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
-    model, ops = _create(case), ops_named(case.framework)
+    model, ops = create(case), ops_named(case.framework)
     weights = unwrap_tree(model.v)
     core = PerceiverIOCore(model.spec, plain_reader=True)
     if case.framework != "torch":  # whose public call compiles only when asked to
@@ -160,7 +169,7 @@ def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: ops.to_numpy(core(weights, ops.asarray(data, dtype, case.device)))
 
 
-def _create(case: Case):
+def create(case: Case):
     import ivy
 
     from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -169,12 +178,11 @@ def _create(case: Case):
     return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=case.dtype))
 
 
-def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
-    """The Perceiver of transformers, in the sizes of the published checkpoints."""
+def huggingface_config(spec: PerceiverIOSpec, **others: Any):
+    """The sizes of a spec, as transformers' Perceivers take them."""
     import transformers
 
-    spec = MODELS[case.model]
-    config = transformers.PerceiverConfig(
+    return transformers.PerceiverConfig(
         num_labels=spec.output_dim,
         num_latents=spec.num_latents,
         d_latents=spec.latent_dim,
@@ -183,7 +191,16 @@ def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
         num_self_attends_per_block=spec.num_lat_att_per_layer,
         num_self_attention_heads=spec.num_self_att_heads,
         num_cross_attention_heads=spec.num_cross_att_heads,
+        **others,
     )
+
+
+def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
+    """The Perceiver of transformers, in the sizes of the published checkpoints."""
+    import transformers
+
+    spec = MODELS[case.model]
+    config = huggingface_config(spec)
     if case.model in ("fourier", "learned", "conv"):
         model_class = {
             "fourier": transformers.PerceiverForImageClassificationFourier,

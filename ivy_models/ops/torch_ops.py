@@ -104,7 +104,11 @@ class TorchOps(Ops):
         return x.narrow(axis, start, size)
 
     def matmul(self, a, b):
-        return torch.matmul(a, b)
+        if not torch.is_autocast_enabled(a.device.type):
+            return torch.matmul(a, b)
+        # The reader's scores and sums stay in the type that they were given in.
+        with torch.autocast(a.device.type, enabled=False):
+            return torch.matmul(a, b)
 
     def exp(self, x):
         return torch.exp(x)
@@ -220,6 +224,7 @@ def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
         and x.numel() * weight.shape[1] >= ONEDNN_MIN_PRODUCTS
         and x.device.type == "cpu"
         and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
 
