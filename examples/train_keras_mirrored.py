@@ -4,8 +4,8 @@
     python examples/train_keras_mirrored.py --devices 4 --epochs 20
 
 Each device has a copy of all variables and a part of every batch; ``fit`` averages the gradients.
-Keras would clip gradients before that, each device its own, so nothing is clipped here. The devices are made of the CPU here; on a machine with several GPUs, leave out the lines that ask
-for them.
+Keras would clip gradients before that, each device its own, so nothing is clipped here. The
+devices are made of the CPU; on a machine with several GPUs, leave out the line that makes them.
 """
 
 import argparse
