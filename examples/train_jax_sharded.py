@@ -30,7 +30,7 @@ def sharding_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     The first matrices of self-attention and of an MLP are divided by their columns: a device has
     some of the heads, or some of the hidden channels, all of each. The second is divided by its
     rows, which those columns meet: a device's product is its part of a sum, the only thing that
-    is sent. What is left is small, or cross-attention of one head: each device has all of it.
+    is sent. What is left is small, or cross-attention, mostly of one head: each device has it all.
     """
     axes, (layer, _, kind) = [None] * len(shape), name.rpartition("/")
     if "/self_attention_" in name or "/mlp/" in name:
