@@ -62,7 +62,7 @@ def distribute(module: torch.nn.Module, strategy: str) -> torch.nn.Module:
 def train(model: PerceiverIO, strategy: str, steps: int, seed: int, device: torch.device) -> dict:
     """Train a copy of the model's weights; gives them, in the first process alone."""
     module = distribute(model.to_torch_module().to(device).train(), strategy)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, eps=1e-6)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, eps=1e-6)  # more than rounding
     for step, (images, classes) in enumerate(batches(model, steps, seed), 1):
         logits = module(images.to(device))[:, 0]
         loss = torch.nn.functional.cross_entropy(logits, classes.to(device))
@@ -104,6 +104,8 @@ def main() -> None:
 
     torch.set_num_threads(1)  # more do not help so small a model, and the processes need cores
     device = start()
+    if BATCH_SIZE % distributed.get_world_size():
+        parser.error(f"batches of {BATCH_SIZE} do not divide among the processes evenly")
     model = create_model("perceiver_io_digits", seed=arguments.seed)
     state = train(model, arguments.strategy, arguments.steps, arguments.seed, device)
     if distributed.get_rank() == 0:

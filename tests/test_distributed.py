@@ -5,6 +5,7 @@ Each runs in processes of its own, which end with it.
 
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def test_ray_survives_a_killed_worker(tmp_path):
     output, marker = tmp_path / "labels", tmp_path / "killed"
     with tempfile.TemporaryDirectory() as folder:  # sockets need a short path
         named = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+        named["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # or Ray writes one to the home folder
         run("-c", MORTAL, tmp_path / "images", output, marker, **named)
     assert marker.exists()
     rows = pandas.read_parquet(output)
