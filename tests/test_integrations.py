@@ -1,4 +1,4 @@
-"""The examples inside other tools: PyTorch's DataLoader and loops, tf.data, JAX's sharding.
+"""The examples inside other tools: PyTorch's DataLoader and loops, tf.data.
 
 What a framework reads once, when it starts, is set in a process of its own.
 """
@@ -122,14 +122,3 @@ def test_finetuning_with_a_trainer(one_thread):
     assert any(
         not np.array_equal(trained[name].data, weight.data) for name, weight in flatten(model.v)
     )
-
-
-@needs("jax")
-def test_data_parallelism():
-    printed = run("train_jax_data_parallel.py", "--devices", "4", "--steps", "120")
-    first, last = map(
-        float, re.search(r"^4 devices: loss from (\S+) to (\S+)$", printed, re.M).groups()
-    )
-    assert last < 0.3 * first
-    assert float(re.search(r"held-out images: (\S+)%", printed)[1]) > 85
-    assert float(re.search(r"first 10 losses .* (\S+)$", printed, re.M)[1]) < 1e-5
