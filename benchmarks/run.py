@@ -26,7 +26,7 @@ from typing import Any
 import report
 from machine import describe_machine
 from products import latent_gflop
-from subjects import MODELS, ONLY_SHAPE, SUBJECTS, TRAINING_SUBJECTS, Case
+from subjects import DEPTHS, MODELS, ONLY_SHAPE, SUBJECTS, TRAINING_SUBJECTS, Case
 
 PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
 
@@ -99,13 +99,13 @@ def parse_arguments() -> argparse.Namespace:
     everything = {
         "sizes": [224, 384, 512, 1024],
         "batches": [1, 8],
-        "models": list(MODELS),
+        "models": [name for name in MODELS if name not in DEPTHS],
         "subjects": SUBJECTS,
     }
     training = {
         "sizes": [224],
         "batches": [1],
-        "models": ["fourier"],
+        "models": ["fourier", *DEPTHS],
         "subjects": TRAINING_SUBJECTS,
     }
     for name, default in (training if arguments.training else everything).items():

@@ -47,6 +47,11 @@ MODELS = {
     "video": PRESETS["perceiver_io_video"].spec,
     "tiny": TINY,
 }
+DEPTHS = {
+    f"fourier-depth-{depth}": MODELS["fourier"].replace(network_depth=depth) for depth in (1, 2, 4)
+}
+"""The Fourier model, of depth 8, less deep: what training keeps grows with the depth."""
+MODELS |= DEPTHS
 
 ONLY_SHAPE = {
     "learned": (224, 224, 3),

@@ -8,15 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from subjects import DROPOUT, HUGGINGFACE, MODELS, REMATERIALISED, Case, create, huggingface_config
+from subjects import (
+    DEPTHS,
+    DROPOUT,
+    HUGGINGFACE,
+    MODELS,
+    REMATERIALISED,
+    Case,
+    create,
+    huggingface_config,
+)
 
 LEARNING_RATE = 1e-4
 
 
 def step(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
     """A function that takes one step on images (B, height, width, 3); gives the logits."""
-    if case.model != "fourier":
-        raise ValueError(f"training is measured of fourier, not of {case.model}")
+    if case.model not in ("fourier", *DEPTHS):
+        raise ValueError(f"training is measured of the Fourier model, not of {case.model}")
     classes = np.arange(case.batch)
     if case.subject in (HUGGINGFACE, DROPOUT):
         return _huggingface(case, images, classes)

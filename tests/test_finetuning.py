@@ -16,8 +16,14 @@ from specs import (
 from ivy_models import create_model
 from ivy_models.errors import SpecError
 from ivy_models.finetuning import layer_wise_scales, resize_positions
-from ivy_models.transformers.perceiver_io import PerceiverIO, streaming_attention
-from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io import (
+    PerceiverIO,
+    PerceiverIOCore,
+    initialise,
+    streaming_attention,
+)
+from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
 
 
 def needs(backend):
@@ -40,6 +46,13 @@ def test_scales_get_smaller_towards_the_input(tied):
     lowest = 0.125 if tied else 0.03125
     assert scales["decoder/head/weight"] == scales["queries"] == 1
     assert scales["latents"] == scales["reader/layer_0/attention/key/weight"] == lowest
+
+
+@needs("torch")
+def test_scales_have_the_names_of_a_module():
+    module = PerceiverIO(small_spec()).to_torch_module()
+    names = {name.replace(".", "/") for name, _ in module.named_parameters()}
+    assert names == set(layer_wise_scales(module.spec, 0.5))
 
 
 @pytest.mark.parametrize("decay", [0, -1, 1.5, float("nan")])
@@ -141,6 +154,7 @@ def test_rematerialised_gradients_in_torch(model_and_data):
 
 
 @needs("jax")
+@pytest.mark.parametrize("model_and_data", ["untied", "dropout"], indirect=True)
 def test_rematerialised_gradients_in_jax(model_and_data):
     import jax
 
@@ -160,6 +174,30 @@ def test_rematerialised_gradients_in_jax(model_and_data):
     assert few_kept < 0.7 * all_kept
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * largest), got, expected)
+
+
+@needs("tensorflow")
+@pytest.mark.parametrize("model_and_data", ["tied", "dropout"], indirect=True)
+def test_rematerialised_gradients_in_tensorflow(model_and_data):
+    import tensorflow as tf
+
+    model, data = model_and_data
+    ops = ops_named("tensorflow")
+    weights = map_tree(ops.asarray, initialise(model.core.parameters()))
+    key = [0, 0] if model.spec.fc_dropout else None
+    names, leaves = zip(*flatten(weights), strict=True)
+
+    @tf.function
+    def gradients(rematerialise):
+        core = PerceiverIOCore(model.spec, rematerialise=rematerialise)
+        with tf.GradientTape() as tape:
+            tape.watch(leaves)
+            params = unflatten(dict(zip(names, leaves, strict=True)))
+            loss = tf.reduce_sum(core(params, tf.constant(data), dropout_key=key) ** 2)
+        return tape.gradient(loss, leaves)
+
+    for name, expected, got in zip(names, gradients(False), gradients(True), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-4, err_msg=name)
 
 
 # Mixed precision
