@@ -10,6 +10,7 @@ and the exit code is not 0. ``--seconds 0 FILE`` runs one such file again.
 import argparse
 import json
 import pickle
+import random
 import sys
 import tempfile
 from collections import OrderedDict
@@ -40,7 +41,12 @@ def read_unpickler(path: Path) -> None:
     try:
         unpickle(path)
     except WeightsError as error:
-        assert str(path) in str(error)
+        _check_named(path, error)
+
+
+def _check_named(path: Path, error: Exception) -> None:
+    if str(path) not in str(error):
+        raise AssertionError("The error does not name the file.") from error
 
 
 def read_config(path: Path) -> None:
@@ -49,7 +55,7 @@ def read_config(path: Path) -> None:
         try:
             read(path if read is read_index else path.parent)
         except (SpecError, WeightsError) as error:
-            assert str(path.parent) in str(error), error
+            _check_named(path.parent, error)
     huggingface.is_huggingface(path.parent)
 
 
@@ -78,6 +84,31 @@ def configs() -> list[bytes]:
     return written
 
 
+def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+    """Change bytes; or, where they are JSON, one value in it, which bytes alone seldom do."""
+    rng = random.Random(seed)
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, (dict, list)) or rng.random() < 0.2:
+        return atheris.Mutate(data, max_size)
+    parent, places = content, content
+    while isinstance(places, (dict, list)) and places:
+        parent, key = (
+            places,
+            rng.choice([*places] if isinstance(places, dict) else range(len(places))),
+        )
+        places = places[key]
+        if rng.random() < 0.3:
+            break
+    if isinstance(parent, (dict, list)) and parent:
+        parent[key] = rng.choice([*ODD_VALUES, [places], {"kind": places}, [places] * 3])
+    return json.dumps(content).encode()[:max_size]
+
+
+ODD_VALUES = [None, True, 0, 1, 2, -1, 3.5, 1e308, 10**18, 10**400, "", "a", "kind", [], {}]
+
 TARGETS = {
     "unpickler": ("weights.pystate", read_unpickler, pickles),
     "config": ("config.json", read_config, configs),
@@ -103,7 +134,9 @@ def main() -> None:
 
         limits = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=8192"]
         seconds = [f"-max_total_time={arguments.seconds}"]
-        atheris.Setup([sys.argv[0], *limits, *seconds, *(arguments.again or [str(corpus)])], run)
+        files = arguments.again or [str(corpus)]
+        mutator = {"custom_mutator": mutate} if arguments.target == "config" else {}
+        atheris.Setup([sys.argv[0], *limits, *seconds, *files], run, **mutator)
         atheris.Fuzz()
 
 

@@ -43,7 +43,7 @@ def read_index(path: Path) -> dict[str, set[str]]:
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or not re.fullmatch(rf"\w[\w.-]*\{suffix}", shard):
             raise WeightsError(
-                f"{path} names {shown(shard)} as a shard, which is no {suffix} file beside it."
+                f"{path} names '{shown(shard)}' as a shard, which is no {suffix} file beside it."
             )
         shards.setdefault(shard, set()).add(name)
     return shards

@@ -187,8 +187,7 @@ _STAND_INS: dict[tuple[str, str], StandIn] = {
         for name, function in (("_reconstruct", _reconstruct), ("scalar", _scalar))
     },
     **{
-        (f"numpy.{core}.numeric", "_frombuffer"): StandIn(_frombuffer)
-        for core in ("core", "_core")
+        (f"numpy.{core}.numeric", "_frombuffer"): StandIn(_frombuffer) for core in ("core", "_core")
     },
     ("jax._src.array", "_reconstruct_array"): StandIn(_jax_array),
     **{
