@@ -6,7 +6,6 @@ One table, from this library's names to transformers', for reading and writing.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from ivy_models.weights.huggingface_config import config_of, spec_of
 from ivy_models.weights.native import read_safetensors
 from ivy_models.weights.shards import index_name, read_shards
 from ivy_models.weights.torch_file import read_torch
+from ivy_models.writing import write_files
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -230,18 +230,10 @@ def write_huggingface(
         arrays[_COUNT] = np.array(0)
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / WEIGHTS_FILE, save(arrays, metadata={"format": "pt"}))
-        _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+        files = {
+            WEIGHTS_FILE: save(arrays, metadata={"format": "pt"}),
+            CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
+        }
+        write_files(folder, files, withdrawn=CONFIG_FILE)
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file at once: whoever reads meanwhile gets the old one or the new one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

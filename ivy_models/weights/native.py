@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.numpy import save
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.files import check_size, read_json, shown
+from ivy_models.writing import write_files
 
 SPEC_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -61,12 +60,7 @@ def write_native(
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
-            for name, data in ((WEIGHTS_FILE, content), (SPEC_FILE, config)):
-                Path(temporary, name).write_bytes(data)
-            for name in (WEIGHTS_FILE, SPEC_FILE):
-                os.replace(Path(temporary, name), folder / name)
+        write_files(folder, {WEIGHTS_FILE: content, SPEC_FILE: config})
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
 
