@@ -250,6 +250,7 @@ def configs(valid):
         "a size below 0": changed(num_latents=-1),
         "no fields": b"{}",
         "other fields": b'{"__class__": 1}',
+        "a field that rules the terminal": changed(**{"\x1b[2J" * 10**5: 1}),
         "not UTF-8": b'{"\xff": 1}',
         "UTF-16": fields.encode("utf-16"),
         "nothing": b"",

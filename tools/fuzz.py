@@ -9,6 +9,7 @@ and the exit code is not 0. ``--seconds 0 FILE`` runs one such file again.
 
 import argparse
 import json
+import os
 import pickle
 import random
 import sys
@@ -136,6 +137,8 @@ def main() -> None:
         seconds = [f"-max_total_time={arguments.seconds}"]
         files = arguments.again or [str(corpus)]
         mutator = {"custom_mutator": mutate} if arguments.target == "config" else {}
+        if pid := os.fork():  # the fuzzer ends its process itself, and leaves the folder there
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         atheris.Setup([sys.argv[0], *limits, *seconds, *files], run, **mutator)
         atheris.Fuzz()
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import SpecError, WeightsError
+from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.weights.files import shown
 
 LISTED = 10
 """Names that an error lists of each kind of misfit."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ivy_models.errors import WeightsError
+from ivy_models.errors import WeightsError, shown
 
 MAX_BYTES_VARIABLE = "IVY_MODELS_MAX_BYTES"
 """Environment variable: bytes that a weights file, or all shards of one, may have."""
@@ -24,14 +23,6 @@ MAX_JSON_BYTES = 4 << 20
 
 class RefusedError(Exception):
     """A file asks for something that weights do not need."""
-
-
-def shown(value: Any) -> str:
-    """A value from a file for a message: short, and without characters that rule a terminal."""
-    if isinstance(value, str):
-        value = value if len(value) <= 100 else f"{value[:50]}...{value[-47:]}"
-        return value if value.isprintable() else ascii(value)
-    return reprlib.repr(value)
 
 
 def check_size(paths: Iterable[str | os.PathLike]) -> int:

@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import deserialize, safe_open
 from safetensors.numpy import save
 
-from ivy_models.errors import SpecError, WeightsError
+from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.weights.files import check_size, read_json, shown
+from ivy_models.weights.files import check_size, read_json
 from ivy_models.writing import write_files
 
 SPEC_FILE = "config.json"

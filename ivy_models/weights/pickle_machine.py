@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ivy_models.weights.files import RefusedError, shown
+from ivy_models.errors import shown
+from ivy_models.weights.files import RefusedError
 
 MAX_OPCODES = 1_000_000
 """Opcodes that a file may have, and names of arrays; the published ones have a few thousand."""

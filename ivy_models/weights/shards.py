@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ivy_models.errors import WeightsError
-from ivy_models.weights.files import check_size, read_json, shown
+from ivy_models.errors import WeightsError, shown
+from ivy_models.weights.files import check_size, read_json
 
 
 def index_name(weights_file: str) -> str:

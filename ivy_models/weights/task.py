@@ -6,7 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ivy_models.errors import WeightsError
+from ivy_models.errors import WeightsError, shown
 from ivy_models.preprocessing import (
     ByteTokenizer,
     ClipPreprocessing,
@@ -15,7 +15,6 @@ from ivy_models.preprocessing import (
     VideoPreprocessing,
 )
 from ivy_models.transformers.perceiver_io.field_checks import CHECKS, check_fields
-from ivy_models.weights.files import shown
 
 ATTRIBUTES = {
     "preprocessing": (

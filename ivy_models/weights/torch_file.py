@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ivy_models.errors import WeightsError
-from ivy_models.weights.files import RefusedError, check_size, shown
+from ivy_models.errors import WeightsError, shown
+from ivy_models.weights.files import RefusedError, check_size
 from ivy_models.weights.native import from_bfloat16
 from ivy_models.weights.pickle_machine import Machine, StandIn, Stateful, mapping_of
 from ivy_models.weights.unpickle import check_shape

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import WeightsError
+from ivy_models.errors import WeightsError, shown
 from ivy_models.weights import pickle_machine
-from ivy_models.weights.files import RefusedError, check_size, shown
+from ivy_models.weights.files import RefusedError, check_size
 from ivy_models.weights.pickle_machine import Machine, StandIn, Stateful, mapping_of
 
 
