@@ -168,7 +168,7 @@ class GridAdapter:
 
 def _with_finite_squares(ops: Ops, data: Array) -> Array:
     """(B, *axes, channels), each element's channels scaled down together where one is huge."""
-    size = ops.max(ops.maximum(data, -data), -1, keepdims=True)
+    size = ops.max(ops.maximum(data, 0 - data), -1, keepdims=True)
     return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
 
 
