@@ -1,5 +1,8 @@
 """What this library raises when it refuses something, and why."""
 
+import reprlib
+from typing import Any
+
 
 class IvyModelsError(Exception):
     """Base class of every error that this library raises on purpose."""
@@ -23,3 +26,11 @@ class DownloadError(IvyModelsError, OSError):
 
 class BackendError(IvyModelsError, RuntimeError):
     """A framework, other package, device or data type that is not available here."""
+
+
+def shown(value: Any) -> str:
+    """A value from a file for a message: short, and without characters that rule a terminal."""
+    if isinstance(value, str):
+        value = value if len(value) <= 100 else f"{value[:50]}...{value[-47:]}"
+        return value if value.isprintable() else ascii(value)
+    return reprlib.repr(value)

@@ -13,6 +13,7 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.image import read_rgb
+from ivy_models.writing import replaced
 
 OVERLAP = 20
 """Pixels that neighbouring tiles share, as in the original."""
@@ -116,11 +117,14 @@ def write_flo(path: str | os.PathLike, flow: Any) -> None:
     ------
     InputError
         If it is no flow field.
+    OSError
+        If the file cannot be written; one that is there stays then.
     """
     flow = _check_flow(flow)
     height, width, _ = flow.shape
     header = FLO_MAGIC + np.array([width, height], "<i4").tobytes()
-    Path(path).write_bytes(header + flow.astype("<f4").tobytes())
+    with replaced(path) as temporary:
+        temporary.write_bytes(header + flow.astype("<f4").tobytes())
 
 
 def read_flo(path: str | os.PathLike) -> np.ndarray:

@@ -292,11 +292,12 @@ def test_load_weights_takes_a_folder_of_transformers(saved):
         load_weights(folder, spec.replace(exact_gelu=False))
 
 
-def test_torch_files(saved, tmp_path):
+def test_torch_files(saved, monkeypatch):
     model, folder = saved("ImageClassificationConvProcessing")
     _, expected = read_huggingface(folder)
     (folder / "model.safetensors").unlink()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
     _, weights = read_huggingface(folder)
     for name, array in expected.items():
         np.testing.assert_array_equal(weights[name], array)
@@ -312,9 +313,8 @@ def test_half_precision(dtype, file, tmp_path, monkeypatch):
         torch.save(model.state_dict(), tmp_path / "half" / file)
     model.float().save_pretrained(tmp_path / "single")
     _, expected = read_huggingface(tmp_path / "single")
-    if file == "model.safetensors":
-        for package in ("torch", "ml_dtypes"):
-            monkeypatch.setitem(sys.modules, package, None)
+    for package in ("torch", "ml_dtypes"):
+        monkeypatch.setitem(sys.modules, package, None)
     _, weights = read_huggingface(tmp_path / "half")
     for name, array in expected.items():
         assert weights[name].dtype == (np.float16 if dtype == torch.float16 else np.float32)
@@ -397,7 +397,7 @@ def test_shards_are_files_beside_their_index(shard, sharded):
 def test_a_broken_index_is_refused(content, sharded):
     folder, _, _ = sharded()
     (folder / "model.safetensors.index.json").write_text(content, "latin-1")
-    with pytest.raises(WeightsError, match="index.json is no index of shards"):
+    with pytest.raises(WeightsError, match=r"index\.json (is no index|cannot be read|is a JSON)"):
         read_huggingface(folder)
 
 
@@ -435,12 +435,13 @@ def test_torch_files_are_not_executed(changed, tmp_path):
         assert not witness.exists()
 
 
-def test_torch_files_without_torch(changed, monkeypatch):
+def test_torch_files_of_other_kinds(changed):
     folder = changed()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(WeightsError, match="torch, which is not installed"):
-        read_huggingface(folder)
+    (folder / "model.safetensors").unlink()
+    for content in ([1], {"a": 1}, {"a": torch.zeros(2).to_sparse()}, torch.zeros(2)):
+        torch.save(content, folder / "pytorch_model.bin")
+        with pytest.raises(WeightsError, match="pytorch_model.bin is no file of tensors alone"):
+            read_huggingface(folder)
 
 
 # Refusals
@@ -519,13 +520,3 @@ def test_weights_that_do_not_fit_are_not_written(tmp_path):
     with pytest.raises(WeightsError, match="missing"):
         write_huggingface(tmp_path / "refused", spec, {})
     assert not (tmp_path / "refused").exists()
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(huggingface.os, "replace", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        huggingface._write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

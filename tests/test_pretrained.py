@@ -119,7 +119,7 @@ def test_preprocessing_of_ones_own_is_not_saved(tmp_path):
     ("config", "error", "message"),
     [
         ("{", WeightsError, "cannot be read"),
-        ("[]", SpecError, "JSON object"),
+        ("[]", WeightsError, "JSON object"),
         ('{"task": 3}', WeightsError, "no JSON object"),
         ("{}", SpecError, "needs more fields"),
     ],

@@ -128,7 +128,6 @@ NUMPY_RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
         "binary persistent id": b"\x80\x02X\x01\x00\x00\x00aQ.",
         "inst": b"(ios\nsystem\n.",
         "obj": b"(cos\nsystem\no.",
-        "memo far away": b"\x80\x02}r\xff\xff\xff\x7f.",
         "state of a function": b"\x80\x02" + NUMPY_RECONSTRUCT + b"}X\x01\x00\x00\x00aK\x01sb.",
         "state of a class": b"\x80\x02cnumpy\nndarray\n}X\x01\x00\x00\x00aK\x01sb.",
         "defaults of a function": b"\x80\x02"

@@ -28,6 +28,7 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
     from PIL import Image
 
     from ivy_models.flow import draw_flow, estimate_flow, write_flo
+    from ivy_models.writing import replaced
 
     is_picture = Image.registered_extensions().get(output.suffix.lower()) in Image.SAVE
     if not is_picture and output.suffix.lower() != ".flo":
@@ -37,7 +38,8 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
         load(), first, second, progress=sys.stderr.isatty(), batch_size=batch_size
     )
     if is_picture:
-        Image.fromarray(draw_flow(field)).save(output)
+        with replaced(output) as temporary:
+            Image.fromarray(draw_flow(field)).save(temporary)
     else:
         write_flo(output, field)
     click.echo(f"{output}: {field.shape[1]} x {field.shape[0]} pixels.")

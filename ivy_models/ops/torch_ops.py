@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 
 ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """oneDNN's linear layer, where torch is built with it. Torch itself calls MKL in float32,
@@ -164,11 +164,12 @@ class TorchOps(Ops):
             return torch.matmul(torch.softmax(scores, -1), v)
         if key_mask is None:
             return F.scaled_dot_product_attention(q, k, v)
+        any_key = key_mask.any(-1, keepdim=True)
         bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
-        lowest = max(MASKED_SCORE, torch.finfo(q.dtype).min)
-        bias = bias.masked_fill(~key_mask, lowest)[:, None, None, :]
+        # Of float16 no finite number is below all sums with a score.
+        bias = bias.masked_fill(~key_mask & any_key, -float("inf"))[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return out * key_mask.any(-1)[:, None, None, None]
+        return out * any_key[:, :, None, None]
 
     def fold_in(self, key, number):
         return key

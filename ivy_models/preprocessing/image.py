@@ -108,27 +108,10 @@ def read_rgb(image: Any) -> np.ndarray:
 
 def _read(image: Any) -> Image.Image | np.ndarray:
     """A path, PIL image or array -> an 8-bit PIL image, or floats (Y, X, 1, 3 or 4) in [0, 1]."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     if isinstance(image, (str, os.PathLike)):
-        try:
-            with Image.open(image) as file:
-                file.load()
-                return _read(file)
-        except UnidentifiedImageError:
-            raise InputError(
-                f"{image} is no image, or of a format that Pillow cannot read."
-            ) from None
-        except InputError:  # a ValueError that says more already
-            raise
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            RuntimeError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise InputError(f"{image} cannot be read as an image: {error}.") from error
+        return _read_file(image)
     if not isinstance(image, Image.Image):
         return _read_array(image)
     image = ImageOps.exif_transpose(image)
@@ -136,6 +119,28 @@ def _read(image: Any) -> Image.Image | np.ndarray:
         pixels = np.asarray(image)
         return _read_array(pixels.astype(np.uint16) if image.mode.startswith("I") else pixels)
     return image
+
+
+def _read_file(path: str | os.PathLike) -> Image.Image | np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        if not os.path.isfile(path) and os.path.exists(path):
+            raise OSError("it is no file")  # a pipe or a device may have no end
+        with Image.open(path) as file:
+            if file.format == "EPS":
+                raise OSError("EPS is a program, which Pillow has Ghostscript run")
+            file.load()
+            return _read(file)
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is no image, or of a format that Pillow cannot read.") from None
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} cannot be read as an image: {error} If you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
+    except Exception as error:  # a broken image can raise anything
+        raise InputError(f"{path} cannot be read as an image: {str(error).rstrip('.')}.") from error
 
 
 def _read_array(array: Any) -> Image.Image | np.ndarray:

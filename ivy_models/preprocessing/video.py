@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing.image import ImagePreprocessing, read_rgb
 from ivy_models.preprocessing.media import decode, import_av
 from ivy_models.preprocessing.sound import mix_to_mono
+from ivy_models.writing import replaced
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,7 @@ def write_video(
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} to.")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
+    with replaced(path) as temporary:
         # 0: a packet waits until there is one of the other stream, so that the two alternate.
         options = {"max_interleave_delta": "0"}
         with av.open(temporary, "w", format="mp4", options=options) as container:
@@ -151,7 +150,6 @@ def write_video(
                 _encode(container, sounds, [samples])
             images = itertools.chain([first], pixels)
             _encode(container, pictures, (av.VideoFrame.from_ndarray(image) for image in images))
-        os.replace(temporary, path)
 
 
 def _encode(container: Any, stream: Any, frames: Iterable[Any]) -> None:

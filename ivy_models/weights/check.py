@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import SpecError, WeightsError
+from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -28,7 +28,7 @@ def check_weights(description: Tree, weights: Mapping[str, Any], source: str) ->
     shared = [name for name in expected if name in weights]
     misfits = {
         "missing": [name for name in expected if name not in weights],
-        "unexpected": [name for name in weights if name not in expected],
+        "unexpected": [shown(name) for name in weights if name not in expected],
         "of another shape": [
             f"{name}: {weights[name].shape}, expected {expected[name].shape}"
             for name in shared

@@ -6,7 +6,6 @@ One table, from this library's names to transformers', for reading and writing.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +19,12 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import flatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.weights.check import check_weights
+from ivy_models.weights.files import read_json
 from ivy_models.weights.huggingface_config import config_of, spec_of
 from ivy_models.weights.native import read_safetensors
 from ivy_models.weights.shards import index_name, read_shards
+from ivy_models.weights.torch_file import read_torch
+from ivy_models.writing import write_files
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -145,10 +147,10 @@ def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose)
 def is_huggingface(folder: str | Path) -> bool:
     """Whether a folder's config.json is one of transformers, not this library's own."""
     try:
-        config = json.loads((Path(folder) / CONFIG_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+        config = read_json(Path(folder) / CONFIG_FILE)
+    except WeightsError:
         return False
-    return isinstance(config, dict) and ("architectures" in config or "model_type" in config)
+    return "architectures" in config or "model_type" in config
 
 
 def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.ndarray]]:
@@ -157,8 +159,8 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     Parameters
     ----------
     folder
-        With config.json and model.safetensors, or pytorch_model.bin, which takes torch; either
-        whole or in shards with an index.
+        With config.json and model.safetensors, or pytorch_model.bin; either whole or in shards
+        with an index.
 
     Returns
     -------
@@ -189,43 +191,16 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
 def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
     """Read the spec of a model that transformers saved; errors as :func:`read_huggingface`."""
     path = Path(folder) / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} is a JSON object, got {type(config).__name__}.")
-    return spec_of(config, str(path))
+    return spec_of(read_json(path), str(path))
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, _read_torch)):
+    for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, read_torch)):
         if (folder / file).exists():
             return read(folder / file)
         if (folder / index_name(file)).exists():
             return read_shards(folder / index_name(file), read)
     raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}, whole or in shards.")
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            f"{path} is read by torch, which is not installed: install it, or save the model "
-            f"as {WEIGHTS_FILE}."
-        ) from error
-    try:  # a pickle: only tensors are admitted, and nothing in it is called
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {
-            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-            for name, tensor in tensors.items()
-        }
-    except Exception as error:  # a broken pickle can raise anything
-        raise WeightsError(
-            f"{path} is no file of tensors alone, or a broken one; nothing in it was executed "
-            f"({type(error).__name__}: {error})."
-        ) from error
 
 
 def write_huggingface(
@@ -255,18 +230,10 @@ def write_huggingface(
         arrays[_COUNT] = np.array(0)
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / WEIGHTS_FILE, save(arrays, metadata={"format": "pt"}))
-        _write(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+        files = {
+            WEIGHTS_FILE: save(arrays, metadata={"format": "pt"}),
+            CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
+        }
+        write_files(folder, files, withdrawn=CONFIG_FILE)
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file at once: whoever reads meanwhile gets the old one or the new one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

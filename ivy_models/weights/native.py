@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import deserialize, safe_open
 from safetensors.numpy import save
 
-from ivy_models.errors import WeightsError
+from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.weights.files import check_size, read_json
+from ivy_models.writing import write_files
 
 SPEC_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -60,12 +60,7 @@ def write_native(
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
-            for name, data in ((WEIGHTS_FILE, content), (SPEC_FILE, config)):
-                Path(temporary, name).write_bytes(data)
-            for name in (WEIGHTS_FILE, SPEC_FILE):
-                os.replace(Path(temporary, name), folder / name)
+        write_files(folder, {WEIGHTS_FILE: content, SPEC_FILE: config})
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
 
@@ -81,14 +76,14 @@ def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
         If it describes no model.
     """
     path = Path(folder) / SPEC_FILE
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
-    task = fields.pop(TASK, {}) if isinstance(fields, dict) else {}
+    fields = read_json(path)
+    task = fields.pop(TASK, {})
     if not isinstance(task, dict):
         raise WeightsError(f"{path}: {TASK!r} is no JSON object.")
-    return PerceiverIOSpec.from_json(json.dumps(fields)), task
+    try:
+        return PerceiverIOSpec.from_json(json.dumps(fields)), task
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
 
 
 def read_spec(folder: str | Path) -> PerceiverIOSpec:
@@ -124,8 +119,9 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     Raises
     ------
     WeightsError
-        If it is no safetensors file, or a broken one.
+        If it is no safetensors file, a broken one, or too large.
     """
+    check_size([path])
     try:
         with safe_open(path, "numpy") as file:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -133,16 +129,16 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         if len(arrays) < len(dtypes):
             for name, tensor in deserialize(Path(path).read_bytes()):
                 if dtypes[name] == "BF16":
-                    arrays[name] = _from_bfloat16(tensor["data"], tensor["shape"])
+                    bits = np.frombuffer(tensor["data"], "<u2").reshape(tensor["shape"])
+                    arrays[name] = from_bfloat16(bits)
         return arrays
-    except (SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # of SafetensorError, NumPy and others
         raise WeightsError(
-            f"{path} is no safetensors file, or a broken one ({error}). "
+            f"{path} is no safetensors file, or a broken one ({shown(str(error))}). "
             "If it was downloaded, download it again."
         ) from error
 
 
-def _from_bfloat16(data: bytes, shape: list[int]) -> np.ndarray:
-    """Widen exactly: a bfloat16 is the upper half of a float32."""
-    bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(shape)
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """Widen exactly: a bfloat16, of which NumPy has the bits, is the upper half of a float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

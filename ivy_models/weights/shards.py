@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ivy_models.errors import WeightsError
+from ivy_models.errors import WeightsError, shown
+from ivy_models.weights.files import check_size, read_json
 
 
 def index_name(weights_file: str) -> str:
@@ -35,19 +35,15 @@ def read_index(path: Path) -> dict[str, set[str]]:
     WeightsError
         If it cannot be read, or names anything else as a shard.
     """
-    try:
-        weight_map = json.loads(path.read_text("utf-8"))["weight_map"]
-        items = list(weight_map.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(
-            f'{path} is no index of shards, {{"weight_map": {{name: shard}}}} ({error!r}).'
-        ) from error
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise WeightsError(f'{path} is no index of shards, {{"weight_map": {{name: shard}}}}.')
     suffix = Path(path.name.removesuffix(index_name(""))).suffix
     shards: dict[str, set[str]] = {}
-    for name, shard in items:
+    for name, shard in weight_map.items():
         if not isinstance(shard, str) or not re.fullmatch(rf"\w[\w.-]*\{suffix}", shard):
             raise WeightsError(
-                f"{path} names {shard!r} as a shard, which is no {suffix} file beside it."
+                f"{path} names '{shown(shard)}' as a shard, which is no {suffix} file beside it."
             )
         shards.setdefault(shard, set()).add(name)
     return shards
@@ -68,15 +64,17 @@ def read_shards(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     WeightsError
         If the index or a shard cannot be read, or they contradict each other.
     """
-    arrays = {}
-    for shard, names in read_index(path).items():
+    arrays, index = {}, read_index(path)
+    for shard in index:
         if not (path.parent / shard).exists():
             raise WeightsError(f"{path} names the shard {shard}, which is not there.")
+    check_size(path.parent / shard for shard in index)
+    for shard, names in index.items():
         part = read(path.parent / shard)
         if differing := sorted(part.keys() ^ names, key=str):
             raise WeightsError(
                 f"{path} does not say what is in {shard}: {len(differing)} weights are in one "
-                f"alone, such as {differing[0]}."
+                f"alone, such as {shown(differing[0])}."
             )
         arrays |= part
     return arrays

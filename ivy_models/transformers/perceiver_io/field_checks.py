@@ -47,9 +47,12 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise SpecError(f"{name} is a finite number, got {value!r}.")
-    return value
+    try:
+        if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
+            return value
+    except OverflowError:  # a whole number beyond floats
+        pass
+    raise SpecError(f"{name} is a finite number, got {value!r}.")
 
 
 def _text(name: str, value: Any) -> str:
@@ -66,7 +69,11 @@ def _sizes(name: str, value: Any) -> tuple[int, ...]:
 
 def _resolution(name: str, value: Any) -> float | tuple[float, ...]:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return tuple(_resolution(f"each number of {name}", v) for v in value)
+        return tuple(_above_zero(f"each number of {name}", v) for v in value)
+    return _above_zero(name, value)
+
+
+def _above_zero(name: str, value: Any) -> float:
     if _number(name, value) <= 0:
         raise SpecError(f"{name} is above 0, got {value!r}.")
     return value

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ivy_models.errors import SpecError
+from ivy_models.errors import SpecError, shown
 from ivy_models.transformers.perceiver_io.adapters import (
     GridAdapter,
     InputModality,
@@ -286,7 +286,7 @@ class PerceiverIOSpec:
         unknown = sorted(set(values) - names)
         if unknown:
             raise SpecError(
-                f"A spec has no field {', '.join(unknown)}; its fields are "
+                f"A spec has no field {shown(', '.join(unknown))}; its fields are "
                 f"{', '.join(sorted(names))}."
             )
         try:

@@ -17,6 +17,12 @@ STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
+MAX_LAYERS = 10_000
+"""Self-attention layers, each with names of its own in the description of the weights."""
+
+MAX_AXES = 32
+"""Axes of the data; with others that a model needs, within NumPy's 64."""
+
 
 def check_spec_fields(spec: PerceiverIOSpec) -> None:
     """Check each field, and what several of them say together.
@@ -27,6 +33,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
         If a field has a wrong type or value, or two of them contradict each other.
     """
     check_fields(spec, _MODALITY_CHECKS)
+    _check_size(spec)
     _check_inputs(spec)
     _check_tokens(spec)
     _check_input_modalities(spec)
@@ -38,6 +45,19 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
             raise SpecError(f"{name} is a share in [0, 1), got {getattr(spec, name)}.")
     if spec.dtype not in DTYPES:
         raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {spec.dtype!r}.")
+
+
+def _check_size(spec: PerceiverIOSpec) -> None:
+    """A few bytes of a file from a stranger must not describe what takes for ever to build."""
+    layers = spec.network_depth * spec.num_lat_att_per_layer
+    if layers > MAX_LAYERS:
+        raise SpecError(
+            f"network_depth={spec.network_depth} times num_lat_att_per_layer="
+            f"{spec.num_lat_att_per_layer} are {layers:,} layers; at most {MAX_LAYERS:,} are "
+            f"allowed, which is MAX_LAYERS of {__name__}."
+        )
+    if spec.num_input_axes > MAX_AXES:
+        raise SpecError(f"num_input_axes is at most {MAX_AXES}, got {spec.num_input_axes}.")
 
 
 def _check_inputs(spec: PerceiverIOSpec) -> None:

@@ -24,6 +24,10 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 CONVOLUTIONS = ("convolution", "centred_convolution")
 """Stems that are convolutions, which differ in how they are padded."""
 
+LARGEST = 1e15
+"""What an element of the data is scaled down to if it is larger: beside it a position is nothing,
+and of layer norm's result the scale is no part; but the square of 1e20 is no float32."""
+
 
 @dataclass(frozen=True)
 class LearnedPositions:
@@ -141,6 +145,7 @@ class GridAdapter:
         params = map_tree(ops.widen, params)
         if self.patch_shape is not None:
             data = space_to_depth(data, self.patch_shape)
+        data = _with_finite_squares(ops, data)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
         if self.stem == "centred_convolution":
@@ -159,6 +164,12 @@ class GridAdapter:
         else:
             features = Features(flat)
         return Inputs(shape, features, positions)
+
+
+def _with_finite_squares(ops: Ops, data: Array) -> Array:
+    """(B, *axes, channels), each element's channels scaled down together where one is huge."""
+    size = ops.max(ops.maximum(data, 0 - data), -1, keepdims=True)
+    return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
 
 
 def _frame_pair_stem(ops: Ops, projection: Tree, frames: Array) -> Array:

@@ -1,0 +1,91 @@
+"""What all readers of weights and configurations share: limits, and refusals that can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ivy_models.errors import WeightsError, shown
+
+MAX_BYTES_VARIABLE = "IVY_MODELS_MAX_BYTES"
+"""Environment variable: bytes that a weights file, or all shards of one, may have."""
+
+MAX_BYTES = 4 << 30
+"""Without it; the largest published one has 0.8 GB."""
+
+MAX_JSON_BYTES = 4 << 20
+"""What a configuration or an index may have, whose objects take 25 times as much memory."""
+
+
+class RefusedError(Exception):
+    """A file asks for something that weights do not need."""
+
+
+def check_size(paths: Iterable[str | os.PathLike]) -> int:
+    """Check that weights files are files, and not larger together than is allowed.
+
+    Returns
+    -------
+    int
+        Their bytes.
+
+    Raises
+    ------
+    WeightsError
+        If they are not, naming the first file at fault.
+    """
+    limit = os.environ.get(MAX_BYTES_VARIABLE) or str(MAX_BYTES)
+    if not limit.isdecimal():
+        raise WeightsError(f"{MAX_BYTES_VARIABLE} is a whole number of bytes, got {limit!r}.")
+    total = 0
+    for path in paths:
+        total += _file_size(path)
+        if total > int(limit):
+            raise WeightsError(
+                f"{path} has {total:,} bytes, with the shards before it, if any; "
+                f"{int(limit):,} are allowed. If you trust it, set {MAX_BYTES_VARIABLE}={total}."
+            )
+    return total
+
+
+def _file_size(path: str | os.PathLike) -> int:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+        raise WeightsError(f"{path} is no file.")
+    return status.st_size
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is too large, or holds anything else.
+    """
+    if (size := _file_size(path)) > MAX_JSON_BYTES:
+        raise WeightsError(f"{path} has {size:,} bytes; JSON has at most {MAX_JSON_BYTES:,} here.")
+    try:
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_duplicates)
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} is a JSON object, got {type(content).__name__}.")
+    return content
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two values of a name they take."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"{shown(name)} stands in it twice")
+        values[name] = value
+    return values

@@ -1,0 +1,65 @@
+"""Files that take their names when they are complete.
+
+Whoever reads meanwhile, and whoever comes after a full disk, Ctrl-C or a kill, meets the old file
+or the new one. What is not complete stands in a folder ``.writing-...``, which only a kill
+leaves behind.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".writing-"
+
+
+@contextmanager
+def replaced(path: str | os.PathLike) -> Iterator[Path]:
+    """A path to write to instead; what is written there replaces ``path`` if all went well.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, naming it.
+    """
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=PREFIX) as folder:
+            yield Path(folder, path.name)
+            os.replace(Path(folder, path.name), path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None = None) -> None:
+    """Write files into a folder, which is made; each is replaced in their order.
+
+    Parameters
+    ----------
+    withdrawn
+        One of them without which nobody reads the others: its old one is gone while old and new
+        ones stand in the folder.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PREFIX) as temporary:
+        for name, data in files.items():
+            Path(temporary, name).write_bytes(data)
+        kept = Path(temporary, ".kept")
+        if withdrawn is not None and (folder / withdrawn).exists():
+            os.replace(folder / withdrawn, kept)
+        begun = False
+        try:
+            for name in files:
+                os.replace(Path(temporary, name), folder / name)
+                begun = True
+        finally:
+            if not begun and kept.exists():
+                os.replace(kept, folder / withdrawn)
