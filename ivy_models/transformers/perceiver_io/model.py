@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ivy
 import numpy as np
 
-from ivy_models.arrays import current_ops, to_native, unwrap, unwrap_tree
+from ivy_models.arrays import current_ops, to_ivy, to_native, unwrap, unwrap_tree
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.transformers.perceiver_io.checked_call import checked_call, with_axes
@@ -162,11 +162,14 @@ class PerceiverIO(ivy.Module):
         ------
         InputError
             If an argument does not fit the model, or cannot leave its framework.
+        BackendError
+            If the framework is not installed or has not the spec's device or data type, or another
+            thread changes Ivy's backend meanwhile.
         """
         ops = current_ops(data)
         run = functools.partial(self._compiled, ops)
         weights = self._native_weights(ops)
-        return _to_ivy(checked_call(ops, self.spec, run, weights, data, mask, queries))
+        return _to_ivy(ops, checked_call(ops, self.spec, run, weights, data, mask, queries))
 
     def encode(self, data: Any, mask: Any = None) -> ivy.Array:
         """Read and process data, without decoding: several decodings can share the latents.
@@ -191,7 +194,7 @@ class PerceiverIO(ivy.Module):
         inputs = check_inputs(ops, self.spec, params["latents"], data, mask)
         latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
         axes = (self.spec.num_latents,)
-        return _to_ivy(with_axes(ops, latents, inputs.batch_shape, axes))
+        return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
 
     def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
         """Decode latents that :meth:`encode` gave.
@@ -230,7 +233,7 @@ class PerceiverIO(ivy.Module):
         queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
         latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
         output = self._compiled.decode(ops, params, latents, queries)
-        return _to_ivy(with_axes(ops, output, shape[:-2], axes))
+        return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
 
     def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
         """Write the model into a folder: config.json and model.safetensors.
@@ -405,8 +408,9 @@ class PerceiverIO(ivy.Module):
         params = unwrap_tree(self._v)
         one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
         if not all(map(ops.is_array, one_of_each_type.values())):
-            self._v = self._place(ops, map_tree(_to_numpy, params))
-            params = unwrap_tree(self._v)
+            placed = self._place(ops, map_tree(_to_numpy, params))
+            params = unwrap_tree(placed)  # not of self._v: another thread may place it elsewhere
+            self._v = placed
         return params
 
     def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
@@ -415,7 +419,7 @@ class PerceiverIO(ivy.Module):
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
             copy = ops.matrix if is_matrix else ops.asarray
-            return ivy.Array(copy(leaf, self.spec.dtype, self.spec.device))
+            return to_ivy(ops, copy(leaf, self.spec.dtype, self.spec.device))
 
         return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
@@ -428,9 +432,10 @@ class PerceiverIO(ivy.Module):
         return f"{self.num_parameters:,} parameters, {self.spec}"
 
 
-def _to_ivy(output: Any) -> Any:
+def _to_ivy(ops: Ops, output: Any) -> Any:
     """A native array, or several by modality, as ``ivy.Array``."""
-    return map_tree(ivy.Array, output) if isinstance(output, dict) else ivy.Array(output)
+    wrap = functools.partial(to_ivy, ops)
+    return map_tree(wrap, output) if isinstance(output, dict) else wrap(output)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
