@@ -123,11 +123,12 @@ class PerceiverIO(ivy.Module):
 
     def __call__(self, *arguments: Any, v: Mapping | None = None, **named: Any) -> ivy.Array:
         """Run the model; see :meth:`_forward`. ``v`` are weights to use this once."""
-        if v is None:  # Ivy's own way takes 0.5 ms
-            return self._forward(*arguments, **named)
-        return super().__call__(*arguments, v=v, **named)
+        # Not Ivy's: that takes 0.5 ms, and keeps these weights where the call is refused.
+        return self._forward(*arguments, v=v, **named)
 
-    def _forward(self, data: Any, mask: Any = None, queries: Any = None) -> ivy.Array:
+    def _forward(
+        self, data: Any, mask: Any = None, queries: Any = None, *, v: Mapping | None = None
+    ) -> ivy.Array:
         """Run the model; called through ``model(data, mask=None, queries=None)``.
 
         Parameters
@@ -148,6 +149,8 @@ class PerceiverIO(ivy.Module):
             batch, where ``learn_query`` is False. With ``output_modalities`` a mapping from
             the names of those to decode to which of their queries, whole numbers (n,)
             counted along the last axis first, or None for all.
+        v
+            Weights to use this once, as :attr:`v` holds the model's.
 
         Returns
         -------
@@ -165,10 +168,12 @@ class PerceiverIO(ivy.Module):
         BackendError
             If the framework is not installed or has not the spec's device or data type, or another
             thread changes Ivy's backend meanwhile.
+        WeightsError
+            If ``v`` does not have the names and shapes of the model's weights.
         """
         ops = current_ops(data)
         run = functools.partial(self._compiled, ops)
-        weights = self._native_weights(ops)
+        weights = self._native_weights(ops) if v is None else self._weights_for_once(ops, v)
         return _to_ivy(ops, checked_call(ops, self.spec, run, weights, data, mask, queries))
 
     def encode(self, data: Any, mask: Any = None) -> ivy.Array:
@@ -406,12 +411,19 @@ class PerceiverIO(ivy.Module):
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
         params = unwrap_tree(self._v)
-        one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
-        if not all(map(ops.is_array, one_of_each_type.values())):
+        if not _are_native(ops, params):
             placed = self._place(ops, map_tree(_to_numpy, params))
             params = unwrap_tree(placed)  # not of self._v: another thread may place it elsewhere
             self._v = placed
         return params
+
+    def _weights_for_once(self, ops: Ops, v: Mapping) -> Tree:
+        """Other weights as native arrays: as they are, gradients included, or converted."""
+        params = unwrap_tree(v)
+        check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
+        if _are_native(ops, params):
+            return params
+        return unwrap_tree(self._place(ops, map_tree(_to_numpy, params)))
 
     def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
         """NumPy weights -> a container on the spec's device, in the spec's data type."""
@@ -430,6 +442,18 @@ class PerceiverIO(ivy.Module):
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
+
+
+def _are_native(ops: Ops, params: Tree) -> bool:
+    one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
+    return all(map(ops.is_array, one_of_each_type.values()))
+
+
+def _shape_and_type(leaf: Any) -> np.ndarray:
+    """A NumPy array of a weight's shape and kind of numbers, without its numbers."""
+    ops = ops_for(leaf)
+    kind = np.float32 if is_float(ops, leaf) else np.int32
+    return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
 
 
 def _to_ivy(ops: Ops, output: Any) -> Any:
