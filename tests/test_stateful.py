@@ -34,7 +34,7 @@ SPECS = [
     )
 ]
 
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 
 DATA_TYPES = {name: ["float32"] if name == "jax" else ["float32", "float64"] for name in CHOSEN}
 """JAX has no float64 unless it is asked to for the whole process."""
