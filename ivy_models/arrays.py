@@ -43,6 +43,27 @@ def unwrap(x: Any) -> Any:
     return x.data if isinstance(x, ivy.Array) else x
 
 
+def to_ivy(ops: Ops, x: Array) -> ivy.Array:
+    """A native array of ``ops``' framework as an ``ivy.Array``.
+
+    Raises
+    ------
+    BackendError
+        If Ivy's backend is another one by now.
+    """
+    try:
+        array = ivy.Array(x)
+    except ivy.utils.exceptions.IvyException:
+        array = None
+    if array is None or not ops.is_array(array.data):  # Ivy converts arrays of NumPy in silence
+        raise BackendError(
+            f"Ivy's backend was changed to {ivy.current_backend_str()!r} while a model ran on "
+            f"{ops.name!r}. It is one for all threads: set it before they start, or set none, so "
+            "that each call runs on the framework of its data."
+        )
+    return array
+
+
 def unwrap_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The native arrays of an ``ivy.Container``, as nested dicts."""
     # Every call of a model does this: Ivy's own attribute access takes twice as long.

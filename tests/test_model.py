@@ -289,6 +289,17 @@ def test_weights_for_one_call(backend, rng):
     np.testing.assert_array_equal(numpy_of(model(data)), before)
 
 
+def test_weights_for_one_call_that_is_refused_are_not_kept(backend, rng):
+    model, other = PerceiverIO(small_spec()), PerceiverIO(small_spec(), seed=1)
+    data = image(rng, 6, 5, 3)
+    before = numpy_of(model(data))
+    with pytest.raises(InputError):
+        model(data[..., :2], v=other.v)
+    with pytest.raises(WeightsError, match="latents"):
+        model(data, v={"queries": other.v["queries"]})
+    np.testing.assert_array_equal(numpy_of(model(data)), before)
+
+
 def test_given_weights_are_used_and_checked(backend, rng):
     weights = initialise(PerceiverIOCore(small_spec()).parameters(), seed=5)
     data = image(rng, 6, 5, 3)

@@ -13,6 +13,7 @@ that gains nothing.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,9 @@ class CompiledCalls:
         self.core = core
         self.asked = False
         self._programs: OrderedDict[tuple, Callable] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_programs": OrderedDict()}  # copies compile their own
 
     def __call__(self, ops: Ops, params: Tree, data: Any, input_mask: Any, queries: Any) -> Any:
         """Run ``core(params, data, input_mask, queries)``."""
@@ -103,12 +107,13 @@ class CompiledCalls:
         )
 
     def _kept(self, key: tuple, make: Callable[[], Any]) -> Any:
-        if key not in self._programs:
-            self._programs[key] = make()
+        if (program := self._programs.get(key)) is None:
+            program = self._programs.setdefault(key, make())
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
-        self._programs.move_to_end(key)
-        return self._programs[key]
+        with contextlib.suppress(KeyError):  # another thread has put it out since
+            self._programs.move_to_end(key)
+        return program
 
 
 # Arguments and outputs are arrays, None, or these by modality.
