@@ -73,7 +73,7 @@ def digits() -> Task:
         classes=classes,
         held_out_data=model.preprocessing(list(held_out)),
         held_out_classes=held_out_classes,
-        augment=moved_with_noise,
+        augment=moved_and_noisy,
         labels=model.labels,
         preprocessing=model.preprocessing,
         record={
@@ -114,7 +114,7 @@ def cancer() -> Task:
         classes=parts[2],
         held_out_data=held_out,
         held_out_classes=parts[3],
-        augment=with_noise,
+        augment=noisy,
         labels=tuple(map(str, source.target_names)),
         record={
             "data": "sklearn.datasets.load_breast_cancer",
@@ -128,11 +128,11 @@ def cancer() -> Task:
 TASKS = {"digits": digits, "cancer": cancer}
 
 
-def with_noise(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return data + 0.1 * rng.standard_normal(data.shape, np.float32)
+def noisy(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return data + 0.5 * rng.standard_normal(data.shape, np.float32)
 
 
-def moved_with_noise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def moved_and_noisy(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Move half of the images (B, Y, X, 1) by up to a pixel along each axis, and add noise."""
     offsets = rng.integers(0, 3, (len(images), 2))
     offsets[rng.random(len(images)) < 0.5] = 1  # stay
@@ -141,4 +141,4 @@ def moved_with_noise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray
     moved = [
         image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offsets, strict=True)
     ]
-    return with_noise(np.stack(moved), rng)
+    return np.stack(moved) + 0.1 * rng.standard_normal(images.shape, np.float32)

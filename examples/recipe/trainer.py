@@ -10,8 +10,8 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 START = 0.01
 """Share of the learning rate that warm-up begins with."""
 
-EPSILON = 1e-8
-"""Of AdamW. The frameworks' own defaults differ."""
+EPSILON = 1e-10
+"""Of AdamW; so small that it makes no difference that Keras adds it before bias correction."""
 
 
 @dataclass(frozen=True)
