@@ -50,7 +50,7 @@ def train(
             if (step + 1) % save_every == 0 or step + 1 == settings.steps:
                 metrics.flush()  # first: a checkpoint has all rows before it
                 checkpoint.save(path, trainer.state(), settings)
-                tqdm.write(f"step {step + 1}: loss {loss:.4f}, learning rate {learning_rate:.2e}")
+                tqdm.write(f"step {step + 1}: loss {loss:.3f}, learning rate {learning_rate:.2e}")
     report.draw(report.read(folder / "metrics.csv"), folder / "curve.png")
 
 

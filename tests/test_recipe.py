@@ -218,7 +218,7 @@ def test_the_script(task, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["train.py", *options])
         main()
 
-    run("--epochs", "12")
+    run("--epochs", "25")
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json", "model.safetensors", "training.json", "training",
     }  # fmt: skip
@@ -226,7 +226,7 @@ def test_the_script(task, tmp_path, monkeypatch, capsys):
         "checkpoint.safetensors", "metrics.csv", "curve.png",
     }  # fmt: skip
     record = json.loads((tmp_path / "training.json").read_text())
-    assert record["test_accuracy"] > 0.93
+    assert record["test_accuracy"] >= 0.93
     assert f"held-out examples: {record['test_accuracy']:.4f}" in capsys.readouterr().out
 
     model = PerceiverIO.from_pretrained(tmp_path)
@@ -237,11 +237,11 @@ def test_the_script(task, tmp_path, monkeypatch, capsys):
     with safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert set(file.keys()) == {name for name, _ in flatten(model.v)}
 
-    with pytest.raises(SystemExit, match="of another run: steps is 84 there and 91 here"):
-        run("--epochs", "13", "--resume")
+    with pytest.raises(SystemExit, match="of another run: steps is 175 there and 182 here"):
+        run("--epochs", "26", "--resume")
     with pytest.raises(SystemExit):
         run("--epochs", "2")
     assert "14 of 14 steps are warm-up" in capsys.readouterr().err
-    run("--epochs", "12", "--resume")  # makes no step
+    run("--epochs", "25", "--resume")  # makes no step
     assert json.loads((tmp_path / "training.json").read_text()) == record
-    assert len(report.read(tmp_path / "training" / "metrics.csv")) == 84
+    assert len(report.read(tmp_path / "training" / "metrics.csv")) == 175

@@ -250,7 +250,7 @@ PRESETS = {
         labels="kinetics700",
     ),
     "perceiver_io_digits": Preset(
-        description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",
+        description="Handwritten digits, 8x8 pixels; trained by examples/train.py",
         task="image classifier",
         spec=PerceiverIOSpec(
             input_dim=1,
