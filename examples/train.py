@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument(
         "--validate", action="store_true", help="measure on a part of the training data; no model"
     )
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--warmup-epochs", type=int, default=10)
     for name in OPTIONS:
         default = getattr(Settings, name)
