@@ -250,7 +250,7 @@ PRESETS = {
         labels="kinetics700",
     ),
     "perceiver_io_digits": Preset(
-        description="Handwritten digits, 8x8 pixels; trained by examples/train_digits.py",
+        description="Handwritten digits, 8x8 pixels; trained by examples/train.py",
         task="image classifier",
         spec=PerceiverIOSpec(
             input_dim=1,
@@ -269,7 +269,7 @@ PRESETS = {
         num_parameters=89_403,
         weights="perceiver_io_digits",
         licence="Apache 2.0",
-        accuracy=99.2,
+        accuracy=98.6,
         preprocessing=ImagePreprocessing(
             size=(8, 8), channels=1, crop_fraction=1.0, mean=(0.5,), std=(0.5,)
         ),

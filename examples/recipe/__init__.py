@@ -1,0 +1,1 @@
+"""The parts of ``examples/train.py``: data, a trainer for each framework, checkpoints, records."""

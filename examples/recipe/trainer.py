@@ -1,0 +1,66 @@
+"""What all trainers share: their settings and their interface."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+START = 0.01
+"""Share of the learning rate that warm-up begins with."""
+
+EPSILON = 1e-10
+"""Of AdamW; so small that it makes no difference that Keras adds it before bias correction."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on, beside its data: a checkpoint fits the run of the same."""
+
+    task: str
+    backend: str
+    steps: int
+    warmup_steps: int
+    seed: int = 0
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    dropout: float = 0.0
+    """Of the MLPs' outputs."""
+
+
+class Trainer(Protocol):
+    """A model, its optimizer and its randomness, in one framework."""
+
+    def step(self, data: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+        """Learn from a batch; gives its loss, and the learning rate."""
+
+    def logits(self, data: np.ndarray) -> np.ndarray:
+        """(n, *axes, channels) -> (n, classes), without dropout."""
+
+    def weights(self) -> dict:
+        """The weights as a tree, for ``model.with_weights``."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the next steps depend on; "step" is the number of steps made."""
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a state."""
+
+
+def make_trainer(model: PerceiverIO, settings: Settings) -> Trainer:
+    """Import the framework and make its trainer."""
+    if settings.backend == "torch":
+        from recipe.torch_trainer import TorchTrainer
+
+        return TorchTrainer(model, settings)
+    if settings.backend == "jax":
+        from recipe.jax_trainer import JaxTrainer
+
+        return JaxTrainer(model, settings)
+    from recipe.keras_trainer import KerasTrainer
+
+    return KerasTrainer(model, settings)
