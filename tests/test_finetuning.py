@@ -128,8 +128,10 @@ def outputs_of(outputs):
 
 
 @needs("torch")
-def test_rematerialised_gradients_in_torch(model_and_data):
+def test_rematerialised_gradients_in_torch(model_and_data, monkeypatch):
     import torch
+
+    from ivy_models.ops.torch_ops import TorchOps
 
     model, data = model_and_data
     data = (
@@ -147,10 +149,35 @@ def test_rematerialised_gradients_in_torch(model_and_data):
         loss.backward()
         return {n: w.grad for n, w in module.named_parameters()}, len(kept)
 
-    (expected, all_kept), (got, few_kept) = gradients(False), gradients(True)
-    assert few_kept < 0.7 * all_kept
+    got, few_kept = gradients(True)
+    chunks_got, some_kept = gradients(False)
+    monkeypatch.setattr(TorchOps, "rematerialise_chunks", lambda self, function: function)
+    expected, all_kept = gradients(False)
+    assert few_kept < 0.8 * some_kept
+    if not model.spec.attn_dropout:  # which computes all weights of the reader at once
+        assert some_kept < 0.9 * all_kept
     for name, gradient in expected.items():
         torch.testing.assert_close(got[name], gradient, msg=name)
+        torch.testing.assert_close(chunks_got[name], gradient, msg=name)
+
+
+@needs("torch")
+def test_functions_of_functions_in_torch(monkeypatch, always_streaming, rng):
+    """torch.func has no checkpoints; gradients within it go over the same chunks."""
+    import torch
+
+    monkeypatch.setattr(streaming_attention, "SCORES_PER_CHUNK", 60)
+    module = PerceiverIO(small_spec()).to_torch_module()
+    data = torch.from_numpy(arguments_for(module.spec, rng)[0])
+
+    def loss(params):
+        return (torch.func.functional_call(module, params, (data,)) ** 2).sum()
+
+    params = dict(module.named_parameters())
+    expected = torch.autograd.grad(loss(params), list(params.values()))
+    got = torch.func.grad(loss)(params)
+    for (name, gradient), other in zip(got.items(), expected, strict=True):
+        torch.testing.assert_close(gradient, other, msg=name)
 
 
 @needs("jax")
@@ -216,8 +243,8 @@ def test_mixed_precision_in_torch(rng):
         logits = module(images)
     torch.nn.functional.cross_entropy(logits[:, 0].float(), torch.arange(8)).backward()
     assert {weight.grad.dtype for weight in module.parameters()} == {torch.float32}
-    error = (logits - expected).abs().max() / expected.std()
-    assert 1e-4 < error < 0.1
+    error = ((logits - expected) ** 2).mean().sqrt() / expected.std()
+    assert 1e-4 < error < 0.05  # bfloat16 rounds by up to 0.004, in each of 15 layers
 
 
 @needs("jax")

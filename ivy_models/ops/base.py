@@ -43,9 +43,6 @@ class Ops(ABC):
     """Whether :meth:`loop` is compiled as a loop, so that whole models compile in a time
     that does not grow with their depth or their input; compiled by default then."""
 
-    rematerialises_closures = True
-    """Whether gradients of :meth:`rematerialise` reach arrays that the function closes over."""
-
     def is_traced(self, x: Array) -> bool:
         """Whether ``x`` stands for an array in a program that the caller is compiling."""
         return False
@@ -287,6 +284,13 @@ class Ops(ABC):
     def rematerialise(self, function: Callable) -> Callable:
         """Let the gradient compute the intermediate results again instead of keeping them."""
         return function
+
+    def rematerialise_chunks(self, function: Callable) -> Callable:
+        """The same, of a function that is called for one chunk after the other, where that can be.
+
+        It may close over arrays, but for its arguments.
+        """
+        return self.rematerialise(function)
 
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays; here: return it as it is."""

@@ -13,7 +13,6 @@ from ivy_models.ops.base import Ops
 class TensorflowOps(Ops):
     name = "tensorflow"
     traces_loops = True
-    rematerialises_closures = False
 
     def is_traced(self, x):
         return not tf.executing_eagerly()
@@ -157,6 +156,9 @@ class TensorflowOps(Ops):
 
     def rematerialise(self, function):
         return tf.recompute_grad(function)
+
+    def rematerialise_chunks(self, function):
+        return function  # recompute_grad has no gradients of what a function closes over
 
     def compile(self, function):
         # Not by XLA, although that is faster: it has no gradients through a compiled loop.

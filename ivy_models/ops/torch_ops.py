@@ -180,8 +180,9 @@ class TorchOps(Ops):
         return F.dropout(x, rate)
 
     def rematerialise(self, function):
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return function  # compilers choose for themselves what they keep
+        # Compilers choose for themselves what they keep.
+        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and _takes_hooks()):
+            return function
         return functools.partial(checkpoint, function, use_reentrant=False)
 
     def compile(self, function):
@@ -228,6 +229,15 @@ def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
+
+
+def _takes_hooks() -> bool:
+    """Whether saved tensors can be replaced, as checkpoints do; within torch.func they cannot."""
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
+            return True
+    except RuntimeError:
+        return False
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:

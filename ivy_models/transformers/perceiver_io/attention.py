@@ -92,7 +92,6 @@ def cross_attention(
     chunked: bool = True,
     exact_gelu: bool = False,
     dropout: Dropout | None = None,
-    rematerialise: bool = False,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -121,9 +120,6 @@ def cross_attention(
         Whether the MLP's activation is exact, not its approximation by tanh.
     dropout
         What is dropped in training, if anything.
-    rematerialise
-        Whether the gradient keeps nothing of a chunk but its queries, where the framework can do
-        so.
 
     Returns
     -------
@@ -145,12 +141,12 @@ def cross_attention(
         attended = queries + attended if query_residual else attended
         return head(mlp_residual(ops, params, attended, exact_gelu, dropout))
 
-    if rematerialise and ops.rematerialises_closures:
-        attend = ops.rematerialise(attend)
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     if not chunked or dropout is not None:
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
+    if queries.shape[1] > chunk:  # so memory is one chunk's in training as well
+        attend = ops.rematerialise_chunks(attend)
     return ops.map_chunks(attend, arrays, chunk)
 
 

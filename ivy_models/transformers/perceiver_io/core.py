@@ -8,7 +8,6 @@ from typing import Any
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout
-from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -32,8 +31,8 @@ class PerceiverIOCore:
     processor
         What to call instead of the spec's processor: the same, compiled.
     rematerialise
-        Whether gradients keep little and compute the rest again: of the processor what each
-        layer was given, of the reader and the decoder what each chunk was given.
+        Whether gradients keep of the processor what each layer was given, and compute the rest
+        again, as they always do for chunks of the reader and the decoder.
     """
 
     spec: PerceiverIOSpec
@@ -143,7 +142,7 @@ class PerceiverIOCore:
 
     def _encode(self, params, inputs, input_mask, dropout=None) -> Array:
         ops, spec = ops_for(params["latents"]), self.spec
-        reader = replace(spec.reader(), rematerialise=self.rematerialise)
+        reader = spec.reader()
         processor = self.processor or replace(spec.processor(), rematerialise=self.rematerialise)
 
         # Layers that share the weights of one all draw for themselves.
@@ -175,14 +174,10 @@ class PerceiverIOCore:
             )
         return latents
 
-    def _decoder(self) -> Decoder:
-        return replace(self.spec.decoder(), rematerialise=self.rematerialise)
-
     def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
         ops, spec = ops_for(latents), self.spec
         if spec.output_modalities is not None:
-            outputs = replace(spec.multimodal_output(), decoder=self._decoder())
-            return outputs(params, latents, queries, dropout)
+            return spec.multimodal_output()(params, latents, queries, dropout)
         weights, query_mask = params["decoder"], None
         if spec.queries_from_inputs:
             queries = inputs
@@ -193,5 +188,5 @@ class PerceiverIOCore:
         if spec.tied_head:
             embedding = ops.transpose(params["input"]["embedding"], (1, 0))
             weights = weights | {"head": weights["head"] | {"weight": embedding}}
-        outputs = self._decoder()(weights, queries, latents, query_mask, dropout)
+        outputs = spec.decoder()(weights, queries, latents, query_mask, dropout)
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale

@@ -38,8 +38,6 @@ class Decoder:
         Whether the queries are added to what they attended to.
     exact_gelu
         Whether the MLP's activation is exact, not its approximation by tanh.
-    rematerialise
-        Whether the gradient keeps little of a chunk of queries and computes the rest again.
     """
 
     query_dim: int
@@ -50,7 +48,6 @@ class Decoder:
     v_dim: int | None = None
     query_residual: bool = True
     exact_gelu: bool = False
-    rematerialise: bool = False
 
     def parameters(self) -> Tree:
         """Describe the decoder's weights."""
@@ -115,7 +112,6 @@ class Decoder:
                     self.num_heads,
                     finish,
                     ops.dtype(latents),
-                    self.rematerialise,
                 )
             queries = ops.match(queries.dense(ops, ops.widen(latents)), latents)
         return cross_attention(
@@ -129,7 +125,6 @@ class Decoder:
             head=head,
             exact_gelu=self.exact_gelu,
             dropout=dropout,
-            rematerialise=self.rematerialise,
         )
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:

@@ -309,8 +309,7 @@ class PerceiverIO(ivy.Module):
         Parameters
         ----------
         rematerialise
-            Whether training keeps less and computes it again: a self-attention layer's input in
-            place of all that is between, and of the reader and the decoder a chunk's.
+            Whether training keeps a self-attention layer's input alone and computes the rest again.
 
         Returns
         -------
@@ -333,8 +332,7 @@ class PerceiverIO(ivy.Module):
         Parameters
         ----------
         rematerialise
-            Whether training keeps less and computes it again, as in :meth:`to_torch_module`;
-            on TensorFlow of the self-attention layers alone.
+            As in :meth:`to_torch_module`.
 
         Returns
         -------
@@ -361,7 +359,7 @@ class PerceiverIO(ivy.Module):
         Parameters
         ----------
         rematerialise
-            Whether training keeps less and computes it again, as in :meth:`to_torch_module`.
+            As in :meth:`to_torch_module`.
 
         Returns
         -------

@@ -37,8 +37,6 @@ class Reader:
         Channels of queries and keys, and of values, over all heads. None: C, and qk_dim.
     exact_gelu
         Whether the MLP's activation is exact, not its approximation by tanh.
-    rematerialise
-        Whether the gradient keeps little of a chunk of inputs and computes the rest again.
     """
 
     latent_dim: int
@@ -47,7 +45,6 @@ class Reader:
     qk_dim: int | None = None
     v_dim: int | None = None
     exact_gelu: bool = False
-    rematerialise: bool = False
 
     def parameters(self) -> Tree:
         """Describe the reader's weights."""
@@ -103,7 +100,6 @@ class Reader:
                 chunked=not plain,
                 exact_gelu=self.exact_gelu,
                 dropout=dropout,
-                rematerialise=self.rematerialise,
             )
         attended = streaming_attend(
             ops,
@@ -113,7 +109,6 @@ class Reader:
             segments,
             self.num_heads,
             input_mask,
-            self.rematerialise,
         )
         latents = latents + ops.match(attended, latents)
         return mlp_residual(ops, params, latents, self.exact_gelu, dropout)

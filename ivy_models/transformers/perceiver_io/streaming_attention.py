@@ -57,7 +57,6 @@ def streaming_attend(
     segments: Sequence[Inputs],
     num_heads: int,
     input_mask: Array | None = None,
-    rematerialise: bool = False,
 ) -> Array:
     """Attention of normed queries to the layer norm of inputs.
 
@@ -73,9 +72,6 @@ def streaming_attend(
         H.
     input_mask
         (B, M), True where an input takes part.
-    rematerialise
-        Whether the gradient keeps nothing of a chunk but what it was given, where the framework
-        can do so.
 
     Returns
     -------
@@ -98,7 +94,7 @@ def streaming_attend(
         mask = input_mask
         if mask is not None and len(segments) > 1:
             mask = ops.slice(mask, start, segment.num_inputs, 1)
-        sums.append(_softmax_sums(ops, folded, segment, mask, rematerialise))
+        sums.append(_softmax_sums(ops, folded, segment, mask))
         start += segment.num_inputs
     _, total, summed = functools.reduce(functools.partial(_merged, ops), sums)
     summed = summed / total  # (B, H N, C)
@@ -134,9 +130,7 @@ def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
     )
 
 
-def _softmax_sums(
-    ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None, rematerialise: bool
-) -> SoftmaxSums:
+def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
     """The sums of folded queries (B, R, C) over the inputs."""
     batch, rows = inputs.batch(ops), folded.shape[1]
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, rows)
@@ -183,10 +177,9 @@ def _softmax_sums(
     )
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
-    reads = [functools.partial(read, size=s) for s in (size, rest)]
-    if rematerialise and ops.rematerialises_closures:
-        reads = map(ops.rematerialise, reads)
-    read_full, read_rest = reads
+    read_full, read_rest = (functools.partial(read, size=s) for s in (size, rest))
+    if times > 1:  # so memory is one chunk's in training as well
+        read_full = ops.rematerialise_chunks(read_full)
     carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
     if rest:
         carry = read_rest(times * size, carry)

@@ -34,7 +34,6 @@ def attend_from_parts(
     num_heads: int,
     then: Callable[[Array], Array],
     dtype: str,
-    rematerialise: bool = False,
 ) -> Array:
     """Attention of the layer norm of queries to normed latents.
 
@@ -52,8 +51,6 @@ def attend_from_parts(
         What becomes of each chunk, (B, S, E) -> (B, S, outputs).
     dtype
         Data type of the outputs.
-    rematerialise
-        Whether the gradient keeps nothing of a chunk, where the framework can do so.
 
     Returns
     -------
@@ -84,10 +81,9 @@ def attend_from_parts(
 
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
-    decodes = [functools.partial(decode, size=s) for s in (size, rest)]
-    if rematerialise and ops.rematerialises_closures:
-        decodes = map(ops.rematerialise, decodes)
-    decode_full, decode_rest = decodes
+    decode_full, decode_rest = (functools.partial(decode, size=s) for s in (size, rest))
+    if times > 1:  # so memory is one chunk's in training as well
+        decode_full = ops.rematerialise_chunks(decode_full)
     outputs = ops.map_steps(lambda i: decode_full(i * size), times, dtype)
     return ops.concat([outputs, decode_rest(times * size)], 1) if rest else outputs
 
