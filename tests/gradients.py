@@ -3,9 +3,12 @@
 import contextlib
 
 import numpy as np
+from conftest import CHOSEN
 
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+
+TRAINED = [name for name in CHOSEN if name != "numpy"]
 
 
 def loss_of(ops, core, arguments):
@@ -38,7 +41,7 @@ def value_and_gradients(name, core, arguments, dtype):
     with _floats_of(name, dtype):
         forward, floats = loss_of(ops, core, arguments)
         floats = {key: ops.asarray(leaf, dtype) for key, leaf in floats.items()}
-        outputs, gradients = _GRADIENTS[name](forward, floats)
+        outputs, gradients = GRADIENTS[name](forward, floats)
         outputs = {key: ops.to_numpy(output) for key, output in outputs.items()}
         zero = {key: np.zeros(tuple(leaf.shape), dtype) for key, leaf in floats.items()}
         return outputs, {
@@ -90,7 +93,7 @@ def _tensorflow_gradients(forward, leaves):
     }
 
 
-_GRADIENTS = {
+GRADIENTS = {
     "torch": _torch_gradients,
     "jax": _jax_gradients,
     "tensorflow": _tensorflow_gradients,

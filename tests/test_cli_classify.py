@@ -90,7 +90,7 @@ def test_dtype_is_that_of_the_weights(run, monkeypatch):
     monkeypatch.setattr(
         PerceiverIO,
         "_forward",
-        lambda self, *data: dtypes.append(self.v.latents.dtype) or forward(self, *data),
+        lambda self, *data, **v: dtypes.append(self.v.latents.dtype) or forward(self, *data, **v),
     )
     assert run("classify", SEVEN, "--backend", "torch", "--dtype", "bfloat16").exit_code == 0
     assert [str(dtype) for dtype in dtypes] == ["bfloat16"]

@@ -118,7 +118,7 @@ class SwitchesMeanwhile:
         return self.data
 
 
-@pytest.mark.parametrize(("before", "after"), itertools.permutations(CHOSEN, 2))
+@pytest.mark.parametrize(("before", "after"), list(itertools.permutations(CHOSEN, 2)))
 def test_a_backend_that_another_thread_sets_meanwhile_is_refused(before, after):
     model, data = PerceiverIO(small_spec()), image(2, 6, 5, 3)
     expected = expected_of(model, data)

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import CHOSEN
-from gradients import value_and_gradients
+from gradients import TRAINED, value_and_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specs import arguments_for, specs
@@ -12,7 +11,6 @@ from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise, st
 from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 
-TRAINED = [name for name in CHOSEN if name != "numpy"]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

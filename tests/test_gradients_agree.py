@@ -9,8 +9,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from conftest import CHOSEN
-from gradients import directional_derivatives, value_and_gradients
+from gradients import TRAINED, directional_derivatives, value_and_gradients
 from specs import flow_spec, language_spec, multimodal_data, multimodal_spec, small_spec
 
 from ivy_models.transformers.perceiver_io import (
@@ -25,8 +24,6 @@ from ivy_models.transformers.perceiver_io import (
 from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 from ivy_models.transformers.perceiver_io.spec_checks import STEMS
-
-TRAINED = [name for name in CHOSEN if name != "numpy"]
 
 READERS = {"plain": True, "streaming": False}
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from gradients import GRADIENTS, TRAINED
 from scipy.special import log_softmax
-from test_gradients import GRADIENTS, TRAINED
 
 from ivy_models.errors import InputError
 from ivy_models.losses import (
@@ -83,7 +83,7 @@ def test_gradients_are_finite_where_the_estimate_is_exact_or_not_known(name):
 
     def loss(leaves):
         error = end_point_error(leaves["flow"], target, valid)
-        return error, error
+        return {"": error}, error
 
     _, gradients = GRADIENTS[name](loss, {"flow": flow})
     expected = [[[[0, 0], [0, 0.5], [0, 0], [0, 0]]]]

@@ -5,12 +5,11 @@ import functools
 import ivy
 import numpy as np
 import pytest
+from gradients import TRAINED, value_and_gradients
 from specs import multimodal_data, multimodal_spec, small_spec
-from test_gradients import TRAINED, value_and_gradients
 from test_model import image, numpy_of
 
 from ivy_models.errors import InputError, SpecError
-from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     Decoder,
     InputModality,
@@ -147,25 +146,19 @@ def test_streaming_is_plain_attention(ops, rng, always_streaming):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_are_those_of_plain_attention(name, rng, always_streaming, monkeypatch):
-    spec, ops = multimodal_spec(), ops_named(name)
-    data, weights = multimodal_data(rng), noisy(spec)
-    others = {k: ops.asarray(data[k]) for k in ("image", "label")}
+    spec = multimodal_spec()
+    arguments = {"params": noisy(spec), "data": multimodal_data(rng)}
 
     def gradients(plain):
         core = PerceiverIOCore(spec, plain_reader=plain)
         monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: not plain)
-
-        def forward(params, sound, mask, queries):
-            outputs = core(params, others | {"sound": sound})
-            return ops.concat([ops.reshape(x, (2, -1)) for x in outputs.values()], 1)
-
-        return value_and_gradients(name, forward, weights, (data["sound"], None, None), "float32")
+        return value_and_gradients(name, core, arguments, "float32")
 
     (_, fast), (_, plain) = gradients(False), gradients(True)
     for key in plain:
         assert np.abs(fast[key] - plain[key]).max() <= 1e-4 * max(1, np.abs(plain[key]).max()), key
     for key in ("input/sound/padding", "queries/image/padding", "outputs/sound/weight"):
-        assert np.abs(plain[key]).max() > 0
+        assert np.abs(plain[f"params/{key}"]).max() > 0
 
 
 def test_a_vector_left_out_is_masked(backend, rng):
