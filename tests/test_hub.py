@@ -10,11 +10,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import safetensors.torch
-import torch
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
+
+torch = pytest.importorskip("torch")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 COMMIT = "a" * 40
 SCRIPT = """
@@ -101,7 +102,7 @@ def test_a_repository_is_downloaded_once(hub, tmp_path):
 
 def shard(files, stem, suffix, write):
     """Split the weights into two files with an index, as transformers does."""
-    arrays = safetensors.torch.load(files.pop("model.safetensors"))
+    arrays = safetensors_torch.load(files.pop("model.safetensors"))
     names, weight_map = sorted(arrays), {}
     for number, part in enumerate((names[:30], names[30:]), 1):
         file = f"{stem}-{number:05}-of-00002.{suffix}"
@@ -117,7 +118,7 @@ def torch_bytes(tensors):
 
 @pytest.mark.parametrize(
     "kind",
-    [("model", "safetensors", safetensors.torch.save), ("pytorch_model", "bin", torch_bytes)],
+    [("model", "safetensors", safetensors_torch.save), ("pytorch_model", "bin", torch_bytes)],
     ids=["safetensors", "torch"],
 )
 def test_shards_are_downloaded(kind, hub, tmp_path):

@@ -1,0 +1,92 @@
+"""Run the tests on the oldest or the newest releases that pyproject.toml allows.
+
+    python tools/versions.py oldest --pin torch==2.13.0
+    python tools/versions.py newest --python python3.13 --extras jax tensorflow
+    python tools/versions.py oldest --extras jax -- tests/test_model.py
+
+Makes a fresh virtual environment with the package and its extras. ``oldest`` holds each of
+their dependencies at its lower bound; what those need in turn is pip's choice. The backends
+tested are NumPy and those among the extras. Prints the versions and the result of pytest, and
+exits with its status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ("pytest", "pytest-xdist", "hypothesis")
+BACKENDS = ("torch", "jax", "tensorflow")
+# They need transformers and onnx, which ask for newer releases than the lower bounds.
+NEED_MORE = ("accelerate", "docs", "huggingface", "torch_module")
+TESTS = ["-m", "not slow", *(f"--ignore=tests/test_{name}.py" for name in NEED_MORE)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", choices=("oldest", "newest"))
+    parser.add_argument("--python", default=sys.executable, help="the interpreter")
+    parser.add_argument("--extras", nargs="*", default=[*BACKENDS, "examples", "media", "hub"])
+    parser.add_argument("--pin", nargs="*", default=[], help="NAME==VERSION instead of its bound")
+    arguments, tests = parser.parse_known_args()
+    tests = [argument for argument in tests if argument != "--"] or TESTS
+
+    named = requirements(arguments.extras)
+    pins = {Requirement(pin).name: pin for pin in arguments.pin}
+    oldest = lower_bounds(named) if arguments.which == "oldest" else {}
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder, "bin", "python")
+        constraints = Path(folder, "constraints.txt")
+        subprocess.run([arguments.python, "-m", "venv", folder], check=True)
+        constraints.write_text("\n".join((oldest | pins).values()) + "\n")
+        package = f"{ROOT}[{','.join(arguments.extras)}]"
+        install = ["-m", "pip", "install", "-q", "-c", constraints, "-e", package, *TOOLS]
+        subprocess.run([python, *install], check=True)
+        tested = " ".join(["numpy", *(name for name in BACKENDS if name in arguments.extras)])
+        environment = os.environ | {"IVY_MODELS_TEST_BACKENDS": tested}
+        status = subprocess.run([python, "-m", "pytest", *tests], cwd=ROOT, env=environment)
+        print(versions(python, named))
+    print(f"{arguments.which}: {'failed' if status.returncode else 'passed'}")
+    return status.returncode
+
+
+def requirements(extras: Iterable[str]) -> list[Requirement]:
+    """The package's and the extras' dependencies that apply to this machine."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][e] for e in extras)]
+    found = [Requirement(line) for lines in lists for line in lines]
+    return [r for r in found if r.marker is None or r.marker.evaluate()]
+
+
+def lower_bounds(named: Iterable[Requirement]) -> dict[str, str]:
+    """``name==version`` of each lower bound, by name."""
+    return {
+        requirement.name: f"{requirement.name}=={bound.version}"
+        for requirement in named
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    }
+
+
+def versions(python: Path, named: Iterable[Requirement]) -> str:
+    """What is installed of the dependencies that are named, a line each."""
+    freeze = [python, "-m", "pip", "freeze"]
+    lines = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout.splitlines()
+    names = {canonicalize_name(requirement.name) for requirement in named}
+    return "\n".join(
+        line for line in lines if canonicalize_name(line.split("==")[0].split(" @")[0]) in names
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
