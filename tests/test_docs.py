@@ -9,11 +9,13 @@ The Python blocks of a page run in order, in one namespace, in a temporary folde
 A ``text`` block right after a block of code is what that code prints.
 """
 
+import os
 import re
 import shlex
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from PIL import Image
 from ivy_models.cli import main
 from ivy_models.ops import BACKENDS
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, factories, initialise
+from ivy_models.weights import pickle_machine
 from ivy_models.weights.download import CACHE_VARIABLE, PublishedFile
 
 PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -89,7 +92,10 @@ def reader(tmp_path, monkeypatch):
         return load_published(preset, spec, *fresh)
 
     monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
-    yield
+    # What pages change of the process is undone, lest it is of later tests.
+    monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
+    with patch.dict(os.environ):
+        yield
     unset_backends()
 
 

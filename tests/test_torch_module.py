@@ -1,8 +1,6 @@
 """The torch module: the model's outputs, and what torch users do with modules."""
 
 import copy
-import os
-import socket
 
 import ivy
 import numpy as np
@@ -228,39 +226,6 @@ def test_onnx_gives_what_every_backend_gives(rng, tmp_path):
         ivy.set_backend(backend)
         np.testing.assert_allclose(output, ivy.to_numpy(model(data)), atol=1e-4)
     unset_backends()
-
-
-def _ddp_worker(rank, port, data, target, path):
-    torch.set_num_threads(1)
-    address = f"tcp://127.0.0.1:{port}"
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    module = torch.nn.parallel.DistributedDataParallel(module_of(small_spec()).train())
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    for _ in range(2):
-        loss = torch.nn.functional.cross_entropy(module(data[rank::2])[:, 0], target[rank::2])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    if rank == 0:
-        np.save(path, module.module.latents.detach().numpy())
-    torch.distributed.barrier()
-    os._exit(0)  # gloo's threads can wait for ever for those of a process that has ended
-
-
-def test_two_processes_train_as_one(rng, tmp_path):
-    data, target = images(rng, 4, 6, 5, 3), torch.from_numpy(rng.integers(0, 5, 4))
-    module = module_of(small_spec()).train()
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(module(data)[:, 0], target).backward()
-        optimizer.step()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    path = tmp_path / "latents.npy"
-    torch.multiprocessing.spawn(_ddp_worker, (port, data, target, path), nprocs=2)
-    np.testing.assert_allclose(np.load(path), module.latents.detach(), atol=1e-6)
 
 
 def test_the_digits(rng):
