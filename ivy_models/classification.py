@@ -48,7 +48,8 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
     Raises
     ------
     InputError
-        If the model has no preprocessing, or a source cannot be used.
+        If the model has no preprocessing or not a label for each class, or a source cannot be
+        used.
     """
     _check(model, top)
     many = isinstance(sources, (list, tuple))
@@ -78,7 +79,7 @@ def classify_each(
     Raises
     ------
     InputError
-        If the model has no preprocessing.
+        If the model has no preprocessing, or not a label for each class.
     """
     _check(model, top)
     if batch_size < 1:
@@ -125,7 +126,18 @@ def _predict(model: Any, data: np.ndarray, top: int) -> list[list[Prediction]]:
 
 
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
-    """Logits (classes,) -> the ``top`` most probable classes, the first one first."""
+    """Logits (classes,) -> the ``top`` most probable classes, the first one first.
+
+    Raises
+    ------
+    InputError
+        If there are not as many labels as classes.
+    """
+    if labels and len(labels) != len(logits):
+        raise InputError(
+            f"The model has {len(labels):,} labels for {len(logits):,} classes; set model.labels "
+            "to one a class, or to None."
+        )
     exponentials = np.exp(logits - logits.max())
     probabilities = exponentials / exponentials.sum()
     best = np.argsort(-probabilities)[:top]

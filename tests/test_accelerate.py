@@ -237,6 +237,8 @@ def test_inputs_that_do_not_fit_are_refused():
     model = accelerate(huggingface_model(IMAGE))
     with pytest.raises(InputError, match="channels"):
         model(torch.zeros(2, 4, 5, 5))
+    with pytest.raises(InputError, match="in transformers with its image processor"):
+        model(torch.zeros(2, 3, 5, 5, dtype=torch.uint8))
     with pytest.raises((RuntimeError, ValueError)):
         model(torch.zeros(3, 5, 5))
 

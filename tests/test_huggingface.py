@@ -435,6 +435,21 @@ def test_torch_files_are_not_executed(changed, tmp_path):
         assert not witness.exists()
 
 
+def test_torch_files_before_version_1_6(changed):
+    folder = changed()
+    path, tensors = (
+        folder / "pytorch_model.bin",
+        safetensors.torch.load_file(folder / "model.safetensors"),
+    )
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    safe.unlink()
+    with pytest.raises(WeightsError, match=r"before version 1\.6; write it anew, by torch\.save"):
+        read_huggingface(folder)
+    torch.save(torch.load(path, weights_only=True), path)
+    assert read_huggingface(folder)
+
+
 def test_torch_files_of_other_kinds(changed):
     folder = changed()
     (folder / "model.safetensors").unlink()

@@ -314,6 +314,18 @@ def test_given_weights_are_used_and_checked(backend, rng):
         assert line in str(refusal.value)
 
 
+@pytest.mark.parametrize("v", [3, "weights", [1.0], np.ones(3), {3: np.ones(3)}, {"a": {None: 1}}])
+def test_weights_that_are_no_tree_are_refused(v):
+    model, data = PerceiverIO(small_spec()), np.zeros((6, 5, 3), np.float32)
+    for refused in (
+        lambda: model(data, v=v),
+        lambda: PerceiverIO(small_spec(), v=v),
+        lambda: model.with_weights(v),
+    ):
+        with pytest.raises(WeightsError, match="nested dict of weights|names in .* are text"):
+            refused()
+
+
 def test_changed_weights_change_the_result(backend, rng):
     model, data = PerceiverIO(small_spec()), image(rng, 6, 5, 3)
     before = numpy_of(model(data))

@@ -12,7 +12,7 @@ from test_model import image, numpy_of
 from test_video import video_model
 
 from ivy_models import classify, create_model, perceiver_io_language
-from ivy_models.errors import DownloadError, SpecError, WeightsError
+from ivy_models.errors import DownloadError, InputError, SpecError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
 from ivy_models.transformers.perceiver_io.presets import PRESETS
@@ -77,6 +77,18 @@ def test_a_saved_classifier_classifies(tmp_path):
     model.save_pretrained(tmp_path)
     seven = np.zeros((8, 8), np.uint8)
     assert classify(PerceiverIO.from_pretrained(tmp_path), seven) == classify(model, seven)
+
+
+@pytest.mark.parametrize("labels", [("one",), tuple("abcdefghijk")])
+def test_a_classifier_has_a_label_for_each_class(tmp_path, labels):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    model.labels = labels
+    model.save_pretrained(tmp_path)
+    again = PerceiverIO.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"{len(labels)} labels for 10 classes"):
+        classify(again, np.zeros((8, 8), np.uint8))
+    again.labels = None
+    assert classify(again, np.zeros((8, 8), np.uint8))[0].label.startswith("class ")
 
 
 def test_saving_that_is_broken_off_is_seen(tmp_path, monkeypatch):

@@ -16,6 +16,26 @@ LISTED = 10
 """Names that an error lists of each kind of misfit."""
 
 
+def check_tree(weights: Any, source: str) -> None:
+    """Check that weights are nested dicts by names; what the leaves are is not looked at.
+
+    Raises
+    ------
+    WeightsError
+        If they are not.
+    """
+    if not isinstance(weights, Mapping):
+        raise WeightsError(
+            f"{source} is a nested dict of weights by their names, as model.v is; got a "
+            f"{type(weights).__name__}."
+        )
+    for name, branch in weights.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"The names in {source} are text, got {shown(name)}.")
+        if isinstance(branch, Mapping):
+            check_tree(branch, source)
+
+
 def check_weights(description: Tree, weights: Mapping[str, Any], source: str) -> None:
     """Check names and shapes of flat weights against a model's description.
 

@@ -28,6 +28,9 @@ _DTYPES = {
     "DoubleStorage": "f8",
 }
 
+_OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files begin that torch wrote before version 1.6, several pickles one after the other."""
+
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
     """Read a mapping of tensors; those of bfloat16, which NumPy lacks, as float32.
@@ -42,6 +45,12 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     """
     num_bytes = check_size([path])
     try:
+        with path.open("rb") as file:
+            if file.read(len(_OLD)) == _OLD:
+                raise RefusedError(
+                    "it is as torch wrote files before version 1.6; write it anew, by "
+                    "torch.save(torch.load(path, weights_only=True), path)"
+                )
         with zipfile.ZipFile(path) as archive:
             return _Archive(archive, num_bytes).tensors()
     except Exception as error:  # a broken file can raise anything

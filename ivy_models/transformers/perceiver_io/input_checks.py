@@ -102,8 +102,8 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
     if not is_float(ops, data):
         raise InputError(
             f"data is of type {ops.dtype(data)}; the model takes floats. Prepare images with "
-            "model.preprocessing(image), or convert the array yourself if its numbers are "
-            "already what the model expects."
+            "the model's preprocessing, or in transformers with its image processor; or convert "
+            "the array yourself if its numbers are already what the model expects."
         )
 
 

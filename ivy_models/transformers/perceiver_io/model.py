@@ -28,7 +28,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
-from ivy_models.weights.check import check_weights
+from ivy_models.weights.check import check_tree, check_weights
 from ivy_models.weights.hub import local_folder
 from ivy_models.weights.huggingface import is_huggingface, read_huggingface, write_huggingface
 from ivy_models.weights.native import read_config, read_native, write_native
@@ -95,6 +95,7 @@ class PerceiverIO(ivy.Module):
         if v is None:
             v = initialise(self.core.parameters(), seed)
         else:
+            check_tree(v, "v")
             v = map_tree(_to_numpy, v)
             check_weights(self.core.parameters(), dict(flatten(v)), "v")
         self._v = self._place(ops, v)
@@ -397,6 +398,7 @@ class PerceiverIO(ivy.Module):
         WeightsError
             If they do not have the names and shapes of the model's.
         """
+        check_tree(weights, "weights")
         given = dict(flatten(weights))
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
@@ -434,6 +436,7 @@ class PerceiverIO(ivy.Module):
 
     def _weights_for_once(self, ops: Ops, v: Mapping) -> Tree:
         """Other weights as native arrays: as they are, gradients included, or converted."""
+        check_tree(v, "v")
         params = unwrap_tree(v)
         check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
         if _are_native(ops, params):
