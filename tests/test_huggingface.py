@@ -443,7 +443,6 @@ def test_torch_files_before_version_1_6(changed):
     )
     (folder / "model.safetensors").unlink()
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
-    safe.unlink()
     with pytest.raises(WeightsError, match=r"before version 1\.6; write it anew, by torch\.save"):
         read_huggingface(folder)
     torch.save(torch.load(path, weights_only=True), path)

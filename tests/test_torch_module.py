@@ -153,6 +153,21 @@ def test_state_copies_and_types(rng):
         torch.testing.assert_close(mixed.float(), module(data), atol=0.1, rtol=0.1)
 
 
+@pytest.mark.parametrize("plain_reader", [False, True])
+def test_both_readers_take_mixed_precision(rng, plain_reader):
+    core = PerceiverIOCore(small_spec(), plain_reader)
+    params = map_tree(
+        lambda weight: torch.tensor(weight, requires_grad=True), initialise(core.parameters())
+    )
+    data = images(rng, 2, 6, 5, 3)
+    expected = core(params, data)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = core(params, data)
+    torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
+    logits.float().sum().backward()
+    assert {weight.grad.dtype for _, weight in flatten(params)} == {torch.float32}
+
+
 def test_replicas_and_parametrisations(rng):
     module, data = module_of(small_spec()), images(rng, 2, 6, 5, 3)
     before = module(data)

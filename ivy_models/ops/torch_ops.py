@@ -106,9 +106,10 @@ class TorchOps(Ops):
     def matmul(self, a, b):
         if not torch.is_autocast_enabled(a.device.type):
             return torch.matmul(a, b)
-        # The reader's scores and sums stay in the type that they were given in.
+        # The reader's scores and sums stay in the wider type that they were given in.
+        dtype = torch.promote_types(a.dtype, b.dtype)
         with torch.autocast(a.device.type, enabled=False):
-            return torch.matmul(a, b)
+            return torch.matmul(a.to(dtype), b.to(dtype))
 
     def exp(self, x):
         return torch.exp(x)
