@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ivy_models.arrays import to_ivy, unwrap
+from ivy_models.arrays import current_ops, to_ivy, to_native
 from ivy_models.errors import InputError
-from ivy_models.ops import ops_for
 from ivy_models.recording import AttentionMaps
 
 
@@ -56,8 +55,11 @@ def attention_rollout(maps: AttentionMaps) -> Any:
             name: attention_rollout(maps._replace(reader=tuple(read[name] for read in maps.reader)))
             for name in maps.reader[0]
         }
-    reads, layers = (tuple(map(unwrap, part)) for part in (maps.reader, maps.processor))
-    ops, num_batch_axes = ops_for(layers[0]), len(layers[0].shape) - 3
+    ops = current_ops(maps.processor[0])
+    reads, layers = (
+        [to_native(ops, x, "maps") for x in part] for part in (maps.reader, maps.processor)
+    )
+    num_batch_axes = len(layers[0].shape) - 3
     batch_shape, num_latents = ops.shape(layers[0])[:num_batch_axes], layers[0].shape[-1]
     axes, rows = tuple(reads[0].shape[num_batch_axes + 2 :]), (num_latents,)
 
@@ -74,7 +76,7 @@ def attention_rollout(maps: AttentionMaps) -> Any:
         for layer in layers[block * size : (block + 1) * size]:
             share = (ops.matmul(mean_over_heads(layer, num_latents), share) + share) / 2
     if maps.decoder is not None:
-        decoder = unwrap(maps.decoder)
+        decoder = to_native(ops, maps.decoder, "maps")
         rows = tuple(decoder.shape[num_batch_axes + 1 : -1])
         share = ops.matmul(mean_over_heads(decoder, num_latents), share)
     return to_ivy(ops, ops.reshape(share, (*batch_shape, *rows, *axes)))
