@@ -11,6 +11,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "classification": ["Prediction", "classify", "classify_each"],
         "decoding": ["decode_in_chunks"],
         "depth": ["latents_over_depth"],
+        "drawing": [
+            "draw_attention",
+            "draw_flow_arrows",
+            "draw_latents",
+            "draw_predictions",
+            "draw_reconstruction",
+        ],
         "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],
         "language": ["Candidate", "fill_mask"],
         "recording": ["AttentionMaps", "attention_maps"],
