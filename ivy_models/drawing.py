@@ -48,7 +48,8 @@ def draw_attention(
         (height, width), or (n, height, width) for several, such as one for each latent or head.
         They may be coarser than the image, as those of patches are.
     image
-        As ``ImagePreprocessing`` takes it; None: the weights alone.
+        As ``ImagePreprocessing`` takes it, one for all, or a list with one for each; None: the
+        weights alone.
     titles
         One for each.
     axes
@@ -64,7 +65,7 @@ def draw_attention(
     BackendError
         If matplotlib is not installed.
     InputError
-        If something has another shape, or there are not as many axes or titles as maps.
+        If something has another shape, or there are not as many images, titles or axes as maps.
     """
     weights = _numpy(weights, "weights")
     if weights.ndim not in (2, 3) or 0 in weights.shape:
@@ -75,21 +76,22 @@ def draw_attention(
     weights = weights.reshape(-1, *weights.shape[-2:])
     if titles and len(titles) != len(weights):
         raise InputError(f"There are {len(weights)} maps and {len(titles)} titles.")
-    image = None if image is None else read_rgb(image)
-    height, width = weights.shape[1:] if image is None else image.shape[:2]
-    axes = _axes(axes, len(weights), width / height)
-    extent, strongest = (0, width, height, 0), max(float(weights.max()), 1e-30)
-    for place, title, drawn in zip(axes, titles or [""] * len(axes), weights, strict=True):
-        if image is not None:
-            place.imshow(image, extent=extent, alpha=0.45)
-        heat = place.imshow(
-            drawn,
-            WEIGHTS,
-            vmin=0,
-            vmax=strongest,
-            extent=extent,
-            alpha=None if image is None else np.clip(2.5 * drawn / strongest, 0, 1),
-        )
+    images = image if isinstance(image, (list, tuple)) else len(weights) * [image]
+    if len(images) != len(weights):
+        raise InputError(f"There are {len(weights)} maps and {len(images)} images.")
+    images = [None if x is None else read_rgb(x) for x in images]
+    height, width = (weights[0] if images[0] is None else images[0]).shape[:2]
+    axes, strongest = _axes(axes, len(weights), width / height), max(float(weights.max()), 1e-30)
+    look = {"cmap": WEIGHTS, "vmin": 0, "vmax": strongest}
+    for place, title, drawn, below in zip(
+        axes, titles or [""] * len(axes), weights, images, strict=True
+    ):
+        if below is None:
+            heat = place.imshow(drawn, **look)
+        else:
+            extent, alpha = (0, below.shape[1], below.shape[0], 0), 2.5 * drawn / strongest
+            place.imshow(below, extent=extent, alpha=0.45)
+            heat = place.imshow(drawn, extent=extent, alpha=np.clip(alpha, 0, 1), **look)
         _as_picture(place, title)
     axes[0].figure.colorbar(heat, ax=axes, label="attention weight")
     return axes[0].figure
