@@ -21,9 +21,10 @@ import train_tones
 import train_video
 from digits import digits_split
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ivy_models import (
+    AttentionMaps,
     attention_maps,
     attention_rollout,
     classify,
@@ -43,6 +44,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 
 SEED = 0
 STEPS = {"flow": 1500, "video": 1000, "tones": 500, "forecast": 600}
+MARGIN = 10
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
@@ -72,8 +74,14 @@ class Digits:
     def ink(self, index: int) -> np.ndarray:
         return 255 - self.images[index]
 
-    def maps(self, indices):
+    def maps(self, indices) -> AttentionMaps:
         return attention_maps(self.model, self.data[indices])
+
+
+def show(axes, images, titles) -> None:
+    for place, image, title in zip(axes, images, titles, strict=True):
+        place.imshow(image, cmap="gray", vmin=0, vmax=255)
+        place.set(xticks=(), yticks=(), title=title)
 
 
 def latents_of_a_digit(digits: Digits) -> Figure:
@@ -84,16 +92,20 @@ def latents_of_a_digit(digits: Digits) -> Figure:
 
 
 def rollout_of_digits(digits: Digits) -> Figure:
-    """From the answer back to the pixels, for a digit of each class."""
+    """A digit of each class, and where its answer comes from."""
     shown = digits.of_each_class
     rollout = numpy_of(attention_rollout(digits.maps(shown)))[:, 0]
-    return draw_attention(rollout, [digits.ink(i) for i in shown], digits.model.labels)
+    figure = new_figure(9.6, 2.2)
+    images, below = figure.subplots(2, len(shown))
+    show(images, [digits.ink(i) for i in shown], digits.model.labels)
+    draw_attention(rollout, [digits.ink(i) for i in shown], axes=below)
+    return figure
 
 
 def heads_of_a_digit(digits: Digits) -> Figure:
     """How the latents attend to each other: a row a layer, a column a head."""
     layers = [numpy_of(layer) for layer in digits.maps(digits.of_each_class[6]).processor]
-    figure = new_figure(6.2, 6)
+    figure = new_figure(6.2, 5.4)
     axes = figure.subplots(len(layers), len(layers[0]))
     draw_attention(np.concatenate(layers), axes=axes)
     for i, row in enumerate(axes):
@@ -106,9 +118,10 @@ def heads_of_a_digit(digits: Digits) -> Figure:
 def decoder_of_digits(digits: Digits) -> Figure:
     """Which latents the answer is read from, for a digit of each class."""
     weights = numpy_of(digits.maps(digits.of_each_class).decoder)[:, 0, 0]
-    figure = draw_attention(weights)
+    figure = new_figure(6, 3.2)
+    axes = figure.subplots()
+    draw_attention(weights, axes=axes)
     rows, columns = map(range, weights.shape)
-    axes = figure.axes[0]
     axes.set(xlabel="latent", xticks=columns, yticks=rows, yticklabels=digits.model.labels)
     return figure
 
@@ -122,13 +135,14 @@ def right_and_wrong(digits: Digits) -> Figure:
     """A digit that is named right, and two that are not: image, rollout and answer."""
     shown = [digits.of_each_class[3], *digits.wrong[:2]]
     rollout = numpy_of(attention_rollout(digits.maps(shown)))[:, 0]
-    figure = new_figure(7.6, 5.6)
-    axes = figure.subplots(len(shown), 2, width_ratios=[1, 1.6])
-    titles = [f"this is a {digits.model.labels[digits.classes[i]]}" for i in shown]
-    draw_attention(rollout, [digits.ink(i) for i in shown], titles, axes[:, 0])
-    for place, index in zip(axes[:, 1], shown, strict=True):
+    inks = [digits.ink(i) for i in shown]
+    figure = new_figure(7.6, 4.6)
+    axes = figure.subplots(len(shown), 3, width_ratios=[1, 1, 1.8])
+    show(axes[:, 0], inks, [f"a {digits.model.labels[digits.classes[i]]}" for i in shown])
+    draw_attention(rollout, inks, axes=axes[:, 1])
+    for place, index in zip(axes[:, 2], shown, strict=True):
         draw_predictions(classify(digits.model, digits.images[index]), place)
-        place.set_xlabel("probability" if place is axes[-1, 1] else "")
+        place.set_xlabel("probability" if place is axes[-1, 2] else "")
     return figure
 
 
@@ -142,12 +156,16 @@ def flow_of_textures(steps: int) -> Figure:
     model = perceiver_io_optical_flow(train_flow.SPEC, pretrained=False, seed=SEED)
     train_flow.train(model, steps, rng)
     first, second = (frames + 1) / 2
-    figure = new_figure(7, 3.8)
-    left, right = figure.subplots(1, 2)
-    draw_flow_arrows(estimate_flow(model, first, second), axes=left)
-    draw_flow_arrows(flow, axes=right)
-    left.set_xlabel("estimated")
-    right.set_xlabel("true")
+    estimated = estimate_flow(model, first, second)
+    longest = float(np.hypot(flow[..., 0], flow[..., 1]).max())
+    figure = new_figure(8.4, 3.2)
+    axes = figure.subplots(1, 3)
+    draw_flow_arrows(estimated, first, longest, axes[0])
+    draw_flow_arrows(estimated, None, longest, axes[1])
+    draw_flow_arrows(flow, None, longest, axes[2])
+    for place, label in zip(axes, ("the first frame", "estimated", "true"), strict=True):
+        place.set_xlabel(label)
+        place.set_title(place.get_title() if place is axes[1] else "")
     return figure
 
 
@@ -173,12 +191,11 @@ def named_tones(steps: int) -> Figure:
     for (left, right), index, share in zip(axes, shown, rollout, strict=True):
         middles = (np.arange(len(share)) + 0.5) * train_tones.NUM_SAMPLES / len(share)
         left.plot(sounds[index, :, 0], color=BLUE, linewidth=0.6)
-        left.set(
-            ylim=(-1, 1), xlim=(0, train_tones.NUM_SAMPLES), ylabel=model.labels[labels[index]]
-        )
+        left.set(ylim=(-1.6, 1), xlim=(0, train_tones.NUM_SAMPLES), yticks=(-1, 0, 1))
+        left.set_ylabel(model.labels[labels[index]])
         below = left.twinx()
-        below.bar(middles, share, width=middles[0] * 2, color=ORANGE, alpha=0.6)
-        below.set(ylim=(0, 4 * rollout.max()), yticks=())
+        below.bar(middles, share, width=middles[0] * 2, color=ORANGE)
+        below.set(ylim=(0, 3 * rollout.max()), yticks=())
         draw_predictions(classify(model, sounds[index], top=4), right)
         right.set_xlabel("")
     axes[0, 0].set_title("sound, and the share of each 2 ms in the answer")
@@ -204,21 +221,23 @@ def forecast_of_a_day(steps: int) -> Figure:
         ({"hours": hours}, ORANGE, "forecast without the table"),
     ):
         above.plot(coming, numpy_of(model(data)["demand"]), color=colour, label=label)
-    above.set(xlabel="hour", ylabel="demand", title="a holiday, which the table alone tells")
-    above.legend(loc="upper left", ncols=2)
+    above.set(xlabel="hour", ylabel="demand", ylim=(-0.3, 1.6), xlim=(past[0], coming[-1]))
+    above.set_title("a holiday, which the table alone tells of")
+    above.legend(loc="upper left", ncols=4, frameon=False)
     above.spines[["top", "right"]].set_visible(False)
     rollout = attention_rollout(attention_maps(model, {"hours": hours, "facts": facts}))
     draw_attention(numpy_of(rollout["demand"]["hours"]), axes=below)
     below.set(xlabel="hour before", ylabel="hour of the forecast", xticks=range(0, 48, 6))
+    below.set_aspect("auto")
     below.set(xticklabels=range(-48, 0, 6), yticks=range(0, 24, 6))
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG file of few colours, which is small."""
+    """Write a small PNG file, with a margin in which it stands out from a dark page too."""
     file = io.BytesIO()
     figure.savefig(file, dpi=100, facecolor="white")
-    picture = Image.open(file).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+    picture = ImageOps.expand(Image.open(file).convert("RGB"), MARGIN, "white")
     picture.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} KB")
 

@@ -167,7 +167,9 @@ def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
     return axes[0].figure
 
 
-def draw_flow_arrows(flow: Any, frame: Any = None, axes: Places = None) -> Figure:
+def draw_flow_arrows(
+    flow: Any, frame: Any = None, longest: float | None = None, axes: Places = None
+) -> Figure:
     """Draw a flow field as arrows, over its first frame or the colours of :func:`draw_flow`.
 
     Parameters
@@ -176,6 +178,8 @@ def draw_flow_arrows(flow: Any, frame: Any = None, axes: Places = None) -> Figur
         (height, width, 2), of :func:`estimate_flow`.
     frame
         As ``ImagePreprocessing`` takes it, of the field's size.
+    longest
+        As in :func:`draw_flow`; an arrow so long reaches the next.
     axes
         As in :func:`draw_attention`, one.
 
@@ -188,19 +192,28 @@ def draw_flow_arrows(flow: Any, frame: Any = None, axes: Places = None) -> Figur
     BackendError
         If matplotlib is not installed.
     InputError
-        If the field or the frame has another shape.
+        If the field or the frame has another shape, or ``longest`` is not above 0.
     """
     flow = check_flow(flow)
     height, width, _ = flow.shape
-    picture = draw_flow(flow) if frame is None else read_rgb(frame)
-    if picture.shape[:2] != (height, width):
+    if longest is None:
+        longest = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), 1e-30)
+    colours = draw_flow(flow, longest)
+    picture = colours if frame is None else read_rgb(frame)
+    if picture.shape != colours.shape:
         raise InputError(f"frame has shape {picture.shape}; the flow field has {flow.shape}.")
     (place,) = _axes(axes, 1, width / height)
     place.imshow(picture)
-    step = max(1, round(max(height, width) / ARROWS))
+    step = -(-max(height, width) // ARROWS)
     rows, columns = (np.arange(step // 2, size, step) for size in (height, width))
     some = flow[np.ix_(rows, columns)]
-    longest = max(float(np.hypot(*np.moveaxis(some, -1, 0)).max()), 1e-30)
+    look = {
+        "color": "white",
+        "edgecolor": "black",
+        "linewidth": 0.5,
+        "width": 0.012,
+        "clip_on": False,
+    }
     place.quiver(
         columns,
         rows,
@@ -208,11 +221,11 @@ def draw_flow_arrows(flow: Any, frame: Any = None, axes: Places = None) -> Figur
         some[..., 1],
         angles="xy",
         scale_units="xy",
-        scale=longest / step,  # the longest reaches the next
-        color="black" if frame is None else ORANGE,
-        width=0.008,
+        scale=longest / step,
+        pivot="mid",
+        **look,
     )
-    _as_picture(place, f"longest arrow: {longest:.2g} pixels")
+    _as_picture(place, f"from arrow to arrow: {longest:.2g} pixels")
     return place.figure
 
 
@@ -261,7 +274,7 @@ def draw_reconstruction(
     wave.plot(given, color=BLUE, label="given")
     wave.plot(reconstruction.sound.ravel(), color=ORANGE, label="made", linestyle="--")
     wave.set(xlabel="sample", ylabel="sound", xlim=(0, len(given) - 1))
-    wave.legend(loc="upper right", ncols=2)
+    wave.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     wave.spines[["top", "right"]].set_visible(False)
     return wave.figure
 
@@ -292,7 +305,7 @@ def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
     rows = -(-number // COLUMNS)
     columns = -(-number // rows)
     height = 2.4 if rows == 1 else 1.5 * rows  # inches
-    width = columns * aspect * height / rows + 0.6  # and a scale
+    width = columns * aspect * (height / rows - 0.1) + 0.8  # and a scale
     figure = _figure()(figsize=(width, height + 0.3), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[number:]:
