@@ -45,6 +45,11 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 SEED = 0
 STEPS = {"flow": 1500, "video": 1000, "tones": 500, "forecast": 600}
 MARGIN = 10
+"""White pixels around a picture."""
+
+LARGEST = 50_000
+"""Bytes, or a picture gets fewer colours."""
+
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
@@ -186,7 +191,7 @@ def named_tones(steps: int) -> Figure:
     sounds, labels = train_tones.make_tones(np.random.default_rng([SEED, 1]), 50)
     shown = [np.flatnonzero(labels == i)[0] for i in range(len(model.labels))]
     rollout = numpy_of(attention_rollout(attention_maps(model, sounds[shown])))[:, 0]
-    figure = new_figure(8.4, 6)
+    figure = new_figure(8, 5)
     axes = figure.subplots(len(shown), 2, width_ratios=[2.4, 1])
     for (left, right), index, share in zip(axes, shown, rollout, strict=True):
         middles = (np.arange(len(share)) + 0.5) * train_tones.NUM_SAMPLES / len(share)
@@ -195,10 +200,13 @@ def named_tones(steps: int) -> Figure:
         left.set_ylabel(model.labels[labels[index]])
         below = left.twinx()
         below.bar(middles, share, width=middles[0] * 2, color=ORANGE)
-        below.set(ylim=(0, 3 * rollout.max()), yticks=())
+        below.set(ylim=(0, 3.5 * share.max()), yticks=())
+        below.annotate(
+            f"at most {share.max():.0%}", (0.99, 0.2), xycoords="axes fraction", ha="right"
+        )
         draw_predictions(classify(model, sounds[index], top=4), right)
         right.set_xlabel("")
-    axes[0, 0].set_title("sound, and the share of each 2 ms in the answer")
+    axes[0, 0].set_title("the sound, and below it the share of each 2 ms in the answer")
     axes[-1, 0].set_xlabel("sample")
     axes[-1, 1].set_xlabel("probability")
     return figure
@@ -239,6 +247,9 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(file, dpi=100, facecolor="white")
     picture = ImageOps.expand(Image.open(file).convert("RGB"), MARGIN, "white")
     picture.save(path, optimize=True)
+    for colours in (256, 64):
+        if path.stat().st_size > LARGEST:
+            picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} KB")
 
 

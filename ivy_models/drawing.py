@@ -214,7 +214,7 @@ def draw_flow_arrows(
         "width": 0.012,
         "clip_on": False,
     }
-    place.quiver(
+    arrows = place.quiver(
         columns,
         rows,
         some[..., 0],
@@ -225,6 +225,7 @@ def draw_flow_arrows(
         pivot="mid",
         **look,
     )
+    arrows.set_in_layout(False)  # those at the border stand out of it
     _as_picture(place, f"from arrow to arrow: {longest:.2g} pixels")
     return place.figure
 
