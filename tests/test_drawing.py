@@ -16,7 +16,6 @@ from ivy_models import (
     attention_maps,
     attention_rollout,
     classify,
-    create_model,
     draw_attention,
     draw_flow,
     draw_flow_arrows,
@@ -282,16 +281,3 @@ def test_the_digits_pictures_show_what_the_functions_give():
     assert all(name != label for name, label in zip(named[1:], true[1:], strict=True))
     bars = [bar.get_width() for bar in axes[2].patches]
     np.testing.assert_allclose(bars, [p for _, p in classify(model, digits.images[shown[3]])], 1e-5)
-
-
-@pytest.mark.parametrize("name", CHOSEN)
-def test_maps_of_any_backend_are_drawn(name):
-    import ivy
-
-    ivy.set_backend(name)
-    model = create_model("perceiver_io_digits", pretrained=True)
-    maps = attention_maps(model, model.preprocessing(np.eye(8, dtype=np.uint8)))
-    *axes, _ = draw_attention(maps.reader[0][0]).axes
-    drawn = np.stack([pictures(place)[0] for place in axes])
-    np.testing.assert_allclose(drawn, ops_named(name).to_numpy(maps.reader[0].data)[0])
-    unset_backends()
