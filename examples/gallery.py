@@ -196,13 +196,13 @@ def named_tones(steps: int) -> Figure:
     for (left, right), index, share in zip(axes, shown, rollout, strict=True):
         middles = (np.arange(len(share)) + 0.5) * train_tones.NUM_SAMPLES / len(share)
         left.plot(sounds[index, :, 0], color=BLUE, linewidth=0.6)
-        left.set(ylim=(-1.6, 1), xlim=(0, train_tones.NUM_SAMPLES), yticks=(-1, 0, 1))
+        left.set(ylim=(-2, 1), xlim=(0, train_tones.NUM_SAMPLES), yticks=(-1, 0, 1))
         left.set_ylabel(model.labels[labels[index]])
         below = left.twinx()
         below.bar(middles, share, width=middles[0] * 2, color=ORANGE)
         below.set(ylim=(0, 3.5 * share.max()), yticks=())
         below.annotate(
-            f"at most {share.max():.0%}", (0.99, 0.2), xycoords="axes fraction", ha="right"
+            f"at most {share.max():.0%}", (0.99, 0.12), xycoords="axes fraction", ha="right"
         )
         draw_predictions(classify(model, sounds[index], top=4), right)
         right.set_xlabel("")
