@@ -10,8 +10,18 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "shells.huggingface": ["accelerate"],
         "classification": ["Prediction", "classify", "classify_each"],
         "decoding": ["decode_in_chunks"],
+        "depth": ["latents_over_depth"],
+        "drawing": [
+            "draw_attention",
+            "draw_flow_arrows",
+            "draw_latents",
+            "draw_predictions",
+            "draw_reconstruction",
+        ],
         "flow": ["draw_flow", "estimate_flow", "read_flo", "write_flo"],
         "language": ["Candidate", "fill_mask"],
+        "recording": ["AttentionMaps", "attention_maps"],
+        "rollout": ["attention_rollout"],
         "transformers.perceiver_io.factories": [
             "create_model",
             "perceiver_io_img_classification",

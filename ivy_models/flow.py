@@ -120,7 +120,7 @@ def write_flo(path: str | os.PathLike, flow: Any) -> None:
     OSError
         If the file cannot be written; one that is there stays then.
     """
-    flow = _check_flow(flow)
+    flow = check_flow(flow)
     height, width, _ = flow.shape
     header = FLO_MAGIC + np.array([width, height], "<i4").tobytes()
     with replaced(path) as temporary:
@@ -177,7 +177,7 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     InputError
         If it is no flow field, or ``longest`` is not above 0.
     """
-    flow = _check_flow(flow)
+    flow = check_flow(flow)
     if longest is not None and not longest > 0:
         raise InputError(f"longest is above 0, got {longest}.")
     wheel = _colour_wheel()
@@ -208,7 +208,7 @@ def _colour_wheel() -> np.ndarray:
     )
 
 
-def _check_flow(flow: Any) -> np.ndarray:
+def check_flow(flow: Any) -> np.ndarray:
     flow = to_native(ops_named("numpy"), flow, "flow")
     if flow.ndim != 3 or flow.shape[-1] != 2 or 0 in flow.shape:
         raise InputError(f"A flow field is (height, width, 2), got shape {flow.shape}.")

@@ -63,8 +63,13 @@ def main() -> int:
 def requirements(extras: Iterable[str]) -> list[Requirement]:
     """The package's and the extras' dependencies that apply to this machine."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lists = [project["dependencies"], *(project["optional-dependencies"][e] for e in extras)]
-    found = [Requirement(line) for lines in lists for line in lines]
+    optional, found = project["optional-dependencies"], []
+    lists = [project["dependencies"], *(optional[extra] for extra in extras)]
+    for requirement in (Requirement(line) for lines in lists for line in lines):
+        if requirement.name == project["name"]:  # one extra names another
+            lists += [optional[extra] for extra in requirement.extras]
+        else:
+            found.append(requirement)
     return [r for r in found if r.marker is None or r.marker.evaluate()]
 
 

@@ -126,6 +126,8 @@ class NumpyOps(Ops):
         return out
 
     def attention(self, q, k, v, key_mask=None, drop=None):
+        if drop is not None:
+            return super().attention(q, k, v, key_mask, drop)
         scores = np.matmul(q * q.shape[-1] ** -0.5, np.swapaxes(k, -1, -2))
         if key_mask is not None:
             hidden = ~key_mask[:, None, None, :]

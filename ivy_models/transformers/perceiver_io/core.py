@@ -94,7 +94,8 @@ class PerceiverIOCore:
             (B, O, output_dim); without the head (B, O, E); without the decoder the
             latents (B, N, D); by modality as :class:`.MultimodalOutput` says.
         """
-        latents, outputs = self.run(params, data, input_mask, queries, dropout_key)
+        dropout = self._dropout(dropout_key)
+        latents, outputs = self.run(params, data, input_mask, queries, dropout)
         return outputs if self.spec.with_decoder else latents
 
     def run(
@@ -103,11 +104,11 @@ class PerceiverIOCore:
         data: Any,
         input_mask: Any = None,
         queries: Any = None,
-        dropout_key: Any = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Any]:
         """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call."""
         inputs, input_mask = self._adapt(params, data, input_mask)
-        ops, dropout = ops_for(params["latents"]), self._dropout(dropout_key)
+        ops = ops_for(params["latents"])
         encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
         latents = self._encode(params, inputs, input_mask, encoding)
         if not self.spec.with_decoder:

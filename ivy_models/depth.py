@@ -1,0 +1,50 @@
+"""The latents of a model from layer to layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ivy
+
+from ivy_models.arrays import current_ops, to_ivy
+from ivy_models.recording import untied
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.input_checks import check_inputs
+
+
+def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
+    """Give the latents after the reader, and after each block of the processor.
+
+    Parameters
+    ----------
+    model
+        A :class:`.PerceiverIO`.
+    data, mask
+        As in a call of the model.
+
+    Returns
+    -------
+    tuple of ivy.Array
+        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The last one is what
+        ``model.encode`` gives. Where the latents read again before each block, that is in what
+        the block gives.
+
+    Raises
+    ------
+    InputError, BackendError
+        As a call of the model.
+    """
+    ops = current_ops(data)
+    spec, params = untied(model.spec, model._native_weights(ops))
+    inputs = check_inputs(ops, spec, params["latents"], data, mask)
+    block, states = spec.processor(), []
+
+    def process(weights, latents):
+        if not states:
+            states.append(latents)
+        states.append(block(weights, latents))
+        return states[-1]
+
+    PerceiverIOCore(spec, processor=process).encode(params, inputs.data, inputs.mask)
+    shape = (*inputs.batch_shape, spec.num_latents, spec.latent_dim)
+    return tuple(to_ivy(ops, ops.reshape(latents, shape)) for latents in states)
