@@ -20,7 +20,7 @@ from ivy_models import AttentionMaps, attention_maps, attention_rollout, latents
 from ivy_models.arrays import to_native, unwrap_tree
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
-from ivy_models.recording import Recorder, untied
+from ivy_models.seeing.recording import Recorder, untied
 from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     PerceiverIO,

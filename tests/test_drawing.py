@@ -24,7 +24,7 @@ from ivy_models import (
     draw_reconstruction,
     latents_over_depth,
 )
-from ivy_models.drawing import BLUE, ORANGE
+from ivy_models.seeing.drawing import BLUE, ORANGE
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 

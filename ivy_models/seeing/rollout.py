@@ -7,7 +7,7 @@ from typing import Any
 
 from ivy_models.arrays import current_ops, to_ivy, to_native
 from ivy_models.errors import InputError
-from ivy_models.recording import AttentionMaps
+from ivy_models.seeing.recording import AttentionMaps
 
 
 def attention_rollout(maps: AttentionMaps) -> Any:

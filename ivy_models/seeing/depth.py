@@ -7,7 +7,7 @@ from typing import Any
 import ivy
 
 from ivy_models.arrays import current_ops, to_ivy
-from ivy_models.recording import untied
+from ivy_models.seeing.recording import untied
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.input_checks import check_inputs
 
