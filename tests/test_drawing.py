@@ -24,9 +24,9 @@ from ivy_models import (
     draw_reconstruction,
     latents_over_depth,
 )
-from ivy_models.seeing.drawing import BLUE, ORANGE
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
+from ivy_models.seeing.drawing import BLUE, ORANGE
 
 GALLERY = ROOT / "docs" / "gallery"
 
