@@ -143,6 +143,15 @@ class JaxOps(Ops):
     def rematerialise(self, function):
         return jax.checkpoint(function)
 
+    def keep_products(self, function):
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        lighter = jax.checkpoint(function, policy=policy)
+
+        def chosen(*arguments):  # what is not traced has no gradient
+            return (lighter if self.is_traced(arguments[-1]) else function)(*arguments)
+
+        return chosen
+
     def compile(self, function):
         # A function of its own: equal callables would share one cache, which then never shrinks.
         return jax.jit(lambda *arguments: function(*arguments))

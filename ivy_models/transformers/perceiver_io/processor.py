@@ -56,7 +56,6 @@ class Processor:
             def layer(weights, latents, drops=drops):
                 return self_attention(ops, weights, latents, self.num_heads, self.exact_gelu, drops)
 
-            if self.rematerialise:
-                layer = ops.rematerialise(layer)
+            layer = ops.rematerialise(layer) if self.rematerialise else ops.keep_products(layer)
             latents = layer(params[f"self_attention_{i}"], latents)
         return latents
