@@ -75,7 +75,7 @@ def model_costs(
     Returns
     -------
     dict
-        A cost for each of :data:`PARTS`, and their "total".
+        A cost for each of ``PARTS``, and their "total".
 
     Raises
     ------
