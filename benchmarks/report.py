@@ -92,7 +92,7 @@ def _document(results: dict[str, Any]) -> str:
     else:
         memory = "Of the GPU, as PyTorch counts it; not measured in other frameworks."
     trains = results.get("training")
-    title, legend = ("Training", TRAINING_LEGEND) if trains else ("Benchmarks", LEGEND)
+    title, legend = ("Training", TRAINING_LEGEND) if trains else ("Calls", LEGEND)
     parts = [f"# {title}", "\n".join(_header(results)), legend.format(memory=memory)]
     for case in results["cases"]:
         parts += [

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "ivy_models"
 version = release = ivy_models.__version__
-copyright = "the authors of ivy_models, Apache 2.0"  # noqa: A001
+copyright = "the authors of ivy_models, Apache 2.0"
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -17,8 +17,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "myst_parser",  # the reports of the benchmarks
+    "formulas",
     "links",
-    "mathml",
     "shapes",
 ]
 

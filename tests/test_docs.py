@@ -26,7 +26,7 @@ from ivy_models.ops import BACKENDS
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, factories, initialise
 from ivy_models.weights.download import CACHE_VARIABLE, PublishedFile
 
-PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 CUDA = 'device="cuda"'
 FULL_SIZE = ("README.rst", "classification.rst", "language.rst", "flow.rst", "video.rst")
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?:    .*)?\n)+)", re.MULTILINE)

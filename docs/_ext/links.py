@@ -65,9 +65,14 @@ def resolve(
         return None
     page, section = node["reftarget"], node["section"]
     uri = app.builder.get_relative_uri(node["refdoc"], page)
-    if section and section not in env.get_doctree(page).ids:
+    if section and not _has(env.get_doctree(page), section):
         logger.warning("no section #%s in %s", section, page, location=node)
     return nodes.reference("", "", text, internal=True, refuri=uri + (section and f"#{section}"))
+
+
+def _has(page: nodes.document, section: str) -> bool:
+    node = page.ids.get(section)
+    return node is not None and "refuri" not in node  # not the name of a link
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
