@@ -17,9 +17,9 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "myst_parser",  # the reports of the benchmarks
+    "docstrings",
     "formulas",
     "links",
-    "shapes",
 ]
 
 links_shown_by = {"CONTRIBUTING.rst": "contributing"}
@@ -29,11 +29,12 @@ html_title = "ivy_models"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sourcelink = False
+html_show_sourcelink = html_use_index = html_domain_indices = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 copybutton_selector = "div.highlight-python pre, div.highlight-shell pre"
 
+python_use_unqualified_type_names = True
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
     ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree"),

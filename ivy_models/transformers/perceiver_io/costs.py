@@ -70,7 +70,7 @@ def model_costs(
         Of the data of one element of a batch: (*axes, input_dim), or (length,) for tokens; with
         ``input_modalities`` by their names.
     batch
-        B.
+        B, elements of the batch.
 
     Returns
     -------
