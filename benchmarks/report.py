@@ -92,12 +92,13 @@ def _document(results: dict[str, Any]) -> str:
     else:
         memory = "Of the GPU, as PyTorch counts it; not measured in other frameworks."
     trains = results.get("training")
-    title, legend = ("Training", TRAINING_LEGEND) if trains else ("Benchmarks", LEGEND)
+    title, legend = ("Training", TRAINING_LEGEND) if trains else ("Calls", LEGEND)
     parts = [f"# {title}", "\n".join(_header(results)), legend.format(memory=memory)]
     for case in results["cases"]:
         parts += [
             f"## {_title(case)}",
             "\n".join(_table(case)),
+            *_failures(case),
             f"Matrix products of the latents: {case['latent_gflop']:.1f} GFLOP.",
         ]
     if _rows_of_plot(results["cases"]):
@@ -121,11 +122,15 @@ def _table(case: dict[str, Any]) -> list[str]:
     reference = case["subjects"].get(HUGGINGFACE, {})
     for name, measured in case["subjects"].items():
         if "error" in measured:
-            failed = "failed: " + reason(measured).replace("|", r"\|")
-            rows.append([name, failed, *[""] * (len(COLUMNS) - 2)])
+            rows.append([name, "failed", *[""] * (len(COLUMNS) - 2)])
         else:
             rows.append([name, *_cells(measured, reference, case["latent_gflop"])])
     return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _failures(case: dict[str, Any]) -> list[str]:
+    failed = {name: m for name, m in case["subjects"].items() if "error" in m}
+    return [f"**{name}** failed: {reason(measured)}" for name, measured in failed.items()]
 
 
 def _cells(measured: dict, reference: dict, latent_gflop: float) -> list[str]:

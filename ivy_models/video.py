@@ -34,7 +34,7 @@ def reconstruct_video(
     model
         A model of ``perceiver_io_video`` or :func:`create_model`.
     video, sound
-        As :class:`ClipPreprocessing` takes them: paths or arrays. Without ``sound``, that of
+        As :class:`.ClipPreprocessing` takes them: paths or arrays. Without ``sound``, that of
         the video's file.
     top
         How many of the most probable classes to return.

@@ -29,7 +29,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIOCore, factories, ini
 from ivy_models.weights import pickle_machine
 from ivy_models.weights.download import CACHE_VARIABLE, PublishedFile
 
-PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 CUDA = 'device="cuda"'
 FULL_SIZE = ("README.rst", "classification.rst", "language.rst", "flow.rst", "video.rst")
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?:    .*)?\n)+)", re.MULTILINE)

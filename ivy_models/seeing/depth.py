@@ -18,7 +18,7 @@ def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Arr
     Parameters
     ----------
     model
-        A :class:`.PerceiverIO`.
+        A ``PerceiverIO``.
     data, mask
         As in a call of the model.
 

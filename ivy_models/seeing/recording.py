@@ -52,7 +52,7 @@ def attention_maps(model: Any, data: Any, mask: Any = None, queries: Any = None)
     Parameters
     ----------
     model
-        A :class:`.PerceiverIO`.
+        A ``PerceiverIO``.
     data, mask, queries
         As in a call of the model.
 

@@ -104,7 +104,7 @@ def cross_attention(
     inputs
         (B, M, C); normed in their own data type.
     num_heads
-        H.
+        H, the number of heads.
     input_mask
         Booleans (B, M), True where an input takes part.
     query_mask

@@ -70,12 +70,12 @@ def model_costs(
         Of the data of one element of a batch: (*axes, input_dim), or (length,) for tokens; with
         ``input_modalities`` by their names.
     batch
-        B.
+        B, elements of the batch.
 
     Returns
     -------
     dict
-        A cost for each of :data:`PARTS`, and their "total".
+        A cost for each of ``PARTS``, and their "total".
 
     Raises
     ------

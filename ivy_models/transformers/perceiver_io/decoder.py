@@ -31,7 +31,7 @@ class Decoder:
     output_dim
         Channels of an output; None: no head, outputs keep the queries' E channels.
     num_heads
-        H.
+        H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     query_residual

@@ -216,7 +216,7 @@ def create_model(
     weights
         A local file or folder to load instead.
     device, dtype
-        As in :class:`PerceiverIOSpec`.
+        As in :class:`.PerceiverIOSpec`.
     seed
         Seed of the random weights.
     fresh
@@ -224,7 +224,7 @@ def create_model(
         ``("queries", "decoder")``, for a new task. Fields of the spec that only concern them
         may differ from the trained model's.
     spec_overrides
-        Fields of the model's :class:`PerceiverIOSpec` to change.
+        Fields of the model's :class:`.PerceiverIOSpec` to change.
 
     Raises
     ------

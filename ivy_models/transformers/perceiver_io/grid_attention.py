@@ -35,7 +35,7 @@ class GridCrossAttention:
     num_axes
         Axes of the grid.
     num_heads
-        H.
+        H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     """

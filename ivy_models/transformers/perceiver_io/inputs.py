@@ -75,7 +75,7 @@ class Inputs:
         return cls((inputs.shape[1],), Features(inputs))
 
     def batch(self, ops: Ops) -> Any:
-        """B, as :meth:`Ops.shape` gives it."""
+        """B, as :meth:`.Ops.shape` gives it."""
         return 1 if self.data is None else ops.shape(self.data.base)[0]
 
     @property

@@ -415,7 +415,7 @@ class PerceiverIO(ivy.Module):
         """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
 
         JAX and TensorFlow compile without being asked, since one operation at a time is slow
-        there. See :mod:`.compilation` for what is compiled when shapes change.
+        there. See ``compilation.py`` for what is compiled when shapes change.
 
         Returns
         -------

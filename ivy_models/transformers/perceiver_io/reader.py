@@ -32,7 +32,7 @@ class Reader:
     input_dim
         C, channels of an input, its position included.
     num_heads
-        H.
+        H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: C, and qk_dim.
     exact_gelu

@@ -42,7 +42,7 @@ class PerceiverIOSpec:
     network_depth
         Times the processor's block is applied.
     num_latents
-        N.
+        N, the number of latents.
     latent_dim
         D, channels of a latent.
     num_cross_att_heads, num_self_att_heads

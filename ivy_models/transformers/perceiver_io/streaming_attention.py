@@ -69,7 +69,7 @@ def streaming_attend(
     segments
         B by M inputs of C channels in all, one segment after the other.
     num_heads
-        H.
+        H, the number of heads.
     input_mask
         (B, M), True where an input takes part.
 

@@ -46,7 +46,7 @@ def attend_from_parts(
     latents
         (B, N, D).
     num_heads
-        H.
+        H, the number of heads.
     then
         What becomes of each chunk, (B, S, E) -> (B, S, outputs).
     dtype
