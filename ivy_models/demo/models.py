@@ -62,7 +62,7 @@ class Models:
     """
 
     def __init__(self, folders: Sequence[str] = (), device: str | None = None):
-        self.descriptions = {folder: "a saved model" for folder in folders} | image_classifiers()
+        self.descriptions = dict.fromkeys(folders, "a saved model") | image_classifiers()
         self.backends = tuple(name for name in BACKENDS if find_spec(name))
         self._device = device
         self._loaded: dict[str, Any] = {}

@@ -15,7 +15,7 @@ import numpy as np
 import werkzeug.serving
 from flask import Flask, Response, request
 from PIL import Image
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ivy_models.demo.models import Answer, Models
 from ivy_models.demo.strokes import draw_strokes
@@ -114,8 +114,10 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
         if isinstance(error, IvyModelsError):
             return {"error": str(error)}, 400
         if isinstance(error, HTTPException):
-            too_large = f"This is more than {request.max_content_length >> 20} MiB."
-            return {"error": too_large if error.code == 413 else error.description}, error.code
+            sentence = error.description
+            if isinstance(error, RequestEntityTooLarge):
+                sentence = f"This is more than {request.max_content_length >> 20} MiB."
+            return {"error": sentence}, error.code
         app.logger.exception("The answer failed.")
         return {"error": f"This failed: {type(error).__name__}: {error}"}, 500
 
