@@ -143,8 +143,8 @@ function show(answer) {
     number.textContent = `${(100 * probability).toFixed(1)}%`;
     return row;
   }));
-  element("seen").src = answer.seen;
-  element("looked").hidden = element("legend").hidden = !answer.looked;
+  element("seen").src = element("under").src = answer.seen;
+  element("heat").hidden = element("legend").hidden = !answer.looked;
   if (answer.looked) element("looked").src = answer.looked;
   element("figure").hidden = false;
 }
