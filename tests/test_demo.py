@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import ivy
 import numpy as np
@@ -88,6 +91,31 @@ def test_an_answer_is_that_of_classify_on_each_backend(client):
             [p.probability for p in expected], abs=1e-4
         )
         assert response.json["looked"] is None
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_visitors_with_different_backends_take_turns(client, monkeypatch):
+    from ivy_models.demo import models
+
+    computed = {}  # by thread
+
+    def record(x):
+        computed.setdefault(threading.get_ident(), set()).add(type(x.data).__module__)
+        time.sleep(0.01)  # in which another would change the backend
+        return numpy_of(x)
+
+    numpy_of = models._numpy
+    monkeypatch.setattr(models, "_numpy", record)
+
+    def visit(backend):
+        visitor = client.application.test_client()
+        line = [[[0, 0], [0, 1]]]
+        codes = {ask(visitor, True, backend=backend, json=line).status_code for _ in range(6)}
+        return codes, computed[threading.get_ident()]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(visit, ["numpy", "torch"]))
+    assert results == [({200}, {"numpy"}), ({200}, {"torch"})]
 
 
 def test_where_it_looked_is_the_rollout(client):
