@@ -32,7 +32,7 @@ from ivy_models.ops import BACKENDS, ops_named
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to serve at; at another than this, everybody who reaches it can use the page.",
+    help="IPv4 address to serve at; at another than this, everybody who reaches it can use the page.",
 )
 @click.option(
     "--port",
@@ -63,16 +63,15 @@ def demo(models, backend: str, device: str | None, host: str, port: int, browser
         ) from error
     ops_named(backend)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port))
     except OSError as error:
+        reason = error.strerror.partition(" (while")[0]  # it would name the address again
         raise click.ClickException(
-            f"Cannot serve at {host}, port {port}: {error.strerror}. Choose another --port, or 0 "
-            "for any that is free."
+            f"Cannot serve at {host}, port {port}: {reason}. Choose another --port, or 0 for any "
+            "that is free."
         ) from error
     server = make_server(listening, models, backend, device)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{listening.getsockname()[1]}/"
+    url = f"http://{host}:{listening.getsockname()[1]}/"
     click.echo(f"{url} (Ctrl-C ends it)")
     if browser:
         webbrowser.open(url)

@@ -60,9 +60,9 @@ def make_server(
     host, port = listening.getsockname()[:2]
     models = Models([name for name in names if name not in PRESETS], device)
     app = make_app(models, {"model": names[0], "backend": backend})
-    if host in ("127.0.0.1", "::1"):
+    if host == "127.0.0.1":
         # A name of somebody else's that leads here gives its pages no access.
-        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "[::1]", "localhost"]
+        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for each request
     return werkzeug.serving.make_server(host, port, app, threaded=True, fd=listening.fileno())
 
