@@ -32,7 +32,7 @@ from ivy_models.ops import BACKENDS, ops_named
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="IPv4 address to serve at; at another than this, everybody who reaches it can use the page.",
+    help="IPv4 address to serve at; at another, everybody who reaches it can use the page.",
 )
 @click.option(
     "--port",
