@@ -14,6 +14,7 @@ from ivy_models import __version__
 from ivy_models.cli.benchmark import benchmark
 from ivy_models.cli.classify import classify
 from ivy_models.cli.convert import convert
+from ivy_models.cli.demo import demo
 from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
@@ -52,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (list_command, info, classify, fill_mask, flow, video, convert, benchmark):
+for command in (list_command, info, classify, fill_mask, flow, video, demo, convert, benchmark):
     main.add_command(command)

@@ -1,0 +1,92 @@
+"""``ivy-models demo``."""
+
+from __future__ import annotations
+
+import socket
+
+import click
+
+from ivy_models.cli.options import device_option
+from ivy_models.errors import BackendError
+from ivy_models.ops import BACKENDS, ops_named
+
+
+@click.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=["perceiver_io_digits"],
+    show_default="perceiver_io_digits",
+    help="A name of `list`, or a folder; the first is chosen at first. Can be given several times.",
+)
+@click.option(
+    "--backend",
+    default="numpy",
+    show_default=True,
+    type=click.Choice(BACKENDS),
+    help="Chosen at first.",
+)
+@device_option
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="IPv4 address to serve at; at another, everybody who reaches it can use the page.",
+)
+@click.option(
+    "--port",
+    default=7860,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0: any that is free.",
+)
+@click.option("--browser/--no-browser", default=True, help="Whether to open the page.")
+def demo(models, backend: str, device: str | None, host: str, port: int, browser: bool) -> None:
+    """Serve a local web page that classifies images.
+
+    Draw or drop an image, choose a model and a backend, and see the labels and where the model
+    looked. All image classifiers of `list` and the folders of --model can be chosen; published
+    weights are downloaded when first used. Ctrl-C ends it.
+
+    Example: ivy-models demo --backend torch
+    """
+    import webbrowser
+
+    _check_models(models)
+    try:
+        from ivy_models.demo.server import make_server
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"The demo needs a package that is not installed: {error}. "
+            'Install it with this library\'s extra: pip install "ivy_models[demo]".'
+        ) from error
+    ops_named(backend)
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        reason = error.strerror.partition(" (while")[0]  # it would name the address again
+        raise click.ClickException(
+            f"Cannot serve at {host}, port {port}: {reason}. Choose another --port, or 0 for any "
+            "that is free."
+        ) from error
+    server = make_server(listening, models, backend, device)
+    url = f"http://{host}:{listening.getsockname()[1]}/"
+    click.echo(f"{url} (Ctrl-C ends it)")
+    if browser:
+        webbrowser.open(url)
+    server.serve_forever()
+
+
+def _check_models(models: tuple[str, ...]) -> None:
+    """Refuse what is no image classifier before the page offers it."""
+    from ivy_models.cli.described import describe
+    from ivy_models.preprocessing import ImagePreprocessing
+
+    for model in models:
+        described = describe(model)
+        is_classifier = described.preset is None or described.preset.task == "image classifier"
+        if not is_classifier or not isinstance(described.preprocessing, ImagePreprocessing):
+            raise click.UsageError(
+                f"{model} is no image classifier with its preprocessing; see `ivy-models list`."
+            )

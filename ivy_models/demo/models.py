@@ -1,0 +1,145 @@
+"""The models of the page: loaded when first asked for, kept, and run one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from threading import Lock
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import ivy
+import numpy as np
+
+from ivy_models.arrays import to_native
+from ivy_models.backend import set_backend
+from ivy_models.classification import Prediction, most_probable
+from ivy_models.errors import InputError
+from ivy_models.ops import BACKENDS, ops_named
+from ivy_models.preprocessing import ImagePreprocessing
+from ivy_models.seeing.recording import attention_maps
+from ivy_models.seeing.rollout import attention_rollout
+from ivy_models.transformers.perceiver_io.factories import create_model
+from ivy_models.transformers.perceiver_io.model import PerceiverIO
+from ivy_models.transformers.perceiver_io.presets import PRESETS
+
+TASK = "image classifier"
+TOP = 5
+
+
+class Answer(NamedTuple):
+    """What a model says of an image.
+
+    Parameters
+    ----------
+    predictions
+        The most probable classes, the first one first.
+    seconds
+        That reading the image and the call of the model took.
+    seen
+        uint8 (height, width, channels), the image as the model gets it.
+    looked
+        (rows, columns), the share of attention that went to each part of it; None if not asked for.
+    """
+
+    predictions: list[Prediction]
+    seconds: float
+    seen: np.ndarray
+    looked: np.ndarray | None
+
+
+class Models:
+    """Image classifiers by name, on any backend that is installed.
+
+    Ivy's backend is one for the whole process, so calls take turns.
+
+    Parameters
+    ----------
+    folders
+        Saved models, besides those that can be had by name.
+    device
+        Of the weights; None: the framework's default.
+    """
+
+    def __init__(self, folders: Sequence[str] = (), device: str | None = None):
+        self.descriptions = dict.fromkeys(folders, "a saved model") | image_classifiers()
+        self.backends = tuple(name for name in BACKENDS if find_spec(name))
+        self._device = device
+        self._loaded: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def answer(self, name: str, backend: str, image: Any, look: bool) -> Answer:
+        """Classify an image.
+
+        Parameters
+        ----------
+        name, backend
+            Of the model and of the framework that it runs on.
+        image
+            As :class:`.ImagePreprocessing` takes it.
+        look
+            Whether to tell where the model looked.
+
+        Raises
+        ------
+        IvyModelsError
+            If there is no such model or backend, or the weights or the image cannot be had.
+        """
+        _check("model", name, self.descriptions)
+        _check("backend", backend, self.backends)
+        with self._lock:
+            self._use(backend)
+            model = self._load(name)
+            start = perf_counter()
+            data = model.preprocessing(image)
+            logits = _numpy(model(data[None]))[0, 0]
+            seconds = perf_counter() - start
+            looked = _looked(model, data) if look else None
+        return Answer(
+            most_probable(logits, model.labels, TOP),
+            seconds,
+            _pixels(data, model.preprocessing),
+            looked,
+        )
+
+    def _use(self, backend: str) -> None:
+        if ivy.current_backend_str() != backend:
+            set_backend(backend)
+            del ivy.backend_stack[:-1]  # which would grow with each change
+
+    def _load(self, name: str) -> Any:
+        if name not in self._loaded:
+            if name in PRESETS:
+                model = create_model(name, pretrained=True, device=self._device)
+            else:
+                model = PerceiverIO.from_pretrained(name, device=self._device)
+            self._loaded[name] = model
+        return self._loaded[name]
+
+
+def image_classifiers() -> dict[str, str]:
+    """Names and descriptions of the package's image classifiers, the small one first."""
+    presets = [(name, preset) for name, preset in PRESETS.items() if preset.task == TASK]
+    presets.sort(key=lambda named: named[1].num_parameters)
+    return {name: preset.description for name, preset in presets}
+
+
+def _check(kind: str, name: str, known: Mapping[str, str] | Sequence[str]) -> None:
+    if name not in known:
+        raise InputError(f"There is no {kind} {name!r} here; there are {', '.join(known)}.")
+
+
+def _looked(model: Any, data: np.ndarray) -> np.ndarray:
+    """The class's share of each part of the image, (rows, columns)."""
+    share = _numpy(attention_rollout(attention_maps(model, data[None])))[0]
+    return share.reshape(-1, *share.shape[-2:])[0]
+
+
+def _pixels(data: np.ndarray, preprocessing: ImagePreprocessing) -> np.ndarray:
+    """The model's data (height, width, channels) -> uint8."""
+    pixels = data * np.float32(preprocessing.std) + np.float32(preprocessing.mean)
+    return np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
+
+
+def _numpy(x: Any) -> np.ndarray:
+    return to_native(ops_named("numpy"), x, "the model's output")

@@ -1,0 +1,153 @@
+"""The server of the page, by Flask."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import werkzeug.serving
+from flask import Flask, Response, request
+from PIL import Image
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from ivy_models.demo.models import Answer, Models
+from ivy_models.demo.strokes import draw_strokes
+from ivy_models.errors import InputError, IvyModelsError
+from ivy_models.transformers.perceiver_io.presets import PRESETS
+
+MAX_FILE = 20 << 20
+"""Bytes of an image."""
+
+MAX_STROKES = 1 << 20
+"""Bytes of a drawing."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+LOOKED = (255, 96, 0)
+"""Red, green and blue of where the model looked."""
+
+
+def make_server(
+    listening: socket.socket, names: Sequence[str], backend: str, device: str | None
+) -> werkzeug.serving.BaseWSGIServer:
+    """Make the server for a socket that listens.
+
+    Parameters
+    ----------
+    listening
+        The socket.
+    names
+        Of models; the first is chosen at first, and those that are no presets are folders.
+    backend
+        Chosen at first.
+    device
+        Of the weights.
+    """
+    host, port = listening.getsockname()[:2]
+    models = Models([name for name in names if name not in PRESETS], device)
+    app = make_app(models, {"model": names[0], "backend": backend})
+    if host == "127.0.0.1":
+        # A name of somebody else's that leads here gives its pages no access.
+        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for each request
+    return werkzeug.serving.make_server(host, port, app, threaded=True, fd=listening.fileno())
+
+
+def make_app(models: Models, chosen: dict[str, str]) -> Flask:
+    """Make the page and what it asks for.
+
+    Parameters
+    ----------
+    models
+        Those to choose from.
+    chosen
+        "model" and "backend" of the beginning.
+    """
+    app = Flask(__name__, static_folder="page", static_url_path="")
+
+    @app.get("/")
+    def page() -> Response:
+        return app.send_static_file("index.html")
+
+    @app.get("/choices")
+    def choices() -> dict[str, Any]:
+        return {
+            "models": models.descriptions,
+            "backends": models.backends,
+            "chosen": chosen,
+            "max_file": MAX_FILE,
+        }
+
+    @app.post("/answer")
+    def answer() -> Any:
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            return {"error": "Another site's page cannot ask."}, 403
+        request.max_content_length = MAX_STROKES if request.is_json else MAX_FILE
+        arguments = [request.args.get(name, "") for name in ("model", "backend")]
+        look = request.args.get("look") == "true"
+        if request.is_json:
+            return _as_json(models.answer(*arguments, draw_strokes(request.get_json()), look))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "image"
+            path.write_bytes(request.get_data())
+            try:
+                return _as_json(models.answer(*arguments, path, look))
+            except InputError as error:
+                raise InputError(str(error).replace(str(path), "The file")) from error
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> tuple[dict[str, str], int]:
+        if isinstance(error, IvyModelsError):
+            return {"error": str(error)}, 400
+        if isinstance(error, HTTPException):
+            sentence = error.description
+            if isinstance(error, RequestEntityTooLarge):
+                sentence = f"This is more than {request.max_content_length >> 20} MiB."
+            return {"error": sentence}, error.code
+        app.logger.exception("The answer failed.")
+        return {"error": f"This failed: {type(error).__name__}: {error}"}, 500
+
+    @app.after_request
+    def with_headers(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        return response
+
+    return app
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    seen = answer.seen[:, :, 0] if answer.seen.shape[-1] == 1 else answer.seen
+    return {
+        "predictions": [prediction._asdict() for prediction in answer.predictions],
+        "seconds": answer.seconds,
+        "seen": _png(seen),
+        "looked": None if answer.looked is None else _png(heat_map(answer.looked)),
+    }
+
+
+def heat_map(looked: np.ndarray) -> np.ndarray:
+    """Shares (rows, columns) -> one colour, the more opaque the larger: uint8 (..., 4)."""
+    opacity = np.round(255 * looked / max(float(looked.max()), 1e-30)).astype(np.uint8)
+    colour = np.broadcast_to(np.uint8(LOOKED), (*looked.shape, 3))
+    return np.concatenate([colour, opacity[..., None]], -1)
+
+
+def _png(pixels: np.ndarray) -> str:
+    """An address that holds the picture."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

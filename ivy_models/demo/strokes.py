@@ -1,0 +1,77 @@
+"""From the lines that somebody drew to an image like those that the digits were trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ivy_models.errors import InputError
+
+SIZE = 256
+"""Height and width of the image in pixels, many for each of the digits' 8."""
+
+INK = 0.305
+"""Share of the image that is ink: the mean of scikit-learn's digits, nearly the same in each."""
+
+THICKEST = SIZE // 3
+
+
+def draw_strokes(strokes: Any) -> Image.Image:
+    """Draw lines in white on black: centred, as high or wide as the image.
+
+    The pen is as thick as makes the share of ink that of scikit-learn's digits, whatever the
+    size at which the lines were drawn.
+
+    Parameters
+    ----------
+    strokes
+        Lists of points (x, y) in [0, 1], x to the right and y down.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Grey, 256 x 256.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw, or something else than such points.
+    """
+    lines = [_points(stroke) for stroke in strokes] if isinstance(strokes, list) else []
+    if not lines:
+        raise InputError("Nothing is drawn.")
+    thin, thick = 1, THICKEST
+    while thick - thin > 1:
+        pen = (thin + thick) // 2
+        if np.asarray(_draw(lines, pen)).mean() < 255 * INK:
+            thin = pen
+        else:
+            thick = pen
+    return _draw(lines, thick)
+
+
+def _points(stroke: Any) -> np.ndarray:
+    """-> float (n, 2)"""
+    try:
+        points = np.asarray(stroke, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 2 or not ((points >= 0) & (points <= 1)).all():
+        raise InputError("A stroke is a list of points (x, y) in [0, 1].")
+    return points
+
+
+def _draw(lines: list[np.ndarray], pen: int) -> Image.Image:
+    points = np.concatenate(lines)
+    low, high = points.min(0), points.max(0)
+    scale = (SIZE - pen) / max(*(high - low), 0.01)  # a dot has no size
+    image = Image.new("L", (SIZE, SIZE))
+    brush, radius = ImageDraw.Draw(image), pen / 2
+    for line in lines:
+        line = (line - (low + high) / 2) * scale + SIZE / 2
+        brush.line([tuple(point) for point in line], fill=255, width=pen, joint="curve")
+        for x, y in line[[0, -1]]:
+            brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return image
