@@ -26,8 +26,7 @@ class HostMemory(Meter):
     """
 
     def __init__(self):
-        _return_unused()
-        self._loaded = status("VmRSS")
+        self._loaded = resident()
 
     def extra(self, call: Callable[[], Any]) -> int:
         _return_unused()
@@ -69,6 +68,12 @@ def meter(framework: str, device: str) -> Meter:
     if device != "cpu":
         return CudaMemory(device) if framework == "torch" else NotMeasured()
     return HostMemory() if sys.platform == "linux" else NotMeasured()
+
+
+def resident() -> int:
+    """Resident memory of this process, on Linux, in bytes; what is free within it is returned."""
+    _return_unused()
+    return status("VmRSS")
 
 
 def _return_unused() -> None:

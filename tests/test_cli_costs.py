@@ -3,14 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import CHOSEN
+from specs import multimodal_spec, small_spec
 
 from ivy_models import create_model
+from ivy_models.errors import SpecError
 from ivy_models.timing import time_calls
 from ivy_models.transformers.perceiver_io import model_costs
 from ivy_models.transformers.perceiver_io.presets import PRESETS
+from ivy_models.transformers.perceiver_io.spec_checks import MAX_AXES
 
 DIGITS = "perceiver_io_digits"
 
@@ -41,6 +45,39 @@ def test_info_of_a_folder(run, tmp_path):
     assert of_folder["data_shape"] == [8, 8, 1]
     assert of_folder["costs"] == of_name["costs"]
     assert "licence" not in run("info", str(tmp_path)).stdout
+
+
+MULTIMODAL = multimodal_spec()
+HOSTILE = {
+    "a long axis": small_spec(max_fourier_freq=(1e12, 7)),
+    "axes beyond integers": small_spec(max_fourier_freq=1e300),
+    "channels": small_spec(input_dim=10**4000, max_fourier_freq=7),
+    "bands": small_spec(num_fourier_freq_bands=10**15, max_fourier_freq=7),
+    "a stem": small_spec(stem="projection", stem_dim=10**15, max_fourier_freq=7),
+    "patches": small_spec(patch_shape=(10**12, 10**12), max_fourier_freq=7),
+    "outputs": MULTIMODAL.replace(
+        output_modalities=[
+            replace(m, query_shape=[10**15] * len(m.query_shape))
+            for m in MULTIMODAL.output_modalities
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_info_of_a_hostile_folder(run, tmp_path, name):
+    (tmp_path / "config.json").write_text(HOSTILE[name].to_json())
+    result = run("info", str(tmp_path))
+    assert result.exit_code == 1
+    assert "have more than 67,108,864 numbers, which is MAX_NUMBERS of" in result.stderr
+
+
+def test_info_of_as_many_axes_as_there_may_be(run, tmp_path):
+    spec = small_spec(num_input_axes=MAX_AXES, max_fourier_freq=2, num_fourier_freq_bands=2)
+    (tmp_path / "config.json").write_text(spec.to_json())
+    assert run("info", str(tmp_path)).exit_code == 0
+    with pytest.raises(SpecError, match="at most"):
+        spec.replace(num_input_axes=MAX_AXES + 1)
 
 
 def test_info_imports_no_framework():

@@ -7,6 +7,7 @@ from conftest import CHOSEN
 from specs import flow_spec, small_spec
 from test_model import numpy_of
 
+from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
 from ivy_models.ops.base import HALF_TYPES
 from ivy_models.transformers.perceiver_io import (
@@ -16,10 +17,14 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+from ivy_models.weights.load import load_weights
 
 SHAPE = (2, 9, 7, 3)
 NORMAL = np.random.default_rng(0).standard_normal(SHAPE, np.float32)
 LARGEST = np.finfo(np.float32).max
+
+SIZES = np.float32([1e30, 1, 1e15, 1e20, 1e-30, 3e37, 1e10, 1e-15])
+"""Of queries or latents."""
 
 DATA = {
     "1e30": NORMAL * np.float32(1e30),
@@ -80,6 +85,67 @@ def test_huge_data_of_other_kinds(backend):
         expected = numpy_of(PerceiverIO(spec)(data))
         ivy.unset_backend()
         np.testing.assert_allclose(output, expected, atol=2e-5)
+
+
+OWN_QUERIES = a_spec(learn_query=False, query_shape=(8,), query_residual=False)
+
+
+def test_extreme_queries(backend):
+    queries = NORMAL[:, :8].reshape(2, -1)[:, : 8 * 14].reshape(2, 8, 14) * SIZES[:, None]
+    output = numpy_of(PerceiverIO(OWN_QUERIES)(NORMAL, queries=queries))
+    expected = in_float64(OWN_QUERIES, NORMAL, queries=queries.astype(np.float64))
+    np.testing.assert_allclose(output, expected, atol=2e-5)
+
+
+def test_extreme_queries_are_most_of_the_output_that_they_are_added_to(backend):
+    spec = OWN_QUERIES.replace(query_residual=True)
+    queries = NORMAL[:, :8].reshape(2, -1)[:, : 8 * 14].reshape(2, 8, 14) * SIZES[:, None]
+    output = numpy_of(PerceiverIO(spec)(NORMAL, queries=queries))
+    expected = in_float64(spec, NORMAL, queries=queries.astype(np.float64))
+    scale = np.maximum(1, np.abs(expected).max(-1, keepdims=True))
+    assert (np.abs(output - expected) <= 2e-5 * scale).all()
+
+
+def test_extreme_latents(backend):
+    spec = a_spec()
+    latents = NORMAL.reshape(2, -1)[:, : 7 * 12].reshape(2, 7, 12) * SIZES[:7, None]
+    output = numpy_of(PerceiverIO(spec).decode(latents))
+    core = PerceiverIOCore(spec.replace(dtype="float64"))
+    weights = {
+        name: leaf.astype(np.float64) for name, leaf in flatten(initialise(core.parameters()))
+    }
+    expected = core.decode(unflatten(weights), latents.astype(np.float64), None)
+    np.testing.assert_allclose(output, expected.reshape(output.shape), atol=2e-5)
+
+
+def test_latents_of_float16_stay_as_they_are():
+    if "torch" not in CHOSEN:
+        pytest.skip("needs torch")
+    ivy.set_backend("torch")
+    model = PerceiverIO(a_spec(dtype="float16"))
+    latents = model.encode(NORMAL)
+    assert np.array_equal(numpy_of(model.decode(latents)), numpy_of(model(NORMAL)))
+    ivy.unset_backend()
+
+
+@pytest.mark.parametrize(
+    "name", ["latents", "processor/layer_0/self_attention_0/mlp/hidden/weight"]
+)
+def test_extreme_weights_are_refused(name, tmp_path):
+    spec, huge = a_spec(), dict(flatten(initialise(PerceiverIOCore(a_spec()).parameters())))
+    huge[name].flat[0] = -1e30
+    with pytest.raises(
+        WeightsError, match=rf"in v are larger than 1e\+15(.|\n)*{name}: up to 1e\+30"
+    ):
+        PerceiverIO(spec, v=unflatten(huge))
+    double = PerceiverIO(spec.replace(dtype="float64"), v=unflatten(huge))
+    expected = in_float64(spec, NORMAL, unflatten(huge))
+    np.testing.assert_allclose(numpy_of(double(NORMAL)), expected, atol=1e-9)
+    double.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=f"{tmp_path} are larger than"):
+        PerceiverIO.from_pretrained(tmp_path, dtype="float32")
+    with pytest.raises(WeightsError, match=f"{tmp_path / 'model.safetensors'} are larger than"):
+        load_weights(tmp_path / "model.safetensors", spec)
 
 
 def test_infinity_is_never_a_plausible_answer(backend, reading):

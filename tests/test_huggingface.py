@@ -437,11 +437,9 @@ def test_torch_files_are_not_executed(changed, tmp_path):
 
 def test_torch_files_before_version_1_6(changed):
     folder = changed()
-    path, tensors = (
-        folder / "pytorch_model.bin",
-        safetensors.torch.load_file(folder / "model.safetensors"),
-    )
-    (folder / "model.safetensors").unlink()
+    path, safe = folder / "pytorch_model.bin", folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(safe)
+    safe.unlink()
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsError, match=r"before version 1\.6; write it anew, by torch\.save"):
         read_huggingface(folder)

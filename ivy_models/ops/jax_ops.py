@@ -103,9 +103,7 @@ class JaxOps(Ops):
         # has no gradient.
         axis %= x.ndim
         lowest = jnp.asarray(-jnp.inf, x.dtype)
-        largest = lax.reduce(
-            lax.stop_gradient(x), lowest, lambda a, b: lax.select(a > b, a, b), (axis,)
-        )
+        largest = lax.reduce(lax.stop_gradient(x), lowest, _larger, (axis,))
         return jnp.expand_dims(largest, axis) if keepdims else largest
 
     def maximum(self, a, b):
@@ -155,6 +153,10 @@ class JaxOps(Ops):
     def compile(self, function):
         # A function of its own: equal callables would share one cache, which then never shrinks.
         return jax.jit(lambda *arguments: function(*arguments))
+
+
+def _larger(a, b):  # one function: JAX keeps for ever what it knows of each
+    return lax.select(a > b, a, b)
 
 
 def _device(device: str | None) -> jax.Device | None:

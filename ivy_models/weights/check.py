@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.transformers.perceiver_io.adapters.grid import LARGEST
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -65,6 +66,31 @@ def check_weights(description: Tree, weights: Mapping[str, Any], source: str) ->
         raise WeightsError(
             f"The weights in {source} do not fit the model, which was left as it was:\n"
             + "\n".join(lines)
+        )
+
+
+def check_magnitudes(spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray], source: str) -> None:
+    """Check that flat weights are small enough for layer norm, whose squares are float32.
+
+    Beyond 1e20 it would give zeros, and the model a plausible answer that is wrong. Not a number
+    is let through: it shows in the output.
+
+    Raises
+    ------
+    WeightsError
+        If one of them is larger than :data:`.LARGEST`, but in a model of float64.
+    """
+    if spec.dtype == "float64":
+        return
+    huge = [
+        f"{name}: up to {largest:.3g}"
+        for name, array in weights.items()
+        if array.size and (largest := max(array.max(), -array.min())) > LARGEST
+    ]
+    if huge:
+        raise WeightsError(
+            f"Weights in {source} are larger than {LARGEST:g}, which {spec.dtype} does not compute "
+            'with rightly; dtype="float64" does:\n' + "\n".join(_listing("too large", huge))
         )
 
 

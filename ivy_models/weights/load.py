@@ -15,7 +15,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     unflatten,
 )
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.weights.check import check_fresh, check_spec, check_weights
+from ivy_models.weights.check import check_fresh, check_magnitudes, check_spec, check_weights
 from ivy_models.weights.haiku import read_haiku
 from ivy_models.weights.huggingface import is_huggingface, read_huggingface
 from ivy_models.weights.native import WEIGHTS_FILE, read_native, read_safetensors, read_spec
@@ -77,4 +77,5 @@ def load_weights(
         (drawn if is_within(name, fresh) else loaded)[name] = parameter
     weights = {name: array for name, array in weights.items() if not is_within(name, fresh)}
     check_weights(loaded, weights, str(path))
+    check_magnitudes(spec, weights, str(path))
     return unflatten(weights | dict(flatten(initialise(drawn, seed))))

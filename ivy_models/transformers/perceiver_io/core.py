@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.adapters.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.inputs import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
@@ -132,7 +133,10 @@ class PerceiverIOCore:
         self, params: Tree, latents: Array, queries: Array | Mapping[str, Array | None] | None
     ) -> Array | dict[str, Array]:
         """Decode latents (B, N, D), where queries do not come from inputs; else as a call."""
-        return self._decode(params, latents, queries)
+        ops = ops_for(latents)
+        # The decoder takes their layer norm alone. Float16 has no number that is too large.
+        scaled = ops.match(with_finite_squares(ops, ops.widen(latents)), latents)
+        return self._decode(params, scaled, queries)
 
     def _adapt(self, params, data, input_mask) -> tuple[Inputs | Sequence[Inputs], Array | None]:
         """Data and mask -> the reader's inputs and their mask (B, M)."""
@@ -183,6 +187,8 @@ class PerceiverIOCore:
         if spec.queries_from_inputs:
             queries = inputs
         else:
+            if not spec.learn_query and not spec.query_residual:
+                queries = with_finite_squares(ops, queries)
             queries = ops.match(params["queries"][None] if spec.learn_query else queries, latents)
         if spec.query_per_input:
             queries, query_mask = ops.slice(queries, 0, inputs.num_inputs, 1), input_mask

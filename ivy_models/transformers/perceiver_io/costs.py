@@ -25,6 +25,9 @@ PARTS = {
 }
 """The branches of the weights that each part has."""
 
+MAX_NUMBERS = 1 << 26
+"""Of the positions along all axes, in all channels: those are computed, of whatever spec."""
+
 Shape = tuple[int, ...]
 
 
@@ -81,8 +84,9 @@ def model_costs(
     ------
     InputError
         If the decoder's queries come with each call, and the spec has no ``query_shape`` that
-        says how many there are.
+        says how many there are; or if the positions have more than ``MAX_NUMBERS`` numbers.
     """
+    _check_positions(spec, shape)
     tally = _run(PerceiverIOCore(spec), shape, batch)
     # With the queries added at the end, which costs no product, the decoder does not fold them.
     plain = PerceiverIOCore(spec.replace(query_residual=True), plain_reader=True)
@@ -107,6 +111,18 @@ def model_costs(
         max(cost.call_bytes for cost in parts),
     )
     return costs
+
+
+def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) -> None:
+    """A few bytes of a file from a stranger must not take more memory than there is."""
+    shapes = shape.values() if isinstance(shape, Mapping) else [shape]
+    axes = [(sum(s), spec.encoded_dim) for s in shapes]
+    axes += [(sum(m.query_shape), m.query_dim) for m in spec.output_modalities or ()]
+    if max(positions * channels for positions, channels in axes) > MAX_NUMBERS:
+        raise InputError(
+            f"The positions along the data's axes have more than {MAX_NUMBERS:,} numbers, which is "
+            f"MAX_NUMBERS of {__name__}: too many to count with."
+        )
 
 
 def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:

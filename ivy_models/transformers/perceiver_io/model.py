@@ -28,7 +28,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
-from ivy_models.weights.check import check_tree, check_weights
+from ivy_models.weights.check import check_magnitudes, check_tree, check_weights
 from ivy_models.weights.hub import local_folder
 from ivy_models.weights.huggingface import is_huggingface, read_huggingface, write_huggingface
 from ivy_models.weights.native import read_config, read_native, write_native
@@ -98,6 +98,7 @@ class PerceiverIO(ivy.Module):
             check_tree(v, "v")
             v = map_tree(_to_numpy, v)
             check_weights(self.core.parameters(), dict(flatten(v)), "v")
+            check_magnitudes(spec, dict(flatten(v)), "v")
         self._v = self._place(ops, v)
         self._built = True
 
@@ -300,6 +301,7 @@ class PerceiverIO(ivy.Module):
             (spec, task), weights = read_config(folder), read_native(folder)
             check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
         spec = spec.replace(device=device, dtype=dtype or spec.dtype)
+        check_magnitudes(spec, weights, str(folder))
         model = cls(spec, v=unflatten(weights))
         set_task(model, task, str(folder))
         return model

@@ -20,8 +20,8 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 MAX_LAYERS = 10_000
 """Self-attention layers, each with names of its own in the description of the weights."""
 
-MAX_AXES = 32
-"""Axes of the data; with others that a model needs, within NumPy's 64."""
+MAX_AXES = 16
+"""Axes of the data; with others that a model needs, within the 32 of NumPy's broadcasting."""
 
 
 def check_spec_fields(spec: PerceiverIOSpec) -> None:

@@ -145,7 +145,7 @@ class GridAdapter:
         params = map_tree(ops.widen, params)
         if self.patch_shape is not None:
             data = space_to_depth(data, self.patch_shape)
-        data = _with_finite_squares(ops, data)
+        data = with_finite_squares(ops, data)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
         if self.stem == "centred_convolution":
@@ -166,8 +166,8 @@ class GridAdapter:
         return Inputs(shape, features, positions)
 
 
-def _with_finite_squares(ops: Ops, data: Array) -> Array:
-    """(B, *axes, channels), each element's channels scaled down together where one is huge."""
+def with_finite_squares(ops: Ops, data: Array) -> Array:
+    """(..., channels), each element's channels scaled down together where one is huge."""
     size = ops.max(ops.maximum(data, 0 - data), -1, keepdims=True)
     return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
 
