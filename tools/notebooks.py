@@ -95,15 +95,16 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def shrink(notebook: NotebookNode) -> NotebookNode:
-    """Give pictures 256 colours at most, which takes a third of the bytes."""
+    """Give pictures 256 colours, all close to their own, which takes a third of the bytes."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
-                file = io.BytesIO()
-                picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-                    file, "PNG", optimize=True
+                picture = picture.convert("RGB").quantize(
+                    256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
                 )
+                file = io.BytesIO()
+                picture.save(file, "PNG", optimize=True)
                 output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
     return notebook
 
