@@ -27,8 +27,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 BACKENDS = ("torch", "jax", "tensorflow")
-# They need transformers and onnx, which ask for newer releases than the lower bounds.
-NEED_MORE = ("accelerate", "docs", "huggingface", "torch_module")
+# They need transformers, onnx and nbclient, which ask for newer releases than the lower bounds.
+NEED_MORE = ("accelerate", "docs", "huggingface", "notebooks", "torch_module")
 TESTS = ["-m", "not slow", *(f"--ignore=tests/test_{name}.py" for name in NEED_MORE)]
 
 
