@@ -63,8 +63,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "IPYTHONDIR": str(folder / "ipython"),
         "IVY_MODELS_CACHE": str(folder / "cache"),
-        "HTTP_PROXY": "http://127.0.0.1:9",  # no network
-        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",  # no network
+        "https_proxy": "http://127.0.0.1:9",
     }
     # Without folders to look in there is one kernel, that of this Python.
     kernels = KernelSpecManager(kernel_dirs=[])
