@@ -27,8 +27,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 BACKENDS = ("torch", "jax", "tensorflow")
-# They need transformers, onnx and sphinx, which ask for newer releases than the lower bounds.
-NEED_MORE = ("accelerate", "docs", "huggingface", "site", "torch_module")
+# They need transformers, onnx, sphinx and nbclient, which ask for newer releases than the lower
+# bounds.
+NEED_MORE = ("accelerate", "docs", "huggingface", "notebooks", "site", "torch_module")
 TESTS = ["-m", "not slow", *(f"--ignore=tests/test_{name}.py" for name in NEED_MORE)]
 
 

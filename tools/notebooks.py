@@ -1,0 +1,126 @@
+"""Run the notebooks and write them back, with their outputs and nothing of the machine.
+
+python tools/notebooks.py
+python tools/notebooks.py examples/notebooks/quick_start.ipynb
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+LARGEST = 150_000
+"""Bytes of a notebook's file."""
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=nbformat.NO_CONVERT)
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Run a notebook's cells by this Python, in a folder laid out as ``examples`` is.
+
+    Parameters
+    ----------
+    notebook
+        Gets the outputs.
+    folder
+        Empty. What the cells write is below it, and nothing of the user's is read: no kernel
+        that was installed, no settings of IPython, no weights that were downloaded.
+
+    Returns
+    -------
+    NotebookNode
+        The notebook.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell fails, with its code and its error.
+    """
+    (folder / "notebooks").mkdir()
+    shutil.copy(ROOT / "examples" / "seven.png", folder)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "IVY_MODELS_CACHE": str(folder / "cache"),
+        "http_proxy": "http://127.0.0.1:9",  # no network
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    # Without folders to look in there is one kernel, that of this Python.
+    kernels = KernelSpecManager(kernel_dirs=[])
+    client = NotebookClient(
+        notebook,
+        km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
+        timeout=120,  # seconds, of a cell
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder / "notebooks")}},
+    )
+    return client.execute(env=environment, cleanup_kc=True)
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Leave code, text and outputs: no times, no paths, and nothing that went to stderr, where
+    frameworks tell of the machine.
+    """
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode()
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "metadata" in output:
+                    output.metadata = NotebookNode()
+    return notebook
+
+
+def shrink(notebook: NotebookNode) -> NotebookNode:
+    """Give pictures 256 colours, all close to their own, which takes a third of the bytes."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+                picture = picture.convert("RGB").quantize(
+                    256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+                )
+                file = io.BytesIO()
+                picture.save(file, "PNG", optimize=True)
+                output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
+    return notebook
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS)
+    for path in parser.parse_args().notebooks:
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = shrink(clean(execute(read(path), Path(folder))))
+        nbformat.write(notebook, path)
+        size = path.stat().st_size
+        print(f"{path}: {size // 1000} KB")
+        if size > LARGEST:
+            sys.exit(f"{path} has {size:,} bytes; at most {LARGEST:,} are kept: draw less.")
+
+
+if __name__ == "__main__":
+    main()
