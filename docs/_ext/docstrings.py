@@ -12,11 +12,15 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
+NOTHING_SAID = "Alias for field number"
+"""How Python's own docstring of a named tuple's field begins."""
+
 LITERAL_OR_STAR = re.compile(r"``.*?``|(?<!\*)\*(?=\w)")
 
 
 def escape(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Escape the stars of a docstring."""
+    """Escape the stars of a docstring; drop one that is not this library's."""
+    lines[:] = [x for x in lines if not x.startswith(NOTHING_SAID)]
     lines[:] = [LITERAL_OR_STAR.sub(lambda m: m[0] if "`" in m[0] else r"\*", x) for x in lines]
 
 
