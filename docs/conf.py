@@ -1,4 +1,4 @@
-"""How Sphinx makes a site of these pages: ``sphinx-build -W docs site``."""
+"""How Sphinx makes a site of these pages: ``sphinx-build -W docs build/site``."""
 
 import sys
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
         If the model has no preprocessing or not a label for each class, or a source cannot be
         used.
     """
-    _check(model, top)
+    check_classifier(model)
+    _check_top(top)
     many = isinstance(sources, (list, tuple))
     results = _predict(model, model.preprocessing(sources if many else [sources]), top)
     return results if many else results[0]
@@ -81,7 +83,8 @@ def classify_each(
     InputError
         If the model has no preprocessing, or not a label for each class.
     """
-    _check(model, top)
+    check_classifier(model)
+    _check_top(top)
     if batch_size < 1:
         raise InputError(f"batch_size is at least 1, got {batch_size}.")
     return _classified(model, sources, top, batch_size)
@@ -108,20 +111,35 @@ def _classified_batch(model, read, top) -> Iterator[Classified]:
         yield Classified(source, next(predictions) if error is None else None, error)
 
 
-def _check(model: Any, top: int) -> None:
+def check_classifier(model: Any) -> None:
+    """Check that a model can read images or sounds, and gives one class of each.
+
+    Raises
+    ------
+    InputError
+        If it cannot, or gives something else.
+    """
+    spec = model.spec
     if model.preprocessing is None:
         raise InputError(
             "The model has no preprocessing, so nothing turns images or sounds into its data. "
             "For a classifier of your own set model.preprocessing."
         )
-    if model.spec.output_modalities is not None:
+    if spec.output_modalities is not None:
         raise InputError("The model decodes more than a class; for a video use reconstruct_video.")
+    if not spec.with_decoder:
+        raise InputError("The model has no decoder, so it gives latents and no class.")
+    if spec.query_per_input or spec.queries_from_inputs or math.prod(spec.query_shape or ()) != 1:
+        raise InputError("The model gives many outputs, not one class; call it on data instead.")
+
+
+def _check_top(top: int) -> None:
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
 
 
 def _predict(model: Any, data: np.ndarray, top: int) -> list[list[Prediction]]:
-    logits = to_native(ops_named("numpy"), model(data), "logits")[:, 0]
+    logits = to_native(ops_named("numpy"), model(data), "logits").reshape(len(data), -1)
     return [most_probable(row, model.labels, top) for row in logits]
 
 

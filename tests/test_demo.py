@@ -158,6 +158,7 @@ def test_drawn_digits_are_recognised_wherever_they_are_drawn(client):
         ({"json": [[[0.5, float("nan")]]]}, "A stroke is a list of points"),
         ({"json": [[["a", 0.1]]]}, "A stroke is a list of points"),
         ({"json": [[[0.5, 0.5], [0.5]]]}, "A stroke is a list of points"),
+        ({"json": [[[0.5, 0.5]] * 10_001]}, "The drawing has more than 10,000 points"),
         ({"data": SEVEN.read_bytes(), "model": "/etc"}, "There is no model '/etc' here"),
         ({"data": SEVEN.read_bytes(), "backend": "mxnet"}, "There is no backend 'mxnet' here"),
     ],
@@ -177,8 +178,10 @@ def test_too_much_is_refused(client):
     assert (response.status_code, response.json["error"]) == (413, "This is more than 1 MiB.")
 
 
-def test_other_sites_cannot_ask(client):
-    response = ask(client, json=[[[0, 0]]], headers={"Sec-Fetch-Site": "cross-site"})
+@pytest.mark.parametrize("header", ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example"])
+def test_other_sites_cannot_ask(client, header):
+    name, value = header.split(": ")
+    response = ask(client, json=[[[0, 0]]], headers={name: value})
     assert response.status_code == 403
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
@@ -191,6 +194,7 @@ def test_other_sites_cannot_ask(client):
     [
         (["--model", "perceiver_io_language"], 2, "perceiver_io_language is no image classifier"),
         (["--model", "nonsense"], 1, "There is no model 'nonsense'"),
+        (["--device", "cuda"], 1, "The numpy backend"),
         (["--host", "192.0.2.1"], 1, "Cannot serve at 192.0.2.1, port 7860"),
     ],
 )

@@ -16,7 +16,9 @@ from ivy_models.transformers.perceiver_io import (
     Reader,
     initialise,
 )
+from ivy_models.transformers.perceiver_io.adapters.grid import MIXING_STEMS
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+from ivy_models.weights.check import check_magnitudes
 from ivy_models.weights.load import load_weights
 
 SHAPE = (2, 9, 7, 3)
@@ -87,6 +89,20 @@ def test_huge_data_of_other_kinds(backend):
         np.testing.assert_allclose(output, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("stem", MIXING_STEMS)
+def test_neighbours_keep_their_ratio_where_a_stem_mixes_them(stem):
+    shape = (1, 2, 9, 11, 3) if stem == "frame_pair" else SHAPE
+    spec = flow_spec() if stem == "frame_pair" else a_spec(stem=stem, stem_dim=4)
+    adapter = spec.adapter()
+    params = initialise(adapter.parameters())
+    data = np.random.default_rng(0).standard_normal(shape, np.float32)
+    data[..., ::2, :] *= 100
+    # Below what is scaled, and above; the stem is linear.
+    small, large = (adapter(params, data * np.float32(size)).data.base for size in (1e10, 1e20))
+    small, large = (x / np.abs(x).max((1, 2), keepdims=True) for x in (small, large))
+    np.testing.assert_allclose(large, small, atol=1e-5)
+
+
 OWN_QUERIES = a_spec(learn_query=False, query_shape=(8,), query_residual=False)
 
 
@@ -126,6 +142,13 @@ def test_latents_of_float16_stay_as_they_are():
     latents = model.encode(NORMAL)
     assert np.array_equal(numpy_of(model.decode(latents)), numpy_of(model(NORMAL)))
     ivy.unset_backend()
+
+
+def test_extreme_weights_are_seen_beside_what_is_no_number():
+    arrays = {"a": np.float32([1, np.nan, 1e30]), "b": np.float16([-1, np.nan])}
+    with pytest.raises(WeightsError, match=r"1 too large:\n    a: up to 1e\+30"):
+        check_magnitudes(a_spec(), arrays, "a file")
+    check_magnitudes(a_spec(), {"b": arrays["b"], "none": np.zeros((0, 3), np.float32)}, "a file")
 
 
 @pytest.mark.parametrize(

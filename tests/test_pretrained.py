@@ -79,6 +79,17 @@ def test_a_saved_classifier_classifies(tmp_path):
     assert classify(PerceiverIO.from_pretrained(tmp_path), seven) == classify(model, seven)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"query_shape": (3,)}, "gives many outputs"), ({"with_decoder": False}, "has no decoder")],
+)
+def test_a_classifier_gives_one_class(fields, message):
+    model = PerceiverIO(PRESETS["perceiver_io_digits"].spec.replace(**fields))
+    model.preprocessing = create_model("perceiver_io_digits").preprocessing
+    with pytest.raises(InputError, match=message):
+        classify(model, np.zeros((8, 8), np.uint8))
+
+
 @pytest.mark.parametrize("labels", [("one",), tuple("abcdefghijk")])
 def test_a_classifier_has_a_label_for_each_class(tmp_path, labels):
     model = create_model("perceiver_io_digits", pretrained=True)

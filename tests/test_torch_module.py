@@ -186,6 +186,11 @@ def test_moves_to_another_device():
     assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
 
 
+def test_shapes_alone_are_streamed(always_streaming):
+    module = module_of(small_spec()).to("meta")
+    assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
+
+
 def test_wrong_arguments_are_refused():
     module = module_of(small_spec())
     with pytest.raises(InputError, match="channels go last"):

@@ -61,7 +61,7 @@ def demo(models, backend: str, device: str | None, host: str, port: int, browser
             f"The demo needs a package that is not installed: {error}. "
             'Install it with this library\'s extra: pip install "ivy_models[demo]".'
         ) from error
-    ops_named(backend)
+    ops_named(backend).check_device(device)
     try:
         listening = socket.create_server((host, port))
     except OSError as error:

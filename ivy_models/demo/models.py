@@ -13,7 +13,7 @@ import numpy as np
 
 from ivy_models.arrays import to_native
 from ivy_models.backend import set_backend
-from ivy_models.classification import Prediction, most_probable
+from ivy_models.classification import Prediction, check_classifier, most_probable
 from ivy_models.errors import InputError
 from ivy_models.ops import BACKENDS, ops_named
 from ivy_models.preprocessing import ImagePreprocessing
@@ -92,7 +92,7 @@ class Models:
             model = self._load(name)
             start = perf_counter()
             data = model.preprocessing(image)
-            logits = _numpy(model(data[None]))[0, 0]
+            logits = _numpy(model(data[None])).ravel()
             seconds = perf_counter() - start
             looked = _looked(model, data) if look else None
         return Answer(
@@ -113,6 +113,7 @@ class Models:
                 model = create_model(name, pretrained=True, device=self._device)
             else:
                 model = PerceiverIO.from_pretrained(name, device=self._device)
+            check_classifier(model)
             self._loaded[name] = model
         return self._loaded[name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import ipaddress
 import logging
 import socket
 import tempfile
@@ -60,9 +61,10 @@ def make_server(
     host, port = listening.getsockname()[:2]
     models = Models([name for name in names if name not in PRESETS], device)
     app = make_app(models, {"model": names[0], "backend": backend})
-    if host == "127.0.0.1":
+    address = ipaddress.ip_address(host)
+    if not address.is_unspecified:
         # A name of somebody else's that leads here gives its pages no access.
-        app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
+        app.config["TRUSTED_HOSTS"] = [host, "localhost"] if address.is_loopback else [host]
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for each request
     return werkzeug.serving.make_server(host, port, app, threaded=True, fd=listening.fileno())
 
@@ -94,7 +96,10 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
 
     @app.post("/answer")
     def answer() -> Any:
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        # Browsers send the first to encrypted or local pages alone, the second with each POST.
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        origin = request.headers.get("Origin", request.host_url).rstrip("/")
+        if site not in ("same-origin", "none") or origin != request.host_url.rstrip("/"):
             return {"error": "Another site's page cannot ask."}, 403
         request.max_content_length = MAX_STROKES if request.is_json else MAX_FILE
         arguments = [request.args.get(name, "") for name in ("model", "backend")]

@@ -17,6 +17,9 @@ INK = 0.305
 
 THICKEST = SIZE // 3
 
+MAX_POINTS = 10_000
+"""Of a drawing: a few minutes of one."""
+
 
 def draw_strokes(strokes: Any) -> Image.Image:
     """Draw lines in white on black: centred, as high or wide as the image.
@@ -42,6 +45,8 @@ def draw_strokes(strokes: Any) -> Image.Image:
     lines = [_points(stroke) for stroke in strokes] if isinstance(strokes, list) else []
     if not lines:
         raise InputError("Nothing is drawn.")
+    if sum(map(len, lines)) > MAX_POINTS:
+        raise InputError(f"The drawing has more than {MAX_POINTS:,} points; draw less.")
     thin, thick = 1, THICKEST
     while thick - thin > 1:
         pen = (thin + thick) // 2

@@ -104,7 +104,8 @@ class TorchOps(Ops):
         return x.narrow(axis, start, size)
 
     def matmul(self, a, b):
-        if not torch.is_autocast_enabled(a.device.type):
+        # Shapes alone, on the device "meta", have no autocast to ask for.
+        if a.device.type == "meta" or not torch.is_autocast_enabled(a.device.type):
             return torch.matmul(a, b)
         # The reader's scores and sums stay in the wider type that they were given in.
         dtype = torch.promote_types(a.dtype, b.dtype)

@@ -85,13 +85,18 @@ def check_magnitudes(spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray], s
     huge = [
         f"{name}: up to {largest:.3g}"
         for name, array in weights.items()
-        if array.size and (largest := max(array.max(), -array.min())) > LARGEST
+        if array.size and (largest := _largest(array)) > LARGEST
     ]
     if huge:
         raise WeightsError(
             f"Weights in {source} are larger than {LARGEST:g}, which {spec.dtype} does not compute "
             'with rightly; dtype="float64" does:\n' + "\n".join(_listing("too large", huge))
         )
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest magnitude of what is a number."""
+    return max(float(np.fmax.reduce(array, axis=None)), -float(np.fmin.reduce(array, axis=None)))
 
 
 def _listing(kind: str, names: list[str]) -> list[str]:

@@ -116,12 +116,12 @@ def model_costs(
 def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) -> None:
     """A few bytes of a file from a stranger must not take more memory than there is."""
     shapes = shape.values() if isinstance(shape, Mapping) else [shape]
-    axes = [(sum(s), spec.encoded_dim) for s in shapes]
+    axes = [(sum(s), spec.encoded_dim) for s in shapes]  # with the channels, at most too many
     axes += [(sum(m.query_shape), m.query_dim) for m in spec.output_modalities or ()]
     if max(positions * channels for positions, channels in axes) > MAX_NUMBERS:
         raise InputError(
-            f"The positions along the data's axes have more than {MAX_NUMBERS:,} numbers, which is "
-            f"MAX_NUMBERS of {__name__}: too many to count with."
+            "The positions along the axes of data or queries have more than "
+            f"{MAX_NUMBERS:,} numbers, which is MAX_NUMBERS of {__name__}: too many to count with."
         )
 
 

@@ -13,7 +13,7 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.adapters import InputModality
-from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.adapters.grid import MIXING_STEMS
 from ivy_models.transformers.perceiver_io.shape_checks import check_patches, check_shape
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -108,7 +108,7 @@ def _check_data(ops: Ops, spec: PerceiverIOSpec, data: Array) -> None:
 
 
 def _check_mask_is_possible(spec: PerceiverIOSpec) -> None:
-    if spec.stem in (*CONVOLUTIONS, "frame_pair"):
+    if spec.stem in MIXING_STEMS:
         raise InputError(
             f'mask is not possible with stem="{spec.stem}": it mixes neighbours, '
             "so no input of the reader belongs to one element of the data."

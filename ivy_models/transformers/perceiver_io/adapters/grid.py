@@ -24,6 +24,9 @@ from ivy_models.transformers.perceiver_io.position_encoding import FourierPositi
 CONVOLUTIONS = ("convolution", "centred_convolution")
 """Stems that are convolutions, which differ in how they are padded."""
 
+MIXING_STEMS = (*CONVOLUTIONS, "frame_pair")
+"""Stems that make an input of several elements of the data."""
+
 LARGEST = 1e15
 """What an element of the data is scaled down to if it is larger: beside it a position is nothing,
 and of layer norm's result the scale is no part; but the square of 1e20 is no float32."""
@@ -145,7 +148,13 @@ class GridAdapter:
         params = map_tree(ops.widen, params)
         if self.patch_shape is not None:
             data = space_to_depth(data, self.patch_shape)
-        data = with_finite_squares(ops, data)
+        if self.stem in MIXING_STEMS:  # pixels keep their ratios
+            size = math.prod(data.shape[1:])
+            data = ops.reshape(
+                with_finite_squares(ops, ops.reshape(data, (-1, size))), (-1, *data.shape[1:])
+            )
+        else:
+            data = with_finite_squares(ops, data)
         if self.stem == "convolution":
             data = _convolution_stem(ops, params, data)
         if self.stem == "centred_convolution":
