@@ -40,6 +40,7 @@ from ivy_models import (
     perceiver_io_video,
     reconstruct_video,
 )
+from ivy_models.seeing.drawing import BLUE, ORANGE
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 SEED = 0
@@ -49,8 +50,6 @@ MARGIN = 10
 
 LARGEST = 50_000
 """Bytes, or a picture gets fewer colours."""
-
-BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -52,8 +52,7 @@ def classify(model: Any, sources: Any, top: int = 5) -> list[Any]:
         If the model has no preprocessing or not a label for each class, or a source cannot be
         used.
     """
-    check_classifier(model)
-    _check_top(top)
+    _check(model, top)
     many = isinstance(sources, (list, tuple))
     results = _predict(model, model.preprocessing(sources if many else [sources]), top)
     return results if many else results[0]
@@ -83,8 +82,7 @@ def classify_each(
     InputError
         If the model has no preprocessing, or not a label for each class.
     """
-    check_classifier(model)
-    _check_top(top)
+    _check(model, top)
     if batch_size < 1:
         raise InputError(f"batch_size is at least 1, got {batch_size}.")
     return _classified(model, sources, top, batch_size)
@@ -133,7 +131,8 @@ def check_classifier(model: Any) -> None:
         raise InputError("The model gives many outputs, not one class; call it on data instead.")
 
 
-def _check_top(top: int) -> None:
+def _check(model: Any, top: int) -> None:
+    check_classifier(model)
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
 

@@ -28,6 +28,14 @@ class BackendError(IvyModelsError, RuntimeError):
     """A framework, other package, device or data type that is not available here."""
 
 
+def not_installed(needs: str, error: ImportError, extra: str) -> BackendError:
+    """The error that says how to get an optional package; ``needs``, such as "Drawings need"."""
+    return BackendError(
+        f"{needs} a package that is not installed: {error}. "
+        f'Install it with this library\'s extra: pip install "ivy_models[{extra}]".'
+    )
+
+
 def shown(value: Any) -> str:
     """A value from a file for a message: short, and without characters that rule a terminal."""
     if isinstance(value, str):

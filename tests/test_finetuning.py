@@ -153,7 +153,6 @@ def test_rematerialised_gradients_in_torch(model_and_data, monkeypatch):
     chunks_got, some_kept = gradients(False)
     monkeypatch.setattr(TorchOps, "rematerialise_chunks", lambda self, function: function)
     expected, all_kept = gradients(False)
-    print(few_kept, some_kept, all_kept)
     assert few_kept < 0.8 * some_kept
     if not model.spec.attn_dropout:  # which computes all weights of the reader at once
         assert some_kept < 0.9 * all_kept

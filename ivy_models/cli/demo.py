@@ -7,7 +7,7 @@ import socket
 import click
 
 from ivy_models.cli.options import device_option
-from ivy_models.errors import BackendError
+from ivy_models.errors import not_installed
 from ivy_models.ops import BACKENDS, ops_named
 
 
@@ -57,10 +57,7 @@ def demo(models, backend: str, device: str | None, host: str, port: int, browser
     try:
         from ivy_models.demo.server import make_server
     except ModuleNotFoundError as error:
-        raise BackendError(
-            f"The demo needs a package that is not installed: {error}. "
-            'Install it with this library\'s extra: pip install "ivy_models[demo]".'
-        ) from error
+        raise not_installed("The demo needs", error, "demo") from error
     ops_named(backend).check_device(device)
     try:
         listening = socket.create_server((host, port))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from ivy_models.errors import BackendError, InputError
+from ivy_models.errors import InputError, not_installed
 
 
 def import_av() -> ModuleType:
@@ -21,10 +21,7 @@ def import_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise BackendError(
-            f"Files with sound or video need a package that is not installed: {error}. "
-            'Install it with this library\'s extra: pip install "ivy_models[media]".'
-        ) from error
+        raise not_installed("Files with sound or video need", error, "media") from error
     return av
 
 

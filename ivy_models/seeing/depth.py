@@ -6,10 +6,9 @@ from typing import Any
 
 import ivy
 
-from ivy_models.arrays import current_ops, to_ivy
-from ivy_models.seeing.recording import untied
+from ivy_models.arrays import to_ivy
+from ivy_models.seeing.recording import layer_by_layer
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.input_checks import check_inputs
 
 
 def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
@@ -34,9 +33,7 @@ def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Arr
     InputError, BackendError
         As a call of the model.
     """
-    ops = current_ops(data)
-    spec, params = untied(model.spec, model._native_weights(ops))
-    inputs = check_inputs(ops, spec, params["latents"], data, mask)
+    ops, spec, params, inputs = layer_by_layer(model, data, mask)
     block, states = spec.processor(), []
 
     def process(weights, latents):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ivy_models.arrays import to_native
 from ivy_models.classification import Prediction
-from ivy_models.errors import BackendError, InputError
+from ivy_models.errors import InputError, not_installed
 from ivy_models.flow import check_flow, draw_flow
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.image import read_rgb
@@ -289,10 +289,7 @@ def _figure() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise BackendError(
-            f"Drawings need a package that is not installed: {error}. "
-            'Install it with this library\'s extra: pip install "ivy_models[plot]".'
-        ) from error
+        raise not_installed("Drawings need", error, "plot") from error
     return Figure
 
 

@@ -13,7 +13,7 @@ from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.input_checks import check_inputs
+from ivy_models.transformers.perceiver_io.input_checks import CheckedInputs, check_inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -66,10 +66,8 @@ def attention_maps(model: Any, data: Any, mask: Any = None, queries: Any = None)
     InputError, BackendError
         As a call of the model.
     """
-    ops = current_ops(data)
-    spec, params = untied(model.spec, model._native_weights(ops))
+    ops, spec, params, inputs = layer_by_layer(model, data, mask)
     like = params["latents"]
-    inputs = check_inputs(ops, spec, like, data, mask)
     batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
     queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)
     recorder = Recorder()
@@ -134,6 +132,15 @@ class Recorder(Dropout):
             [x for depth, x in encoding if depth == 3],
             {place: x for place, x in self.weights.items() if place[0] == 1},
         )
+
+
+def layer_by_layer(
+    model: Any, data: Any, mask: Any
+) -> tuple[Ops, PerceiverIOSpec, Tree, CheckedInputs]:
+    """What a call of a model computes with, its layers one by one."""
+    ops = current_ops(data)
+    spec, params = untied(model.spec, model._native_weights(ops))
+    return ops, spec, params, check_inputs(ops, spec, params["latents"], data, mask)
 
 
 def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
