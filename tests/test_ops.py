@@ -58,27 +58,6 @@ def test_linear(both, rng):
     np.testing.assert_allclose(both("linear", x, weight, bias), x @ weight + bias, atol=1e-5)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_onednns_linear_layer_is_torchs(rng, monkeypatch, compiled):
-    torch = pytest.importorskip("torch")
-    from ivy_models.ops import torch_ops
-
-    monkeypatch.setattr(torch_ops, "ONEDNN_MIN_PRODUCTS", 0)
-    calls = []
-    takes = torch_ops._takes_onednn
-    monkeypatch.setattr(torch_ops, "_takes_onednn", lambda *a: calls.append(takes(*a)) or calls[-1])
-    ops = ops_named("torch")
-    linear = torch.compile(ops.linear) if compiled else ops.linear
-    x, weight, bias = (torch.from_numpy(normal(rng, *s)) for s in ((2, 3, 5), (5, 7), (7,)))
-    torch.testing.assert_close(linear(x, weight, bias), x @ weight + bias)
-    weight.requires_grad_()
-    out = linear(x, weight, bias)
-    out.sum().backward()
-    torch.testing.assert_close(weight.grad, x.sum((0, 1))[:, None].expand(5, 7))
-    if not compiled and torch.backends.mkldnn.is_available():
-        assert calls == [True, False]
-
-
 @pytest.mark.parametrize("shapes", [((3, 1, 6, 25), (1, 25, 24)), ((1, 6, 3), (3, 3, 20))])
 def test_matmul_broadcasts_batches(both, rng, shapes):
     # Several rounds: a kernel that reads beyond its arrays can be right by chance.

@@ -11,13 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
-
-ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's linear layer, where torch is built with it. Torch itself calls MKL in float32,
-which reaches half of oneDNN's rate on AMD processors."""
-
-ONEDNN_MIN_PRODUCTS = 2**22
-"""Multiplications above which oneDNN's longer call pays off."""
+from ivy_models.ops.torch_linear import autocasts, cheap, linear, takes_hooks
 
 
 class TorchOps(Ops):
@@ -104,8 +98,7 @@ class TorchOps(Ops):
         return x.narrow(axis, start, size)
 
     def matmul(self, a, b):
-        # Shapes alone, on the device "meta", have no autocast to ask for.
-        if a.device.type == "meta" or not torch.is_autocast_enabled(a.device.type):
+        if not autocasts(a):
             return torch.matmul(a, b)
         # The reader's scores and sums stay in the wider type that they were given in.
         dtype = torch.promote_types(a.dtype, b.dtype)
@@ -142,17 +135,17 @@ class TorchOps(Ops):
     def linear(self, x, weight, bias):
         if _is_slow_half(x):
             return self.linear(x.float(), weight.float(), bias.float()).half()
-        if not _takes_onednn(x, weight):
-            return F.linear(x, weight.t(), bias)
-        rows = x.reshape(-1, x.shape[-1])
-        out = (_opaque_onednn if torch.compiler.is_compiling() else _onednn)(rows, weight, bias)
-        return out.reshape(*x.shape[:-1], weight.shape[-1])
+        return linear(x, weight, bias)
 
     def layer_norm(self, x, scale, offset):
-        return F.layer_norm(x, x.shape[-1:], scale, offset, LAYER_NORM_EPSILON)
+        shape = x.shape[-1:]
+        return cheap(
+            lambda x, *affine: F.layer_norm(x, shape, *affine, LAYER_NORM_EPSILON), x, scale, offset
+        )
 
     def gelu(self, x, exact=False):
-        return F.gelu(x, approximate="none" if exact else "tanh")
+        approximate = "none" if exact else "tanh"
+        return cheap(lambda x: F.gelu(x, approximate=approximate), x)
 
     def attention(self, q, k, v, key_mask=None, drop=None):
         if drop is not None:
@@ -183,7 +176,7 @@ class TorchOps(Ops):
 
     def rematerialise(self, function):
         # Compilers choose for themselves what they keep.
-        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and _takes_hooks()):
+        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and takes_hooks()):
             return function
         return functools.partial(checkpoint, function, use_reentrant=False)
 
@@ -205,41 +198,6 @@ class TorchOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return (*columns, *rows)
-
-
-def _onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    return ONEDNN_LINEAR(rows, weight.t(), bias, "none", [], "")
-
-
-# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
-_opaque_onednn = torch.library.custom_op("ivy_models::onednn_linear", _onednn, mutates_args=())
-
-
-@_opaque_onednn.register_fake
-def _(rows, weight, bias):
-    return rows.new_empty(rows.shape[0], weight.shape[1])
-
-
-def _takes_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
-    return (
-        ONEDNN_LINEAR is not None
-        and not torch.compiler.is_exporting()  # programs run where this library is not installed
-        and x.numel() * weight.shape[1] >= ONEDNN_MIN_PRODUCTS
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-    )
-
-
-def _takes_hooks() -> bool:
-    """Whether saved tensors can be replaced, as checkpoints do; within torch.func they cannot."""
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
-            return True
-    except RuntimeError:
-        return False
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:

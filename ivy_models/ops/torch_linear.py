@@ -1,0 +1,153 @@
+"""Linear layers on torch: by oneDNN where that is faster, and with little kept for the gradient."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""oneDNN's linear layer, where torch is built with it. Torch itself calls MKL in float32,
+which reaches half of oneDNN's rate on AMD processors."""
+
+ONEDNN_MIN_PRODUCTS = 2**22
+"""Multiplications above which oneDNN's longer call pays off."""
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
+    columns = weight.t()  # as nn.Linear keeps it
+    if torch.compiler.is_compiling():
+        if not _takes_onednn(x, columns, bias):
+            return F.linear(x, columns, bias)
+        out = _opaque_onednn(x.reshape(-1, x.shape[-1]), columns, bias)
+        return out.reshape(*x.shape[:-1], columns.shape[0])
+    if not _needs_gradient(x, columns, bias) or not takes_hooks():
+        return _product(x, columns, bias)
+    if autocasts(x):
+        return F.linear(x, _parameter_of(columns), bias)
+    if not _has_own_gradient(x, columns):
+        return F.linear(x, columns, bias)
+    function, sources = getattr(x, "_computed_by", (None, (x,)))
+    return _Linear.apply(x, columns, bias, function, *sources)
+
+
+def cheap(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torch.Tensor:
+    """``function(*sources)``, which :func:`linear` computes again rather than keep it."""
+    x = function(*sources)
+    if x.requires_grad and not torch.compiler.is_compiling():
+        x._computed_by = function, sources
+    return x
+
+
+class _Linear(torch.autograd.Function):
+    """Keeps for the gradient, in place of its input, what that is computed from."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, function, *sources):
+        ctx.function = function
+        ctx.save_for_backward(weight, *sources)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        weight, *sources = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        product = _product if _mkl_is_slow() else F.linear
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        of_x = of_weight = of_bias = None
+        if needs_x:
+            of_x = product(gradient, weight.t())
+        if needs_weight:
+            x = ctx.function(*sources) if ctx.function else sources[0]
+            of_weight = product(rows.t(), x.reshape(-1, x.shape[-1]).t())
+        if needs_bias:
+            of_bias = rows.sum(0)
+        return of_x, of_weight, of_bias, None, *(None for _ in sources)
+
+
+def _has_own_gradient(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether :class:`_Linear` can be used, and spares memory or time."""
+    plain = type(x) is type(weight) is torch.Tensor  # not distributed, for one
+    faster = _mkl_is_slow() and _suits_onednn(x, weight)
+    return plain and (faster or hasattr(x, "_computed_by"))
+
+
+def _parameter_of(columns: torch.Tensor) -> torch.Tensor:
+    """The parameter that ``columns`` is the same view of, if it is one.
+
+    Autocast casts a parameter once a step, but a view of it at each use.
+    """
+    base = columns._base
+    same = base is not None and base.is_leaf and base.stride() == columns.stride()
+    return base if same and base.shape == columns.shape else columns
+
+
+def _product(
+    x: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """``x @ columns.T + bias``."""
+    if not _takes_onednn(x, columns, bias):
+        return F.linear(x, columns, bias)
+    out = ONEDNN_LINEAR(x.reshape(-1, x.shape[-1]), columns, bias, "none", [], "")
+    return out.reshape(*x.shape[:-1], columns.shape[0])
+
+
+# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
+@torch.library.custom_op("ivy_models::onednn_linear", mutates_args=())
+def _opaque_onednn(rows: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return ONEDNN_LINEAR(rows, columns, bias, "none", [], "")
+
+
+@_opaque_onednn.register_fake
+def _(rows, columns, bias):
+    return rows.new_empty(rows.shape[0], columns.shape[0])
+
+
+def _takes_onednn(x: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
+    return (
+        not torch.compiler.is_exporting()  # programs run where this library is not installed
+        and _suits_onednn(x, columns)
+        and not autocasts(x)
+        and not _needs_gradient(x, columns, bias)
+    )
+
+
+def _suits_onednn(x: torch.Tensor, columns: torch.Tensor) -> bool:
+    return (
+        ONEDNN_LINEAR is not None
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.numel() * columns.shape[0] >= ONEDNN_MIN_PRODUCTS
+    )
+
+
+def _needs_gradient(*arrays: torch.Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in arrays)
+
+
+def autocasts(x: torch.Tensor) -> bool:
+    """Whether autocast is on where ``x`` is; of shapes alone, on the device "meta", it has none."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
+@functools.cache
+def _mkl_is_slow() -> bool:
+    """Whether the processor is AMD's."""
+    description = Path("/proc/cpuinfo")  # which platform does not read
+    linux = description.read_text() if description.exists() else ""
+    return torch.backends.mkl.is_available() and "AuthenticAMD" in platform.processor() + linux
+
+
+def takes_hooks() -> bool:
+    """Whether saved tensors can be replaced, as checkpoints do; within torch.func they cannot."""
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
+            return True
+    except RuntimeError:
+        return False
