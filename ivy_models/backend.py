@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ivy
 
-from ivy_models.errors import BackendError
+from ivy_models.errors import not_installed
 from ivy_models.ops import ops_named
 
 
@@ -20,7 +20,4 @@ def set_backend(name: str) -> None:
     try:
         ivy.set_backend(name)
     except ImportError as error:
-        raise BackendError(
-            f"Ivy's {name} backend needs a package that is not installed: {error}. "
-            f'Install it with this library\'s extra: pip install ".[{name}]" in its folder.'
-        ) from error
+        raise not_installed(f"Ivy's {name} backend needs", error, name) from error

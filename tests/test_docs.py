@@ -9,6 +9,7 @@ The Python blocks of a page run in order, in one namespace, in a temporary folde
 A ``text`` block right after a block of code is what that code prints.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -94,9 +95,21 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
     # What pages change of the process is undone, lest it is of later tests.
     monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
-    with patch.dict(os.environ):
+    with patch.dict(os.environ), torchs_threads():
         yield
     unset_backends()
+
+
+@contextlib.contextmanager
+def torchs_threads():
+    if "torch" not in CHOSEN:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("page", list(python_pages()))

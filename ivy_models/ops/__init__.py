@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from typing import Any
 
-from ivy_models.errors import BackendError
+from ivy_models.errors import BackendError, not_installed
 from ivy_models.ops.base import Array, Ops
 
 __all__ = ["BACKENDS", "Array", "Ops", "ops_for", "ops_named", "register_type"]
@@ -50,10 +50,7 @@ def ops_named(name: str) -> Ops:
     try:
         module = importlib.import_module(f"ivy_models.ops.{name}_ops")
     except ImportError as error:
-        raise BackendError(
-            f"The {name} backend needs a package that is not installed: {error}. "
-            f'Install it with this library\'s extra: pip install ".[{name}]" in its folder.'
-        ) from error
+        raise not_installed(f"The {name} backend needs", error, name) from error
     return getattr(module, _CLASSES[name])()
 
 
