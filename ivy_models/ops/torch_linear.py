@@ -21,18 +21,15 @@ ONEDNN_MIN_PRODUCTS = 2**22
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
     columns = weight.t()  # as nn.Linear keeps it
-    if torch.compiler.is_compiling():
-        if not _takes_onednn(x, columns, bias):
-            return F.linear(x, columns, bias)
-        out = _opaque_onednn(x.reshape(-1, x.shape[-1]), columns, bias)
-        return out.reshape(*x.shape[:-1], columns.shape[0])
-    if not _needs_gradient(x, columns, bias) or not takes_hooks():
+    # Compilers see to gradients themselves; torch.func takes none of our own.
+    compiles = torch.compiler.is_compiling()
+    if compiles or not _needs_gradient(x, columns, bias) or not takes_hooks():
         return _product(x, columns, bias)
     if autocasts(x):
         return F.linear(x, _parameter_of(columns), bias)
     if not _has_own_gradient(x, columns):
         return F.linear(x, columns, bias)
-    function, sources = getattr(x, "_computed_by", (None, (x,)))
+    function, sources = getattr(x, "_computed_by", (_itself, (x,)))
     return _Linear.apply(x, columns, bias, function, *sources)
 
 
@@ -63,11 +60,15 @@ class _Linear(torch.autograd.Function):
         if needs_x:
             of_x = product(gradient, weight.t())
         if needs_weight:
-            x = ctx.function(*sources) if ctx.function else sources[0]
+            x = ctx.function(*sources)
             of_weight = product(rows.t(), x.reshape(-1, x.shape[-1]).t())
         if needs_bias:
             of_bias = rows.sum(0)
         return of_x, of_weight, of_bias, None, *(None for _ in sources)
+
+
+def _itself(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 def _has_own_gradient(x: torch.Tensor, weight: torch.Tensor) -> bool:
@@ -93,14 +94,17 @@ def _product(
     """``x @ columns.T + bias``."""
     if not _takes_onednn(x, columns, bias):
         return F.linear(x, columns, bias)
-    out = ONEDNN_LINEAR(x.reshape(-1, x.shape[-1]), columns, bias, "none", [], "")
+    onednn = _opaque_onednn if torch.compiler.is_compiling() else _onednn
+    out = onednn(x.reshape(-1, x.shape[-1]), columns, bias)
     return out.reshape(*x.shape[:-1], columns.shape[0])
 
 
-# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
-@torch.library.custom_op("ivy_models::onednn_linear", mutates_args=())
-def _opaque_onednn(rows: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _onednn(rows: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     return ONEDNN_LINEAR(rows, columns, bias, "none", [], "")
+
+
+# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
+_opaque_onednn = torch.library.custom_op("ivy_models::onednn_linear", _onednn, mutates_args=())
 
 
 @_opaque_onednn.register_fake
