@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from ivy_models.memory import resident
+from ivy_models.measure.memory import resident
 from ivy_models.ops import BACKENDS, ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 

@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-from ivy_models.memory import status
+from ivy_models.measure.memory import status
 
 
 def fail_alone(device: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.models.presets import PRESETS
 from ivy_models.ops import BACKENDS, Ops, ops_named
-from ivy_models.transformers.perceiver_io.presets import PRESETS
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 HUGGINGFACE = "huggingface"

@@ -16,7 +16,7 @@ from memory import fail_alone
 from products import gemm_gflop_per_second
 from subjects import Case, load
 
-from ivy_models.memory import meter
+from ivy_models.measure.memory import meter
 
 AT_LEAST = 0.1
 """Seconds of calls in a row that make one measurement, but for the first call."""

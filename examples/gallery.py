@@ -40,7 +40,7 @@ from ivy_models import (
     perceiver_io_video,
     reconstruct_video,
 )
-from ivy_models.seeing.drawing import BLUE, ORANGE
+from ivy_models.interpret.drawing import BLUE, ORANGE
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 SEED = 0

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import trange
 
 from ivy_models import perceiver_io_video, reconstruct_video
-from ivy_models.losses import classification_loss, reconstruction_loss, weighted_sum
+from ivy_models.training.losses import classification_loss, reconstruction_loss, weighted_sum
 from ivy_models.transformers.perceiver_io import (
     InputModality,
     OutputModality,

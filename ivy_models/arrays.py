@@ -8,8 +8,23 @@ from typing import Any
 import ivy
 import numpy as np
 
-from ivy_models.errors import BackendError, InputError
+from ivy_models.errors import BackendError, InputError, not_installed
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
+
+
+def set_backend(name: str) -> None:
+    """Do ``ivy.set_backend(name)``, refusing what the models do not run on.
+
+    Raises
+    ------
+    BackendError
+        If there is no such backend, or a package that it needs is not installed.
+    """
+    ops_named(name)
+    try:
+        ivy.set_backend(name)
+    except ImportError as error:
+        raise not_installed(f"Ivy's {name} backend needs", error, name) from error
 
 
 def current_ops(*arrays: Any) -> Ops:

@@ -24,14 +24,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in 
 with atheris.instrument_imports(include=["ivy_models", "pickletools", "json"]):
     import numpy as np
 
+    from ivy_models.checkpoints import folder as native
+    from ivy_models.checkpoints.huggingface import weights as huggingface
+    from ivy_models.checkpoints.huggingface.config import config_of
+    from ivy_models.checkpoints.pickles.unpickle import unpickle
+    from ivy_models.checkpoints.shards import read_index
+    from ivy_models.checkpoints.sidecar import set_task
     from ivy_models.errors import IvyModelsError, SpecError, WeightsError
+    from ivy_models.models.presets import PRESETS
     from ivy_models.transformers.perceiver_io import PerceiverIOCore
-    from ivy_models.transformers.perceiver_io.presets import PRESETS
-    from ivy_models.weights import huggingface, native
-    from ivy_models.weights.huggingface_config import config_of
-    from ivy_models.weights.shards import read_index
-    from ivy_models.weights.task import set_task
-    from ivy_models.weights.unpickle import unpickle
 
 
 class Anything:

@@ -36,14 +36,14 @@ from ivy_models import (  # noqa: E402
     perceiver_io_optical_flow,
     perceiver_io_video,
 )
+from ivy_models.checkpoints.pickles.unpickle import unpickle  # noqa: E402
+from ivy_models.models.presets import PRESETS  # noqa: E402
 from ivy_models.transformers.perceiver_io import (  # noqa: E402
     InputModality,
     OutputModality,
     PerceiverIO,
     PerceiverIOSpec,
 )
-from ivy_models.transformers.perceiver_io.presets import PRESETS  # noqa: E402
-from ivy_models.weights.unpickle import unpickle  # noqa: E402
 
 FULL = {
     "imagenet_fourier_position_encoding": "perceiver_io_imagenet_fourier",

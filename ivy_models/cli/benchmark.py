@@ -57,7 +57,7 @@ def benchmark(
     Example: ivy-models benchmark perceiver_io_digits --backend numpy --backend torch
     """
     from ivy_models.cli.described import describe
-    from ivy_models.transformers.perceiver_io.data_shape import data_shape
+    from ivy_models.models.data_shape import data_shape
 
     model = describe(name)
     data_shape(model.spec, model.preprocessing, size)  # a wrong size is no matter of backends
@@ -84,11 +84,11 @@ def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[s
 
     use_backend(backend, dtype)
     from ivy_models.arrays import to_native, unwrap_tree
-    from ivy_models.memory import meter
+    from ivy_models.measure.memory import meter
+    from ivy_models.measure.timing import time_calls
+    from ivy_models.models.data_shape import data_shape
     from ivy_models.ops import ops_named
-    from ivy_models.timing import time_calls
-    from ivy_models.transformers.perceiver_io.data_shape import data_shape
-    from ivy_models.transformers.perceiver_io.model import PerceiverIO
+    from ivy_models.shells.ivy import PerceiverIO
 
     spec = model.spec.replace(device=device, dtype=dtype or model.spec.dtype)
     shape, rng = data_shape(spec, model.preprocessing, size), np.random.default_rng(0)

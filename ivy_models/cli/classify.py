@@ -38,7 +38,7 @@ def classify(images, load, batch_size: int, top: int, output_format: str) -> Non
     """
     from tqdm import tqdm
 
-    from ivy_models.classification import classify_each
+    from ivy_models.tasks.classification import classify_each
 
     paths = find_images(images)
     classifier = load()

@@ -26,9 +26,9 @@ def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
 
     Example: ivy-models convert my_model for_transformers --layout huggingface
     """
-    from ivy_models.backend import set_backend
+    from ivy_models.arrays import set_backend
+    from ivy_models.models.factories import create_model
     from ivy_models.transformers.perceiver_io import PerceiverIO
-    from ivy_models.transformers.perceiver_io.factories import create_model
 
     if not source.is_dir() and model is None:
         raise click.UsageError(f"{source} is no folder: say whose weights it has by --model.")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.presets import PRESETS, Preset
+from ivy_models.models.presets import PRESETS, Preset
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -35,9 +35,9 @@ def describe(name: str) -> Described:
         raise SpecError(
             f"There is no model {name!r}: neither a folder, nor one of {', '.join(PRESETS)}."
         )
-    from ivy_models.weights.huggingface import is_huggingface, read_huggingface_spec
-    from ivy_models.weights.native import read_config
-    from ivy_models.weights.task import set_task
+    from ivy_models.checkpoints.folder import read_config
+    from ivy_models.checkpoints.huggingface.weights import is_huggingface, read_huggingface_spec
+    from ivy_models.checkpoints.sidecar import set_task
 
     if is_huggingface(folder):
         return Described(read_huggingface_spec(folder), None, None)

@@ -27,8 +27,8 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
     """
     from PIL import Image
 
-    from ivy_models.flow import draw_flow, estimate_flow, write_flo
-    from ivy_models.writing import replaced
+    from ivy_models.base.atomic_files import replaced
+    from ivy_models.tasks.flow import draw_flow, estimate_flow, write_flo
 
     is_picture = Image.registered_extensions().get(output.suffix.lower()) in Image.SAVE
     if not is_picture and output.suffix.lower() != ".flo":

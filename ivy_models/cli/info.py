@@ -33,8 +33,8 @@ def info(
     Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
     """
     from ivy_models.cli.described import describe
+    from ivy_models.models.data_shape import data_shape
     from ivy_models.transformers.perceiver_io.costs import model_costs
-    from ivy_models.transformers.perceiver_io.data_shape import data_shape
 
     model = describe(name)
     spec = model.spec.replace(dtype=dtype or model.spec.dtype)
@@ -64,8 +64,8 @@ def _hanging(fact: str, value: str) -> str:
 
 def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
     """What is known of the model, by what it is called."""
+    from ivy_models.checkpoints.download.cache import PublishedFile
     from ivy_models.cli.tables import size_text
-    from ivy_models.weights.download import PublishedFile
 
     if preset := model.preset:
         yield "made for", preset.description

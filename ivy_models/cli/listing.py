@@ -13,7 +13,7 @@ def list_command(pattern: str) -> None:
     Example: ivy-models list "*imagenet*"
     """
     from ivy_models import list_models
-    from ivy_models.transformers.perceiver_io.presets import PRESETS
+    from ivy_models.models.presets import PRESETS
 
     for name in list_models(pattern):
         click.echo(f"{name:<32} {PRESETS[name].description}")

@@ -90,7 +90,7 @@ def _load(
     dtype: str | None,
 ) -> Any:
     """Build the model, refusing one of another kind before its weights are downloaded."""
-    from ivy_models.transformers.perceiver_io.presets import PRESETS
+    from ivy_models.models.presets import PRESETS
 
     folder = model not in PRESETS and Path(model).is_dir()
     if folder and weights is not None:
@@ -99,10 +99,10 @@ def _load(
         raise click.UsageError(f"{model} is no {task}; see `ivy-models list`.")
     use_backend(backend, dtype)
     if folder:
-        from ivy_models.transformers.perceiver_io.model import PerceiverIO
+        from ivy_models.shells.ivy import PerceiverIO
 
         return PerceiverIO.from_pretrained(model, device=device, dtype=dtype)
-    from ivy_models.transformers.perceiver_io.factories import create_model
+    from ivy_models.models.factories import create_model
 
     return create_model(model, pretrained=True, weights=weights, device=device, dtype=dtype)
 
@@ -111,6 +111,6 @@ def use_backend(backend: str, dtype: str | None) -> None:
     """Set Ivy's backend, so that it computes in ``dtype``."""
     if dtype == "float64":
         os.environ["JAX_ENABLE_X64"] = "1"  # read when jax is imported
-    from ivy_models.backend import set_backend
+    from ivy_models.arrays import set_backend
 
     set_backend(backend)

@@ -24,7 +24,7 @@ def video(clip: Path, output: Path, load, top: int) -> None:
     Example: ivy-models video clip.mp4 reconstruction.mp4 --backend torch
     """
     from ivy_models.preprocessing import write_video
-    from ivy_models.video import reconstruct_video
+    from ivy_models.tasks.video import reconstruct_video
 
     check_folder_of(output)
     reconstruction = reconstruct_video(load(), clip, top=top, progress=sys.stderr.isatty())

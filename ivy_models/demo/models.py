@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 import ivy
 import numpy as np
 
-from ivy_models.arrays import to_native
-from ivy_models.backend import set_backend
-from ivy_models.classification import Prediction, check_classifier, most_probable
+from ivy_models.arrays import set_backend, to_native
 from ivy_models.errors import InputError
+from ivy_models.interpret.attention_maps import attention_maps
+from ivy_models.interpret.rollout import attention_rollout
+from ivy_models.models.factories import create_model
+from ivy_models.models.presets import PRESETS
 from ivy_models.ops import BACKENDS, ops_named
 from ivy_models.preprocessing import ImagePreprocessing
-from ivy_models.seeing.recording import attention_maps
-from ivy_models.seeing.rollout import attention_rollout
-from ivy_models.transformers.perceiver_io.factories import create_model
-from ivy_models.transformers.perceiver_io.model import PerceiverIO
-from ivy_models.transformers.perceiver_io.presets import PRESETS
+from ivy_models.shells.ivy import PerceiverIO
+from ivy_models.tasks.classification import Prediction, check_classifier, most_probable
 
 TASK = "image classifier"
 TOP = 5

@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from ivy_models.demo.models import Answer, Models
 from ivy_models.demo.strokes import draw_strokes
 from ivy_models.errors import InputError, IvyModelsError
-from ivy_models.transformers.perceiver_io.presets import PRESETS
+from ivy_models.models.presets import PRESETS
 
 MAX_FILE = 20 << 20
 """Bytes of an image."""

@@ -12,16 +12,15 @@ from functools import cache
 from typing import Any
 
 from ivy_models.errors import BackendError, not_installed
-from ivy_models.ops.base import Array, Ops
+from ivy_models.ops.base import Array, Ops, is_shape
 
-__all__ = ["BACKENDS", "Array", "Ops", "ops_for", "ops_named", "register_type"]
+__all__ = ["BACKENDS", "Array", "Ops", "is_shape", "ops_for", "ops_named", "register_type"]
 
 _CLASSES = {
     "numpy": "NumpyOps",
     "torch": "TorchOps",
     "jax": "JaxOps",
     "tensorflow": "TensorflowOps",
-    "ivy": "IvyOps",
 }
 
 BACKENDS = ("numpy", "torch", "jax", "tensorflow")
@@ -37,8 +36,7 @@ def ops_named(name: str) -> Ops:
     Parameters
     ----------
     name
-        "numpy", "torch", "jax" or "tensorflow"; "ivy" for the slow reference that runs
-        on ``ivy.Array`` in whichever backend Ivy is set to.
+        "numpy", "torch", "jax" or "tensorflow".
 
     Raises
     ------
@@ -77,6 +75,4 @@ def _find_ops(x: Any) -> Ops:
     for name in _CLASSES:
         if name in sys.modules and ops_named(name).is_array(x):
             return ops_named(name)
-    raise BackendError(
-        f"Expected an array of {', '.join(BACKENDS)} or an ivy.Array, got {type(x).__name__}."
-    )
+    raise BackendError(f"Expected an array of {', '.join(BACKENDS)}, got {type(x).__name__}.")

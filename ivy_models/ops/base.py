@@ -29,6 +29,14 @@ HALF_TYPES = ("bfloat16", "float16")
 """Data types in which layer norm and attention are computed in float32 all the same."""
 
 
+def is_shape(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether shapes are the same, as far as a program that is being traced can tell."""
+    known = [
+        (a, b) for a, b in zip(shape, expected, strict=False) if type(a) is int and type(b) is int
+    ]
+    return len(shape) == len(expected) and all(a == b for a, b in known)
+
+
 class Ops(ABC):
     """One framework's implementation; stateless, one instance a framework.
 
@@ -64,6 +72,10 @@ class Ops(ABC):
     @abstractmethod
     def constant(self, x: np.ndarray, like: Array) -> Array:
         """``x`` with the data type and device of ``like``; may be traced into a program."""
+
+    def is_float(self, x: Array) -> bool:
+        """Whether ``x`` holds floating point numbers."""
+        return "float" in self.dtype(x)
 
     def move(self, x: Array, like: Array) -> Array:
         """``x`` on the device of ``like``."""

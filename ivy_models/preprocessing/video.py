@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.base.atomic_files import replaced
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.image import ImagePreprocessing, read_rgb
 from ivy_models.preprocessing.media import decode, import_av
 from ivy_models.preprocessing.sound import mix_to_mono
-from ivy_models.writing import replaced
 
 
 @dataclass(frozen=True)

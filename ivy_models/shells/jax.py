@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io.checked_call import checked_call
+from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

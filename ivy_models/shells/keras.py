@@ -11,12 +11,12 @@ import keras
 
 from ivy_models.errors import BackendError
 from ivy_models.ops import BACKENDS, Ops, ops_named
-from ivy_models.transformers.perceiver_io import grid_attention
-from ivy_models.transformers.perceiver_io.checked_call import checked_call
+from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.streaming import layer
 
 
 def _keras_ops() -> Ops:
@@ -154,7 +154,7 @@ class PerceiverIO(keras.Model):
 class GridCrossAttention(keras.layers.Layer):
     """Queries attend to data on a grid and its Fourier features, exactly and without building them.
 
-    The layer norm and cross-attention of :class:`.grid_attention.GridCrossAttention`, as a layer of
+    The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
     other models.
 
     Parameters
@@ -186,7 +186,7 @@ class GridCrossAttention(keras.layers.Layer):
         if isinstance(max_resolution, list):  # as JSON has it
             max_resolution = tuple(max_resolution)
         positions = FourierPositionEncoding(num_bands, max_resolution)
-        self.core = grid_attention.GridCrossAttention(
+        self.core = layer.GridCrossAttention(
             query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
         )
         self.seed = seed

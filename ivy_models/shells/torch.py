@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io import grid_attention
-from ivy_models.transformers.perceiver_io.checked_call import checked_call
+from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.streaming import layer
 
 
 class _Branch(torch.nn.Module):
@@ -112,7 +112,7 @@ class PerceiverIO(_Branch):
 class GridCrossAttention(_Branch):
     """Queries attend to data on a grid and its Fourier features, exactly and without building them.
 
-    The layer norm and cross-attention of :class:`.grid_attention.GridCrossAttention`, as a layer of
+    The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
     other models.
 
     Parameters
@@ -163,7 +163,7 @@ class GridCrossAttention(_Branch):
 @functools.lru_cache(maxsize=32)
 def _attention(query_dim, data_dim, num_bands, max_resolution, *others):
     positions = FourierPositionEncoding(num_bands, max_resolution)
-    return grid_attention.GridCrossAttention(query_dim, data_dim, positions, *others)
+    return layer.GridCrossAttention(query_dim, data_dim, positions, *others)
 
 
 @torch.compiler.allow_in_graph  # as above

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, ops_for
-from ivy_models.transformers.perceiver_io.adapters.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.attention import Dropout
-from ivy_models.transformers.perceiver_io.inputs import Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 

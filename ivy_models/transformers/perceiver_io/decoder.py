@@ -13,9 +13,9 @@ from ivy_models.transformers.perceiver_io.attention import (
     norm,
     project,
 )
-from ivy_models.transformers.perceiver_io.inputs import Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
-from ivy_models.transformers.perceiver_io.streaming_queries import attend_from_parts
+from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_parts
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from ivy_models.transformers.perceiver_io.attention import (
     mlp_residual,
     norm,
 )
-from ivy_models.transformers.perceiver_io.inputs import Inputs, segments_of
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs, segments_of
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree
-from ivy_models.transformers.perceiver_io.streaming_attention import streaming_attend
+from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 
 STREAMING_OVERHEAD = 2**23
 """Multiplications in the time that streaming's many small operations take, about."""

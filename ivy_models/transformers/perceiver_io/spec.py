@@ -9,18 +9,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ivy_models.errors import SpecError, shown
-from ivy_models.transformers.perceiver_io.adapters import (
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.inputs import (
     GridAdapter,
     InputModality,
     LearnedPositions,
     MultimodalInput,
-    MultimodalOutput,
-    OutputModality,
     TokenAdapter,
 )
-from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.processor import Processor
+from ivy_models.transformers.perceiver_io.queries import MultimodalOutput, OutputModality
 from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ivy_models.base.fields import Check, check_fields
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.adapters import InputModality, OutputModality
-from ivy_models.transformers.perceiver_io.adapters.grid import CONVOLUTIONS
-from ivy_models.transformers.perceiver_io.field_checks import Check, check_fields
+from ivy_models.transformers.perceiver_io.inputs import InputModality
+from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.queries import OutputModality
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

@@ -1,0 +1,190 @@
+"""Whether a set of weights fits a model, before any of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.transformers.perceiver_io.inputs.grid import LARGEST
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+LISTED = 10
+"""Names that an error lists of each kind of misfit."""
+
+
+def check_tree(weights: Any, source: str) -> None:
+    """Check that weights are nested dicts by names; what the leaves are is not looked at.
+
+    Raises
+    ------
+    WeightsError
+        If they are not.
+    """
+    if not isinstance(weights, Mapping):
+        raise WeightsError(
+            f"{source} is a nested dict of weights by their names, as model.v is; got a "
+            f"{type(weights).__name__}."
+        )
+    for name, branch in weights.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"The names in {source} are text, got {shown(name)}.")
+        if isinstance(branch, Mapping):
+            check_tree(branch, source)
+
+
+def check_weights(description: Tree, weights: Mapping[str, Any], source: str) -> None:
+    """Check names and shapes of flat weights against a model's description.
+
+    Raises
+    ------
+    WeightsError
+        Listing what is missing, unexpected, misshapen or no number.
+    """
+    expected = dict(flatten(description))
+    shared = [name for name in expected if name in weights]
+    misfits = {
+        "missing": [name for name in expected if name not in weights],
+        "unexpected": [shown(name) for name in weights if name not in expected],
+        "of another shape": [
+            f"{name}: {weights[name].shape}, expected {expected[name].shape}"
+            for name in shared
+            if tuple(weights[name].shape) != expected[name].shape
+        ],
+        "not numbers": [
+            f"{name}: {weights[name].dtype}"
+            for name in shared
+            if not np.issubdtype(weights[name].dtype, np.floating)
+        ],
+    }
+    lines = [line for kind, names in misfits.items() for line in _listing(kind, names)]
+    if lines:
+        raise WeightsError(
+            f"The weights in {source} do not fit the model, which was left as it was:\n"
+            + "\n".join(lines)
+        )
+
+
+def check_magnitudes(spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray], source: str) -> None:
+    """Check that flat weights are small enough for layer norm, whose squares are float32.
+
+    Beyond 1e20 it would give zeros, and the model a plausible answer that is wrong. Not a number
+    is let through: it shows in the output.
+
+    Raises
+    ------
+    WeightsError
+        If one of them is larger than :data:`.LARGEST`, but in a model of float64.
+    """
+    if spec.dtype == "float64":
+        return
+    huge = [
+        f"{name}: up to {largest:.3g}"
+        for name, array in weights.items()
+        if array.size and (largest := _largest(array)) > LARGEST
+    ]
+    if huge:
+        raise WeightsError(
+            f"Weights in {source} are larger than {LARGEST:g}, which {spec.dtype} does not compute "
+            'with rightly; dtype="float64" does:\n' + "\n".join(_listing("too large", huge))
+        )
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest magnitude of what is a number."""
+    return max(float(np.fmax.reduce(array, axis=None)), -float(np.fmin.reduce(array, axis=None)))
+
+
+def _listing(kind: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = [f"    and {len(names) - LISTED} more"] if len(names) > LISTED else []
+    return [f"  {len(names)} {kind}:", *(f"    {name}" for name in names[:LISTED]), *more]
+
+
+def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
+    """Check that each of the branches to draw at random is one of a model's.
+
+    Raises
+    ------
+    SpecError
+        If it is not.
+    """
+    if isinstance(fresh, str):
+        raise SpecError(f"fresh is a list of branches, such as [{fresh!r}], got {fresh!r}.")
+    names = [name for name, _ in flatten(description)]
+    for branch in fresh:
+        if not any(is_within(name, [branch]) for name in names):
+            raise SpecError(
+                f"fresh names {branch!r}, but no weight of the model is in such a branch; the "
+                f"outermost are {', '.join(description)}."
+            )
+
+
+NOT_COMPARED = ("device", "dtype", "attn_dropout", "fc_dropout")
+"""Fields that may differ between a model and the weights that it takes."""
+
+ONLY_CONCERNS = {
+    "output_dim": ("decoder/head",),
+    "with_final_head": ("decoder/head",),
+    "tied_head": ("decoder/head",),
+    "output_scale": ("decoder/head",),
+    "learn_query": ("queries",),
+    "query_shape": ("queries",),
+    "query_per_input": ("queries",),
+    "queries_from_inputs": ("queries",),
+    "queries_dim": ("queries", "decoder"),
+    "query_residual": ("decoder",),
+    "decoder_v_dim": ("decoder",),
+    "num_decoder_heads": ("decoder",),
+    "decoder_head_dim": ("decoder",),
+    "output_modalities": ("queries", "outputs"),
+}
+"""Fields that may differ too where these branches are fresh: no trained one uses them."""
+
+
+def differing_fields(
+    published: PerceiverIOSpec, spec: PerceiverIOSpec, fresh: Sequence[str] = ()
+) -> list[str]:
+    """Names of the fields in which two models differ, but for those of ``fresh`` branches."""
+    return [
+        field.name
+        for field in fields(spec)
+        if field.name not in NOT_COMPARED
+        and getattr(spec, field.name) != getattr(published, field.name)
+        and not (
+            field.name in ONLY_CONCERNS
+            and all(is_within(branch, fresh) for branch in ONLY_CONCERNS[field.name])
+        )
+    ]
+
+
+def check_spec(
+    published: PerceiverIOSpec, spec: PerceiverIOSpec, source: str, fresh: Sequence[str] = ()
+) -> None:
+    """Check that a spec describes the model that some weights were trained in.
+
+    Fields that only concern ``fresh`` branches may differ.
+
+    Raises
+    ------
+    WeightsError
+        With a table of the fields that differ.
+    """
+    names = differing_fields(published, spec, fresh)
+    if not names:
+        return
+    rows = [(name, repr(getattr(spec, name)), repr(getattr(published, name))) for name in names]
+    rows.insert(0, ("field", "this spec", "the weights"))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    table = "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
+    advice = "Change these fields, or build the model with pretrained=False."
+    # Without head or learned queries there is nothing to train anew.
+    if spec.with_final_head and spec.learn_query and ONLY_CONCERNS.keys() >= set(names):
+        branches = sorted({*fresh, *(b for name in names for b in ONLY_CONCERNS[name])})
+        advice += f" To train these branches anew, pass fresh={branches}."
+    raise WeightsError(f"The spec does not describe the model of {source}:\n{table}\n{advice}")

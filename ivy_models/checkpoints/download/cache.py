@@ -1,0 +1,94 @@
+"""Published weights, from where they are published."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ivy_models.errors import DownloadError
+
+CACHE_VARIABLE = "IVY_MODELS_CACHE"
+"""Environment variable that names the folder for downloaded weights."""
+
+OFFLINE_VARIABLE = "IVY_MODELS_OFFLINE"
+"""Environment variable that, set to 1, forbids every download."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file to download.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    sha256
+        Its checksum, where known.
+    """
+
+    url: str
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """The folder for downloaded weights: $IVY_MODELS_CACHE, or the system's cache."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("ivy_models"))
+
+
+def is_offline() -> bool:
+    """Whether $IVY_MODELS_OFFLINE forbids downloads."""
+    return os.environ.get(OFFLINE_VARIABLE, "").lower() in ("1", "true", "yes", "on")
+
+
+def download(file: PublishedFile) -> Path:
+    """Return the local path of a published file, downloading it first if it is not there.
+
+    A progress bar goes to stderr. A file in the cache is complete; a broken download is continued
+    by the next call. Of several processes or threads one downloads and the others wait.
+
+    Raises
+    ------
+    DownloadError
+        Saying what to download, from where, to which path, and how to pass it.
+    """
+    path = cache_folder() / file.name
+    try:
+        if not _is_there(path, file.sha256):
+            _download(file, path)
+        return path
+    except (OSError, ValueError) as error:
+        raise DownloadError(
+            f"{file.name} could not be downloaded ({error}).\n"
+            f"Download it on a machine with a network from {file.url}, then either put it at\n"
+            f'  {path}\nor pass it as weights="path/to/{file.name}".\n'
+            "For a model with random weights use pretrained=False."
+        ) from error
+
+
+def _is_there(path: Path, sha256: str | None) -> bool:
+    from ivy_models.checkpoints.download.http import checksum
+
+    return path.is_file() and (sha256 is None or checksum(path) == sha256)
+
+
+def _download(file: PublishedFile, path: Path) -> None:
+    from filelock import FileLock
+
+    from ivy_models.checkpoints.download.http import fetch
+
+    if is_offline():
+        found = ", and the file that is there has another SHA-256" if path.exists() else ""
+        raise DownloadError(f"{OFFLINE_VARIABLE} is set{found}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The system releases the lock of a process that dies; the lock's file stays.
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if not _is_there(path, file.sha256):
+            path.unlink(missing_ok=True)
+            fetch(file.url, path, file.sha256)

@@ -1,0 +1,72 @@
+"""Models from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ivy_models.checkpoints.download.cache import OFFLINE_VARIABLE, is_offline
+from ivy_models.checkpoints.huggingface.weights import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
+from ivy_models.checkpoints.shards import index_name, read_index
+from ivy_models.errors import DownloadError, WeightsError
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local_folder(source: str | Path) -> Path:
+    """Find the folder of a model: on this machine, else on the hub.
+
+    Parameters
+    ----------
+    source
+        A folder, or the name of a repository on the hub, "owner/name".
+
+    Returns
+    -------
+    Path
+        Of the hub's, the folder in its cache, which HF_HOME can move; with HF_HUB_OFFLINE=1
+        or IVY_MODELS_OFFLINE=1 nothing is asked for.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither, or its index of shards is broken.
+    DownloadError
+        If the repository cannot be had.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if isinstance(source, Path) or not _REPOSITORY.fullmatch(source):
+        raise WeightsError(
+            f"There is no folder {source}, nor is that the name of a repository, owner/name."
+        )
+    for file in (WEIGHTS_FILE, TORCH_FILE):
+        index = index_name(file)
+        folder = _download(source, [CONFIG_FILE, file, index])
+        if (folder / file).exists():
+            break
+        if (folder / index).exists():
+            return _download(source, [CONFIG_FILE, index, *read_index(folder / index)])
+    return folder
+
+
+def _download(repository: str, files: list[str]) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise DownloadError(
+            f"There is no folder {repository}; models from the hub take a package that is not "
+            'installed. Install it with this library\'s extra: pip install "ivy_models[hub]".'
+        ) from error
+    try:
+        return Path(
+            snapshot_download(repository, allow_patterns=files, local_files_only=is_offline())
+        )
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        why = f"{OFFLINE_VARIABLE} is set, and {error}" if is_offline() else error
+        raise DownloadError(
+            f"There is no folder {repository}, and it could not be had from the hub: {why}\n"
+            f"Without a network pass a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or copy the "
+            "hub's cache."
+        ) from error

@@ -1,0 +1,144 @@
+"""This library's own format: a folder with the spec as JSON and the weights as safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import deserialize, safe_open
+from safetensors.numpy import save
+
+from ivy_models.base.atomic_files import write_files
+from ivy_models.checkpoints.files import check_size, read_json
+from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+SPEC_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+TASK = "task"
+"""Key of what stands beside the spec's fields: labels and preprocessing."""
+
+_CONFIG_DIGEST = "config_sha256"
+
+
+def write_native(
+    folder: str | Path,
+    spec: PerceiverIOSpec,
+    weights: Mapping[str, np.ndarray],
+    task: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model's spec and flat weights into a folder.
+
+    Each file is complete before it takes its name, and the weights record which spec they
+    belong to: of a write that was broken off, the old model or an error is what is read.
+
+    Parameters
+    ----------
+    folder
+        Made where it does not exist; a model in it is replaced.
+    spec
+        The model's description.
+    weights
+        Arrays by their names.
+    task
+        What else the config keeps, as JSON has it.
+
+    Raises
+    ------
+    WeightsError
+        If the folder cannot be written.
+    """
+    folder = Path(folder)
+    fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
+    config = (json.dumps(fields, indent=2) + "\n").encode()
+    # safetensors writes an array's memory whatever its strides.
+    arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
+    try:
+        write_files(folder, {WEIGHTS_FILE: content, SPEC_FILE: config})
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error}.") from error
+
+
+def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
+    """Read the spec and the task of a folder that :func:`write_native` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If there is no config, or it is no JSON object.
+    SpecError
+        If it describes no model.
+    """
+    path = Path(folder) / SPEC_FILE
+    fields = read_json(path)
+    task = fields.pop(TASK, {})
+    if not isinstance(task, dict):
+        raise WeightsError(f"{path}: {TASK!r} is no JSON object.")
+    try:
+        return PerceiverIOSpec.from_json(json.dumps(fields)), task
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def read_spec(folder: str | Path) -> PerceiverIOSpec:
+    """Read the spec of a folder that :func:`write_native` wrote."""
+    return read_config(folder)[0]
+
+
+def read_native(folder: str | Path) -> dict[str, np.ndarray]:
+    """Read the flat weights of a folder that :func:`write_native` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If they cannot be read, or belong to another config.
+    """
+    folder = Path(folder)
+    weights = read_safetensors(folder / WEIGHTS_FILE)
+    with safe_open(folder / WEIGHTS_FILE, "numpy") as file:
+        digest = (file.metadata() or {}).get(_CONFIG_DIGEST)
+    config = (folder / SPEC_FILE).read_bytes()
+    if digest not in (None, hashlib.sha256(config).hexdigest()):
+        raise WeightsError(
+            f"{folder} holds weights and a {SPEC_FILE} that were not written together: either "
+            "saving was broken off or one was changed. Save the model again; if the change was "
+            f"meant, read {WEIGHTS_FILE} alone, by its path."
+        )
+    return weights
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read flat weights from a safetensors file; of bfloat16, which NumPy lacks, as float32.
+
+    Raises
+    ------
+    WeightsError
+        If it is no safetensors file, a broken one, or too large.
+    """
+    check_size([path])
+    try:
+        with safe_open(path, "numpy") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in dtypes if dtypes[name] != "BF16"}
+        if len(arrays) < len(dtypes):
+            for name, tensor in deserialize(Path(path).read_bytes()):
+                if dtypes[name] == "BF16":
+                    bits = np.frombuffer(tensor["data"], "<u2").reshape(tensor["shape"])
+                    arrays[name] = from_bfloat16(bits)
+        return arrays
+    except Exception as error:  # of SafetensorError, NumPy and others
+        raise WeightsError(
+            f"{path} is no safetensors file, or a broken one ({shown(str(error))}). "
+            "If it was downloaded, download it again."
+        ) from error
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """Widen exactly: a bfloat16, of which NumPy has the bits, is the upper half of a float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

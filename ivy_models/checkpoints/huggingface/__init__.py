@@ -1,0 +1,1 @@
+"""Checkpoints of the Perceivers of Hugging Face transformers."""

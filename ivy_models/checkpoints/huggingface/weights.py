@@ -1,0 +1,239 @@
+"""Hugging Face transformers' Perceiver checkpoints: a folder with config.json and the weights.
+
+One table, from this library's names to transformers', for reading and writing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from ivy_models.base.atomic_files import write_files
+from ivy_models.checkpoints.check import check_weights
+from ivy_models.checkpoints.files import read_json
+from ivy_models.checkpoints.folder import read_safetensors
+from ivy_models.checkpoints.huggingface.config import config_of, spec_of
+from ivy_models.checkpoints.pickles.torch_file import read_torch
+from ivy_models.checkpoints.shards import index_name, read_shards
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TORCH_FILE = "pytorch_model.bin"
+
+# Groups stand for names within a layer, which are translated by the next table.
+_NAMES = {
+    "latents": "perceiver.embeddings.latents",
+    "queries": "{decoder}.output_position_encodings.position_embeddings",
+    "reader/layer_0/(.+)": "perceiver.encoder.cross_attention.{}",
+    r"processor/layer_0/self_attention_(\d+)/(.+)": "perceiver.encoder.self_attends.{}.{}",
+    "decoder/cross_attention/(.+)": "{decoder}.decoding_cross_attention.{}",
+    "decoder/head/(.+)": "{decoder}.final_layer.{}",
+    "input/positions": "{input}.position_embeddings.position_embeddings",
+    "input/position_projection/(.+)": "{input}.positions_projection.{}",
+    "input/projection/(.+)": "{input}.convnet_1x1.{}",
+    "input/convolution/(.+)": "{input}.convnet.conv.{}",
+    "input/batch_norm/(.+)": "{input}.convnet.batchnorm.{}",
+    "input/patch_projection/(.+)": "{input}.conv_after_patches.{}",
+    r"input/(\w+)/padding": "{input}.padding.{}",
+    r"input/(\w+)/mask_token": "{input}.mask.{}",
+    r"queries/(\w+)/padding": "perceiver.decoder.padding.{}",
+    r"queries/(\w+)/queries": (
+        "perceiver.decoder.modalities.{}.decoder.output_position_encodings.position_embeddings"
+    ),
+    r"outputs/(\w+)/(.+)": "perceiver.output_postprocessor.modalities.{}.classifier.{}",
+}
+_TEXT_NAMES = _NAMES | {
+    "input/embedding": "{input}.embeddings.weight",
+    "input/positions": "{input}.position_embeddings.weight",
+}
+_MASKED_LM_NAMES = _TEXT_NAMES | {"decoder/head/(.+)": "embedding_decoder.{}"}
+_WITHIN_LAYERS = {
+    "query_norm": "attention.self.layernorm1",
+    "norm": "attention.self.layernorm1",
+    "input_norm": "attention.self.layernorm2",
+    "attention/query": "attention.self.query",
+    "attention/key": "attention.self.key",
+    "attention/value": "attention.self.value",
+    "attention/output": "attention.output.dense",
+    "mlp_norm": "layernorm",
+    "mlp/hidden": "mlp.dense1",
+    "mlp/output": "mlp.dense2",
+    "scale": "weight",
+    "offset": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
+
+# Batch norm's count of batches: torch saves it, inference does not use it.
+_COUNT = "perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"
+
+
+def huggingface_name(name: str, spec: PerceiverIOSpec) -> str:
+    """Translate a weight's name.
+
+    Parameters
+    ----------
+    name
+        Such as "processor/layer_0/self_attention_1/mlp/hidden/weight".
+    spec
+        A model that transformers has.
+    """
+    table = _NAMES
+    if spec.vocabulary_size is not None:
+        table = _MASKED_LM_NAMES if spec.tied_head else _TEXT_NAMES
+    decoder = "perceiver.decoder" if spec.tied_head else "perceiver.decoder.decoder"
+    for pattern, theirs in table.items():
+        if match := re.fullmatch(pattern, name):
+            parts = [_within_layer(part) for part in match.groups()]
+            return theirs.format(*parts, decoder=decoder, input="perceiver.input_preprocessor")
+    raise KeyError(name)
+
+
+def _within_layer(name: str) -> str:
+    branch, _, leaf = name.rpartition("/")
+    parts = (_WITHIN_LAYERS.get(part, part) for part in (branch, leaf) if part)
+    return ".".join(parts)
+
+
+# Arrays. torch keeps a layer's output channels first, and vectors that are broadcast as (1, K).
+
+
+def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
+    _, _, leaf = name.rpartition("/")
+    if leaf == "weight":
+        array = array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
+    if name == "input/projection/weight":
+        array = array[..., None, None]
+    if leaf in ("padding", "mask_token"):
+        array = array[None]
+    return np.array(array, order="C")
+
+
+def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose) -> Any:
+    """A view of an array that transformers keeps, in this library's layout.
+
+    Parameters
+    ----------
+    name
+        This library's.
+    array
+        A NumPy array, or a tensor with ``transpose=torch.permute``.
+    transpose
+        Permutes an array's axes.
+    """
+    _, _, leaf = name.rpartition("/")
+    if leaf == "weight" and array.ndim >= 2:
+        array = transpose(array, (*range(2, array.ndim), 1, 0))
+    if name == "input/projection/weight" and array.shape[:-2] == (1, 1):
+        array = array[0, 0]
+    if leaf in ("padding", "mask_token") and array.shape[:-1] == (1,):
+        array = array[0]
+    return array
+
+
+# Folders
+
+
+def is_huggingface(folder: str | Path) -> bool:
+    """Whether a folder's config.json is one of transformers, not this library's own."""
+    try:
+        config = read_json(Path(folder) / CONFIG_FILE)
+    except WeightsError:
+        return False
+    return "architectures" in config or "model_type" in config
+
+
+def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.ndarray]]:
+    """Read a model that transformers saved, or its hub offers.
+
+    Parameters
+    ----------
+    folder
+        With config.json and model.safetensors, or pytorch_model.bin; either whole or in shards
+        with an index.
+
+    Returns
+    -------
+    spec : PerceiverIOSpec
+    weights : dict
+        Arrays by this library's names.
+
+    Raises
+    ------
+    WeightsError
+        If a file is not there, cannot be read or does not fit the other, or if the model is
+        none that this library has.
+    """
+    folder = Path(folder)
+    spec = read_huggingface_spec(folder)
+    arrays = _read_arrays(folder)
+    arrays.pop(_COUNT, None)
+    description, weights = PerceiverIOCore(spec).parameters(), {}
+    for name, _ in flatten(description):
+        array = arrays.pop(huggingface_name(name, spec), None)
+        if array is not None:
+            weights[name] = np.array(from_torch_layout(name, array), order="C")
+    weights |= arrays  # what the model has no name for: the check finds it
+    check_weights(description, weights, str(folder))
+    return spec, weights
+
+
+def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
+    """Read the spec of a model that transformers saved; errors as :func:`read_huggingface`."""
+    path = Path(folder) / CONFIG_FILE
+    return spec_of(read_json(path), str(path))
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, read_torch)):
+        if (folder / file).exists():
+            return read(folder / file)
+        if (folder / index_name(file)).exists():
+            return read_shards(folder / index_name(file), read)
+    raise WeightsError(f"{folder} has neither {WEIGHTS_FILE} nor {TORCH_FILE}, whole or in shards.")
+
+
+def write_huggingface(
+    folder: str | Path, spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray]
+) -> None:
+    """Write a model so that transformers' ``from_pretrained`` loads it.
+
+    Parameters
+    ----------
+    folder
+        Made where it is not there; gets config.json and model.safetensors.
+    spec
+        The model. Its ``device`` is not written.
+    weights
+        Arrays by this library's names.
+
+    Raises
+    ------
+    WeightsError
+        If the weights do not fit the spec, transformers has no such model, or the folder cannot
+        be written.
+    """
+    config = config_of(spec)
+    check_weights(PerceiverIOCore(spec).parameters(), weights, "the weights to write")
+    arrays = {huggingface_name(n, spec): _to_torch(n, array) for n, array in weights.items()}
+    if spec.stem == "centred_convolution":
+        arrays[_COUNT] = np.array(0)
+    folder = Path(folder)
+    try:
+        files = {
+            WEIGHTS_FILE: save(arrays, metadata={"format": "pt"}),
+            CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
+        }
+        write_files(folder, files, withdrawn=CONFIG_FILE)
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error}.") from error

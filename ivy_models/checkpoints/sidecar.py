@@ -1,0 +1,148 @@
+"""What a model needs beside spec and weights to be used, as JSON: labels and preprocessing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ivy_models.base.fields import CHECKS, check_fields
+from ivy_models.errors import WeightsError, shown
+from ivy_models.preprocessing import (
+    ByteTokenizer,
+    ClipPreprocessing,
+    ImagePreprocessing,
+    SoundPreprocessing,
+    VideoPreprocessing,
+)
+
+ATTRIBUTES = {
+    "preprocessing": (
+        ClipPreprocessing,
+        ImagePreprocessing,
+        SoundPreprocessing,
+        VideoPreprocessing,
+    ),
+    "labels": tuple,
+    "tokenizer": ByteTokenizer,
+}
+"""Of a model, by the kinds of what is read for them; all of them None where it has none."""
+
+MAX_NUMBERS = 1 << 28
+"""Numbers of one image, sound or video that a preprocessing may ask for."""
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        ByteTokenizer,
+        ClipPreprocessing,
+        ImagePreprocessing,
+        SoundPreprocessing,
+        VideoPreprocessing,
+    )
+}
+
+
+def task_of(model: Any) -> dict[str, Any]:
+    """Describe a model's labels, preprocessing and tokenizer.
+
+    Raises
+    ------
+    WeightsError
+        If one of them is of a kind that cannot be written.
+    """
+    values = {name: getattr(model, name) for name in ATTRIBUTES}
+    return {name: _to_json(value) for name, value in values.items() if value is not None}
+
+
+def set_task(model: Any, task: dict[str, Any], source: str) -> None:
+    """Give a model what :func:`task_of` described.
+
+    Raises
+    ------
+    WeightsError
+        If the description is broken.
+    """
+    try:
+        values = {name: _from_json(value) for name, value in task.items()}
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
+        message = f"{source}: the task cannot be read: {shown(repr(error))}."
+        raise WeightsError(message) from error
+    for name, value in values.items():
+        if name not in ATTRIBUTES:
+            raise WeightsError(f"{source}: a task has {', '.join(ATTRIBUTES)}; got {shown(name)}.")
+        is_right = isinstance(value, ATTRIBUTES[name])
+        if not is_right or (name == "labels" and not all(isinstance(n, str) for n in value)):
+            raise WeightsError(f"{source}: the task's {name} are {shown(value)}.")
+    for name, value in values.items():
+        setattr(model, name, value)
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value) and type(value).__name__ in KINDS:
+        parts = {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+        return {"kind": type(value).__name__} | parts
+    if isinstance(value, (tuple, list)):
+        return [_to_json(part) for part in value]
+    if isinstance(value, (str, int, float)):
+        return value
+    raise WeightsError(
+        f"A {type(value).__name__} cannot be saved with the model; set it to None first, and again "
+        "after loading."
+    )
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        parts = {name: _from_json(part) for name, part in value.items() if name != "kind"}
+        return _checked(KINDS[value["kind"]](**parts))
+    return tuple(map(_from_json, value)) if isinstance(value, list) else value
+
+
+def _checked(part: Any) -> Any:
+    """Check what a file says of a preprocessing or tokenizer; others are the caller's own."""
+    check_fields(part, _CHECKS)
+    if isinstance(part, ImagePreprocessing) and not (
+        part.channels in (1, 3)
+        and len(part.mean) == len(part.std) == part.channels
+        and 0 < part.crop_fraction <= 1
+        and 0 not in part.std
+    ):
+        raise ValueError("an image has 1 or 3 channels, as many as mean and std")
+    numbers = math.prod(
+        math.prod(value) if name == "size" else value
+        for name, value in vars(part).items()
+        if name in ("size", "num_frames", "num_samples")
+    )
+    if numbers > MAX_NUMBERS:
+        raise ValueError(f"it asks for {numbers:,} numbers; MAX_NUMBERS is {MAX_NUMBERS:,}")
+    return part
+
+
+def _pair(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"{name} has height and width")
+    return CHECKS["Sequence[int]"](name, value)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} is a list")
+    return tuple(CHECKS["float"](name, number) for number in value)
+
+
+def _of(kind: type):
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is a {kind.__name__}")
+        return value
+
+    return check
+
+
+_CHECKS = {
+    "tuple[int, int]": _pair,
+    "tuple[float, ...]": _numbers,
+    "VideoPreprocessing": _of(VideoPreprocessing),
+    "SoundPreprocessing": _of(SoundPreprocessing),
+}

@@ -1,0 +1,1 @@
+"""What a model attends to: attention maps, rollout, latents over depth, and drawings of them."""

@@ -1,0 +1,171 @@
+"""The attention weights of a model's call, recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import ivy
+
+from ivy_models.arrays import current_ops, to_ivy
+from ivy_models.ops import Array, Ops
+from ivy_models.shells.input_checks import CheckedInputs, check_inputs
+from ivy_models.shells.query_checks import check_queries
+from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+Place = tuple[int, ...]
+"""Where attention is in the core: the numbers that it gives dropout, from the outside in."""
+
+
+class AttentionMaps(NamedTuple):
+    """Attention weights of a call: over what is attended to they sum to 1, or 0 if all is masked.
+
+    Parameters
+    ----------
+    reader
+        (*batch, H, N, *axes), one for each time that the latents read the inputs. The axes are
+        the data's; with patches those of the patches, with a convolution those that it gives.
+        With ``input_modalities`` by their names; all of them together sum to 1.
+    processor
+        (*batch, H, N, N), one for each self-attention layer, those of all blocks in order: a row
+        is a latent, a column one that it attends to.
+    decoder
+        (*batch, H, *query_axes, N); None without a decoder. With ``output_modalities`` by the
+        names of those that are decoded; for some of the queries (*batch, H, n, N).
+    """
+
+    reader: tuple[ivy.Array | dict[str, ivy.Array], ...]
+    processor: tuple[ivy.Array, ...]
+    decoder: ivy.Array | dict[str, ivy.Array] | None
+
+
+def attention_maps(model: Any, data: Any, mask: Any = None, queries: Any = None) -> AttentionMaps:
+    """Run a model as the paper writes it, and give the weights of all of its attention.
+
+    They are held all at once: the reader's alone are B H N M numbers.
+
+    Parameters
+    ----------
+    model
+        A ``PerceiverIO``.
+    data, mask, queries
+        As in a call of the model.
+
+    Returns
+    -------
+    AttentionMaps
+        Arrays of the current backend; of float32 where the model is of half precision.
+
+    Raises
+    ------
+    InputError, BackendError
+        As a call of the model.
+    """
+    ops, spec, params, inputs = layer_by_layer(model, data, mask)
+    like = params["latents"]
+    batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
+    queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)
+    recorder = Recorder()
+    core = PerceiverIOCore(spec, plain_reader=True)
+    core.run(params, inputs.data, inputs.mask, queries, recorder)
+    reads, layers, decodings = recorder.parts()
+
+    def shaped(weights, rows, columns):
+        sizes = (*batch_shape, weights.shape[1], *rows, *columns)
+        return to_ivy(ops, ops.reshape(weights, sizes))
+
+    latents = (spec.num_latents,)
+    if spec.input_modalities is None:
+        reader = [shaped(read, latents, grid_shape) for read in reads]
+    else:
+        grids = _grids(spec, inputs.data)
+        reader = [
+            {name: shaped(part, latents, grids[name]) for name, part in _cut(ops, read, grids)}
+            for read in reads
+        ]
+    decoder = None
+    if spec.output_modalities is not None:
+        named = {spec.output_modalities[place[-1]]: x for place, x in decodings.items()}
+        decoder = {
+            m.name: shaped(x, m.query_shape if queries[m.name] is None else x.shape[2:3], latents)
+            for m, x in named.items()
+        }
+    elif spec.with_decoder:
+        (weights,) = decodings.values()
+        if spec.query_per_input and inputs.mask is not None:  # a masked query attends to nothing
+            weights = ops.where(inputs.mask[:, None, :, None], weights, 0.0)
+        decoder = shaped(weights, axes, latents)
+    processor = tuple(shaped(layer, latents, latents) for layer in layers)
+    return AttentionMaps(tuple(reader), processor, decoder)
+
+
+@dataclass(frozen=True)
+class Recorder(Dropout):
+    """Dropout that drops nothing, and keeps the attention weights (B, H, N, M) of each place."""
+
+    attention: float = 0.0
+    mlp: float = 0.0
+    key: Place = ()
+    weights: dict[Place, Array] = field(default_factory=dict)
+
+    def at(self, ops: Ops, number: int) -> Recorder:
+        return replace(self, key=(*self.key, number))
+
+    def of_attention(self, ops: Ops) -> Callable[[Array], Array]:
+        def keep(weights):  # which are not divided by their sum yet
+            total = ops.sum(weights, -1, keepdims=True)
+            self.weights[self.key] = weights / ops.where(total > 0, total, 1.0)
+            return weights
+
+        return keep
+
+    def parts(self) -> tuple[list[Array], list[Array], dict[Place, Array]]:
+        """What was kept of the reader, the processor and the decoder, as the core numbers them."""
+        encoding = [(len(place), x) for place, x in self.weights.items() if place[0] == 0]
+        return (
+            [x for depth, x in encoding if depth == 2],
+            [x for depth, x in encoding if depth == 3],
+            {place: x for place, x in self.weights.items() if place[0] == 1},
+        )
+
+
+def layer_by_layer(
+    model: Any, data: Any, mask: Any
+) -> tuple[Ops, PerceiverIOSpec, Tree, CheckedInputs]:
+    """What a call of a model computes with, its layers one by one."""
+    ops = current_ops(data)
+    spec, params = untied(model.spec, model._native_weights(ops))
+    return ops, spec, params, check_inputs(ops, spec, params["latents"], data, mask)
+
+
+def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
+    """The same model with its layers one by one: those that share weights may run as a program."""
+    if not spec.weight_tie_layers:
+        return spec, params
+    layers = [f"layer_{i}" for i in range(spec.network_depth)]
+    repeated = {
+        part: dict.fromkeys(layers, params[part]["layer_0"]) for part in ("reader", "processor")
+    }
+    return spec.replace(weight_tie_layers=False), params | repeated
+
+
+def _grids(spec: PerceiverIOSpec, data: dict[str, Array]) -> dict[str, tuple[int, ...]]:
+    """The axes of each modality's inputs, in the order in which the reader gets them."""
+    return {
+        m.name: m.adapter().grid_shape(tuple(data[m.name].shape[1:-1]))
+        for m in spec.input_modalities
+    }
+
+
+def _cut(ops: Ops, weights: Array, grids: dict[str, tuple[int, ...]]):
+    """(B, H, N, M) -> name and weights of each modality."""
+    start = 0
+    for name, grid in grids.items():
+        size = math.prod(grid)
+        yield name, ops.slice(weights, start, size, 3)
+        start += size

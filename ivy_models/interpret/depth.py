@@ -1,0 +1,47 @@
+"""The latents of a model from layer to layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ivy
+
+from ivy_models.arrays import to_ivy
+from ivy_models.interpret.attention_maps import layer_by_layer
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+
+
+def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
+    """Give the latents after the reader, and after each block of the processor.
+
+    Parameters
+    ----------
+    model
+        A ``PerceiverIO``.
+    data, mask
+        As in a call of the model.
+
+    Returns
+    -------
+    tuple of ivy.Array
+        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The last one is what
+        ``model.encode`` gives. Where the latents read again before each block, that is in what
+        the block gives.
+
+    Raises
+    ------
+    InputError, BackendError
+        As a call of the model.
+    """
+    ops, spec, params, inputs = layer_by_layer(model, data, mask)
+    block, states = spec.processor(), []
+
+    def process(weights, latents):
+        if not states:
+            states.append(latents)
+        states.append(block(weights, latents))
+        return states[-1]
+
+    PerceiverIOCore(spec, processor=process).encode(params, inputs.data, inputs.mask)
+    shape = (*inputs.batch_shape, spec.num_latents, spec.latent_dim)
+    return tuple(to_ivy(ops, ops.reshape(latents, shape)) for latents in states)

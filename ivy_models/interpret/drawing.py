@@ -1,0 +1,317 @@
+"""Drawings of what a model sees and gives, by matplotlib, which is imported when one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ivy_models.arrays import to_native
+from ivy_models.errors import InputError, not_installed
+from ivy_models.ops import ops_named
+from ivy_models.preprocessing.image import read_rgb
+from ivy_models.tasks.classification import Prediction
+from ivy_models.tasks.flow import check_flow, draw_flow
+from ivy_models.tasks.video import Reconstruction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Places = Axes | Sequence[Axes] | None
+    """What to draw on; None: a new figure."""
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"
+"""Of the colours of Okabe and Ito, which colour-blind eyes tell apart."""
+
+WEIGHTS, SIGNED = "Oranges", "PuOr_r"
+"""Maps of colours for numbers from 0, and for those on both sides of it."""
+
+COLUMNS = 8
+"""Drawings side by side in a new figure, at most."""
+
+ARROWS = 12
+"""Along the longer side of a flow field."""
+
+
+def draw_attention(
+    weights: Any, image: Any = None, titles: Sequence[str] = (), axes: Places = None
+) -> Figure:
+    """Draw attention weights, over a pale image; the stronger, the less of it is seen.
+
+    Several have one scale, which stands beside them.
+
+    Parameters
+    ----------
+    weights
+        (height, width), or (n, height, width) for several, such as one for each latent or head.
+        They may be coarser than the image, as those of patches are.
+    image
+        As ``ImagePreprocessing`` takes it, one for all, or a list with one for each; None: the
+        weights alone.
+    titles
+        One for each.
+    axes
+        Of matplotlib to draw on, one for each; None: a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Such as for ``savefig``.
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If something has another shape, or there are not as many images, titles or axes as maps.
+    """
+    weights = _numpy(weights, "weights")
+    if weights.ndim not in (2, 3) or 0 in weights.shape:
+        raise InputError(
+            f"weights have shape {weights.shape}; expected (height, width) or (n, height, width): "
+            "choose an element of the batch, and a head or a latent."
+        )
+    weights = weights.reshape(-1, *weights.shape[-2:])
+    if titles and len(titles) != len(weights):
+        raise InputError(f"There are {len(weights)} maps and {len(titles)} titles.")
+    images = image if isinstance(image, (list, tuple)) else len(weights) * [image]
+    if len(images) != len(weights):
+        raise InputError(f"There are {len(weights)} maps and {len(images)} images.")
+    images = [None if x is None else read_rgb(x) for x in images]
+    height, width = (weights[0] if images[0] is None else images[0]).shape[:2]
+    axes, strongest = _axes(axes, len(weights), width / height), max(float(weights.max()), 1e-30)
+    look = {"cmap": WEIGHTS, "vmin": 0, "vmax": strongest}
+    for place, title, drawn, below in zip(
+        axes, titles or [""] * len(axes), weights, images, strict=True
+    ):
+        if below is None:
+            heat = place.imshow(drawn, **look)
+        else:
+            extent, alpha = (0, below.shape[1], below.shape[0], 0), 2.5 * drawn / strongest
+            place.imshow(below, extent=extent, alpha=0.45)
+            heat = place.imshow(drawn, extent=extent, alpha=np.clip(alpha, 0, 1), **look)
+        _as_picture(place, title)
+    axes[0].figure.colorbar(heat, ax=axes, label="attention weight")
+    return axes[0].figure
+
+
+def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> Figure:
+    """Draw classes and their probabilities as bars, the most probable on top.
+
+    Parameters
+    ----------
+    predictions
+        Of :func:`classify` for one image or sound, or of a :class:`Reconstruction`.
+    axes
+        As in :func:`draw_attention`, one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If they are no predictions of one source.
+    """
+    if not predictions or not all(isinstance(p, Prediction) for p in predictions):
+        raise InputError("predictions are those of one source: classify(model, image).")
+    (place,) = _axes(axes, 1, 2)
+    labels, probabilities = zip(*predictions, strict=True)
+    rows = range(len(labels))
+    bars = place.barh(rows, probabilities, color=[ORANGE] + [GREY] * (len(labels) - 1))
+    place.bar_label(bars, [f"{p:.1%}" for p in probabilities], padding=3)
+    place.set_yticks(rows, labels)
+    place.set(xlim=(0, 1.2), xlabel="probability", xticks=(0, 0.5, 1))
+    place.invert_yaxis()
+    place.spines[["top", "right"]].set_visible(False)
+    return place.figure
+
+
+def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
+    """Draw how alike an element's latents are, layer by layer: the cosine of each two.
+
+    Parameters
+    ----------
+    latents
+        Arrays (N, D), of :func:`latents_over_depth`.
+    axes
+        As in :func:`draw_attention`, one for each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If they have another shape.
+    """
+    latents = [_numpy(x, "latents") for x in latents]
+    if not latents or any(x.ndim != 2 or 0 in x.shape for x in latents):
+        shapes = ", ".join(str(x.shape) for x in latents)
+        raise InputError(f"latents are arrays (N, D), got {shapes or 'none'}: choose an element.")
+    axes = _axes(axes, len(latents), 1)
+    for depth, (place, x) in enumerate(zip(axes, latents, strict=True)):
+        normed = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-30)
+        cosines = place.imshow(normed @ normed.T, SIGNED, vmin=-1, vmax=1)
+        place.set_title(f"after block {depth}" if depth else "after the reader")
+        place.set(xlabel="latent", ylabel="" if depth else "latent")
+    axes[0].figure.colorbar(cosines, ax=axes, label="cosine")
+    return axes[0].figure
+
+
+def draw_flow_arrows(
+    flow: Any, frame: Any = None, longest: float | None = None, axes: Places = None
+) -> Figure:
+    """Draw a flow field as arrows, over its first frame or the colours of :func:`draw_flow`.
+
+    Parameters
+    ----------
+    flow
+        (height, width, 2), of :func:`estimate_flow`.
+    frame
+        As ``ImagePreprocessing`` takes it, of the field's size.
+    longest
+        As in :func:`draw_flow`; an arrow so long reaches the next.
+    axes
+        As in :func:`draw_attention`, one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If the field or the frame has another shape, or ``longest`` is not above 0.
+    """
+    flow = check_flow(flow)
+    height, width, _ = flow.shape
+    if longest is None:
+        longest = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), 1e-30)
+    colours = draw_flow(flow, longest)
+    picture = colours if frame is None else read_rgb(frame)
+    if picture.shape != colours.shape:
+        raise InputError(f"frame has shape {picture.shape}; the flow field has {flow.shape}.")
+    (place,) = _axes(axes, 1, width / height)
+    place.imshow(picture)
+    step = -(-max(height, width) // ARROWS)
+    rows, columns = (np.arange(step // 2, size, step) for size in (height, width))
+    some = flow[np.ix_(rows, columns)]
+    look = {
+        "color": "white",
+        "edgecolor": "black",
+        "linewidth": 0.5,
+        "width": 0.012,
+        "clip_on": False,
+    }
+    arrows = place.quiver(
+        columns,
+        rows,
+        some[..., 0],
+        some[..., 1],
+        angles="xy",
+        scale_units="xy",
+        scale=longest / step,
+        pivot="mid",
+        **look,
+    )
+    arrows.set_in_layout(False)  # those at the border stand out of it
+    _as_picture(place, f"from arrow to arrow: {longest:.2g} pixels")
+    return place.figure
+
+
+def draw_reconstruction(
+    reconstruction: Reconstruction, frames: Any, sound: Any, axes: Places = None
+) -> Figure:
+    """Draw a clip's frames above those that an autoencoder made of them, and both sounds.
+
+    Parameters
+    ----------
+    reconstruction
+        Of :func:`reconstruct_video`.
+    frames, sound
+        What it was made of: (frames, height, width, 3) in [0, 1], and (samples,) or (samples, 1).
+    axes
+        As in :func:`draw_attention`: for the frames, for those that were made, and for the sound.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If there are not as many frames or axes.
+    """
+    frames = [read_rgb(frame) for frame in frames]
+    number = len(reconstruction.frames)
+    if len(frames) != number:
+        raise InputError(f"There are {len(frames)} frames; the reconstruction has {number}.")
+    if axes is None:
+        upper, lower = ([f"{row} {i}" for i in range(number)] for row in ("given", "made"))
+        figure = _figure()(figsize=(max(4, 1.3 * number), 4.2), layout="constrained")
+        axes = list(figure.subplot_mosaic([upper, lower, ["sound"] * number]).values())
+    *pictures, wave = _axes(axes, 2 * number + 1, 1)
+    for i, (place, frame) in enumerate(
+        zip(pictures, [*frames, *reconstruction.frames], strict=True)
+    ):
+        place.imshow(frame)
+        _as_picture(place, f"frame {i + 1}" if i < number else "")
+    pictures[0].set_ylabel("given")
+    pictures[number].set_ylabel("made")
+    given = _numpy(sound, "sound").ravel()
+    wave.plot(given, color=BLUE, label="given")
+    wave.plot(reconstruction.sound.ravel(), color=ORANGE, label="made", linestyle="--")
+    wave.set(xlabel="sample", ylabel="sound", xlim=(0, len(given) - 1))
+    wave.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    wave.spines[["top", "right"]].set_visible(False)
+    return wave.figure
+
+
+def _numpy(x: Any, name: str) -> np.ndarray:
+    return to_native(ops_named("numpy"), x, name)
+
+
+def _figure() -> type[Figure]:
+    """The class of figures; one made by it is not shown, nor kept, by pyplot."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise not_installed("Drawings need", error, "plot") from error
+    return Figure
+
+
+def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
+    """As many axes as there is to draw, the given ones or those of a new figure."""
+    if axes is not None:
+        axes = list(np.ravel(np.asarray(axes, object)))
+        if len(axes) != number:
+            raise InputError(f"There are {number} drawings and {len(axes)} axes.")
+        return axes
+    rows = -(-number // COLUMNS)
+    columns = -(-number // rows)
+    height = 2.4 if rows == 1 else 1.5 * rows  # inches
+    width = columns * aspect * (height / rows - 0.1) + 0.8  # and a scale
+    figure = _figure()(figsize=(width, height + 0.3), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[number:]:
+        unused.remove()
+    return axes[:number]
+
+
+def _as_picture(axes: Axes, title: str) -> None:
+    """A thin frame, and no numbers along it."""
+    axes.set(xticks=(), yticks=(), title=title)
+    axes.spines[:].set(color=GREY, linewidth=0.5)

@@ -1,0 +1,1 @@
+"""Models by name and by task: presets, and functions that build them."""

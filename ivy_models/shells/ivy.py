@@ -1,0 +1,492 @@
+"""Perceiver IO as an Ivy module: the shell around the functional core."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ivy
+import numpy as np
+
+from ivy_models.arrays import current_ops, to_ivy, to_native, unwrap, unwrap_tree
+from ivy_models.checkpoints.check import check_magnitudes, check_tree, check_weights
+from ivy_models.checkpoints.download.hub import local_folder
+from ivy_models.checkpoints.folder import read_config, read_native, write_native
+from ivy_models.checkpoints.huggingface.weights import (
+    is_huggingface,
+    read_huggingface,
+    write_huggingface,
+)
+from ivy_models.checkpoints.sidecar import ATTRIBUTES, set_task, task_of
+from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
+from ivy_models.ops import Ops, ops_for, ops_named
+from ivy_models.shells.call import checked_call, with_axes
+from ivy_models.shells.compilation import CompiledCalls
+from ivy_models.shells.input_checks import check_inputs
+from ivy_models.shells.query_checks import check_queries
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    count,
+    flatten,
+    initialise,
+    map_tree,
+    unflatten,
+)
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
+
+if TYPE_CHECKING:
+    from ivy_models import shells
+
+LAYOUTS = ("native", "huggingface")
+"""Of the folders that a model can be written to."""
+
+
+class PerceiverIO(ivy.Module):
+    """Perceiver IO (arXiv 2107.14795), in whichever backend Ivy is set to.
+
+    Parameters
+    ----------
+    spec
+        The model's description.
+    seed
+        Seed of the random weights; the same seed gives the same weights on every backend.
+    v
+        Weights to use instead, a nested dict or ``ivy.Container`` of arrays.
+
+    Attributes
+    ----------
+    spec : PerceiverIOSpec
+    core : PerceiverIOCore
+        The model as a pure function of weights and native arrays.
+    v : ivy.Container
+        The weights. They follow ``ivy.set_backend``: a call converts them when needed.
+    preprocessing : ImagePreprocessing, SoundPreprocessing, ClipPreprocessing or None
+        What turns images, sounds or clips into this model's data.
+    labels : tuple of str or None
+        Names of the classes.
+    tokenizer : ByteTokenizer or None
+        What turns text into this model's data.
+
+    Raises
+    ------
+    BackendError
+        If the spec's device is not available.
+    WeightsError
+        If ``v`` does not have the names and shapes of the spec's weights.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        # Not Ivy's: that one keeps every class in a list for ever, and then puts off the
+        # building of every later module of the process.
+        return object.__new__(cls)
+
+    def __init__(self, spec: PerceiverIOSpec, *, seed: int = 0, v: Mapping | None = None):
+        if not isinstance(spec, PerceiverIOSpec):
+            raise SpecError(f"spec is a PerceiverIOSpec, got {type(spec).__name__}.")
+        ops = current_ops()
+        ops.check_device(spec.device)
+        super().__init__(build_mode="explicit", training=False, device=spec.device)
+        self.spec = spec
+        self.preprocessing = None
+        self.labels = None
+        self.tokenizer = None
+        self.core = PerceiverIOCore(spec)
+        self._compiled = CompiledCalls(self.core)
+        if v is None:
+            v = initialise(self.core.parameters(), seed)
+        else:
+            check_tree(v, "v")
+            v = map_tree(_to_numpy, v)
+            check_weights(self.core.parameters(), dict(flatten(v)), "v")
+            check_magnitudes(spec, dict(flatten(v)), "v")
+        self._v = self._place(ops, v)
+        self._built = True
+
+    def build(self, *args: Any, **kwargs: Any) -> ivy.Container:
+        """Do nothing: the constructor builds the whole model."""
+        return self.v
+
+    def train(self, mode: bool = True) -> PerceiverIO:
+        """Do nothing for a model without dropout: it computes the same in training.
+
+        Raises
+        ------
+        SpecError
+            If the spec asks for dropout, which calls of this module do not apply.
+        """
+        if mode:
+            check_without_dropout(self.spec)
+        return self
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable weights."""
+        return count(self.core.parameters())
+
+    def __call__(self, *arguments: Any, v: Mapping | None = None, **named: Any) -> ivy.Array:
+        """Run the model; see :meth:`_forward`. ``v`` are weights to use this once."""
+        # Not Ivy's: that takes 0.5 ms, and keeps these weights where the call is refused.
+        return self._forward(*arguments, v=v, **named)
+
+    def _forward(
+        self, data: Any, mask: Any = None, queries: Any = None, *, v: Mapping | None = None
+    ) -> ivy.Array:
+        """Run the model; called through ``model(data, mask=None, queries=None)``.
+
+        Parameters
+        ----------
+        data
+            Floats (*batch, *axes, input_dim), or tokens (*batch, length) where the spec has
+            a ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a
+            NumPy array. Not-a-number in an input that takes part gives not-a-number in that
+            element's output. With ``input_modalities`` a mapping from their names; one
+            without axes may be left out, and is masked then.
+        mask
+            Booleans (*batch, *axes) or (*axes), True where an input takes part. Where none
+            does, the latents see nothing, as in the original. With ``patch_shape`` the axes
+            are those of the patches. With ``input_modalities`` a mapping from some of their
+            names; the mask token stands where an input takes no part.
+        queries
+            (*batch, *query_axes, queries_dim), or (*query_axes, queries_dim) for a whole
+            batch, where ``learn_query`` is False. With ``output_modalities`` a mapping from
+            the names of those to decode to which of their queries, whole numbers (n,)
+            counted along the last axis first, or None for all.
+        v
+            Weights to use this once, as :attr:`v` holds the model's.
+
+        Returns
+        -------
+        ivy.Array or dict
+            (*batch, *query_shape, output_dim), or (*batch, length, output_dim) where the
+            spec has ``query_per_input``; without the head queries_dim channels; without the
+            decoder the latents (*batch, num_latents, latent_dim). With ``output_modalities``
+            by their names, (*batch, *axes, output_dim), where ``axes`` is query_shape times
+            patch_shape; for some of the queries (*batch, n, *patch_shape, output_dim).
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit the model, or cannot leave its framework.
+        BackendError
+            If the framework is not installed or has not the spec's device or data type, or another
+            thread changes Ivy's backend meanwhile.
+        WeightsError
+            If ``v`` does not have the names and shapes of the model's weights.
+        """
+        ops = current_ops(data)
+        run = functools.partial(self._compiled, ops)
+        weights = self._native_weights(ops) if v is None else self._weights_for_once(ops, v)
+        return _to_ivy(ops, checked_call(ops, self.spec, run, weights, data, mask, queries))
+
+    def encode(self, data: Any, mask: Any = None) -> ivy.Array:
+        """Read and process data, without decoding: several decodings can share the latents.
+
+        Parameters
+        ----------
+        data, mask
+            As in a call of the model.
+
+        Returns
+        -------
+        ivy.Array
+            The latents (*batch, num_latents, latent_dim).
+
+        Raises
+        ------
+        InputError
+            As a call of the model.
+        """
+        ops = current_ops(data)
+        params = self._native_weights(ops)
+        inputs = check_inputs(ops, self.spec, params["latents"], data, mask)
+        latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
+        axes = (self.spec.num_latents,)
+        return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
+
+    def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
+        """Decode latents that :meth:`encode` gave.
+
+        Parameters
+        ----------
+        latents
+            (*batch, num_latents, latent_dim).
+        queries
+            As in a call of the model.
+
+        Returns
+        -------
+        ivy.Array or dict
+            As a call of the model.
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit the model, or its queries depend on the data.
+        """
+        spec, ops = self.spec, current_ops(latents)
+        if not spec.with_decoder or spec.queries_from_inputs or spec.query_per_input:
+            raise InputError(
+                "The model has no decoder, or one whose queries depend on the data; call it as "
+                "a whole."
+            )
+        params = self._native_weights(ops)
+        like, latents = params["latents"], to_native(ops, latents, "latents")
+        shape = tuple(latents.shape)
+        if shape[-2:] != tuple(like.shape) or 0 in shape or not ops.is_float(latents):
+            raise InputError(
+                f"latents have shape {shape} and type {ops.dtype(latents)}; "
+                f"expected floats (*batch, {spec.num_latents}, {spec.latent_dim})."
+            )
+        queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
+        latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
+        output = self._compiled.decode(ops, params, latents, queries)
+        return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
+
+    def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
+        """Write the model into a folder: config.json and model.safetensors.
+
+        Weights are written in float32 where they are of half precision, which loses nothing.
+
+        Parameters
+        ----------
+        folder
+            Made where it does not exist; a model in it is replaced.
+        layout
+            "native": this library's, with labels, preprocessing and tokenizer. "huggingface":
+            as the Perceivers of transformers load it.
+
+        Raises
+        ------
+        WeightsError
+            If the folder cannot be written, the preprocessing is of a kind of your own, or
+            transformers has no such model.
+        """
+        if layout not in LAYOUTS:
+            raise WeightsError(f"layout is one of {', '.join(LAYOUTS)}, got {layout!r}.")
+        spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self._v)))
+        if layout == "native":
+            write_native(folder, spec, weights, task_of(self))
+        else:
+            write_huggingface(folder, spec, weights)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, device: str | None = None, dtype: str | None = None
+    ) -> PerceiverIO:
+        """Build the model of a folder that :meth:`save_pretrained` or transformers wrote.
+
+        Parameters
+        ----------
+        source
+            The folder, with config.json and model.safetensors, of transformers also
+            pytorch_model.bin; or the name of a repository on the Hugging Face hub, such as
+            "deepmind/optical-flow-perceiver".
+        device, dtype
+            As in :class:`PerceiverIOSpec`. None: the default device, and the data type that
+            the model was saved with.
+
+        Raises
+        ------
+        BackendError
+            If the device is not available.
+        DownloadError
+            If there is no such folder and the repository cannot be had.
+        WeightsError, SpecError
+            If the folder holds no model, or a broken one.
+        """
+        folder = local_folder(source)
+        if is_huggingface(folder):
+            (spec, weights), task = read_huggingface(folder), {}
+        else:
+            (spec, task), weights = read_config(folder), read_native(folder)
+            check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
+        spec = spec.replace(device=device, dtype=dtype or spec.dtype)
+        check_magnitudes(spec, weights, str(folder))
+        model = cls(spec, v=unflatten(weights))
+        set_task(model, task, str(folder))
+        return model
+
+    def to_torch_module(self, rematerialise: bool = False) -> shells.torch.PerceiverIO:
+        """Copy the model into a ``torch.nn.Module``, in evaluation mode.
+
+        Parameters
+        ----------
+        rematerialise
+            Whether training keeps a self-attention layer's input alone and computes the rest again.
+
+        Returns
+        -------
+        shells.torch.PerceiverIO
+            Its parameters are copies; :meth:`with_weights` brings them back.
+
+        Raises
+        ------
+        BackendError
+            If torch is not installed or has not the spec's device.
+        """
+        ops = ops_named("torch")
+        from ivy_models.shells.torch import PerceiverIO
+
+        return PerceiverIO(self.spec, self._copy_for(ops), rematerialise)
+
+    def to_keras_model(self, rematerialise: bool = False) -> shells.keras.PerceiverIO:
+        """Copy the model into a ``keras.Model``, on whichever backend Keras is set to.
+
+        Parameters
+        ----------
+        rematerialise
+            As in :meth:`to_torch_module`.
+
+        Returns
+        -------
+        shells.keras.PerceiverIO
+            Its variables are copies; :meth:`with_weights` brings them back.
+
+        Raises
+        ------
+        BackendError
+            If Keras is not installed, or runs on a backend that the models do not.
+        """
+        try:
+            from ivy_models.shells.keras import PerceiverIO
+        except ImportError as error:
+            raise BackendError(
+                f"Keras is not installed ({error}). Install it with a backend of its own, such as "
+                'this library\'s extra: pip install "ivy_models[tensorflow]".'
+            ) from error
+        return PerceiverIO(self.spec, map_tree(_to_numpy, self._v), rematerialise)
+
+    def to_jax(self, rematerialise: bool = False) -> shells.jax.JaxModel:
+        """Copy the model into a pure function and its parameters.
+
+        Parameters
+        ----------
+        rematerialise
+            As in :meth:`to_torch_module`.
+
+        Returns
+        -------
+        shells.jax.JaxModel
+            ``apply, params``, so that ``apply(params, data, mask=None, queries=None)`` is a call of
+            the model on arrays of JAX. The parameters are copies; :meth:`with_weights` brings
+            them back.
+
+        Raises
+        ------
+        BackendError
+            If JAX is not installed or has not the spec's device.
+        """
+        ops = ops_named("jax")
+        from ivy_models.shells.jax import split
+
+        return split(self.spec, self._copy_for(ops), rematerialise)
+
+    def with_weights(self, weights: Mapping) -> PerceiverIO:
+        """Copy the model with other weights, such as a native module's after training.
+
+        Parameters
+        ----------
+        weights
+            Nested dict of arrays of any framework, by the names of :attr:`v`. Those that
+            training does not change may be left out.
+
+        Returns
+        -------
+        PerceiverIO
+            With this model's spec, labels, preprocessing and tokenizer.
+
+        Raises
+        ------
+        WeightsError
+            If they do not have the names and shapes of the model's.
+        """
+        check_tree(weights, "weights")
+        given = dict(flatten(weights))
+        trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
+        kept = {
+            name: leaf
+            for name, leaf in flatten(self._v)
+            if name not in given and not trainable[name]
+        }
+        model = type(self)(self.spec, v=unflatten(given | kept))
+        for name in ATTRIBUTES:
+            setattr(model, name, getattr(self, name))
+        return model
+
+    def compile(self) -> PerceiverIO:
+        """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
+
+        JAX and TensorFlow compile without being asked, since one operation at a time is slow
+        there. See ``compilation.py`` for what is compiled when shapes change.
+
+        Returns
+        -------
+        PerceiverIO
+            This model.
+        """
+        self._compiled.asked = True
+        return self
+
+    def _native_weights(self, ops: Ops) -> Tree:
+        """The weights as native arrays, converted first if Ivy's backend has changed."""
+        params = unwrap_tree(self._v)
+        if not _are_native(ops, params):
+            placed = self._place(ops, map_tree(_to_numpy, params))
+            params = unwrap_tree(placed)  # not of self._v: another thread may place it elsewhere
+            self._v = placed
+        return params
+
+    def _weights_for_once(self, ops: Ops, v: Mapping) -> Tree:
+        """Other weights as native arrays: as they are, gradients included, or converted."""
+        check_tree(v, "v")
+        params = unwrap_tree(v)
+        check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
+        if _are_native(ops, params):
+            return params
+        return unwrap_tree(self._place(ops, map_tree(_to_numpy, params)))
+
+    def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
+        """NumPy weights -> a container on the spec's device, in the spec's data type."""
+
+        def place(name, leaf):
+            is_matrix = name.endswith("/weight") and leaf.ndim == 2
+            copy = ops.matrix if is_matrix else ops.asarray
+            return to_ivy(ops, copy(leaf, self.spec.dtype, self.spec.device))
+
+        return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
+
+    def _copy_for(self, ops: Ops) -> Tree:
+        """The weights as native arrays of another framework, or copied within it."""
+        dtype, device = self.spec.dtype, self.spec.device
+        return map_tree(lambda leaf: ops.asarray(_to_numpy(leaf), dtype, device), self._v)
+
+    def _extra_repr(self) -> str:
+        return f"{self.num_parameters:,} parameters, {self.spec}"
+
+
+def _are_native(ops: Ops, params: Tree) -> bool:
+    one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
+    return all(map(ops.is_array, one_of_each_type.values()))
+
+
+def _shape_and_type(leaf: Any) -> np.ndarray:
+    """A NumPy array of a weight's shape and kind of numbers, without its numbers."""
+    ops = ops_for(leaf)
+    kind = np.float32 if ops.is_float(leaf) else np.int32
+    return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
+
+
+def _to_ivy(ops: Ops, output: Any) -> Any:
+    """A native array, or several by modality, as ``ivy.Array``."""
+    wrap = functools.partial(to_ivy, ops)
+    return map_tree(wrap, output) if isinstance(output, dict) else wrap(output)
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    leaf = unwrap(leaf)
+    ops = ops_for(leaf)
+    return np.ascontiguousarray(ops.to_numpy(ops.detach(leaf)))

@@ -1,0 +1,217 @@
+"""Optical flow of frames of any size, and flow fields as files and pictures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivy_models.arrays import to_native
+from ivy_models.base.atomic_files import replaced
+from ivy_models.errors import InputError
+from ivy_models.ops import ops_named
+from ivy_models.preprocessing.image import read_rgb
+
+OVERLAP = 20
+"""Pixels that neighbouring tiles share, as in the original."""
+
+FLO_MAGIC = b"PIEH"
+"""First bytes of a Middlebury file: 202021.25 as a little-endian float."""
+
+
+def estimate_flow(
+    model: Any, first: Any, second: Any, progress: bool = False, batch_size: int = 1
+) -> np.ndarray:
+    """Estimate how far each pixel moves from one frame to the next.
+
+    Frames larger than the model's are cut into overlapping tiles; where tiles overlap, each
+    counts by its distance from its own border, as in the original. Smaller ones are continued
+    by their border's pixels.
+
+    Parameters
+    ----------
+    model
+        A model of ``perceiver_io_optical_flow`` or :func:`create_model`.
+    first, second
+        Frames of the same size: paths, PIL images or arrays, as ``ImagePreprocessing`` takes.
+    progress
+        Whether to show a progress bar over the tiles.
+    batch_size
+        Tiles that the model takes at a time.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float32 (height, width, 2): pixels to the right, and down.
+
+    Raises
+    ------
+    InputError
+        If the model estimates no flow, or a frame cannot be used.
+    """
+    if model.spec.stem != "frame_pair" or not model.spec.queries_from_inputs:
+        raise InputError("The model estimates no flow: build perceiver_io_optical_flow.")
+    if batch_size < 1:
+        raise InputError(f"batch_size is at least 1, got {batch_size}.")
+    frames = [read_rgb(frame) for frame in (first, second)]
+    if frames[0].shape != frames[1].shape:
+        sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in frames)
+        raise InputError(f"The two frames have the same size; got {sizes} (height x width).")
+    from tqdm import tqdm
+
+    height, width, _ = frames[0].shape
+    tile = _tile_size(model, (height, width))
+    padding = [(0, max(0, t - s)) for t, s in zip(tile, (height, width), strict=True)]
+    pair = np.stack([np.pad(frame, [*padding, (0, 0)], mode="edge") for frame in frames]) * 2 - 1
+
+    corners = [_starts(size, t) for size, t in zip(pair.shape[1:3], tile, strict=True)]
+    windows = [
+        (slice(y, y + tile[0]), slice(x, x + tile[1])) for y, x in itertools.product(*corners)
+    ]
+    weights = _tile_weights(tile)[..., None]
+    flow = np.zeros((*pair.shape[1:3], 2), np.float32)
+    total = np.zeros((*pair.shape[1:3], 1), np.float32)
+    with tqdm(total=len(windows), desc="flow", unit="tile", disable=not progress) as bar:
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            tiles = model(np.stack([pair[:, rows, columns] for rows, columns in batch]))
+            for window, estimated in zip(
+                batch, to_native(ops_named("numpy"), tiles, "flow"), strict=True
+            ):
+                flow[window] += weights * estimated
+                total[window] += weights
+            bar.update(len(batch))
+    return (flow / total)[:height, :width]
+
+
+def _tile_size(model: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """The size that the model was trained for; any, where its positions have none."""
+    resolution = model.spec.max_fourier_freq or model.spec.learned_position_shape or size
+    return tuple(int(n) for n in np.broadcast_to(resolution, 2))
+
+
+def _starts(size: int, tile: int) -> list[int]:
+    """Where tiles begin along an axis; the last ends with it."""
+    return [*range(0, size - tile, max(1, tile - OVERLAP)), size - tile]
+
+
+def _tile_weights(tile: tuple[int, int]) -> np.ndarray:
+    """Distance of each pixel of a tile from its border, 1 at the border, (height, width)."""
+    rows, columns = (
+        np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)
+        for size in tile
+    )
+    return np.minimum(rows[:, None], columns)
+
+
+# Files
+
+
+def write_flo(path: str | os.PathLike, flow: Any) -> None:
+    """Write a flow field (height, width, 2) as a Middlebury ``.flo`` file.
+
+    Raises
+    ------
+    InputError
+        If it is no flow field.
+    OSError
+        If the file cannot be written; one that is there stays then.
+    """
+    flow = check_flow(flow)
+    height, width, _ = flow.shape
+    header = FLO_MAGIC + np.array([width, height], "<i4").tobytes()
+    with replaced(path) as temporary:
+        temporary.write_bytes(header + flow.astype("<f4").tobytes())
+
+
+def read_flo(path: str | os.PathLike) -> np.ndarray:
+    """Read a Middlebury ``.flo`` file: float32 (height, width, 2).
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no such file.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if content[:4] != FLO_MAGIC or len(content) < 12:
+        raise InputError(f"{path} is no .flo file: it does not begin with {FLO_MAGIC.decode()}.")
+    width, height = (int(n) for n in np.frombuffer(content, "<i4", 2, offset=4))
+    if width < 1 or height < 1 or len(content) != 12 + 8 * width * height:
+        raise InputError(
+            f"{path} is broken: its header says {width} x {height} pixels, which does not fit "
+            f"its {len(content)} bytes."
+        )
+    flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    return flow.astype(np.float32)
+
+
+# Pictures
+
+
+def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
+    """Colour a flow field by the wheel of Baker et al. (2011), section 4.1.
+
+    Hue is the direction, saturation the length.
+
+    Parameters
+    ----------
+    flow
+        (height, width, 2).
+    longest
+        The length in pixels that is fully saturated; longer ones are darker. None: the
+        field's longest.
+
+    Returns
+    -------
+    numpy.ndarray
+        Uint8 (height, width, 3).
+
+    Raises
+    ------
+    InputError
+        If it is no flow field, or ``longest`` is not above 0.
+    """
+    flow = check_flow(flow)
+    if longest is not None and not longest > 0:
+        raise InputError(f"longest is above 0, got {longest}.")
+    wheel = _colour_wheel()
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    length = length / (longest or max(float(length.max()), np.finfo(np.float32).tiny))
+    turn = np.arctan2(-flow[..., 1], -flow[..., 0]) / np.pi  # -1 to 1
+    place = (turn + 1) / 2 * (len(wheel) - 1)
+    low = np.floor(place).astype(int)
+    share = (place - low)[..., None]
+    colour = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
+    inside = 1 - length[..., None] * (1 - colour)
+    colour = np.where(length[..., None] <= 1, inside, 0.75 * colour)
+    return np.floor(255 * colour).astype(np.uint8)
+
+
+def _colour_wheel() -> np.ndarray:
+    """Hues around the circle, (55, 3) in [0, 1]; more of them where the eye tells more apart."""
+    red, yellow, green, cyan, blue, magenta = np.array(
+        [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1)], float
+    )
+    corners = [red, yellow, green, cyan, blue, magenta, red]
+    steps = [15, 6, 4, 11, 13, 6]
+    return np.concatenate(
+        [
+            start + (end - start) * np.arange(n)[:, None] / n
+            for start, end, n in zip(corners[:-1], corners[1:], steps, strict=True)
+        ]
+    )
+
+
+def check_flow(flow: Any) -> np.ndarray:
+    flow = to_native(ops_named("numpy"), flow, "flow")
+    if flow.ndim != 3 or flow.shape[-1] != 2 or 0 in flow.shape:
+        raise InputError(f"A flow field is (height, width, 2), got shape {flow.shape}.")
+    if not np.isfinite(flow).all():
+        raise InputError("The flow field holds numbers that are not finite.")
+    return flow.astype(np.float32, copy=False)

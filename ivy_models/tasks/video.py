@@ -1,0 +1,59 @@
+"""Video with sound through an autoencoder: reconstructed, and named."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ivy_models.errors import InputError
+from ivy_models.preprocessing import ClipPreprocessing
+from ivy_models.tasks.classification import Prediction, most_probable
+from ivy_models.tasks.decoding import decode_in_chunks
+
+
+class Reconstruction(NamedTuple):
+    """What an autoencoder makes of a clip.
+
+    ``frames`` are float32 (frames, height, width, 3) in [0, 1], ``sound`` float32 (samples, 1)
+    in [-1, 1], ``predictions`` the most probable classes, the first one first.
+    """
+
+    frames: np.ndarray
+    sound: np.ndarray
+    predictions: list[Prediction]
+
+
+def reconstruct_video(
+    model: Any, video: Any, sound: Any = None, top: int = 5, progress: bool = False
+) -> Reconstruction:
+    """Encode a clip, its label hidden, and decode its frames, its sound and its label.
+
+    Parameters
+    ----------
+    model
+        A model of ``perceiver_io_video`` or :func:`create_model`.
+    video, sound
+        As :class:`.ClipPreprocessing` takes them: paths or arrays. Without ``sound``, that of
+        the video's file.
+    top
+        How many of the most probable classes to return.
+    progress
+        Whether to show a progress bar over what is decoded.
+
+    Raises
+    ------
+    InputError
+        If the model is no autoencoder of video, or the clip cannot be used.
+    """
+    if not isinstance(model.preprocessing, ClipPreprocessing):
+        raise InputError("The model is no autoencoder of video: build perceiver_io_video.")
+    if top < 1:
+        raise InputError(f"top is at least 1, got {top}.")
+    latents = model.encode(model.preprocessing(video, sound))
+    outputs = decode_in_chunks(model, latents, progress=progress)
+    return Reconstruction(
+        np.clip(outputs["image"], 0, 1),
+        np.clip(outputs["audio"], -1, 1),
+        most_probable(outputs["label"][0], model.labels, top),
+    )

@@ -1,0 +1,1 @@
+"""What training needs beyond the frameworks: losses, and helpers for fine-tuning."""

@@ -1,0 +1,231 @@
+"""Several kinds of outputs from the same latents, each at all of its positions or at some."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ivy_models.base.fields import check_fields
+from ivy_models.errors import SpecError
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    lecun_normal,
+    linear,
+    map_tree,
+    table,
+    vector,
+)
+from ivy_models.transformers.perceiver_io.patches import depth_to_space
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+
+
+@dataclass(frozen=True)
+class OutputModality:
+    """One kind of output among several, with a query for each of its positions.
+
+    Parameters
+    ----------
+    name
+        What the output and the weights are called by.
+    output_dim
+        Channels of an output.
+    query_shape
+        Axes of the queries: ``[1]`` for a class, ``[frames, height, width]`` for a video.
+    num_fourier_freq_bands
+        Frequency bands an axis of the queries' Fourier features; the i-th of n positions
+        along an axis is -1 + 2 i / n. None: the queries are learned.
+    max_fourier_freq
+        As in :class:`PerceiverIOSpec`.
+    learned_query_dim
+        Channels of learned queries. None: they are Fourier features.
+    patch_shape
+        Size, along each axis, of the patch that one query gives. None: one element.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value.
+    """
+
+    name: str
+    output_dim: int
+    query_shape: Sequence[int]
+    num_fourier_freq_bands: int | None = None
+    max_fourier_freq: float | Sequence[float] | None = None
+    learned_query_dim: int | None = None
+    patch_shape: Sequence[int] | None = None
+
+    def __post_init__(self):
+        check_fields(self)
+        if not self.name.isidentifier():
+            raise SpecError(f"A modality's name is a word such as image, got {self.name!r}.")
+        if (self.num_fourier_freq_bands is None) == (self.learned_query_dim is None):
+            raise SpecError(
+                f"{self.name}: queries are Fourier features (num_fourier_freq_bands) or learned "
+                "(learned_query_dim); set one of the two."
+            )
+        if self.num_fourier_freq_bands is None and self.max_fourier_freq is not None:
+            raise SpecError(f"{self.name}: max_fourier_freq needs num_fourier_freq_bands.")
+        for field in ("max_fourier_freq", "patch_shape"):
+            value = getattr(self, field)
+            if isinstance(value, tuple) and len(value) != len(self.query_shape):
+                raise SpecError(
+                    f"{self.name}: {field} needs one number for each of the "
+                    f"{len(self.query_shape)} axes, got {value}."
+                )
+
+    @property
+    def num_queries(self) -> int:
+        """O, number of queries."""
+        return math.prod(self.query_shape)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Axes of the whole output: query_shape times patch_shape."""
+        patch_shape = self.patch_shape or (1,) * len(self.query_shape)
+        return tuple(
+            size * patch for size, patch in zip(self.query_shape, patch_shape, strict=True)
+        )
+
+    @property
+    def query_dim(self) -> int:
+        """Channels of a query, before it gets the other modalities' width."""
+        return self.learned_query_dim or self.positions().num_channels(len(self.query_shape))
+
+    @property
+    def head_dim(self) -> int:
+        """Channels that a query gives: those of its patch."""
+        return math.prod(self.patch_shape or ()) * self.output_dim
+
+    def positions(self) -> FourierPositionEncoding:
+        """How the queries' positions are encoded."""
+        return FourierPositionEncoding(
+            self.num_fourier_freq_bands, self.max_fourier_freq, endpoint=False
+        )
+
+
+@dataclass(frozen=True)
+class MultimodalOutput:
+    """Decode each modality from the same latents, with a linear head of its own.
+
+    Queries are padded to one width by a learned vector, which tells their modality
+    (Perceiver IO, section 4.3).
+
+    Parameters
+    ----------
+    modalities
+        What there is to decode.
+    decoder
+        What all of them share.
+    """
+
+    modalities: tuple[OutputModality, ...]
+    decoder: Decoder
+
+    def query_parameters(self) -> Tree:
+        """Describe the queries' weights."""
+        tree: Tree = {}
+        for modality in self.modalities:
+            tree[modality.name] = {}
+            if modality.learned_query_dim is not None:
+                queries = table(modality.num_queries, modality.learned_query_dim)
+                tree[modality.name]["queries"] = queries
+            if padding := self.decoder.query_dim - modality.query_dim:
+                tree[modality.name]["padding"] = vector(padding)
+        return {name: branch for name, branch in tree.items() if branch}
+
+    def head_parameters(self) -> Tree:
+        """Describe the heads' weights."""
+        decoded = self.decoder.output_dim or self.decoder.query_dim
+        return {m.name: linear(decoded, m.head_dim, lecun_normal) for m in self.modalities}
+
+    def __call__(
+        self,
+        params: Tree,
+        latents: Array,
+        indices: Mapping[str, Array | None] | None = None,
+        dropout: Dropout | None = None,
+    ) -> dict[str, Array]:
+        """Decode the modalities that are named.
+
+        Parameters
+        ----------
+        params
+            Weights of the whole model.
+        latents
+            (B, N, D).
+        indices
+            By modality, which of its O queries, counted along the last axis first, (n,); or
+            None for all. None: all of all modalities.
+        dropout
+            What is dropped in training, if anything.
+
+        Returns
+        -------
+        dict
+            By modality (B, *axes, output_dim), where ``axes`` is query_shape times
+            patch_shape; for some of the queries (B, n, *patch_shape, output_dim).
+        """
+        if indices is None:
+            indices = {modality.name: None for modality in self.modalities}
+        return {
+            modality.name: self._decode(
+                modality,
+                params,
+                latents,
+                indices[modality.name],
+                dropout and dropout.at(ops_for(latents), number),
+            )
+            for number, modality in enumerate(self.modalities)
+            if modality.name in indices
+        }
+
+    def _decode(self, modality, params, latents, indices, dropout) -> Array:
+        ops = ops_for(latents)
+        queries = modality_queries(
+            ops, modality, params.get("queries", {}).get(modality.name, {}), latents, indices
+        )
+        weights = params["decoder"]
+        head = _head(ops, weights.get("head"), params["outputs"][modality.name])
+        outputs = self.decoder(weights | {"head": head}, queries, latents, dropout=dropout)
+        patch_shape = modality.patch_shape or ()
+        if indices is not None:
+            return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
+        outputs = ops.reshape(outputs, (-1, *modality.query_shape, modality.head_dim))
+        return depth_to_space(outputs, patch_shape) if patch_shape else outputs
+
+
+def modality_queries(
+    ops: Ops, modality: OutputModality, params: Tree, like: Array, indices: Array | None
+) -> Inputs:
+    """All queries of a modality, or those at ``indices`` (n,), in parts."""
+    like, params = ops.widen(like), map_tree(ops.widen, params)
+    padding = params.get("padding")
+    if modality.learned_query_dim is not None:
+        queries = params["queries"]
+        if indices is not None:
+            queries = ops.look_up(queries, indices)
+        return Inputs((queries.shape[0],), Features(queries[None]), padding=padding)
+    positions, shape = modality.positions(), modality.query_shape
+    if indices is None:
+        return Inputs(shape, positions=positions, padding=padding)
+    features, stride = [], 1
+    for size, axis_table in zip(shape[::-1], positions.axis_tables(shape)[::-1], strict=True):
+        along_axis = indices // stride % size
+        features.append(ops.look_up(ops.constant(axis_table, like=like), along_axis))
+        stride *= size
+    queries = ops.take(ops.concat(features[::-1], -1), positions.order(len(shape)), -1)
+    return Inputs((indices.shape[0],), Features(queries[None]), padding=padding)
+
+
+def _head(ops: Ops, shared: Tree | None, own: Tree) -> Tree:
+    """The decoder's head and a modality's as one: two linear layers in a row are one."""
+    if shared is None:
+        return own
+    bias = ops.matmul(shared["bias"][None], own["weight"])[0] + own["bias"]
+    return {"weight": ops.matmul(shared["weight"], own["weight"]), "bias": bias}

@@ -1,0 +1,190 @@
+"""Exact attention to inputs kept in parts, a chunk at a time.
+
+Three identities remove most of the plain reader's work and nearly all its memory. With f
+an input's C channels, mu and sigma its mean and deviation, and layer norm
+n = (f - mu) / sigma * gamma + beta:
+
+1. Folded projections. The score q . (Wk n) is (g . f) / sigma, where g = (Wk' q) * gamma
+   with its own mean taken off; what beta and the biases add is the same for every input
+   and cancels in the softmax. The values sum_j p_j (Wv n_j) are Wv (sum_j p_j n_j). So
+   keys and values are never built.
+2. Separated positions. A Fourier feature depends on one axis, so with inputs on a grid
+   (outer, inner) the score's position part is a column plus a row, and the position part
+   of sum_j w_j f_j needs only the sums of w over rows and over columns.
+3. Online softmax (arXiv 1805.02867): a running maximum and running sums, so memory is one
+   chunk of scores. Inputs of several kinds have such sums each, which are merged at last.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ivy_models.ops import Array, Ops
+from ivy_models.ops.base import MASKED_SCORE
+from ivy_models.transformers.perceiver_io.attention import (
+    SCORES_PER_CHUNK,
+    merge_heads,
+    project,
+    rows_per_chunk,
+    split_heads,
+)
+from ivy_models.transformers.perceiver_io.inputs.features import Grid, Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.streaming.parts import Window, inverse_deviation, parts_of
+
+
+class SoftmaxSums(NamedTuple):
+    """With scores s_j = g . f_j / sigma_j and weights w_j = exp(s_j - highest):
+
+    the highest score and the sum of the weights, (B, R, 1), and sum_j w_j f_j / sigma_j,
+    (B, R, C).
+    """
+
+    highest: Array
+    total: Array
+    summed: Array
+
+
+def streaming_attend(
+    ops: Ops,
+    params: Tree,
+    input_norm: Tree,
+    queries: Array,
+    segments: Sequence[Inputs],
+    num_heads: int,
+    input_mask: Array | None = None,
+) -> Array:
+    """Attention of normed queries to the layer norm of inputs.
+
+    Parameters
+    ----------
+    params, input_norm
+        Weights of the attention and of the inputs' layer norm.
+    queries
+        (B, N, D), or (1, N, D) for a whole batch.
+    segments
+        B by M inputs of C channels in all, one segment after the other.
+    num_heads
+        H, the number of heads.
+    input_mask
+        (B, M), True where an input takes part.
+
+    Returns
+    -------
+    Array
+        (B, N, D).
+    """
+    batch, num_queries = segments[0].batch(ops), queries.shape[1]
+    # Fold: (B, H, N, K) by (H, K, C) -> (B, H N, C).
+    q = split_heads(ops, project(ops, params["query"], queries), num_heads)
+    head_dim = q.shape[-1]
+    key_weight = head_weights(ops, params["key"]["weight"], num_heads)
+    folded = ops.matmul(q, ops.transpose(key_weight, (0, 2, 1))) * head_dim**-0.5
+    folded = folded * input_norm["scale"]
+    folded = folded - ops.mean(folded, -1, keepdims=True)
+    channels = folded.shape[-1]
+    folded = ops.reshape(folded, (ops.shape(queries)[0], num_heads * num_queries, channels))
+
+    sums, start = [], 0
+    for segment in segments:
+        mask = input_mask
+        if mask is not None and len(segments) > 1:
+            mask = ops.slice(mask, start, segment.num_inputs, 1)
+        sums.append(_softmax_sums(ops, folded, segment, mask))
+        start += segment.num_inputs
+    _, total, summed = functools.reduce(functools.partial(_merged, ops), sums)
+    summed = summed / total  # (B, H N, C)
+
+    normed = (summed - ops.mean(summed, -1, keepdims=True)) * input_norm["scale"]
+    normed = normed + input_norm["offset"]
+    normed = ops.reshape(normed, (batch, num_heads, num_queries, channels))
+    values = ops.matmul(normed, head_weights(ops, params["value"]["weight"], num_heads))
+    values = merge_heads(ops, values)
+    # The keys' bias cancels; with a gradient of zero, not none, engines need not wait for it.
+    values = values + params["value"]["bias"] + 0 * ops.sum(params["key"]["bias"], 0)
+    if input_mask is not None:
+        any_input = ops.max(ops.cast(input_mask, ops.dtype(values)), -1)
+        values = values * any_input[:, None, None]
+    return project(ops, params["output"], values)
+
+
+def head_weights(ops: Ops, weight: Array, num_heads: int) -> Array:
+    """(C, H K) -> (H, C, K)."""
+    channels, dim = weight.shape
+    split = ops.reshape(weight, (channels, num_heads, dim // num_heads))
+    return ops.transpose(split, (1, 0, 2))
+
+
+def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
+    """Sums over two sets of inputs as sums over both."""
+    highest = ops.maximum(a.highest, b.highest)
+    a_share, b_share = ops.exp(a.highest - highest), ops.exp(b.highest - highest)
+    return SoftmaxSums(
+        highest,
+        a.total * a_share + b.total * b_share,
+        a.summed * a_share + b.summed * b_share,
+    )
+
+
+def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
+    """The sums of folded queries (B, R, C) over the inputs."""
+    batch, rows = inputs.batch(ops), folded.shape[1]
+    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, rows)
+    grid = Grid.of(inputs, inner_limit=chunk)
+    parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
+
+    def read(start, carry, size):
+        """Read ``size`` outer indices from ``start``."""
+        highest, total, weight_sum, sums = carry
+        window = Window(start, size, grid.inner)
+        chunks = [part.chunk(window) for part in parts]
+        inverse_sigma = inverse_deviation(ops, parts, chunks, window)[:, None]
+        scores = sum(part.scores(c, window) for part, c in zip(parts, chunks, strict=True))
+        scores = scores * inverse_sigma
+        if input_mask is not None:
+            mask = ops.slice(input_mask, start * grid.inner, size * grid.inner, 1)
+            mask = ops.reshape(mask, (batch, 1, size, grid.inner))
+            scores = ops.where(mask, scores, MASKED_SCORE)
+
+        highest_here = ops.max(ops.max(scores, -1, keepdims=True), -2, keepdims=True)
+        new_highest = ops.maximum(highest, highest_here)
+        decay = ops.exp(highest - new_highest)
+        weights = ops.exp(scores - new_highest)
+        total = total * decay + ops.sum(ops.sum(weights, -1, keepdims=True), -2, keepdims=True)
+        weights = weights * inverse_sigma
+        by_outer = ops.sum(weights, -1)
+        decay_row = decay[..., 0]
+        weight_sum = weight_sum * decay_row + ops.sum(by_outer, -1, keepdims=True)
+        sums = tuple(
+            part_sum * decay_row + part.weighted(weights, by_outer, c)
+            for part, part_sum, c in zip(parts, sums, chunks, strict=True)
+        )
+        return new_highest, total, weight_sum, sums
+
+    def full(value, *shape):
+        scalar = ops.constant(np.full((1,) * (2 + len(shape)), value, np.float32), like=folded)
+        return ops.broadcast_to(scalar, (batch, rows, *shape))
+
+    carry = (
+        full(MASKED_SCORE, 1, 1),
+        full(0, 1, 1),
+        full(0, 1),
+        tuple(full(0, part.sum_size) for part in parts),
+    )
+    size = min(grid.outer, max(1, chunk // grid.inner))
+    times, rest = divmod(grid.outer, size)
+    read_full, read_rest = (functools.partial(read, size=s) for s in (size, rest))
+    if times > 1:  # so memory is one chunk's in training as well
+        read_full = ops.rematerialise_chunks(read_full)
+    carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
+    if rest:
+        carry = read_rest(times * size, carry)
+
+    highest, total, weight_sum, sums = carry
+    summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
+    summed = ops.take(ops.concat(summed, -1), np.argsort(grid.order), -1)
+    return SoftmaxSums(highest[..., 0], total[..., 0], summed)

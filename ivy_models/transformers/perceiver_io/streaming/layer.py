@@ -1,0 +1,130 @@
+"""The exact streaming attention on its own, for other models than this library's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ivy_models.errors import InputError
+from ivy_models.ops import Array, Ops, is_shape, ops_for
+from ivy_models.transformers.perceiver_io.attention import attention_parameters, norm
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, map_tree
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
+
+
+@dataclass(frozen=True)
+class GridCrossAttention:
+    """Queries attend to data on a grid and the Fourier features of its positions.
+
+    What pre-norm multi-head cross-attention computes from the concatenation of data and
+    features, (B, M, C), but without building it: exact up to rounding, in memory that does not
+    grow with M. A pure function of weights and native arrays of any framework.
+
+    Parameters
+    ----------
+    query_dim
+        D, channels of a query and of an output.
+    data_dim
+        Channels of the data; C is their number and that of the Fourier features.
+    positions
+        How positions are encoded. The channels of an input are the data's, then the encoding's.
+    num_axes
+        Axes of the grid.
+    num_heads
+        H, the number of heads.
+    qk_dim, v_dim
+        Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
+    """
+
+    query_dim: int
+    data_dim: int
+    positions: FourierPositionEncoding
+    num_axes: int = 2
+    num_heads: int = 1
+    qk_dim: int | None = None
+    v_dim: int | None = None
+
+    @property
+    def input_dim(self) -> int:
+        """C, channels of an input with its position."""
+        return self.data_dim + self.positions.num_channels(self.num_axes)
+
+    def parameters(self) -> Tree:
+        """Describe the weights: two layer norms and the four projections of attention."""
+        qk_dim = self.qk_dim or self.query_dim
+        v_dim = self.v_dim or qk_dim
+        return {
+            "query_norm": layer_norm(self.query_dim),
+            "input_norm": layer_norm(self.input_dim),
+            "attention": attention_parameters(self.query_dim, self.input_dim, qk_dim, v_dim),
+        }
+
+    def __call__(self, params: Tree, queries: Array, data: Array, mask: Any = None) -> Array:
+        """Attend. There is no residual connection and no MLP.
+
+        Parameters
+        ----------
+        params
+            Weights as :meth:`parameters` describes them.
+        queries
+            Floats (B, N, D), or (1, N, D) for a whole batch.
+        data
+            Floats (B, *axes, data_dim).
+        mask
+            Booleans (B, *axes), True where an input takes part. Where none of an element's
+            does, its output is the output projection's bias.
+
+        Returns
+        -------
+        Array
+            (B, N, D).
+
+        Raises
+        ------
+        InputError
+            If an argument has another shape or type.
+        """
+        ops = ops_for(params["attention"]["query"]["weight"])
+        self._check(ops, queries, data, mask)
+        shape, batch = tuple(data.shape[1:-1]), ops.shape(data)[0]
+        if mask is not None:
+            data = ops.where(mask[..., None], data, 0.0)  # not-a-number too must not reach the sums
+            mask = ops.reshape(mask, (batch, math.prod(shape)))
+        flat = ops.widen(ops.reshape(data, (batch, math.prod(shape), self.data_dim)))
+        wide = map_tree(ops.widen, params)
+        attended = streaming_attend(
+            ops,
+            wide["attention"],
+            wide["input_norm"],
+            norm(ops, wide["query_norm"], ops.widen(queries)),
+            [Inputs(shape, Features(flat), self.positions)],
+            self.num_heads,
+            mask,
+        )
+        return ops.match(attended, queries)
+
+    def _check(self, ops: Ops, queries: Array, data: Array, mask: Any) -> None:
+        sizes = tuple(data.shape)
+        if len(sizes) != self.num_axes + 2 or sizes[-1] != self.data_dim or 0 in sizes:
+            axes = ", ".join(f"axis_{i}" for i in range(self.num_axes))
+            raise InputError(f"data has shape {sizes}; expected (B, {axes}, {self.data_dim}).")
+        given = tuple(queries.shape)
+        shared, own = (1, *given[1:2], self.query_dim), (sizes[0], *given[1:2], self.query_dim)
+        if len(given) != 3 or not (is_shape(given, own) or is_shape(given, shared)):
+            raise InputError(
+                f"queries have shape {given}; expected ({sizes[0]}, N, "
+                f"{self.query_dim}), or (1, N, {self.query_dim}) for the whole batch."
+            )
+        if mask is not None and (
+            not is_shape(mask.shape, sizes[:-1]) or "bool" not in ops.dtype(mask)
+        ):
+            raise InputError(
+                f"mask has shape {tuple(mask.shape)} and type {ops.dtype(mask)}; expected booleans "
+                f"{sizes[:-1]}, True where an input takes part."
+            )
+        for name, array in (("queries", queries), ("data", data)):
+            if not ops.is_float(array):
+                raise InputError(f"{name} is of type {ops.dtype(array)}; expected floats.")

@@ -1,0 +1,162 @@
+"""The parts that inputs' channels come from, a chunk of a grid at a time.
+
+Each part answers for its channels: their share of a folded vector's scores, their mean and
+squares for the layer norm, and their share of a weighted sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ivy_models.ops import Array, Ops
+from ivy_models.ops.base import LAYER_NORM_EPSILON
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Grid, Inputs
+
+
+class Window(NamedTuple):
+    """``size`` outer indices from ``start``, and all inner ones."""
+
+    start: Any
+    size: int
+    inner: int
+
+
+def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
+    """Split folded queries (B, R, C), channels in the grid's order, among the inputs' parts."""
+    makers = [
+        (PerInput, features)
+        for features in (inputs.data, inputs.positions)
+        if isinstance(features, Features)
+    ]
+    for maker, table in ((PerOuter, grid.outer_table), (PerInner, grid.inner_table)):
+        if table is not None:
+            makers.append((maker, Features(ops.constant(table, like=folded))))
+    if inputs.padding is not None:
+        makers.append((Shared, Features(inputs.padding[None])))
+    parts, start = [], 0
+    for maker, features in makers:
+        stop = start + features.num_channels
+        parts.append(maker(ops, folded[..., start:stop], features))
+        start = stop
+    return parts
+
+
+class Part:
+    """Channels that share a base: its scores, statistics and weighted sums, chunk by chunk."""
+
+    def __init__(self, ops: Ops, query: Array, features: Features):
+        self.ops, self.features = ops, features
+        self.constant = None
+        if features.weight is not None:  # fold the projection into the query as well
+            self.constant = ops.sum(query * features.bias, -1, keepdims=True)
+            query = ops.matmul(query, ops.transpose(features.weight, (1, 0)))
+        self.query = query
+
+    @property
+    def sum_size(self) -> int:
+        return self.features.base.shape[-1]
+
+    def _scores(self, base):
+        """(..., S, K) -> (B, R, S)."""
+        axes = (*range(len(base.shape) - 2), len(base.shape) - 1, len(base.shape) - 2)
+        scores = self.ops.matmul(self.query, self.ops.transpose(base, axes))
+        return scores if self.constant is None else scores + self.constant
+
+    def _stats(self, base):
+        """Number of channels, their mean and sum of squared deviations, (..., S)."""
+        ops, channels = self.ops, self.features.project(self.ops, base)
+        mean = ops.mean(channels, -1, keepdims=True)
+        deviation = channels - mean
+        return channels.shape[-1], mean[..., 0], ops.sum(deviation * deviation, -1)
+
+    def finish(self, base_sum, weight_sum):
+        """Weighted sum of the base (B, R, K) -> of the channels (B, R, C')."""
+        if self.features.weight is None:
+            return base_sum
+        summed = self.ops.matmul(base_sum, self.features.weight)
+        return summed + weight_sum * self.features.bias
+
+
+class PerInput(Part):
+    """Base (B, M, K) or (M, K): one row an input."""
+
+    def chunk(self, window):
+        base, (start, size, inner) = self.features.base, window
+        return self.ops.slice(base, start * inner, size * inner, len(base.shape) - 2)
+
+    def scores(self, chunk, window):
+        scores = self._scores(chunk)
+        return self.ops.reshape(scores, (*self.ops.shape(scores)[:2], window.size, window.inner))
+
+    def stats(self, chunk, window):
+        num, *stats = self._stats(chunk)
+        return num, *(self.ops.reshape(s, (-1, window.size, window.inner)) for s in stats)
+
+    def weighted(self, weights, by_outer, chunk):
+        flat = self.ops.reshape(weights, (*self.ops.shape(weights)[:2], -1))
+        return self.ops.matmul(flat, chunk)
+
+
+class PerOuter(Part):
+    """Base (outer, K)."""
+
+    def chunk(self, window):
+        return self.ops.slice(self.features.base, window.start, window.size, 0)
+
+    def scores(self, chunk, window):
+        return self._scores(chunk)[..., None]
+
+    def stats(self, chunk, window):
+        num, *stats = self._stats(chunk)
+        return num, *(s[None, :, None] for s in stats)
+
+    def weighted(self, weights, by_outer, chunk):
+        return self.ops.matmul(by_outer, chunk)
+
+
+class PerInner(Part):
+    """Base (inner, K): the same for every chunk, so worked out once."""
+
+    def __init__(self, ops, query, features):
+        super().__init__(ops, query, features)
+        num, *stats = self._stats(features.base)
+        self._fixed_stats = num, *(s[None, None] for s in stats)
+        self._fixed_scores = self._scores(features.base)[:, :, None]
+
+    @property
+    def sum_size(self):
+        return self.features.base.shape[0]
+
+    def chunk(self, window):
+        return None
+
+    def scores(self, chunk, window):
+        return self._fixed_scores
+
+    def stats(self, chunk, window):
+        return self._fixed_stats
+
+    def weighted(self, weights, by_outer, chunk):
+        return self.ops.sum(weights, -2)
+
+    def finish(self, base_sum, weight_sum):
+        return self.ops.matmul(base_sum, self.features.base)
+
+
+class Shared(PerInner):
+    """Base (1, K): the same for every input."""
+
+    def weighted(self, weights, by_outer, chunk):
+        return self.ops.sum(by_outer, -1, keepdims=True)
+
+
+def inverse_deviation(ops: Ops, parts: list[Part], chunks: list[Any], window: Window) -> Array:
+    """1 / sigma of the inputs of a window, (B, size, inner), from their parts' chunks."""
+    stats = [part.stats(chunk, window) for part, chunk in zip(parts, chunks, strict=True)]
+    channels = sum(num for num, _, _ in stats)
+    mean = sum(num * mean for num, mean, _ in stats) / channels
+    # Squared deviations within each part, and of each part's mean.
+    squares = sum(
+        squares + num * (part_mean - mean) * (part_mean - mean) for num, part_mean, squares in stats
+    )
+    return 1 / ops.sqrt(squares / channels + LAYER_NORM_EPSILON)

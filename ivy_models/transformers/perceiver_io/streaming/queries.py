@@ -1,0 +1,115 @@
+"""Exact attention of queries kept in parts, such as one query a pixel.
+
+The identities of :mod:`.streaming.keys`, with the sides swapped. A query is
+q_j = Wq n_j + bq, with the layer norm n_j = (f_j - mu_j) / sigma_j * gamma + beta:
+
+1. Folded projections. The score k . q_j is (g . f_j) / sigma_j + c, where
+   g = (Wq' k) * gamma with its own mean taken off, and c = Wq' k . beta + bq . k, which
+   differs from key to key and so stays. The output Wo (sum_n p_n v_n) is sum_n p_n (Wo v_n):
+   values are projected once, before the sum.
+2. Separated positions. g . f_j is a column plus a row plus the data's share.
+3. Chunks of queries, whose softmax is complete: memory is one chunk of scores.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from ivy_models.ops import Array, Ops
+from ivy_models.transformers.perceiver_io import attention
+from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
+from ivy_models.transformers.perceiver_io.inputs.features import Grid, Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
+from ivy_models.transformers.perceiver_io.streaming.parts import Window, inverse_deviation, parts_of
+
+
+def attend_from_parts(
+    ops: Ops,
+    params: Tree,
+    query_norm: Tree,
+    queries: Inputs,
+    latents: Array,
+    num_heads: int,
+    then: Callable[[Array], Array],
+    dtype: str,
+) -> Array:
+    """Attention of the layer norm of queries to normed latents.
+
+    Parameters
+    ----------
+    params, query_norm
+        Weights of the attention and of the queries' layer norm.
+    queries
+        B by O queries of E channels.
+    latents
+        (B, N, D).
+    num_heads
+        H, the number of heads.
+    then
+        What becomes of each chunk, (B, S, E) -> (B, S, outputs).
+    dtype
+        Data type of the outputs.
+
+    Returns
+    -------
+    Array
+        (B, O, outputs).
+    """
+    folded, constant = _fold(ops, params, query_norm, latents, num_heads)
+    values = _projected_values(ops, params, latents, num_heads)
+    batch, rows, _ = ops.shape(folded)
+    chunk = rows_per_chunk(attention.SCORES_PER_CHUNK, batch, rows)
+    grid = Grid.of(queries, inner_limit=chunk)
+    parts = parts_of(ops, ops.take(folded, grid.order, -1), queries, grid)
+
+    def decode(start, size):
+        """Decode ``size`` outer indices from ``start``."""
+        window = Window(start, size, grid.inner)
+        chunks = [part.chunk(window) for part in parts]
+        scores = sum(part.scores(c, window) for part, c in zip(parts, chunks, strict=True))
+        scores = scores * inverse_deviation(ops, parts, chunks, window)[:, None]
+        num_queries = size * grid.inner
+        scores = ops.reshape(scores, (batch, rows, num_queries)) + constant
+        scores = ops.reshape(scores, (batch, num_heads, rows // num_heads, num_queries))
+        weights = ops.exp(scores - ops.max(scores, -2, keepdims=True))
+        weights = weights / ops.sum(weights, -2, keepdims=True)
+        weights = ops.reshape(weights, (batch, rows, num_queries))
+        attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
+        return then(attended + params["output"]["bias"])
+
+    size = min(grid.outer, max(1, chunk // grid.inner))
+    times, rest = divmod(grid.outer, size)
+    decode_full, decode_rest = (functools.partial(decode, size=s) for s in (size, rest))
+    if times > 1:  # so memory is one chunk's in training as well
+        decode_full = ops.rematerialise_chunks(decode_full)
+    outputs = ops.map_steps(lambda i: decode_full(i * size), times, dtype)
+    return ops.concat([outputs, decode_rest(times * size)], 1) if rest else outputs
+
+
+def _fold(ops: Ops, params: Tree, query_norm: Tree, latents: Array, num_heads: int):
+    """Keys through the queries' projection and norm: g (B, H N, E) and c (B, H N, 1)."""
+    keys = split_heads(ops, project(ops, params["key"], latents), num_heads)
+    batch, _, num_latents, head_dim = ops.shape(keys)
+    keys = keys * head_dim**-0.5
+    weight = head_weights(ops, params["query"]["weight"], num_heads)  # (H, E, K)
+    folded = ops.matmul(keys, ops.transpose(weight, (0, 2, 1)))
+    bias = ops.reshape(params["query"]["bias"], (num_heads, 1, head_dim))
+    constant = ops.sum(folded * query_norm["offset"], -1) + ops.sum(keys * bias, -1)
+    folded = folded * query_norm["scale"]
+    folded = folded - ops.mean(folded, -1, keepdims=True)
+    rows = num_heads * num_latents
+    return ops.reshape(folded, (batch, rows, folded.shape[-1])), ops.reshape(
+        constant, (batch, rows, 1)
+    )
+
+
+def _projected_values(ops: Ops, params: Tree, latents: Array, num_heads: int) -> Array:
+    """Values through the output projection, (B, H N, E)."""
+    values = split_heads(ops, project(ops, params["value"], latents), num_heads)
+    batch, _, num_latents, head_dim = ops.shape(values)
+    weight = params["output"]["weight"]
+    weight = ops.reshape(weight, (num_heads, head_dim, weight.shape[-1]))
+    values, dim = ops.matmul(values, weight), weight.shape[-1]
+    return ops.reshape(values, (batch, num_heads * num_latents, dim))

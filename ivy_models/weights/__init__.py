@@ -1,1 +1,0 @@
-"""Weights: files of several formats, in and out, and where published ones are."""
