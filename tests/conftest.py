@@ -5,9 +5,6 @@ loaded fails the run.
 """
 
 import os
-import signal
-import sys
-from pathlib import Path
 
 # Beside other tests, threads of one wait for cores that are busy with another.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,18 +14,12 @@ import ivy
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import CHOSEN, unset_backends
 from hypothesis import HealthCheck, settings
 
 from ivy_models.cli import main
-from ivy_models.ops import BACKENDS, ops_named
+from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import Reader
-
-TESTS = Path(__file__).parent
-ROOT = TESTS.parent
-TINY = TESTS / "reference" / "tiny"
-sys.path[:0] = [str(TESTS), str(ROOT / "tools"), str(ROOT / "examples")]
-
-CHOSEN = os.environ.get("IVY_MODELS_TEST_BACKENDS", " ".join(BACKENDS)).split()
 
 # Compilers make the first example slow, and a machine under load any example.
 settings.register_profile(
@@ -70,13 +61,3 @@ def run():
 def always_streaming(monkeypatch):
     """Small models too read by streaming; without it, plain attention has less to compute."""
     monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: False)
-
-
-def unset_backends():
-    while ivy.backend_stack:
-        ivy.unset_backend()
-
-
-def heed_interrupts():
-    """Undo, in a new process, that a shell's background jobs ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

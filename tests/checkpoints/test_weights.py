@@ -1,0 +1,159 @@
+"""Weights from files: what fits is used, anything else is refused and listed."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from helpers import TINY
+from helpers.specs import small_spec
+from verify_reference import tiny_spec
+
+from ivy_models.checkpoints.folder import read_safetensors, read_spec, write_native
+from ivy_models.checkpoints.load import load_weights
+from ivy_models.checkpoints.pickles.unpickle import unpickle
+from ivy_models.errors import WeightsError
+from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.parameters import flatten
+
+CASE = TINY / "imagenet_conv"
+
+
+@pytest.fixture
+def spec():
+    import json
+
+    return tiny_spec(json.loads((CASE / "config.json").read_text()))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Write a changed copy of a checkpoint; gives its path."""
+
+    def write(change):
+        content = unpickle(CASE / "checkpoint.pystate")
+        change(content["params"], content["state"])
+        path = tmp_path / "changed.pystate"
+        path.write_bytes(pickle.dumps(content))
+        return path
+
+    return write
+
+
+def test_names_are_paired_by_name(spec):
+    weights = dict(flatten(load_weights(CASE / "checkpoint.pystate", spec)))
+    content = unpickle(CASE / "checkpoint.pystate")
+    encoder = content["params"]["perceiver_encoder/~/self_attention_1/attention/linear_2"]
+    np.testing.assert_array_equal(
+        weights["processor/layer_0/self_attention_1/attention/value/weight"], encoder["w"]
+    )
+    scope = "image_preprocessor/~/conv2_d_downsample/~/batchnorm/~/var_ema"
+    np.testing.assert_array_equal(
+        weights["input/batch_norm/variance"], content["state"][scope]["average"].ravel()
+    )
+
+
+def test_misfits_are_listed(spec, checkpoint):
+    latents = "perceiver_encoder/~/trainable_position_encoding"
+
+    def change(params, state):
+        del params[latents]["pos_embs"]
+        params["classification_decoder/~/basic_decoder/output"]["b"] = np.zeros(11, np.float32)
+        params["somewhere/else"] = {"w": np.zeros(2, np.float32)}
+        params["perceiver_encoder/~/self_attention/layer_norm"]["scale"] = np.ones(16, np.int32)
+
+    with pytest.raises(WeightsError) as refusal:
+        load_weights(checkpoint(change), spec)
+    for line in (
+        "1 missing:\n    latents",
+        "1 unexpected:\n    somewhere/else/w",
+        "1 of another shape:\n    decoder/head/bias: (11,), expected (10,)",
+        "1 not numbers:\n    processor/layer_0/self_attention_0/norm/scale: int32",
+    ):
+        assert line in str(refusal.value)
+
+
+def test_a_long_list_is_cut(spec):
+    with pytest.raises(WeightsError, match=r"and \d+ more"):
+        load_weights(CASE / "checkpoint.pystate", small_spec())
+
+
+def test_unit_axes_are_dropped_only_in_front(spec, checkpoint):
+    def change(params, state):
+        linear = params["perceiver_encoder/~/cross_attention/mlp/linear"]
+        linear["w"] = linear["w"][:, None]
+
+    with pytest.raises(WeightsError, match=r"\(16, 1, 16\), expected \(16, 16\)"):
+        load_weights(checkpoint(change), spec)
+
+
+@pytest.mark.parametrize(
+    "content", [{"params": {"w": np.ones(2)}}, {"s": {"w": {"x": np.ones(2)}}}]
+)
+def test_pickles_of_another_layout_are_refused(tmp_path, spec, content):
+    path = tmp_path / "other.pystate"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(WeightsError, match="does not hold arrays by their names"):
+        load_weights(path, spec)
+
+
+def test_the_original_has_no_untied_layers():
+    with pytest.raises(
+        WeightsError, match="no counterpart of processor/layer_1.*weight_tie_layers"
+    ):
+        load_weights(
+            TINY / "imagenet_fourier" / "checkpoint.pystate", small_spec(weight_tie_layers=False)
+        )
+
+
+def test_own_format_round_trip(tmp_path):
+    spec = small_spec(weight_tie_layers=False, max_fourier_freq=(4.5, 3))
+    weights = dict(flatten(initialise(PerceiverIOCore(spec).parameters(), seed=2)))
+    write_native(tmp_path / "model", spec, weights)
+    assert read_spec(tmp_path / "model") == spec
+    read = dict(flatten(load_weights(tmp_path / "model", spec)))
+    assert read.keys() == weights.keys()
+    for name in weights:
+        np.testing.assert_array_equal(read[name], weights[name])
+    single = load_weights(tmp_path / "model" / "model.safetensors", spec)
+    np.testing.assert_array_equal(single["latents"], weights["latents"])
+
+
+def test_own_format_of_another_model_is_refused_with_a_table(tmp_path):
+    spec = small_spec()
+    write_native(tmp_path, spec, dict(flatten(initialise(PerceiverIOCore(spec).parameters()))))
+    with pytest.raises(WeightsError) as refusal:
+        load_weights(tmp_path, spec.replace(network_depth=3, max_fourier_freq=9.0, dtype="float64"))
+    lines = str(refusal.value).splitlines()
+    rows = [line.split() for line in lines if line.startswith("  ")]
+    assert rows[1:] == [["network_depth", "3", "2"], ["max_fourier_freq", "9.0", "None"]]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pystate"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x00" * 100, b"\xff" * 8 + b"{}"])
+def test_foreign_files_are_refused(tmp_path, spec, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=name):
+        load_weights(path, spec)
+
+
+def test_truncated_safetensors_are_refused(tmp_path):
+    spec = small_spec()
+    write_native(tmp_path, spec, dict(flatten(initialise(PerceiverIOCore(spec).parameters()))))
+    path = tmp_path / "model.safetensors"
+    data = path.read_bytes()
+    for length in (4, 100, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(WeightsError, match=r"model\.safetensors"):
+            read_safetensors(path)
+
+
+def test_missing_files_and_unknown_formats_are_refused(tmp_path, spec):
+    with pytest.raises(WeightsError, match="There is no weights file"):
+        load_weights(tmp_path / "none.pystate", spec)
+    shutil.copy(CASE / "checkpoint.pystate", tmp_path / "weights.bin")
+    with pytest.raises(WeightsError, match="no known format"):
+        load_weights(tmp_path / "weights.bin", spec)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_weights(tmp_path, spec)

@@ -1,0 +1,178 @@
+"""The command line, in this process and once as a user starts it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import CHOSEN, ROOT
+from helpers.specs import flow_spec, language_spec
+from PIL import Image
+
+from ivy_models import perceiver_io_language, perceiver_io_optical_flow, read_flo
+from ivy_models.checkpoints.download.cache import PublishedFile
+from ivy_models.checkpoints.folder import read_native
+from ivy_models.cli import main
+from ivy_models.models import factories
+from ivy_models.models.presets import PRESETS
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+SEVEN = str(ROOT / "examples" / "seven.png")
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_classify(run, backend_name):
+    result = run("classify", SEVEN, "--backend", backend_name, "--top", "2")
+    assert result.exit_code == 0
+    path, first, second = result.output.splitlines()
+    assert path == f"{SEVEN}:"
+    share, label = first.split()
+    assert label == "seven"
+    assert 50 < float(share.rstrip("%")) <= 100
+    assert float(second.split()[0].rstrip("%")) < float(share.rstrip("%"))
+
+
+def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    result = run("classify", str(bad), SEVEN, str(tmp_path / "none.png"))
+    assert result.exit_code == 1
+    assert "seven" in result.output
+    assert "bad.png is no image" in result.output
+    assert "2 of 3 images could not be classified" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["classify", SEVEN, "--model", "resnet"], "Error: There is no model 'resnet'", 1),
+        (["classify", SEVEN, "--backend", "theano"], "is not one of 'numpy', 'torch'", 2),
+        (["classify", SEVEN, "--device", "cuda"], 'runs on "cpu" only', 1),
+        (["classify", SEVEN, "--weights", "none.pystate"], "There is no weights file", 1),
+        (["classify", SEVEN, "--top", "0"], "0 is not in the range", 2),
+        (["classify"], "Missing argument", 2),
+        (["classify", SEVEN, "--model", "perceiver_io_language"], "is no image classifier", 2),
+        (["fill-mask", "[MASK]", "--model", "perceiver_io_digits"], "is no language model", 2),
+        (["flow", SEVEN, SEVEN, "flow.txt"], "ends neither in .flo nor", 2),
+        (["flow", SEVEN, SEVEN, "none/flow.flo"], "There is no folder", 2),
+        (["flow", SEVEN, SEVEN, "a.flo", "--model", "perceiver_io_digits"], "is no model of", 2),
+        (["fill-mask", "[MASK]", "--weights", "none.pickle"], "There is no weights file", 1),
+    ],
+)
+def test_user_errors_have_no_traceback(run, arguments, message, code):
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_failed_download_has_no_traceback(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("IVY_MODELS_CACHE", str(tmp_path))
+    closed = PublishedFile("http://127.0.0.1:9/weights.pystate")
+    monkeypatch.setattr(factories, "download", lambda _: real_download(closed))
+    from ivy_models.checkpoints.download.cache import download as real_download
+
+    result = run("classify", SEVEN, "--model", "perceiver_io_imagenet_conv")
+    assert result.exit_code == 1
+    assert "could not be downloaded" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_fill_mask(run, backend_name, monkeypatch):
+    monkeypatch.setattr(
+        factories,
+        "create_model",
+        lambda *_, **__: perceiver_io_language(language_spec(), pretrained=False),
+    )
+    result = run("fill-mask", "a[MASK]b[MASK]", "--backend", backend_name, "--top", "2")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line for line in lines if line.startswith("[MASK]")] == ["[MASK] 1:", "[MASK] 2:"]
+    assert len(lines) == 6
+    assert run("fill-mask", "no mask").exit_code == 1
+
+
+def test_convert(run, tmp_path):
+    spec = PRESETS["perceiver_io_imagenet_fourier"].spec
+    small = spec.replace(num_latents=3, latent_dim=16, queries_dim=16, num_lat_att_per_layer=1)
+    model = PerceiverIO(small)
+    folders = [str(tmp_path / name) for name in ("a", "b", "c")]
+    model.save_pretrained(folders[0])
+    assert run("convert", *folders[:2], "--layout", "huggingface").exit_code == 0
+    result = run("convert", *folders[1:])
+    assert result.output.endswith(f": {model.num_parameters:,} parameters.\n")
+    original, again = (read_native(folder) for folder in (folders[0], folders[2]))
+    assert original.keys() == again.keys()
+    assert all(np.array_equal(original[name], again[name]) for name in original)
+    digits = ROOT / "ivy_models" / "data" / "perceiver_io_digits" / "model.safetensors"
+    result = run("convert", str(digits), folders[0], "--model", "perceiver_io_digits")
+    assert result.exit_code == 0
+    assert PerceiverIO.from_pretrained(folders[0]).labels[7] == "seven"
+    for arguments in ((str(digits), "d"), (folders[0], "d", "--model", "perceiver_io_digits")):
+        result = run("convert", *arguments)
+        assert (result.exit_code, "--model" in result.output) == (2, True)
+    assert run("convert", "none.pystate", "d", "--model", "perceiver_io_digits").exit_code == 1
+
+
+@pytest.mark.parametrize("backend_name", CHOSEN)
+def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
+    monkeypatch.setattr(
+        factories,
+        "create_model",
+        lambda *_, **__: perceiver_io_optical_flow(flow_spec(), pretrained=False),
+    )
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (12, 15, 3), np.uint8)).save(tmp_path / name)
+    frames = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for name in ("flow.flo", "flow.png"):
+        options = ["--backend", backend_name, "--batch-size", "2"]
+        result = run("flow", *frames, str(tmp_path / name), *options)
+        assert result.exit_code == 0
+        assert "15 x 12 pixels" in result.output
+    assert read_flo(tmp_path / "flow.flo").shape == (12, 15, 2)
+    assert Image.open(tmp_path / "flow.png").size == (15, 12)
+    assert run("flow", frames[0], "none.png", str(tmp_path / "c.flo")).exit_code == 1
+    assert not (tmp_path / "c.flo").exists()
+
+
+def test_a_file_that_cannot_be_written(run, monkeypatch, tmp_path):
+    def write_flo(path, _):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("ivy_models.tasks.flow.write_flo", write_flo)
+    monkeypatch.setattr("ivy_models.tasks.flow.estimate_flow", lambda *_, **__: np.zeros((2, 2, 2)))
+    monkeypatch.setattr(factories, "create_model", lambda *_, **__: None)
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "a.flo"))
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {tmp_path / 'a.flo'}: Permission denied.\n"
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "folder.png"))
+    assert result.exit_code == 0
+    (tmp_path / "folder.flo").mkdir()
+    result = run("flow", SEVEN, SEVEN, str(tmp_path / "folder.flo"))
+    assert (result.exit_code, "is a folder; name a file" in result.stderr) == (2, True)
+
+
+def test_list(run):
+    assert len(run("list").output.splitlines()) == len(PRESETS)
+    assert run("list", "*digits").output.startswith("perceiver_io_digits ")
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_help_has_an_example(run, command):
+    for option in ("-h", "--help"):
+        text = run(command, option).output
+        assert text.startswith("Usage:")
+        assert f"Example: ivy-models {command} " in text
+
+
+def test_help_lists_the_commands(run):
+    text = run("--help").output
+    assert all(f"\n  {command} " in text for command in main.commands)
+    assert "..." not in text.split("Commands:")[1]  # no description is cut off
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "ivy_models", "classify", SEVEN]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "seven" in result.stdout

@@ -1,0 +1,348 @@
+"""``ivy-models demo``: what its server answers, and the page in a real browser."""
+
+import base64
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import ivy
+import numpy as np
+import pytest
+from helpers import CHOSEN, ROOT, unset_backends
+from PIL import Image
+
+from ivy_models import attention_maps, attention_rollout, classify, create_model
+
+DIGITS = "perceiver_io_digits"
+SEVEN = ROOT / "examples" / "seven.png"
+LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+BROWSER = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",  # without which root has no Chromium
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def arc(x, y, width, height, start, end):
+    """Points of an ellipse, from angle to angle in degrees; 0 is to the right, 90 down."""
+    angles = np.radians(np.linspace(start, end, 24))
+    return np.stack([x + width * np.cos(angles), y + height * np.sin(angles)], -1).tolist()
+
+
+def drawn_digits():
+    """Strokes of 0 to 9, as one writes them, all in the middle of the canvas."""
+    return [
+        [arc(0.5, 0.5, 0.2, 0.3, -90, 270)],
+        [[[0.42, 0.32], [0.52, 0.2], [0.52, 0.8]]],
+        [[*arc(0.5, 0.35, 0.17, 0.15, -170, 30), [0.33, 0.8], [0.7, 0.8]]],
+        [arc(0.48, 0.35, 0.17, 0.15, -150, 90) + arc(0.48, 0.65, 0.19, 0.15, -90, 150)],
+        [[[0.45, 0.2], [0.3, 0.55], [0.7, 0.55]], [[0.6, 0.35], [0.6, 0.82]]],
+        [[[0.68, 0.2], [0.38, 0.2], [0.36, 0.46], *arc(0.48, 0.62, 0.18, 0.18, -130, 140)]],
+        [[[0.6, 0.2], [0.42, 0.4], *arc(0.5, 0.64, 0.17, 0.17, -170, 190)]],
+        [[[0.32, 0.22], [0.68, 0.22], [0.45, 0.8]]],
+        [arc(0.5, 0.35, 0.14, 0.15, 90, 450) + arc(0.5, 0.65, 0.17, 0.15, -90, 270)],
+        [[*arc(0.5, 0.37, 0.16, 0.16, 0, -360), [0.66, 0.5], [0.6, 0.8]]],
+    ]
+
+
+# The server, without a browser
+
+
+@pytest.fixture
+def client():
+    pytest.importorskip("flask")
+    from ivy_models.demo.models import Models
+    from ivy_models.demo.server import make_app
+
+    unset_backends()
+    yield make_app(Models(), {"model": DIGITS, "backend": "numpy"}).test_client()
+    unset_backends()
+
+
+def ask(client, look=False, model=DIGITS, backend="numpy", **what):
+    query = {"model": model, "backend": backend, "look": str(look).lower()}
+    return client.post("/answer", query_string=query, **what)
+
+
+def pixels(address):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
+
+def test_an_answer_is_that_of_classify_on_each_backend(client):
+    expected = classify(create_model(DIGITS, pretrained=True), SEVEN, 5)
+    for backend in [*CHOSEN, CHOSEN[0]]:
+        response = ask(client, backend=backend, data=SEVEN.read_bytes())
+        assert ivy.current_backend_str() == backend
+        assert len(ivy.backend_stack) == 1
+        predictions = response.json["predictions"]
+        assert [p["label"] for p in predictions] == [p.label for p in expected]
+        assert [p["probability"] for p in predictions] == pytest.approx(
+            [p.probability for p in expected], abs=1e-4
+        )
+        assert response.json["looked"] is None
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_visitors_with_different_backends_take_turns(client, monkeypatch):
+    from ivy_models.demo import models
+
+    computed = {}  # by thread
+
+    def record(x):
+        computed.setdefault(threading.get_ident(), set()).add(type(x.data).__module__)
+        time.sleep(0.01)  # in which another would change the backend
+        return numpy_of(x)
+
+    numpy_of = models._numpy
+    monkeypatch.setattr(models, "_numpy", record)
+
+    def visit(backend):
+        visitor = client.application.test_client()
+        line = [[[0, 0], [0, 1]]]
+        codes = {ask(visitor, True, backend=backend, json=line).status_code for _ in range(6)}
+        return codes, computed[threading.get_ident()]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(visit, ["numpy", "torch"]))
+    assert results == [({200}, {"numpy"}), ({200}, {"torch"})]
+
+
+def test_where_it_looked_is_the_rollout(client):
+    answer = ask(client, look=True, data=SEVEN.read_bytes()).json
+    model = create_model(DIGITS, pretrained=True)
+    data = model.preprocessing(SEVEN)
+    share = ivy.to_numpy(attention_rollout(attention_maps(model, data[None])))[0, 0]
+    looked = pixels(answer["looked"])
+    np.testing.assert_array_equal(looked[..., 3], np.round(255 * share / share.max()))
+    assert looked[..., 3].std() > 1
+    np.testing.assert_allclose(pixels(answer["seen"]), 127.5 * data[..., 0] + 127.5, atol=1)
+
+
+def test_drawn_digits_are_recognised_wherever_they_are_drawn(client):
+    """Most of them: see docs/demo.rst."""
+    for scale, moved in ((1, 0), (0.3, 0.6)):
+        answers = [
+            ask(client, json=[(scale * np.array(s) + moved).tolist() for s in strokes]).json
+            for strokes in drawn_digits()
+        ]
+        right = [
+            answer["predictions"][0]["label"] == label
+            for answer, label in zip(answers, LABELS, strict=True)
+        ]
+        assert sum(right) >= 9
+        for answer in answers:
+            assert pixels(answer["seen"]).mean() / 255 == pytest.approx(0.305, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ({"data": b"no image"}, "The file is no image, or of a format that Pillow cannot read."),
+        ({"data": SEVEN.read_bytes()[:300]}, "The file cannot be read as an image"),
+        ({"data": b""}, "The file is no image"),
+        ({"json": []}, "Nothing is drawn."),
+        ({"json": {"a": 1}}, "Nothing is drawn."),
+        ({"json": [[]]}, "A stroke is a list of points"),
+        ({"json": [[[0.5, 2]]]}, "A stroke is a list of points"),
+        ({"json": [[[0.5, float("nan")]]]}, "A stroke is a list of points"),
+        ({"json": [[["a", 0.1]]]}, "A stroke is a list of points"),
+        ({"json": [[[0.5, 0.5], [0.5]]]}, "A stroke is a list of points"),
+        ({"json": [[[0.5, 0.5]] * 10_001]}, "The drawing has more than 10,000 points"),
+        ({"data": SEVEN.read_bytes(), "model": "/etc"}, "There is no model '/etc' here"),
+        ({"data": SEVEN.read_bytes(), "backend": "mxnet"}, "There is no backend 'mxnet' here"),
+    ],
+)
+def test_what_is_refused(client, what, sentence):
+    response = ask(client, **what)
+    assert response.status_code == 400
+    assert response.json["error"].startswith(sentence)
+
+
+def test_too_much_is_refused(client):
+    from ivy_models.demo.server import MAX_FILE
+
+    response = ask(client, data=bytes(MAX_FILE + 1))
+    assert (response.status_code, response.json["error"]) == (413, "This is more than 20 MiB.")
+    response = ask(client, json=[[[0.123456789, 0.5]] * 60_000])
+    assert (response.status_code, response.json["error"]) == (413, "This is more than 1 MiB.")
+
+
+@pytest.mark.parametrize("header", ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example"])
+def test_other_sites_cannot_ask(client, header):
+    name, value = header.split(": ")
+    response = ask(client, json=[[[0, 0]]], headers={name: value})
+    assert response.status_code == 403
+    assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--model", "perceiver_io_language"], 2, "perceiver_io_language is no image classifier"),
+        (["--model", "nonsense"], 1, "There is no model 'nonsense'"),
+        (["--device", "cuda"], 1, "The numpy backend"),
+        (["--host", "192.0.2.1"], 1, "Cannot serve at 192.0.2.1, port 7860"),
+    ],
+)
+def test_what_the_command_refuses(run, arguments, code, message):
+    result = run("demo", "--no-browser", *arguments)
+    assert (result.exit_code, message in result.stderr) == (code, True)
+
+
+def test_without_flask(run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ivy_models.demo.server", raising=False)
+    monkeypatch.setitem(sys.modules, "flask", None)
+    result = run("demo", "--no-browser")
+    assert result.exit_code == 1
+    assert 'pip install "ivy_models[demo]"' in result.stderr
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of the real server, which has a saved model too."""
+    pytest.importorskip("flask")
+    folder = tmp_path_factory.mktemp("demo") / "saved"
+    create_model(DIGITS, pretrained=True).save_pretrained(folder)
+    command = [sys.executable, "-m", "ivy_models", "demo", "--no-browser", "--port", "0"]
+    command += ["--model", DIGITS, "--model", str(folder)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    yield re.match(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+    server.terminate()
+    server.wait()
+    server.stdout.close()
+
+
+def test_a_name_that_leads_here_is_refused(address):
+    import requests
+
+    assert requests.get(address).status_code == 200
+    assert requests.get(address, headers={"Host": "evil.example"}).status_code == 400
+
+
+# The page
+
+
+@pytest.fixture
+def page(address, tmp_path):
+    """The page in Chromium, which must ask no other host and report no error."""
+    if BROWSER is None:
+        pytest.skip("needs a browser: Debian's package chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=BROWSER, args=FLAGS, chromium_sandbox=False
+        )
+        page, wrong = browser.pages[0], []
+        browser.on(
+            "request",
+            lambda r: r.url.startswith((address, "data:", "blob:")) or wrong.append(r.url),
+        )
+        page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#model option", state="attached")
+        page.wrong = wrong
+        yield page
+        browser.close()
+    assert wrong == []
+
+
+def draw(page, strokes):
+    box = page.locator("#canvas").bounding_box()
+    for stroke in strokes:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+
+
+def wait_for(page, status):
+    page.wait_for_function(
+        "text => document.getElementById('status').textContent.startsWith(text)", arg=status
+    )
+
+
+def first_label(page):
+    return page.locator("#labels li:first-child .name").inner_text()
+
+
+def test_the_page_in_a_browser(page, address, tmp_path):
+    assert page.locator("#model").input_value() == DIGITS
+    assert page.locator("#backend").input_value() == "numpy"
+    assert page.locator("#model option").count() == 5
+
+    draw(page, drawn_digits()[3])
+    wait_for(page, f"{DIGITS} on numpy: ")
+    assert first_label(page) == "three"
+    assert page.locator("#labels li").count() == 5
+    page.wait_for_selector("#looked", state="visible")
+    assert page.evaluate("document.getElementById('looked').naturalWidth") == 8
+    page.get_by_label("Show where it looked").uncheck()
+    page.wait_for_selector("#looked", state="hidden")
+    page.get_by_label("Show where it looked").check()
+    page.wait_for_selector("#looked", state="visible")
+
+    other = next((name for name in CHOSEN if name != "numpy"), "numpy")
+    page.get_by_label("Backend").select_option(other)
+    wait_for(page, f"{DIGITS} on {other}: ")
+    assert first_label(page) == "three"
+
+    saved = page.locator("#model option").first.get_attribute("value")
+    page.get_by_label("Model").select_option(saved)
+    wait_for(page, f"{saved} on {other}: ")
+    assert first_label(page) == "three"
+
+    page.get_by_role("button", name="Clear").click()
+    wait_for(page, "Waiting for an image.")
+    assert page.locator("#figure").is_hidden()
+
+    page.locator("#file").set_input_files(SEVEN)
+    page.wait_for_selector("#labels li")
+    assert first_label(page) == "seven"
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    page.locator("#file").set_input_files(broken)
+    page.wait_for_selector("#error", state="visible")
+    text = page.locator("#error").inner_text()
+    assert text == "The file is no image, or of a format that Pillow cannot read."
+    assert page.locator("#labels li").count() == 0
+    # The browser itself reports the answer's status.
+    assert len(page.wrong) == 1
+    assert "400" in page.wrong.pop()
+
+    dropped = page.evaluate_handle(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "seven.png", {type: "image/png"}));
+            return data;
+        }""",
+        list(SEVEN.read_bytes()),
+    )
+    page.dispatch_event("#board", "drop", {"dataTransfer": dropped})
+    page.wait_for_selector("#labels li")
+    assert first_label(page) == "seven"
+    assert page.locator("#error").is_hidden()
+
+
+def test_the_page_fits_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    draw(page, drawn_digits()[0])
+    page.wait_for_selector("#labels li")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -1,0 +1,25 @@
+"""What tests of several folders use."""
+
+import os
+import signal
+from pathlib import Path
+
+import ivy
+
+from ivy_models.ops import BACKENDS
+
+TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
+TINY = TESTS / "reference" / "tiny"
+
+CHOSEN = os.environ.get("IVY_MODELS_TEST_BACKENDS", " ".join(BACKENDS)).split()
+
+
+def unset_backends():
+    while ivy.backend_stack:
+        ivy.unset_backend()
+
+
+def heed_interrupts():
+    """Undo, in a new process, that a shell's background jobs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

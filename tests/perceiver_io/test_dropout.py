@@ -1,0 +1,150 @@
+"""Dropout: only in training, at the rates of the spec, from a key that gives the same draws."""
+
+import ivy
+import numpy as np
+import pytest
+from helpers import CHOSEN
+from helpers.specs import arguments_for, small_spec
+
+from ivy_models.errors import BackendError, SpecError
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.parameters import map_tree
+
+TRAINS = [name for name in CHOSEN if name != "numpy"]
+
+
+def key_of(name, seed):
+    """What dropout draws from, in each framework."""
+    if name == "jax":
+        return __import__("jax").random.key(seed)
+    if name == "tensorflow":
+        return [seed, 0]
+    return __import__("torch").manual_seed(seed)
+
+
+@pytest.fixture(params=TRAINS)
+def trainer(request):
+    return ops_named(request.param)
+
+
+def runner(ops, spec):
+    """A function of a key that gives the outputs for fixed weights and data."""
+    core = PerceiverIOCore(spec)
+    call = ops.compile(core) if ops.name == "jax" else core  # it compiles each operation else
+    params = map_tree(ops.asarray, initialise(core.parameters()))
+    arguments = arguments_for(spec, np.random.default_rng(0))
+    data, mask, queries = (x if x is None else ops.asarray(x) for x in arguments)
+    mask = None if mask is None else ops.reshape(mask, (mask.shape[0], -1))
+    return lambda key: ops.to_numpy(call(params, data, mask, queries, key))
+
+
+def test_the_operation(trainer, rng):
+    x = trainer.asarray(1 + rng.random((50, 400), np.float32))
+    dropped = trainer.to_numpy(trainer.dropout(x, 0.2, key_of(trainer.name, 0)))
+    kept = dropped != 0
+    assert abs(kept.mean() - 0.8) < 0.02
+    np.testing.assert_allclose(dropped[kept], trainer.to_numpy(x)[kept] / 0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rates", [{"attn_dropout": 0.4}, {"fc_dropout": 0.4}])
+def test_draws_depend_on_the_key_alone(trainer, rates):
+    run = runner(trainer, small_spec(**rates))
+    off, first, again, other = (
+        run(None if seed is None else key_of(trainer.name, seed)) for seed in (None, 1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, off)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize("rates", [{"attn_dropout": 1e-7}, {"fc_dropout": 1e-7}])
+def test_a_rate_of_nearly_nothing_changes_nearly_nothing(trainer, rates):
+    """The path of dropout, plain attention all at once, computes what inference does."""
+    got = runner(trainer, small_spec(**rates))(key_of(trainer.name, 0))
+    np.testing.assert_allclose(got, runner(trainer, small_spec())(None), atol=1e-5)
+
+
+def places(monkeypatch, ops, spec):
+    """The keys that a call draws from, as numbers, and the shapes that are drawn."""
+    drawn = []
+
+    def record(x, rate, key):
+        drawn.append((tuple(x.shape), rate, key))
+        return x
+
+    monkeypatch.setattr(type(ops), "dropout", lambda self, x, rate, key: record(x, rate, key))
+    monkeypatch.setattr(type(ops), "fold_in", lambda self, key, number: (*key, int(number)))
+    core = PerceiverIOCore(spec)
+    params = map_tree(ops.asarray, initialise(core.parameters()))
+    data = ops.asarray(np.zeros((2, 6, 5, 3), np.float32))
+    core(params, data, None, None, ())
+    return drawn
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_place_draws_for_itself(monkeypatch, tied):
+    """A reader of each layer, two layers of two self-attention layers, a decoder."""
+    spec = small_spec(
+        attn_dropout=0.1, fc_dropout=0.2, weight_tie_layers=tied, cross_attend_in_every_layer=True
+    )
+    drawn = places(monkeypatch, ops_named("torch"), spec)
+    assert len({key for _, _, key in drawn}) == len(drawn) == 2 * (2 + 2 * 2 + 1)
+    weights = [shape for shape, rate, _ in drawn if rate == 0.1]
+    assert sorted(weights) == sorted([(2, 1, 7, 30)] * 2 + [(2, 3, 7, 7)] * 4 + [(2, 1, 1, 7)])
+    outputs = [shape for shape, rate, _ in drawn if rate == 0.2]
+    assert sorted(outputs) == sorted([(2, 7, 12)] * 6 + [(2, 1, 14)])
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_the_torch_module(rng):
+    import torch
+
+    model = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3))
+    module, data = model.to_torch_module(), torch.from_numpy(rng.random((2, 6, 5, 3), np.float32))
+    off = module(data)
+    module.train()
+    torch.manual_seed(0)
+    first, second = module(data), module(data)
+    torch.manual_seed(0)
+    assert torch.equal(module(data), first)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, off)
+    assert torch.equal(module.eval()(data), off)
+    compiled = torch.compile(module.train(), fullgraph=True, backend="aot_eager")
+    assert not torch.allclose(compiled(data), compiled(data))
+
+
+@pytest.mark.skipif("jax" not in CHOSEN, reason="needs jax")
+def test_the_jax_function(rng):
+    import jax
+
+    apply, params = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3)).to_jax()
+    data, call = rng.random((2, 6, 5, 3), np.float32), jax.jit(apply)
+    off = call(params, data)
+    first, again, other = (call(params, data, key=jax.random.key(s)) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, off)
+    assert not np.allclose(first, other)
+
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        return apply(params, data, key=jax.random.key(0)).sum()
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients(params)))
+
+
+def test_a_call_of_the_ivy_module_drops_nothing(backend, rng):
+    data = rng.random((2, 6, 5, 3), np.float32)
+    model = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3))
+    expected = PerceiverIO(small_spec())(data)
+    np.testing.assert_allclose(ivy.to_numpy(model(data)), ivy.to_numpy(expected), atol=1e-6)
+    with pytest.raises(SpecError, match="to_torch_module"):
+        model.train()
+
+
+def test_numpy_refuses_to_train():
+    with pytest.raises(BackendError, match="trained on numpy"):
+        runner(ops_named("numpy"), small_spec(fc_dropout=0.1))(0)

@@ -1,0 +1,65 @@
+"""The streaming reader's gradients are those of plain attention, on every framework."""
+
+import numpy as np
+import pytest
+from helpers.gradients import TRAINED, value_and_gradients
+from helpers.specs import arguments_for, specs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.parameters import map_tree
+from ivy_models.transformers.perceiver_io.streaming import keys
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def check(name, spec, seed, dtype, chunk):
+    # Shallow: what is compared is the reader, and compiling deep gradients takes minutes.
+    depth = min(spec.network_depth, 2 if spec.cross_attend_in_every_layer else 1)
+    spec = spec.replace(network_depth=depth, num_lat_att_per_layer=1)
+    rng = np.random.default_rng(seed)
+    data, mask, queries = arguments_for(spec, rng)
+    if mask is not None:
+        mask = mask.reshape(2, -1)
+    if queries is not None:
+        queries = queries.reshape(2, -1, spec.queries_dim)
+    weights = map_tree(
+        lambda w: w + 0.2 * rng.standard_normal(w.shape),
+        initialise(PerceiverIOCore(spec).parameters(), seed),
+    )
+    if spec.stem in CONVOLUTIONS:
+        weights["input"]["batch_norm"]["variance"] **= 2
+    arguments = {"params": weights, "data": data, "input_mask": mask, "queries": queries}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "SCORES_PER_CHUNK", chunk)
+        fast, fast_gradients = value_and_gradients(
+            name, PerceiverIOCore(spec, plain_reader=False), arguments, dtype
+        )
+    plain, gradients = value_and_gradients(
+        name, PerceiverIOCore(spec, plain_reader=True), arguments, dtype
+    )
+    (fast,), (plain,) = fast.values(), plain.values()
+    assert fast.dtype == dtype
+    assert np.abs(fast - plain).max() <= TOLERANCE[dtype] * np.abs(plain).max()
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    for key, gradient in gradients.items():
+        assert np.abs(fast_gradients[key] - gradient).max() <= TOLERANCE[dtype] * largest, key
+
+
+CHUNKS = st.sampled_from([1, 60, 10**6])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@settings(max_examples=6)
+@given(specs(), st.integers(0, 99), CHUNKS)
+def test_in_float32(name, spec, seed, chunk):
+    check(name, spec, seed, "float32", chunk)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@settings(max_examples=6)
+@given(specs(), st.integers(0, 99), CHUNKS)
+def test_in_float64(name, spec, seed, chunk):
+    check(name, spec, seed, "float64", chunk)

@@ -1,0 +1,285 @@
+"""Several modalities in and out: padding, order, masking, subsampling."""
+
+import ivy
+import numpy as np
+import pytest
+from helpers.arrays import assert_close, image, numpy_of
+from helpers.gradients import TRAINED, value_and_gradients
+from helpers.models import multimodal_model, new_model, noisy
+from helpers.specs import multimodal_data, multimodal_spec, small_spec
+
+from ivy_models.errors import InputError, SpecError
+from ivy_models.transformers.perceiver_io import (
+    Decoder,
+    InputModality,
+    OutputModality,
+    PerceiverIO,
+    PerceiverIOCore,
+    PerceiverIOSpec,
+    depth_to_space,
+    space_to_depth,
+)
+from ivy_models.transformers.perceiver_io.parameters import map_tree
+
+SHAPES = {"sound": (28, 1), "image": (2, 5, 6, 3), "label": (1, 11)}
+
+
+def run(model, *arguments, **named):
+    return {name: numpy_of(x) for name, x in model(*arguments, **named).items()}
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 1)])
+def test_every_modality_is_decoded_at_all_positions(backend, rng, batch):
+    outputs = run(multimodal_model(), multimodal_data(rng, batch))
+    assert {name: x.shape for name, x in outputs.items()} == {
+        name: (*batch, *shape) for name, shape in SHAPES.items()
+    }
+
+
+def test_all_backends_agree(backend, rng):
+    data = multimodal_data(rng)
+    outputs = run(multimodal_model(), data)
+    ivy.set_backend("numpy")
+    expected = run(multimodal_model(), data)
+    ivy.unset_backend()
+    assert_close(outputs, expected)
+
+
+def test_some_positions_give_what_all_give_there(backend, rng):
+    model, data = multimodal_model(), multimodal_data(rng)
+    everything = run(model, data)
+    where = {"image": np.array([59, 0, 7, 7]), "sound": np.array([6, 2])}
+    some = run(model, data, queries=where)
+    pixels = everything["image"].reshape(2, 60, 3)
+    patches = everything["sound"].reshape(2, 7, 4, 1)
+    assert_close(
+        some, {"image": pixels[:, where["image"]], "sound": patches[:, where["sound"]]}, 1e-5
+    )
+
+
+def test_only_what_is_asked_for_is_decoded(backend, rng):
+    model, data = multimodal_model(), multimodal_data(rng)
+    label = run(model, data, queries={"label": None})
+    assert_close(label, {"label": run(model, data)["label"]}, 1e-5)
+
+
+def test_latents_can_be_decoded_apart(backend, rng):
+    model, data = multimodal_model(), multimodal_data(rng)
+    latents = model.encode(data)
+    assert tuple(latents.shape) == (2, 7, 12)
+    outputs = {name: numpy_of(x) for name, x in model.decode(latents).items()}
+    assert_close(outputs, run(model, data), 1e-5)
+
+
+def test_any_model_encodes_and_decodes(backend, rng):
+    model = PerceiverIO(small_spec())
+    images = image(rng, 3, 5, 4, 3)
+    apart = numpy_of(model.decode(model.encode(images)))
+    np.testing.assert_allclose(apart, numpy_of(model(images)), atol=1e-5)
+    with pytest.raises(InputError, match="expected floats"):
+        model.decode(np.zeros((3, 7, 13), np.float32))
+    with pytest.raises(InputError, match="depend on the data"):
+        PerceiverIO(small_spec(with_decoder=False)).decode(np.zeros((3, 7, 12), np.float32))
+
+
+@pytest.mark.parametrize("folding", [True, False])
+def test_queries_can_be_folded_or_not(backend, rng, monkeypatch, folding):
+    data = multimodal_data(rng)
+    queries = {"image": None, "sound": np.arange(5), "label": None}
+    expected = run(multimodal_model(), data, queries=queries)
+    monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: folding)
+    assert_close(run(new_model(), data, queries=queries), expected, 1e-5)
+
+
+# What goes in
+
+
+def test_streaming_is_plain_attention(ops, rng, always_streaming):
+    spec = multimodal_spec(with_decoder=False, output_modalities=None)
+    params = map_tree(ops.asarray, noisy(spec))
+    data = {name: ops.asarray(x) for name, x in multimodal_data(rng).items()}
+    seen = {"image": ops.asarray(rng.random((2, 30)) < 0.5)}
+    for mask in (None, seen):
+        streamed, plain = (
+            ops.to_numpy(PerceiverIOCore(spec, plain_reader=p)(params, data, mask))
+            for p in (None, True)
+        )
+        assert np.abs(streamed - plain).max() <= 1e-5 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_are_those_of_plain_attention(name, rng, always_streaming, monkeypatch):
+    spec = multimodal_spec()
+    arguments = {"params": noisy(spec), "data": multimodal_data(rng)}
+
+    def gradients(plain):
+        core = PerceiverIOCore(spec, plain_reader=plain)
+        monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: not plain)
+        return value_and_gradients(name, core, arguments, "float32")
+
+    (_, fast), (_, plain) = gradients(False), gradients(True)
+    for key in plain:
+        assert np.abs(fast[key] - plain[key]).max() <= 1e-4 * max(1, np.abs(plain[key]).max()), key
+    for key in ("input/sound/padding", "queries/image/padding", "outputs/sound/weight"):
+        assert np.abs(plain[f"params/{key}"]).max() > 0
+
+
+def test_a_vector_left_out_is_masked(backend, rng):
+    model, data = multimodal_model(), multimodal_data(rng)
+    masked = run(model, data, mask={"label": np.zeros(2, bool)})
+    del data["label"]
+    assert_close(run(model, data), masked, 1e-6)
+
+
+def test_what_is_masked_is_not_seen(backend, rng):
+    model, data = multimodal_model(), multimodal_data(rng)
+    mask = {"image": np.ones((2, 3, 5), bool)}
+    seen = run(model, data)
+    assert_close(run(model, data, mask=mask), seen, 1e-5)
+    mask["image"][1, 2] = False
+    some = run(model, data, mask=mask)
+    assert np.abs(some["label"] - seen["label"]).max() > 1e-3
+    data["image"][:, 1, 4:] = np.nan
+    assert_close(run(model, data, mask=mask), some, 1e-6)
+
+
+def test_modalities_stand_in_the_order_of_their_names():
+    spec = multimodal_spec()
+    assert [m.name for m in spec.input_modalities] == ["image", "label", "sound"]
+    turned = spec.replace(input_modalities=spec.input_modalities[::-1])
+    assert turned == spec
+    assert hash(turned) == hash(spec)
+
+
+def test_modalities_survive_json():
+    spec = multimodal_spec()
+    assert PerceiverIOSpec.from_json(spec.to_json()) == spec
+
+
+def test_modalities_in_one_output_and_one_input_in_modalities(backend, rng):
+    data = multimodal_data(rng)
+    classifier = new_model(output_modalities=None, learn_query=True, query_shape=(2,))
+    assert tuple(classifier(data).shape) == (2, 2, 6)
+    outputs = multimodal_spec().output_modalities
+    spec = small_spec(
+        output_modalities=outputs, queries_dim=23, learn_query=False, query_shape=None
+    )
+    assert {n: x.shape for n, x in run(PerceiverIO(spec), image(rng, 2, 5, 4, 3)).items()} == {
+        name: (2, *shape) for name, shape in SHAPES.items()
+    }
+
+
+# What is refused
+
+
+def change(data, **arrays):
+    return data | arrays
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda d: (np.zeros((2, 4, 37), np.float32),), "data is a mapping"),
+        (lambda d: (change(d, depth=d["image"]),), "data has depth"),
+        (lambda d: ({"image": d["image"], "label": d["label"]},), "data has no sound"),
+        (lambda d: (change(d, sound=d["sound"][:1]),), "batch shape in common"),
+        (lambda d: (change(d, sound=d["sound"][:, :27]),), "no multiples of the patches"),
+        (lambda d: (change(d, image=d["image"][..., :2]),), r"image has shape \(2, 2, 6, 10, 2\)"),
+        (lambda d: (change(d, label=np.zeros((2, 11), int)),), "takes floats"),
+        (lambda d: (d, {"image": np.ones((2, 2, 6, 10), bool)}), 'mask\\["image"\\] has shape'),
+        (lambda d: (d, {"image": np.ones((2, 3, 5))}), "expected booleans"),
+        (lambda d: (d, np.ones(2, bool)), "mask is a mapping"),
+        (lambda d: ({k: d[k] for k in ("image", "sound")}, {"label": False}), "it is masked"),
+        (lambda d: (d, None, {"depth": None}), "queries has depth"),
+        (lambda d: (d, None, {}), "no modality to decode"),
+        (lambda d: (d, None, {"image": [60]}), "from 0 to 59"),
+        (lambda d: (d, None, {"image": [-1]}), "from 0 to 59"),
+        (lambda d: (d, None, {"image": [0.5]}), "whole numbers"),
+        (lambda d: (d, None, {"image": [[0]]}), "whole numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(rng, arguments, message):
+    ivy.set_backend("numpy")
+    model, data = multimodal_model(), multimodal_data(rng)
+    with pytest.raises(InputError, match=message):
+        model(*arguments(data))
+    ivy.unset_backend()
+
+
+SOUND = InputModality("sound", 1, 1)
+CLASS = OutputModality("label", 3, (1,), learned_query_dim=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_modalities": ()}, "is a list of InputModality"),
+        ({"input_modalities": [SOUND, SOUND]}, "different names"),
+        ({"input_modalities": ["sound"]}, "'sound' in it"),
+        ({"input_modalities": [{"name": "sound"}]}, "is no InputModality"),
+        ({"input_modalities": [CLASS]}, "is a list of InputModality"),
+        ({"input_dim": 10}, "input_dim=10 is less"),
+        ({"queries_dim": 12}, "queries_dim=12 is less"),
+        ({"fourier_encode_input": True}, "its own axes, positions"),
+        ({"num_input_axes": 2}, "its own axes, positions"),
+        ({"learn_query": True}, "its own queries"),
+        ({"query_shape": (3,)}, "its own queries"),
+        ({"output_scale": 2.0}, "its own queries"),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        multimodal_spec(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InputModality("two words", 1, 1), "is a word"),
+        (lambda: InputModality("x", 0, 1), "input_dim"),
+        (lambda: InputModality("x", 1, -1), "num_input_axes"),
+        (lambda: InputModality("x", 1, 0, num_fourier_freq_bands=2), "no positions"),
+        (lambda: InputModality("x", 1, 2, patch_shape=(2,)), "patch_shape needs one number"),
+        (lambda: InputModality("x", 1, 2, max_fourier_freq=3), "needs num_fourier"),
+        (lambda: OutputModality("a/b", 1, (2,), 3), "is a word"),
+        (lambda: OutputModality("x", 1, (2,)), "set one of the two"),
+        (lambda: OutputModality("x", 1, (2,), 3, learned_query_dim=4), "set one of the two"),
+        (lambda: OutputModality("x", 1, (2,), 3, max_fourier_freq=(1, 2)), "needs one number"),
+        (lambda: OutputModality("x", 1, ()), "query_shape"),
+    ],
+)
+def test_modalities_check_themselves(make, message):
+    with pytest.raises(SpecError, match=message):
+        make()
+
+
+# Patches
+
+
+def test_patches_are_blocks_of_neighbours(ops, rng):
+    video = rng.standard_normal((2, 4, 6, 10, 3), dtype=np.float32)
+    patches = ops.to_numpy(space_to_depth(ops.asarray(video), (2, 3, 5)))
+    assert patches.shape == (2, 2, 2, 2, 90)
+    np.testing.assert_array_equal(patches[1, 0, 1, 1], video[1, :2, 3:, 5:].reshape(-1))
+    back = ops.to_numpy(depth_to_space(ops.asarray(patches), (2, 3, 5)))
+    np.testing.assert_array_equal(back, video)
+
+
+def test_a_model_of_patches_is_one_of_their_elements(backend, rng):
+    images = rng.standard_normal((2, 6, 10, 3), dtype=np.float32)
+    spec = small_spec(patch_shape=(2, 5), max_fourier_freq=(3, 2))
+    model = PerceiverIO(spec)
+    flat = images.reshape(2, 3, 2, 2, 5, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 2, 30)
+    expected = PerceiverIO(spec.replace(patch_shape=None, input_dim=30))(flat)
+    np.testing.assert_allclose(numpy_of(model(images)), numpy_of(expected), atol=1e-5)
+    mask = np.ones((3, 2), bool)
+    mask[0, 1] = False
+    masked = numpy_of(model(images, mask))
+    assert np.abs(masked - numpy_of(expected)).max() > 1e-4
+    images[:, :2, 5:] = np.nan
+    np.testing.assert_allclose(numpy_of(model(images, mask)), masked, atol=1e-6)
+    with pytest.raises(InputError, match="no multiples of the patches"):
+        model(images[:, :5])

@@ -1,0 +1,87 @@
+import pytest
+from helpers.specs import SMALL, small_spec, specs
+from hypothesis import given
+
+from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io import PerceiverIOSpec
+
+
+@given(specs())
+def test_json_round_trip(spec):
+    assert PerceiverIOSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_mission_spec_is_the_published_model():
+    spec = PerceiverIOSpec(
+        input_dim=3,
+        num_input_axes=2,
+        output_dim=1000,
+        queries_dim=1024,
+        network_depth=8,
+        learn_query=True,
+        query_shape=[1],
+        num_fourier_freq_bands=64,
+        num_lat_att_per_layer=6,
+        device="cuda",
+    )
+    assert spec.encoded_dim == 261
+    assert spec.query_shape == (1,)
+    assert hash(spec) == hash(spec.replace())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_latents": 0}, "num_latents is a whole number of at least 1, got 0"),
+        ({"latent_dim": 1.5}, "latent_dim is a whole number"),
+        ({"network_depth": True}, "network_depth is a whole number"),
+        ({"learn_query": 1}, "learn_query is True or False"),
+        (
+            {"num_self_att_heads": 5},
+            "12 latent channels cannot be divided among 5.*latent_head_dim",
+        ),
+        ({"num_cross_att_heads": 2}, "21 input channels cannot be divided among 2.*cross_head_dim"),
+        ({"query_shape": None}, "learn_query=True needs query_shape"),
+        ({"query_shape": 1}, "query_shape is a list of whole numbers"),
+        ({"query_shape": [2, 0]}, "each size of query_shape"),
+        ({"max_fourier_freq": -1.0}, "max_fourier_freq is above 0"),
+        ({"max_fourier_freq": float("nan")}, "max_fourier_freq is a finite number"),
+        ({"max_fourier_freq": (4, 4, 4)}, "each of the 2 input axes"),
+        ({"attn_dropout": 1.0}, r"attn_dropout is a share in \[0, 1\)"),
+        ({"fc_dropout": -0.1}, "fc_dropout"),
+        ({"dtype": "int8"}, "dtype is one of"),
+        ({"device": 0}, "device is text"),
+        ({"stem": "resnet", "stem_dim": 4}, "stem is one of None"),
+        ({"stem": "projection"}, "stem and stem_dim go together"),
+        ({"stem": "convolution", "stem_dim": 4, "num_input_axes": 1}, "2 axes"),
+        ({"learned_position_shape": (4, 4)}, "go together"),
+        (
+            {"learned_position_shape": (4, 4), "learned_position_dim": 3},
+            "either learned or Fourier",
+        ),
+        (
+            {
+                "learned_position_shape": (4,),
+                "learned_position_dim": 3,
+                "fourier_encode_input": False,
+            },
+            "each of the 2 input axes",
+        ),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        PerceiverIOSpec(**(SMALL | changes))
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(SpecError, match="no field depth; its fields are"):
+        small_spec().replace(depth=3)
+    with pytest.raises(SpecError, match="no field depth"):
+        PerceiverIOSpec.from_json('{"depth": 3}')
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"input_dim": 3}', "null"])
+def test_broken_json_is_refused(text):
+    with pytest.raises(SpecError, match="A spec"):
+        PerceiverIOSpec.from_json(text)

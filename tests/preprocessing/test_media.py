@@ -1,0 +1,388 @@
+"""Sounds and videos, from arrays and files, give the data that a model takes."""
+
+import socket
+import subprocess
+import sys
+import wave
+
+import ivy
+import numpy as np
+import pytest
+from helpers import CHOSEN, ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ivy_models import classify, create_model
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops import ops_named
+from ivy_models.preprocessing import SoundPreprocessing, VideoPreprocessing, read_sound, write_video
+from ivy_models.preprocessing import sound as sound_module
+from ivy_models.preprocessing import video as video_module
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
+
+RATE = 16000
+PREPARE = SoundPreprocessing(RATE, 2000)
+CLIP = VideoPreprocessing(5, (24, 32))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sine(samples, hertz=440, rate=RATE):
+    return np.float32(0.5 * np.sin(2 * np.pi * hertz * np.arange(samples) / rate))
+
+
+def write_wav(path, sound, rate=RATE):
+    """Write int16 (samples, channels)."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(sound.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(sound.astype("<i2").tobytes())
+
+
+def smooth_clip(frames, height=48, width=64):
+    """Colours that change slowly over space and time, which survive compression."""
+    time, y, x = np.meshgrid(
+        *(np.linspace(0.1, 0.9, n) for n in (frames, height, width)), indexing="ij"
+    )
+    return np.float32(np.stack([y, x, time], -1))
+
+
+# Sounds as arrays
+
+
+def test_every_kind_of_array_gives_the_same():
+    sound = np.int16(sine(2000) * 32768)
+    expected = (sound / 32768)[:, None]
+    prepared = PREPARE(sound)
+    assert prepared.dtype == np.float32
+    np.testing.assert_array_equal(prepared, expected)
+    for source in (sound[:, None], sound / 32768, np.float32(sound / 32768)):
+        np.testing.assert_array_equal(PREPARE(source), expected)
+    for name in CHOSEN:
+        np.testing.assert_array_equal(PREPARE(ops_named(name).asarray(sound)), expected)
+
+
+@given(samples=st.integers(1, 50), num_samples=st.integers(1, 50), channels=st.integers(1, 3))
+def test_any_length_is_cut_or_padded_and_any_channels_averaged(samples, num_samples, channels):
+    samples = max(samples, channels)
+    sound = np.random.default_rng(0).uniform(-1, 1, (samples, channels))
+    prepared = SoundPreprocessing(RATE, num_samples)(sound)
+    assert prepared.shape == (num_samples, 1)
+    np.testing.assert_allclose(prepared[:samples, 0], sound.mean(1)[:num_samples], atol=1e-6)
+    assert not prepared[samples:].any()
+
+
+def test_lists_become_batches():
+    batch = PREPARE([sine(3000), sine(10)])
+    assert batch.shape == (2, 2000, 1)
+    np.testing.assert_array_equal(batch[1], PREPARE(sine(10)))
+
+
+@pytest.mark.parametrize(
+    ("sound", "message"),
+    [
+        (np.zeros(5, np.int32), "of type int32; expected int16, or floats"),
+        (np.zeros(5, np.uint8), "of type uint8"),
+        (np.zeros(5, bool), "of type bool"),
+        (np.zeros((2, 500)), "channels go last; pass several sounds as a list"),
+        (np.zeros((2, 500, 1)), r"expected \(samples,\) or \(samples, channels\)"),
+        (np.float32(0), r"sound has shape \(\)"),
+        (np.zeros(0), r"sound has shape \(0, 1\)"),
+        (np.zeros((5, 0)), r"sound has shape \(5, 0\)"),
+        (np.full(5, np.nan), "not finite"),
+        (np.full(5, -np.inf), "not finite"),
+        (np.float32([0, 1.5]), r"from 0 to 1.5; expected floats in \[-1, 1\]"),
+        (np.float32([-1.5, 0]), "from -1.5 to 0"),
+        (None, "sound is an array of numbers"),
+        ([], "at least one sound"),
+    ],
+)
+def test_what_is_no_sound_is_refused(sound, message):
+    with pytest.raises(InputError, match=message):
+        PREPARE(sound)
+
+
+# Sounds as files
+
+
+def test_a_file_gives_the_samples_that_are_in_it(folder, rng):
+    sound = rng.integers(-32768, 32768, (3000, 1), np.int16)
+    write_wav("noise.wav", sound)
+    np.testing.assert_array_equal(read_sound("noise.wav", RATE), sound / np.float32(32768))
+    for source in ("noise.wav", folder / "noise.wav"):
+        np.testing.assert_array_equal(PREPARE(source), PREPARE(sound))
+
+
+def test_channels_of_a_file_are_averaged(rng):
+    sound = rng.integers(-32768, 32768, (3000, 2), np.int16)
+    write_wav("stereo.wav", sound)
+    np.testing.assert_allclose(PREPARE("stereo.wav"), PREPARE(sound), atol=2 / 32768)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_a_file_is_resampled(rate):
+    write_wav("sine.wav", np.int16(sine(rate, rate=rate) * 32768)[:, None], rate)
+    sound = read_sound("sine.wav", RATE)
+    assert abs(len(sound) - RATE) < 20
+    inside = slice(100, 15900)  # a filter rings at both ends
+    np.testing.assert_allclose(sound[inside, 0], sine(RATE)[inside], atol=0.01)
+
+
+def test_a_long_sound_is_not_decoded_whole(monkeypatch):
+    write_wav("long.wav", np.int16(sine(60 * RATE) * 32768)[:, None])
+    decoded = count_decoded(sound_module, monkeypatch)
+    np.testing.assert_array_equal(PREPARE("long.wav"), PREPARE(np.int16(sine(2000) * 32768)))
+    assert sum(frame.samples for frame in decoded) < 10000
+
+
+def count_decoded(module, monkeypatch):
+    decode, decoded = module.decode, []
+
+    def counting(*arguments):
+        for frame in decode(*arguments):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr(module, "decode", counting)
+    return decoded
+
+
+def test_names_that_look_like_addresses_are_files():
+    write_wav("12:30.wav", np.int16(sine(2000) * 32768)[:, None])
+    assert PREPARE("12:30.wav").any()
+
+
+def test_tags_of_any_encoding_are_passed_over():
+    write_wav("tagged.wav", np.int16(sine(2000) * 32768)[:, None])
+    with open("tagged.wav", "ab") as file:
+        file.write(b"LIST\x12\0\0\0INFOINAM\x06\0\0\0K\xf6ln\0\0")  # Latin-1
+    assert PREPARE("tagged.wav").any()
+
+
+def test_playlists_do_not_reach_the_network():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/part.ts"
+        with open("list.m3u8", "w") as file:
+            file.write(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n")
+        for source in ("list.m3u8", address):
+            with pytest.raises(InputError, match="cannot be read|no audio"):
+                PREPARE(source)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
+
+
+def test_unusable_sound_files_are_refused(folder):
+    with pytest.raises(InputError, match=r"none\.wav cannot be read as audio: No such file"):
+        PREPARE("none.wav")
+    with pytest.raises(InputError, match="Is a directory"):
+        PREPARE(folder)
+    (folder / "text.wav").write_text("no sound")
+    with pytest.raises(InputError, match=r"text\.wav cannot be read"):
+        PREPARE("text.wav")
+    write_wav("empty.wav", np.zeros((0, 1)))
+    with pytest.raises(InputError, match=r"empty\.wav has a sound without samples"):
+        PREPARE("empty.wav")
+    write_video("silent.mp4", smooth_clip(2))
+    with pytest.raises(InputError, match=r"silent\.mp4 has no audio"):
+        PREPARE("silent.mp4")
+
+
+# Videos
+
+
+def test_a_clip_is_its_first_frames(rng):
+    clip = rng.integers(0, 256, (7, 48, 64, 3), np.uint8)
+    prepared = CLIP(clip)
+    assert prepared.shape == (5, 24, 32, 3)
+    assert prepared.dtype == np.float32
+    assert 0 <= prepared.min() < prepared.max() <= 1
+    halved = clip[:5].reshape(5, 24, 2, 32, 2, 3).mean((2, 4)) / 255
+    assert np.corrcoef(prepared.ravel(), halved.ravel())[0, 1] > 0.9
+    np.testing.assert_array_equal(CLIP([Image.fromarray(frame) for frame in clip]), prepared)
+    np.testing.assert_allclose(CLIP(clip / 255), prepared, atol=0.02)
+    whole = VideoPreprocessing(7, (48, 64))(clip)
+    np.testing.assert_allclose(whole, clip / 255, atol=1e-6)
+    for name in CHOSEN:
+        np.testing.assert_array_equal(CLIP(ops_named(name).asarray(clip)), prepared)
+
+
+def test_a_clip_keeps_its_proportions():
+    marked = np.zeros((5, 48, 100, 3), np.uint8)
+    marked[:, :, 18:82] = 255  # the 64 columns that are kept
+    np.testing.assert_array_equal(CLIP(marked), 1)
+
+
+def test_a_written_video_reads_back():
+    clip, sound = smooth_clip(30), sine(20000)
+    write_video("clip.mp4", clip, sound, sample_rate=RATE)
+    np.testing.assert_allclose(VideoPreprocessing(30, (48, 64))("clip.mp4"), clip, atol=0.1)
+    # A shift by a sample would give 0.09, by the encoder's delay 1.
+    inside = slice(3000, 19000)
+    heard = read_sound("clip.mp4", RATE)
+    np.testing.assert_allclose(heard[inside, 0], sound[inside], atol=0.01)
+    write_video("clip.mp4", np.zeros((5, 48, 64, 3), np.uint8))  # replaces
+    assert CLIP("clip.mp4").max() < 0.02
+
+
+def test_a_long_video_is_not_decoded_whole(monkeypatch):
+    write_video("long.mp4", smooth_clip(100))
+    decoded = count_decoded(video_module, monkeypatch)
+    CLIP("long.mp4")
+    assert len(decoded) == 5
+
+
+def test_a_video_has_its_rate():
+    import av
+
+    write_video("clip.mp4", smooth_clip(10), frame_rate=29.97)
+    with av.open("clip.mp4") as container:
+        assert container.streams.video[0].average_rate == pytest.approx(29.97, rel=1e-4)
+
+
+def test_frames_and_sound_alternate_in_the_file():
+    """A player that reads on finds what belongs to the same second."""
+    import av
+
+    write_video("clip.mp4", smooth_clip(30), np.zeros(30 * RATE), frame_rate=1, sample_rate=RATE)
+    with av.open("clip.mp4") as container:
+        packets = sorted((p for p in container.demux() if p.size), key=lambda packet: packet.pos)
+    seconds = [float(packet.dts * packet.time_base) for packet in packets]
+    assert np.diff(seconds).min() > -3
+
+
+def test_frames_are_turned_as_the_file_says(folder):
+    clip = smooth_clip(5)
+    write_video("clip.mp4", clip)
+    content = bytearray((folder / "clip.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: 3 x 3, of 16.16 fixed point
+    quarter = [0, 1 << 16, 0, -1 << 16, 0, 0]  # (x, y) -> (-y, x): clockwise
+    content[matrix : matrix + 24] = np.array(quarter, ">i4").tobytes()
+    (folder / "turned.mp4").write_bytes(content)
+    upright = np.rot90(clip, -1, axes=(1, 2))
+    np.testing.assert_allclose(VideoPreprocessing(5, (64, 48))("turned.mp4"), upright, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (np.zeros((4, 8, 8, 3)), "has 4 frames; the model takes 5"),
+        ([], "has 0 frames"),
+        (np.zeros((8, 8, 3)), r"clip has shape \(8, 8, 3\)"),
+        (np.zeros((5, 3, 8, 8)), r"expected \(frames, height, width, 3\)"),
+        (np.zeros((5, 8, 8, 3), int), "of type int64"),
+        (np.full((5, 8, 8, 3), 2.0), r"expected floats in \[0, 1\]"),
+        (np.full((5, 8, 8, 3), np.nan), "not finite"),
+        ("none.mp4", r"none\.mp4 cannot be read as video"),
+        (None, "clip is an array of numbers"),
+    ],
+)
+def test_what_is_no_clip_is_refused(clip, message):
+    with pytest.raises(InputError, match=message):
+        CLIP(clip)
+
+
+def test_a_sound_file_is_no_clip():
+    write_wav("sine.wav", np.int16(sine(2000) * 32768)[:, None])
+    with pytest.raises(InputError, match=r"sine\.wav has no video"):
+        CLIP("sine.wav")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": smooth_clip(3, 47, 64)}, "47 x 64 pixels .* expected even"),
+        ({"frames": [smooth_clip(1)[0], smooth_clip(1, 24, 32)[0]]}, "the same for every frame"),
+        ({"frames": [smooth_clip(1)[0], np.full((48, 64, 3), np.nan)]}, "not finite"),
+        ({"frames": smooth_clip(0)}, "at least one frame"),
+        ({"sound": np.float32([2])}, r"expected floats in \[-1, 1\]"),
+        ({"sample_rate": 12345}, "sample_rate is one of 7350, 8000.*got 12345"),
+        ({"frame_rate": 0}, "frame_rate is above 0, got 0"),
+        ({"path": "none/clip.mp4"}, "There is no folder none"),
+    ],
+)
+def test_a_failure_leaves_the_file_as_it_was(folder, changes, message):
+    (folder / "clip.mp4").write_text("before")
+    with pytest.raises(InputError, match=message):
+        write_video(**{"path": "clip.mp4", "frames": smooth_clip(3)} | changes)
+    assert [path.read_text() for path in folder.iterdir()] == ["before"]
+
+
+# Without PyAV
+
+
+def test_only_files_need_pyav(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert PREPARE(sine(5)).shape == (2000, 1)
+    assert CLIP(smooth_clip(5)).shape == (5, 24, 32, 3)
+    for call in (
+        lambda: PREPARE("sound.wav"),
+        lambda: CLIP("clip.mp4"),
+        lambda: write_video("clip.mp4", smooth_clip(5)),
+    ):
+        with pytest.raises(BackendError, match=r'pip install "ivy_models\[media\]"'):
+            call()
+
+
+# Classification
+
+
+def test_sounds_are_classified(backend):
+    spec = PerceiverIOSpec(
+        input_dim=1,
+        num_input_axes=1,
+        patch_shape=[16],
+        output_dim=3,
+        query_shape=[1],
+        queries_dim=8,
+        network_depth=1,
+        num_latents=4,
+        latent_dim=16,
+        num_self_att_heads=2,
+        num_lat_att_per_layer=1,
+    )
+    model = PerceiverIO(spec)
+    sound = np.int16(sine(3000) * 32768)[:, None]
+    write_wav("sine.wav", sound)
+    with pytest.raises(InputError, match="set model.preprocessing"):
+        classify(model, "sine.wav")
+
+    model.preprocessing = PREPARE
+    model.labels = ("a", "b", "c")
+    from_file, from_array = classify(model, ["sine.wav", sound])
+    assert [p.label for p in from_file] == [p.label for p in classify(model, "sine.wav")]
+    logits = ivy.to_numpy(model(PREPARE(sound)))[0]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    for predictions in (from_file, from_array):
+        probabilities = dict(predictions)
+        np.testing.assert_allclose([probabilities[c] for c in "abc"], expected, atol=1e-5)
+
+
+def test_a_model_of_images_takes_no_sound():
+    write_wav("sine.wav", np.int16(sine(2000) * 32768)[:, None])
+    with pytest.raises(InputError, match="is no image"):
+        classify(create_model("perceiver_io_digits"), "sine.wav")
+
+
+# The example
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="it trains with torch")
+def test_training_on_tones(folder):
+    script = ROOT / "examples" / "train_tones.py"
+    command = [sys.executable, script, "--steps", "100", "--output", "tones"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    accuracy, truth, *answers = result.stdout.splitlines()
+    assert float(accuracy.split()[-1]) > 0.8  # by chance 0.25
+    label = truth.removeprefix("tones/tone.wav: ")
+    assert len(answers) == 2
+    assert all(f": {label} (" in answer for answer in answers)
+    written = {path.name for path in (folder / "tones").iterdir()}
+    assert written == {"config.json", "model.safetensors", "tone.wav"}

@@ -1,0 +1,152 @@
+"""The pages' code runs and prints what the pages show.
+
+The Python blocks of a page run in order, in one namespace, in a temporary folder that has
+``examples/`` and a ``photo.jpg``. What a reader has and this run does not is replaced:
+
+- the published weights by random ones (nothing is downloaded);
+- ``device="cuda"`` by ``device="cpu"`` where there is no CUDA GPU.
+
+A ``text`` block right after a block of code is what that code prints.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers import CHOSEN, ROOT, unset_backends
+from PIL import Image
+
+from ivy_models.checkpoints.download.cache import CACHE_VARIABLE, PublishedFile
+from ivy_models.checkpoints.pickles import machine as pickle_machine
+from ivy_models.cli import main
+from ivy_models.models import factories
+from ivy_models.ops import BACKENDS
+from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
+
+PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
+CUDA = 'device="cuda"'
+FULL_SIZE = ("README.rst", "classification.rst", "language.rst", "flow.rst", "video.rst")
+BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:(?:    .*)?\n)+)", re.MULTILINE)
+LINK = re.compile(r"<([^>:#]+\.\w+)>`_")
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    line: int
+    """Lines of the page before the code."""
+    output: str | None
+    """What it prints, if the page shows it."""
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    found = list(BLOCK.finditer(text))
+    result = []
+    for match, following in zip_longest(found, found[1:]):
+        shown = following and following.start() == match.end() and following[1] == "text"
+        line = text.count("\n", 0, match.start(2))
+        output = dedent(following[2]) if shown else None
+        result.append(Block(match[1], dedent(match[2]), line, output))
+    return result
+
+
+def dedent(code: str) -> str:
+    return re.sub("^ {4}", "", code, flags=re.MULTILINE).rstrip() + "\n"
+
+
+def python_pages():
+    for page in PAGES:
+        if any(block.language == "python" for block in blocks(page)):
+            marks = [pytest.mark.slow] if page.name in FULL_SIZE else []
+            yield pytest.param(page, marks=marks, id=page.stem)
+
+
+def commands():
+    for page in PAGES:
+        for block in blocks(page):
+            command = re.search("^(?:.*&& )?ivy-models (.*)$", block.code, re.MULTILINE)
+            if block.language == "shell" and block.output and command:
+                yield pytest.param(command[1], block.output, id=f"{page.stem}: {command[1]}")
+
+
+@pytest.fixture(autouse=True)
+def reader(tmp_path, monkeypatch):
+    """What a reader of the pages has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(pixels).save("photo.jpg")
+    load_published = factories._load_published
+
+    def random_if_downloaded(preset, spec, *fresh):
+        if isinstance(preset.weights, PublishedFile):
+            return initialise(PerceiverIOCore(spec).parameters())
+        return load_published(preset, spec, *fresh)
+
+    monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
+    # What pages change of the process is undone, lest it is of later tests.
+    monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
+    with patch.dict(os.environ), torchs_threads():
+        yield
+    unset_backends()
+
+
+@contextlib.contextmanager
+def torchs_threads():
+    if "torch" not in CHOSEN:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("page", list(python_pages()))
+def test_python_code(page, capsys):
+    code = [block for block in blocks(page) if block.language == "python"]
+    words = set(re.findall(r"\w+", "".join(block.code for block in code)))
+    not_chosen = words & set(BACKENDS) - set(CHOSEN)
+    if not_chosen:
+        pytest.skip(f"needs {', '.join(not_chosen)}")
+    namespace = {"__name__": "__main__"}
+    for block in code:
+        source = block.code
+        if CUDA in source and not has_cuda():
+            source = source.replace(CUDA, 'device="cpu"')
+        exec(compile("\n" * block.line + source, page, "exec"), namespace)
+        printed = capsys.readouterr().out
+        if block.output is not None:
+            assert printed == block.output, f"{page.name}, line {block.line}"
+
+
+def has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(("arguments", "output"), list(commands()))
+def test_commands(arguments, output):
+    result = CliRunner().invoke(main, shlex.split(arguments))
+    assert result.exit_code == 0
+    assert result.stdout == output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page):
+    for target in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / target).is_file(), target

@@ -1,0 +1,80 @@
+"""Nothing is imported before it is needed; what is public can be imported."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+from helpers import CHOSEN
+
+import ivy_models
+from ivy_models.base import moved
+from ivy_models.transformers import perceiver_io
+
+HEAVY = [
+    "ivy",
+    "torch",
+    "jax",
+    "tensorflow",
+    "flax",
+    "PIL",
+    "av",
+    "requests",
+    "safetensors",
+    "click",
+]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "ivy_models",
+        "ivy_models.transformers.perceiver_io",
+        "ivy_models.ops",
+        "ivy_models.preprocessing",
+        "ivy_models.transformers.perceiver_io.costs",
+    ],
+)
+def test_importing_imports_no_framework(module):
+    code = f"import sys, {module}; print(*[m for m in {HEAVY} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []
+
+
+def test_the_numpy_backend_needs_no_framework():
+    """As on a machine where no framework is installed."""
+    code = """
+import sys
+for name in ("torch", "jax", "tensorflow", "flax"):
+    sys.modules[name] = None
+import numpy as np, ivy
+from ivy_models import classify, create_model
+ivy.set_backend("numpy")
+print(classify(create_model("perceiver_io_digits", pretrained=True), np.zeros((8, 8), np.uint8)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Prediction" in result.stdout
+
+
+@pytest.mark.parametrize("package", [ivy_models, perceiver_io])
+def test_public_names_exist(package):
+    assert package.__all__
+    for name in package.__all__:
+        if name == "accelerate" and "torch" not in CHOSEN:
+            continue  # of torch alone
+        assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(("former", "current"), moved.MOVED.items())
+def test_former_paths_give_the_same_module(former, current):
+    sys.modules.pop(former, None)
+    with pytest.warns(DeprecationWarning, match=f"{former} is now {current}"):
+        module = importlib.import_module(former)
+    assert module is importlib.import_module(current)
+    assert module.__spec__.name == current

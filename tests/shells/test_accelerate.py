@@ -1,0 +1,249 @@
+"""transformers' Perceivers on this library's core: the same outputs, losses and gradients."""
+
+import copy
+import pickle
+
+import ivy
+import numpy as np
+import pytest
+import torch
+import transformers
+from helpers import CHOSEN
+from helpers.huggingface import CASES, IMAGE_SHAPES, SMALL, huggingface_model
+from verify_reference import relative_difference
+
+from ivy_models import accelerate
+from ivy_models.errors import InputError, WeightsError
+from ivy_models.transformers.perceiver_io import PerceiverIOCore
+
+pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+
+IMAGE = "ImageClassificationFourier"
+
+
+def arguments(case, rng):
+    """What a model of a case is called with."""
+
+    def normal(*shape):
+        return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+    if "vocab_size" in CASES[case]:
+        mask = torch.from_numpy(rng.random((3, 9)) < 0.6).long()
+        mask[:, 4] = 1
+        return {"inputs": torch.from_numpy(rng.integers(0, 30, (3, 9))), "attention_mask": mask}
+    if case == "OpticalFlow":
+        return {"inputs": normal(2, 2, 27, 6, 5)}
+    if case == "MultimodalAutoencoding":
+        points = {"image": torch.tensor([0, 7, 59]), "audio": torch.tensor([1, 5]), "label": None}
+        inputs = {"image": normal(2, 2, 3, 8, 12), "audio": normal(2, 24, 1)}
+        inputs["label"] = torch.zeros(2, 3)
+        return {"inputs": inputs, "subsampled_output_points": points}
+    return {"inputs": normal(2, 3, *IMAGE_SHAPES[case])}
+
+
+def outputs_of(model, named):
+    with torch.inference_mode():
+        logits = model(**named).logits
+    return logits if isinstance(logits, dict) else {"logits": logits}
+
+
+def check_same(before, after):
+    assert before.keys() == after.keys()
+    for name in before:
+        assert before[name].shape == after[name].shape
+        assert relative_difference(after[name].numpy(), before[name].numpy()) < 1e-4, name
+
+
+@pytest.fixture
+def runs_of_the_core(monkeypatch):
+    """The list that a run of the core adds to: what is computed as before adds nothing."""
+    calls, run = [], PerceiverIOCore.run
+    monkeypatch.setattr(PerceiverIOCore, "run", lambda *a: calls.append(a) or run(*a))
+    return calls
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_stay_the_same(case, rng, runs_of_the_core):
+    model, named = huggingface_model(case), arguments(case, rng)
+    names = list(model.state_dict())
+    before = outputs_of(model, named)
+    accelerated = accelerate(model)
+    assert accelerated is model
+    assert type(model) is getattr(transformers, f"PerceiverFor{case}")
+    check_same(before, outputs_of(model, named))
+    assert len(runs_of_the_core) == 1
+    assert list(model.state_dict()) == names
+    accelerate(model)
+    check_same(before, outputs_of(model, named))
+
+
+@pytest.mark.usefixtures("always_streaming")
+@pytest.mark.parametrize("case", [IMAGE, "OpticalFlow"])
+def test_streaming_gives_the_same(case, rng):
+    model, named = huggingface_model(case), arguments(case, rng)
+    check_same(outputs_of(model, named), outputs_of(accelerate(model), named))
+
+
+def test_latents_and_tuples_stay_the_same(rng):
+    model, named = huggingface_model(IMAGE), arguments(IMAGE, rng)
+    slow, fast = model.perceiver, accelerate(copy.deepcopy(model)).perceiver
+    with torch.inference_mode():
+        expected, got = slow(**named), fast(**named)
+        tuples = slow(**named, return_dict=False), fast(**named, return_dict=False)
+    assert type(got) is type(expected)
+    latents = {"latents": expected.last_hidden_state}
+    check_same(latents, {"latents": got.last_hidden_state})
+    check_same(*({"logits": logits, "latents": latents} for logits, latents in tuples))
+
+
+@pytest.mark.parametrize("case", [IMAGE, "MaskedLM"])
+def test_loss_and_gradients_stay_the_same(case, rng):
+    slow = huggingface_model(case, attention_probs_dropout_prob=0.0).train()
+    fast, named = accelerate(copy.deepcopy(slow)), arguments(case, rng)
+    labels = torch.tensor([0, 2]) if case == IMAGE else named["inputs"]
+    losses = [model(**named, labels=labels).loss for model in (slow, fast)]
+    torch.testing.assert_close(losses[1], losses[0])
+    for loss in losses:
+        loss.backward()
+    gradients = {name: weight.grad for name, weight in fast.named_parameters()}
+    for name, weight in slow.named_parameters():
+        if weight.grad is not None:
+            torch.testing.assert_close(gradients[name], weight.grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"output_attentions": True},
+        {"output_hidden_states": True},
+        {"interpolate_pos_encoding": True},
+        {"attention_mask": torch.ones(2, 30)},
+    ],
+)
+def test_what_the_core_has_not_is_computed_as_before(asked, rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    perceiver = model.perceiver
+    with torch.inference_mode():
+        got = perceiver(**named, **asked)
+        expected = perceiver.forward_as_before(**named, **asked)
+    torch.testing.assert_close(got.logits, expected.logits)
+    assert (got.attentions is None) == (expected.attentions is None)
+    assert (got.hidden_states is None) == (expected.hidden_states is None)
+    assert not runs_of_the_core
+
+
+@pytest.mark.parametrize(
+    ("case", "dropout"), [(IMAGE, 0.1), ("ImageClassificationConvProcessing", 0.0)]
+)
+def test_dropout_and_batch_norm_in_training_are_transformers(case, dropout, rng, runs_of_the_core):
+    model = accelerate(huggingface_model(case, attention_probs_dropout_prob=dropout))
+    named = arguments(case, rng)
+    model.train()(**named)
+    assert not runs_of_the_core
+    model.eval()(**named)
+    assert runs_of_the_core
+
+
+@pytest.mark.parametrize("change", ["replaced", "hooked", "pre-hooked", "random"])
+def test_models_whose_inner_modules_change_are_computed_as_before(change, rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)["logits"]
+    attention = model.perceiver.encoder.self_attends[0].attention.self
+    if change == "replaced":
+        attention.query = torch.nn.Sequential(attention.query, torch.nn.Tanh())
+    elif change == "hooked":
+        attention.query.register_forward_hook(lambda module, inputs, output: 2 * output)
+    elif change == "pre-hooked":
+        attention.query.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        attention.dropout.train()  # some of it, as Monte Carlo dropout does
+    assert not torch.allclose(outputs_of(model, named)["logits"], before)
+    assert len(runs_of_the_core) == 1
+
+
+def test_replicas_have_weights_of_their_own(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)["logits"]
+    replica = model.perceiver._replicate_for_data_parallel()
+    for name, module in model.perceiver.named_children():
+        setattr(replica, name, copy.deepcopy(module))
+    with torch.no_grad():
+        replica.embeddings.latents.mul_(2)
+    assert not torch.allclose(replica(**named).logits, before)
+    assert len(runs_of_the_core) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 27, 12, 5), (2, 2, 27, 3, 5), (2, 27, 6, 5)])
+def test_flow_of_another_size_is_refused_as_before(shape):
+    model = huggingface_model("OpticalFlow")
+    for changed in (model, accelerate(model)):
+        with pytest.raises((RuntimeError, ValueError)):
+            changed(torch.zeros(shape))
+
+
+def test_masks_of_four_axes_are_taken_as_before(rng):
+    model, named = huggingface_model("MaskedLM"), arguments("MaskedLM", rng)
+    mask = named["attention_mask"][:, None, None, :].bool()
+    before = outputs_of(model, named | {"attention_mask": mask})
+    check_same(before, outputs_of(accelerate(model), named | {"attention_mask": mask}))
+
+
+def test_programs_are_those_of_the_model_as_before(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model("MaskedLM")), arguments("MaskedLM", rng)
+    before = outputs_of(model, named)
+    compiled = torch.compile(model, backend="eager")
+    check_same(before, outputs_of(compiled, named))
+    assert len(runs_of_the_core) == 1
+
+
+def test_a_text_without_tokens_is_computed_as_before(rng):
+    model, named = huggingface_model("MaskedLM"), arguments("MaskedLM", rng)
+    named["attention_mask"][1] = 0
+    check_same(outputs_of(model, named), outputs_of(accelerate(model), named))
+
+
+def test_copies_have_weights_of_their_own(rng):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with torch.no_grad():
+            other.perceiver.embeddings.latents.mul_(2)
+        assert not torch.allclose(outputs_of(other, named)["logits"], before["logits"])
+    check_same(before, outputs_of(model, named))
+
+
+def test_weights_that_change_are_followed(rng, tmp_path):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    with torch.no_grad():
+        model.perceiver.embeddings.latents.mul_(2)
+    model.double().save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path, dtype=torch.float64)
+    named = {"inputs": named["inputs"].double()}
+    check_same(outputs_of(again, named), outputs_of(model, named))
+
+
+def test_other_models_are_refused():
+    config = transformers.PerceiverConfig(**SMALL, d_model=16)
+    for model in (torch.nn.Linear(2, 2), transformers.PerceiverModel(config)):
+        with pytest.raises(WeightsError, match="cannot be accelerated"):
+            accelerate(model)
+    model = huggingface_model(IMAGE, hidden_act="relu")
+    with pytest.raises(WeightsError, match="relu"):
+        accelerate(model)
+    assert type(model.perceiver) is transformers.PerceiverModel
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    model = accelerate(huggingface_model(IMAGE))
+    with pytest.raises(InputError, match="channels"):
+        model(torch.zeros(2, 4, 5, 5))
+    with pytest.raises(InputError, match="in transformers with its image processor"):
+        model(torch.zeros(2, 3, 5, 5, dtype=torch.uint8))
+    with pytest.raises((RuntimeError, ValueError)):
+        model(torch.zeros(3, 5, 5))
+
+
+def test_ivys_backend_does_not_matter(rng, backend):
+    model, named = huggingface_model(IMAGE), arguments(IMAGE, rng)
+    check_same(outputs_of(model, named), outputs_of(accelerate(model), named))
+    assert ivy.current_backend_str() == backend

@@ -1,0 +1,109 @@
+"""What is compiled, and when."""
+
+import numpy as np
+import pytest
+from helpers import CHOSEN
+from helpers.arrays import image, numpy_of
+from helpers.specs import small_spec
+
+from ivy_models.ops import ops_named
+from ivy_models.shells import compilation
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+
+@pytest.fixture
+def programs(ops, monkeypatch):
+    """Counts what is compiled."""
+    made = []
+    compile_ = type(ops).compile
+
+    def counted(self, function):
+        made.append(function)
+        return compile_(self, function)
+
+    monkeypatch.setattr(type(ops), "compile", counted)
+    return made
+
+
+def test_compile_changes_no_result(backend, rng):
+    data = image(rng, 3, 6, 5, 3)
+    plain = numpy_of(PerceiverIO(small_spec())(data))
+    model = PerceiverIO(small_spec())
+    assert model.compile() is model
+    for _ in range(2):
+        np.testing.assert_allclose(numpy_of(model(data)), plain, atol=1e-5)
+
+
+def test_batches_of_any_size_need_few_programs(ops, rng, programs):
+    model, data = PerceiverIO(small_spec()), image(rng, 13, 6, 5, 3)
+    whole = numpy_of(model(data))
+    for batch in range(1, 14):
+        part = numpy_of(model(data[:batch]))
+        np.testing.assert_allclose(part, whole[:batch], atol=1e-5)
+    assert len(programs) == (4 if ops.traces_loops else 0)  # 1, 2, 4 and 8
+
+
+def test_masks_and_queries_are_split_with_the_batch(backend, rng):
+    model = PerceiverIO(small_spec(learn_query=False, query_shape=None))
+    data, mask = image(rng, 3, 6, 5, 3), rng.random((3, 6, 5)) < 0.5
+    for queries in (image(rng, 3, 4, 14), image(rng, 4, 14)):
+        whole = numpy_of(model(data, mask, queries))
+        for i in range(3):
+            own = queries if queries.ndim == 2 else queries[i]
+            np.testing.assert_allclose(numpy_of(model(data[i], mask[i], own)), whole[i], atol=1e-5)
+
+
+def test_programs_are_bounded_and_reused(ops, rng, programs, monkeypatch):
+    monkeypatch.setattr(compilation, "MAX_PROGRAMS", 2)
+    model = PerceiverIO(small_spec(max_fourier_freq=4))
+    for size in (3, 4, 3, 5, 3):
+        model(image(rng, size, 2, 3))
+        assert len(model._compiled._programs) <= 2
+    assert len(programs) == (3 if ops.traces_loops else 0)
+
+
+@pytest.mark.parametrize("backend", [b for b in CHOSEN if b == "torch"], indirect=True)
+def test_torch_compiles_a_block_once_whatever_the_depth(ops, rng, programs):
+    model = PerceiverIO(small_spec(network_depth=5)).compile()
+    for size in (3, 4):
+        model(image(rng, size, 2, 3))
+    assert len(programs) == 1
+
+
+@pytest.mark.parametrize("transform", ["jit", "grad", "vmap"])
+def test_the_users_own_jax_transformations_see_the_model(rng, transform):
+    jax = pytest.importorskip("jax")
+    import ivy
+
+    ivy.set_backend("jax")
+    model, data = PerceiverIO(small_spec()), image(rng, 3, 6, 5, 3)
+    expected = numpy_of(model(data))
+
+    def call(x):
+        return model(x).data
+
+    if transform == "jit":
+        np.testing.assert_allclose(jax.jit(call)(data), expected, atol=1e-5)
+    elif transform == "vmap":
+        np.testing.assert_allclose(jax.vmap(call)(data), expected, atol=1e-5)
+    else:
+        gradient = jax.grad(lambda x: call(x).sum())(data)
+        assert np.isfinite(gradient).all()
+        assert np.abs(gradient).max() > 0
+    ivy.unset_backend()
+
+
+def test_the_users_own_tf_function_sees_the_model(rng):
+    tf = pytest.importorskip("tensorflow")
+    import ivy
+
+    ivy.set_backend("tensorflow")
+    model, data = PerceiverIO(small_spec()), image(rng, 3, 6, 5, 3)
+    compiled = tf.function(lambda x: model(x).data)
+    np.testing.assert_allclose(compiled(tf.constant(data)), numpy_of(model(data)), atol=1e-5)
+    ivy.unset_backend()
+
+
+def test_only_tracing_frameworks_compile_by_default():
+    traced = {name for name in CHOSEN if ops_named(name).traces_loops}
+    assert traced == {"jax", "tensorflow"} & set(CHOSEN)

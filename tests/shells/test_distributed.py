@@ -1,0 +1,218 @@
+"""The examples on many devices: N processes or devices train as one, and no file is lost.
+
+Each runs in processes of its own, which end with it.
+"""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pandas
+import pytest
+from helpers import CHOSEN, ROOT
+
+from ivy_models import classify, create_model
+from ivy_models.models.presets import PRESETS
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import flatten
+
+
+def needs(backend):
+    return pytest.mark.skipif(backend not in CHOSEN, reason=f"{backend} was not chosen")
+
+
+def run(*arguments, **environment):
+    """What Python prints; no process that it started is left when it takes too long."""
+    paths = [str(ROOT), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed, errors = process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == 0, errors
+    return printed
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The losses of ten steps on the digits, and the weights then, by torch's plain loop."""
+    import torch
+    from digits import digits_split
+    from torch.nn.functional import cross_entropy
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = create_model("perceiver_io_digits", seed=0)
+    images, classes, *_ = digits_split()
+    images, classes = torch.from_numpy(model.preprocessing(list(images))), torch.tensor(classes)
+    module, losses = model.to_torch_module().train(), []
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, eps=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        batch = torch.randint(len(images), (64,), generator=generator)
+        loss = cross_entropy(module(images[batch])[:, 0], classes[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    torch.set_num_threads(threads)
+    return losses, dict(flatten(model.with_weights(module.weights()).v))
+
+
+@needs("torch")
+@pytest.mark.parametrize(("strategy", "kept"), [("ddp", 100), ("fsdp", 50)])
+def test_two_processes_of_torch(strategy, kept, plain, tmp_path):
+    script = ROOT / "examples" / "train_torch_distributed.py"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    named = ("--strategy", strategy, "--steps", 10, "--output", tmp_path)
+    printed = run(*launcher, script, *named)
+    losses = [float(loss) for loss in re.findall(r"^step \d+: loss (\S+)$", printed, re.M)]
+    expected_losses, expected = plain
+    np.testing.assert_allclose(losses, expected_losses, atol=5e-6, rtol=0)
+    assert float(re.search(r"state in a process: (\S+)%", printed)[1]) == pytest.approx(kept, abs=1)
+    trained = dict(flatten(PerceiverIO.from_pretrained(tmp_path).v))
+    for name, weight in expected.items():
+        np.testing.assert_allclose(trained[name].data, weight.data, atol=2e-5, err_msg=name)
+
+
+SHARDED = """
+import sys
+import jax
+import numpy as np
+import train_jax_sharded as example
+from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.models.presets import PRESETS
+
+runs, train = [], example.train
+example.train = lambda *given, **named: runs.append(train(*given, **named)) or runs[-1]
+sys.argv[1:] = ["--mesh", "4", "2", "--steps", "10"]
+example.main()
+(params, state, losses), (expected, _, expected_losses) = runs
+np.testing.assert_allclose(losses, expected_losses, atol=5e-6, rtol=0)
+expected = dict(flatten(expected))
+for name, weight in flatten(params):
+    np.testing.assert_allclose(weight, expected[name], atol=2e-5, err_msg=name)
+(mean,) = (part.mu for part in jax.tree.leaves(state, is_leaf=lambda x: hasattr(x, "mu"))
+           if hasattr(part, "mu"))
+for tree in params, mean:
+    layer = tree["processor"]["layer_0"]["self_attention_1"]
+    hidden, output = layer["mlp"]["hidden"], layer["attention"]["output"]
+    shapes = [part.addressable_shards[0].data.shape
+              for part in (hidden["weight"], hidden["bias"], output["weight"], output["bias"])]
+    assert shapes == [(64, 32), (32,), (32, 64), (64,)], shapes
+    assert tree["latents"].sharding.is_fully_replicated
+"""
+
+
+@needs("jax")
+def test_a_mesh_of_jax():
+    printed = run("-c", SHARDED)
+    assert printed.startswith("8 devices: loss from")
+    # Of the processor's two layers and the two other MLPs, each of two devices has a half.
+    model = create_model("perceiver_io_digits")
+    divided = 2 * (6 * 64 * 64 + 4 * 64) + 2 * (2 * 64 * 64 + 64)
+    share = f"{1 - divided / 2 / model.num_parameters:.0%}"
+    assert f"weights on a device: {share}\n" in printed
+    assert f"optimizer's state on a device: {share}\n" in printed
+
+
+@needs("jax")
+def test_the_published_models_can_be_sharded():
+    import jax
+    from train_jax_sharded import sharding_of
+
+    mesh = jax.sharding.AbstractMesh((8, 8), ("data", "model"))
+    for name in ("perceiver_io_imagenet_fourier", "perceiver_io_language"):
+        spec = PRESETS[name].spec
+        for name, part in flatten(PerceiverIOCore(spec).parameters()):
+            sharding_of(name, part.shape, mesh).shard_shape(part.shape)  # or an error
+
+
+MIRRORED = """
+import sys
+import numpy as np
+import train_keras_mirrored as example
+from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.models.presets import PRESETS
+
+runs, train = [], example.train
+example.train = lambda *given, **named: runs.append(train(*given, **named)) or runs[-1]
+sys.argv[1:] = ["--devices", "2", "--epochs", "1"]
+example.main()
+(trained, losses), (expected, expected_losses) = runs
+assert len(trained.weights[0].value.values) == 2  # a copy on each device
+np.testing.assert_allclose(losses, expected_losses, atol=5e-6, rtol=0)
+for variable, other in zip(trained.weights, expected.weights, strict=True):
+    np.testing.assert_allclose(variable, other, atol=2e-5, err_msg=variable.path)
+"""
+
+
+@needs("tensorflow")
+def test_mirrored_devices_of_keras():
+    printed = run("-c", MIRRORED)
+    assert "2 devices: loss from" in printed
+
+
+MORTAL = """
+import os
+import signal
+import sys
+import classify_with_ray as example
+
+folder, output, marker = sys.argv[1:]
+
+class Mortal(example.Classifier):
+    labelled = 0
+
+    def __call__(self, batch):
+        rows = super().__call__(batch)
+        if self.labelled:  # the first batch is done, the second never arrives
+            try:
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                pass
+        self.labelled += 1
+        return rows
+
+example.Classifier = Mortal
+sys.argv[1:] = [folder, "--output", output]
+example.main()
+"""
+
+
+@needs("torch")
+def test_ray_survives_a_killed_worker(tmp_path):
+    from digits import write_digits
+
+    model = create_model("perceiver_io_digits", pretrained=True)
+    write_digits(tmp_path / "images", model.labels)
+    broken = tmp_path / "images" / "broken.png"
+    broken.write_text("no image")
+    paths = [str(path) for path in (tmp_path / "images").rglob("*.png") if path != broken]
+    output, marker = tmp_path / "labels", tmp_path / "killed"
+    with tempfile.TemporaryDirectory() as folder:  # sockets need a short path
+        named = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+        named["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # or Ray writes one to the home folder
+        run("-c", MORTAL, tmp_path / "images", output, marker, **named)
+    assert marker.exists()
+    rows = pandas.read_parquet(output)
+    assert sorted(rows.path) == sorted([*paths, str(broken)])
+    found = rows.set_index("path")
+    assert "broken.png is no image" in found.error[str(broken)]
+    assert found.label[paths].tolist() == [best[0].label for best in classify(model, paths, top=1)]
+    assert (found.error[paths] == "").all()

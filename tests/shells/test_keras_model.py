@@ -1,0 +1,147 @@
+"""The Keras model, on each of Keras' backends, each of which takes a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import CHOSEN, ROOT, TESTS
+
+SCRIPT = """
+import sys
+import keras
+import numpy as np
+from helpers.specs import language_spec, small_spec
+
+import ivy
+from ivy_models.errors import InputError
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+ivy.set_backend("numpy")
+keras.utils.set_random_seed(0)
+rng = np.random.default_rng(0)
+data, target = rng.standard_normal((10, 6, 5, 3), np.float32), np.arange(10) % 5
+shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
+model = PerceiverIO(small_spec(stem="convolution", stem_dim=4, **shallow))
+data = rng.standard_normal((10, 9, 7, 3), np.float32)
+expected = ivy.to_numpy(model(data))
+
+module = model.to_keras_model()
+assert isinstance(module, keras.Model)
+assert sum(np.prod(w.shape) for w in module.trainable_weights) == model.num_parameters
+assert len(module.non_trainable_weights) == 2
+paths = {w.path for w in module.weights}
+assert "perceiver_io/processor/layer_0/self_attention_0/mlp/hidden/weight" in paths
+np.testing.assert_allclose(keras.ops.convert_to_numpy(module(data)), expected, atol=1e-5)
+# Batches of 4, 4 and 2: the graph is traced without the batch's size.
+np.testing.assert_allclose(module.predict(data, batch_size=4, verbose=0), expected, atol=1e-5)
+
+def loss(true, logits):
+    return keras.losses.sparse_categorical_crossentropy(true, logits[:, 0], from_logits=True)
+
+module.compile(optimizer=keras.optimizers.AdamW(5e-3), loss=loss)
+losses = module.fit(data, target, batch_size=4, epochs=40, verbose=0).history["loss"]
+assert losses[-1] < 0.5 < 1 < losses[0], losses
+after = module.predict(data, verbose=0)
+assert not np.allclose(after, expected)
+
+trained = model.with_weights(module.weight_tree())
+np.testing.assert_allclose(ivy.to_numpy(trained(data)), after, atol=1e-5)
+np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
+module.save(sys.argv[1] + "/model.keras")
+module.save_weights(sys.argv[1] + "/model.weights.h5")
+again = keras.saving.load_model(sys.argv[1] + "/model.keras", compile=False)
+np.testing.assert_array_equal(again.predict(data, verbose=0), after)
+fresh = model.to_keras_model()
+fresh.load_weights(sys.argv[1] + "/model.weights.h5")
+np.testing.assert_array_equal(fresh.predict(data, verbose=0), after)
+
+clone = keras.models.clone_model(fresh)
+assert np.abs(clone.predict(data, verbose=0)).max() > 0.01  # of random weights, not of zeros
+
+# Inside a functional model, and frozen by its layers.
+fresh.get_layer("processor").trainable = False
+inputs = keras.Input((9, 7, 3))
+functional = keras.Model(inputs, keras.layers.Flatten()(fresh(inputs)))
+assert functional.output_shape == (None, 5)
+np.testing.assert_allclose(functional.predict(data, verbose=0), after[:, 0], atol=1e-5)
+processor = [w for w in fresh.weights if "/processor/" in w.path]
+before = [keras.ops.convert_to_numpy(w) for w in processor]
+functional.compile(optimizer="sgd", loss="mse")
+functional.fit(data, after[:, 0] + 1, verbose=0)
+for weight, value in zip(processor, before):
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
+
+mixed = type(module)(model.spec, dtype="mixed_bfloat16")
+mixed.set_weights(module.get_weights())
+output = keras.ops.convert_to_numpy(keras.ops.cast(mixed(data), "float32"))
+np.testing.assert_allclose(output, after, atol=0.3)
+assert {keras.backend.standardize_dtype(w.dtype) for w in mixed.weights} == {"float32"}
+
+text = PerceiverIO(language_spec(**shallow)).to_keras_model()
+assert text.predict(rng.integers(0, 262, (3, 9)), verbose=0).shape == (3, 9, 262)
+try:
+    module(np.zeros((2, 3, 9, 7), np.float32))
+except InputError as error:
+    assert "channels go last" in str(error)
+else:
+    raise AssertionError
+dropout = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3, **shallow)).to_keras_model()
+data_of = {"training": False}, {"training": True}, {"training": True}
+off, first, second = (keras.ops.convert_to_numpy(dropout(data, **named)) for named in data_of)
+assert len({x.tobytes() for x in (off, first, second)}) == 3
+np.testing.assert_allclose(dropout.predict(data, verbose=0), off, atol=1e-5)
+dropout.compile(optimizer="sgd", loss=loss)
+dropout.fit(data, target, batch_size=4, verbose=0)
+
+from ivy_models.shells.keras import GridCrossAttention
+
+layer = GridCrossAttention(14, 3, num_bands=4, num_heads=2)
+queries = keras.Input((7, 14))
+pixels = keras.Input((9, 7, 3))
+functional = keras.Model([queries, pixels], layer(queries, pixels))
+arguments = [rng.standard_normal((10, 7, 14), np.float32), data]
+before = functional.predict(arguments, batch_size=4, verbose=0)
+assert before.shape == (10, 7, 14)
+functional.save(sys.argv[1] + "/layer.keras")
+again = keras.saving.load_model(sys.argv[1] + "/layer.keras")
+np.testing.assert_array_equal(again.predict(arguments, batch_size=4, verbose=0), before)
+"""
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
+def test_on_each_backend_of_keras(name, tmp_path):
+    if name not in CHOSEN:
+        pytest.skip(f"needs {name}")
+    environment = os.environ | {
+        "KERAS_BACKEND": name,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_kerass_numpy_backend_is_refused(tmp_path):
+    script = """
+import ivy
+from helpers.specs import small_spec
+from ivy_models.errors import BackendError
+from ivy_models.transformers.perceiver_io import PerceiverIO
+try:
+    PerceiverIO(small_spec()).to_keras_model()
+except BackendError as error:
+    assert "Keras runs on numpy" in str(error)
+else:
+    raise AssertionError
+"""
+    environment = os.environ | {
+        "KERAS_BACKEND": "numpy",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
+    }
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, check=True)

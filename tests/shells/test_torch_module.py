@@ -1,0 +1,255 @@
+"""The torch module: the model's outputs, and what torch users do with modules."""
+
+import copy
+
+import ivy
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from helpers import CHOSEN, unset_backends
+from helpers.specs import (
+    arguments_for,
+    flow_spec,
+    language_spec,
+    multimodal_data,
+    multimodal_spec,
+    small_spec,
+    specs,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ivy_models import create_model
+from ivy_models.errors import InputError, WeightsError
+from ivy_models.shells.torch import PerceiverIO as TorchModule
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+
+pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+
+
+def module_of(spec, seed=0):
+    weights = initialise(PerceiverIOCore(spec).parameters(), seed)
+    return TorchModule(spec, map_tree(torch.from_numpy, weights))
+
+
+def images(rng, *shape):
+    return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+
+def test_any_backends_model_gives_the_same_as_a_module(backend, rng):
+    model, data = PerceiverIO(small_spec()), images(rng, 2, 6, 5, 3)
+    with torch.no_grad():
+        output = model.to_torch_module()(data)
+    np.testing.assert_allclose(output, ivy.to_numpy(model(data.numpy())), atol=1e-5)
+    assert ivy.current_backend_str() == backend
+
+
+@given(spec=specs(), seed=st.integers(0, 99))
+@settings(max_examples=25)
+def test_random_models(spec, seed):
+    rng = np.random.default_rng(seed)
+    arguments = [None if a is None else torch.from_numpy(a) for a in arguments_for(spec, rng)]
+    with torch.no_grad():
+        output = module_of(spec, seed)(*arguments)
+    ivy.set_backend("torch")
+    try:
+        expected = PerceiverIO(spec, seed=seed)(*arguments).data
+    finally:
+        ivy.unset_backend()
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_kinds_of_data(rng):
+    tokens = torch.from_numpy(rng.integers(0, 262, (2, 9)))
+    data = map_tree(torch.from_numpy, multimodal_data(rng))
+    assert module_of(language_spec())(tokens).shape == (2, 9, 262)
+    assert module_of(flow_spec())(images(rng, 1, 2, 9, 11, 3)).shape == (1, 9, 11, 2)
+    outputs = module_of(multimodal_spec())(data, queries={"image": torch.tensor([3, 4])})
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == {"image": (2, 2, 3)}
+
+
+def test_parameters_are_torchs():
+    model = PerceiverIO(small_spec(stem="convolution", stem_dim=4))
+    module = model.to_torch_module()
+    assert not module.training
+    names = [name.replace("/", ".") for name, _ in flatten(model.core.parameters())]
+    assert sorted(module.state_dict()) == sorted(names)
+    assert sum(p.numel() for p in module.parameters()) == model.num_parameters
+    assert {name for name, _ in module.named_buffers()} == {
+        "input.batch_norm.mean",
+        "input.batch_norm.variance",
+    }
+    assert module.decoder.head.weight.shape == (5, 14)  # (C_out, C_in)
+    assert all(weight.is_contiguous() for weight in module.state_dict().values())
+
+
+def test_weights_are_copies_that_come_back(rng):
+    ivy.set_backend("torch")
+    model, data = PerceiverIO(small_spec(), seed=3), images(rng, 2, 6, 5, 3)
+    model.labels = ("a", "b", "c", "d", "e")
+    before = model(data).data
+    module = model.to_torch_module()
+    with torch.no_grad():
+        module.latents.mul_(2)
+        after = module(data)
+    assert torch.equal(model(data).data, before)
+    trained = model.with_weights(module.weights())
+    torch.testing.assert_close(trained(data).data, after)
+    assert not torch.allclose(after, before)
+    assert trained.labels == model.labels
+    with torch.no_grad():
+        module.latents.mul_(2)
+    torch.testing.assert_close(trained(data).data, after)
+    ivy.unset_backend()
+
+
+def test_with_weights_refuses_what_does_not_fit():
+    model = PerceiverIO(small_spec())
+    weights = dict(model.to_torch_module().weights())
+    with pytest.raises(WeightsError, match="1 missing:\n    latents"):
+        model.with_weights({name: w for name, w in weights.items() if name != "latents"})
+
+
+def test_training_is_that_of_the_ivy_module(rng):
+    data, target = images(rng, 8, 6, 5, 3), torch.from_numpy(rng.integers(0, 5, 8))
+    module = module_of(small_spec()).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(module(data)[:, 0], target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 < 1 < losses[0]
+
+
+@pytest.mark.usefixtures("always_streaming")
+def test_every_parameter_has_a_gradient(rng):
+    module = module_of(small_spec())
+    module(images(rng, 2, 6, 5, 3)).sum().backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def test_state_copies_and_types(rng):
+    module, other = module_of(small_spec()), module_of(small_spec(), seed=1)
+    data = images(rng, 2, 6, 5, 3)
+    with torch.no_grad():
+        other.load_state_dict(module.state_dict())
+        assert torch.equal(other(data), module(data))
+        twin = copy.deepcopy(module)
+        twin.latents.mul_(2)
+        assert not torch.allclose(twin(data), module(data))
+        double = copy.deepcopy(module).double()(data)
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.float(), module(data), atol=1e-5, rtol=1e-4)
+        half = copy.deepcopy(module).bfloat16()(data)
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), module(data), atol=0.1, rtol=0.1)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = module(data)
+        torch.testing.assert_close(mixed.float(), module(data), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("plain_reader", [False, True])
+def test_both_readers_take_mixed_precision(rng, plain_reader):
+    core = PerceiverIOCore(small_spec(), plain_reader)
+    params = map_tree(
+        lambda weight: torch.tensor(weight, requires_grad=True), initialise(core.parameters())
+    )
+    data = images(rng, 2, 6, 5, 3)
+    expected = core(params, data)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = core(params, data)
+    torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
+    logits.float().sum().backward()
+    assert {weight.grad.dtype for _, weight in flatten(params)} == {torch.float32}
+
+
+def test_replicas_and_parametrisations(rng):
+    module, data = module_of(small_spec()), images(rng, 2, 6, 5, 3)
+    before = module(data)
+    replica = module._replicate_for_data_parallel()  # parameters are plain tensors there
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(replica, name, 2 * parameter)
+    for name, branch in module.named_children():
+        setattr(replica, name, branch)
+    assert not torch.allclose(replica(data), before)
+    torch.nn.utils.parametrizations.weight_norm(module.decoder.head)
+    torch.testing.assert_close(module(data), before)
+
+
+def test_moves_to_another_device():
+    module = module_of(small_spec()).to("meta")
+    assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
+
+
+def test_shapes_alone_are_streamed(always_streaming):
+    module = module_of(small_spec()).to("meta")
+    assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
+
+
+def test_wrong_arguments_are_refused():
+    module = module_of(small_spec())
+    with pytest.raises(InputError, match="channels go last"):
+        module(torch.zeros(2, 3, 6, 5))
+
+
+@pytest.mark.parametrize("spec", [small_spec(network_depth=1), language_spec(network_depth=1)])
+def test_torch_compile_takes_the_whole_module(spec, rng):
+    torch.compiler.reset()
+    module = module_of(spec)
+    data = images(rng, 2, 6, 5, 3)
+    if spec.vocabulary_size:
+        data = torch.from_numpy(rng.integers(0, 262, (2, 9)))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(data), module(data), atol=1e-5, rtol=1e-4)
+    compiled(data).sum().backward()
+    assert module.latents.grad.abs().sum() > 0
+
+
+def exported(module, data):
+    batch = {0: torch.export.Dim("batch")}
+    return torch.export.export(module, (data,), dynamic_shapes={"data": batch})
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_torch_export_takes_any_batch(streams, rng, request):
+    if streams:
+        request.getfixturevalue("always_streaming")
+    module, data = module_of(small_spec()), images(rng, 3, 6, 5, 3)
+    program = exported(module, data)
+    assert not any("ivy_models" in str(node.target) for node in program.graph.nodes)
+    for batch in (2, 7):
+        data = images(rng, batch, 6, 5, 3)
+        torch.testing.assert_close(program.module()(data), module(data))
+
+
+@pytest.mark.usefixtures("always_streaming")
+def test_onnx_gives_what_every_backend_gives(rng, tmp_path):
+    model = PerceiverIO(small_spec())
+    with torch.no_grad():
+        torch.onnx.export(
+            model.to_torch_module(),
+            (images(rng, 3, 6, 5, 3),),
+            tmp_path / "model.onnx",
+            dynamo=True,
+            dynamic_shapes={"data": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    data = images(rng, 2, 6, 5, 3).numpy()
+    (output,) = session.run(None, {"data": data})
+    for backend in CHOSEN:
+        ivy.set_backend(backend)
+        np.testing.assert_allclose(output, ivy.to_numpy(model(data)), atol=1e-4)
+    unset_backends()
+
+
+def test_the_digits(rng):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    with torch.inference_mode():
+        logits = model.to_torch_module()(model.preprocessing([np.zeros((8, 8), np.uint8)]))
+    assert logits.shape == (1, 1, 10)
