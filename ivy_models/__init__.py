@@ -1,9 +1,10 @@
 """Perceiver IO for every framework: NumPy, PyTorch, JAX and TensorFlow, through Ivy."""
 
-from ivy_models.base import moved
+from ivy_models.base import ivy_home, moved
 from ivy_models.base.lazy import lazy_exports
 
 __version__ = "0.1.0"
 
+ivy_home.install()
 moved.install()
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -6,10 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ivy_models.base.cache import cache_folder
 from ivy_models.errors import DownloadError
-
-CACHE_VARIABLE = "IVY_MODELS_CACHE"
-"""Environment variable that names the folder for downloaded weights."""
 
 OFFLINE_VARIABLE = "IVY_MODELS_OFFLINE"
 """Environment variable that, set to 1, forbids every download."""
@@ -33,13 +31,6 @@ class PublishedFile:
     @property
     def name(self) -> str:
         return self.url.rsplit("/", 1)[-1]
-
-
-def cache_folder() -> Path:
-    """The folder for downloaded weights: $IVY_MODELS_CACHE, or the system's cache."""
-    from platformdirs import user_cache_dir
-
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("ivy_models"))
 
 
 def is_offline() -> bool:
