@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from statistics import median
 
-import ivy
 import numpy as np
 from machine import describe_machine
 from sklearn.datasets import load_digits
@@ -21,6 +20,7 @@ from subjects import MODELS
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
 
 TYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("torch", "jax", "tensorflow")

@@ -175,9 +175,8 @@ def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def create(case: Case):
-    import ivy
-
     from ivy_models.transformers.perceiver_io import PerceiverIO
+    import ivy
 
     ivy.set_backend(case.framework)
     return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=case.dtype))

@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-import ivy
 import numpy as np
 import torch
 from digits import digits_split
@@ -20,6 +19,7 @@ from tqdm import trange
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
 
 LABELS = ("even", "odd")
 

@@ -11,7 +11,6 @@ import argparse
 import io
 from pathlib import Path
 
-import ivy
 import matplotlib
 import numpy as np
 import torch
@@ -42,6 +41,7 @@ from ivy_models import (
 )
 from ivy_models.interpret.drawing import BLUE, ORANGE
 from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
 
 SEED = 0
 STEPS = {"flow": 1500, "video": 1000, "tones": 500, "forecast": 600}

@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import ivy
 import numpy as np
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ from ivy_models import draw_flow, estimate_flow, perceiver_io_optical_flow
 from ivy_models.training.losses import end_point_error
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 SIZE = 16
 FASTEST = 2.0

@@ -11,7 +11,6 @@ with the table and without.
 
 import argparse
 
-import ivy
 import numpy as np
 import torch
 from tqdm import trange
@@ -23,6 +22,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 PAST, NEXT = 48, 24  # hours
 PEAKS = ("morning", "midday", "evening")

@@ -11,7 +11,6 @@ it has not seen tell whether it did.
 import argparse
 import itertools
 
-import ivy
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from ivy_models.preprocessing.text import MASK
 from ivy_models.training.losses import masked_token_loss
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 OWNERS = {
     "her": ("Anna", "Mary", "the girl", "the queen"),

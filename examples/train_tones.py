@@ -12,7 +12,6 @@ import argparse
 import wave
 from pathlib import Path
 
-import ivy
 import numpy as np
 import torch
 from tqdm import trange
@@ -21,6 +20,7 @@ from ivy_models import classify
 from ivy_models.preprocessing import SoundPreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 SAMPLE_RATE = 8000
 NUM_SAMPLES = 2048

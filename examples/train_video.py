@@ -11,7 +11,6 @@ some pixels and some of the sound, as the paper does.
 import argparse
 from pathlib import Path
 
-import ivy
 import numpy as np
 import torch
 from PIL import Image
@@ -26,6 +25,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 FRAMES, SIZE, SAMPLES, PATCH = 4, 16, 256, 8
 DIRECTIONS = ("right", "down", "left", "up")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import ivy
 import numpy as np
 
 from ivy_models.errors import BackendError, InputError, not_installed
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
+import ivy
 
 
 def set_backend(name: str) -> None:

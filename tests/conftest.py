@@ -5,23 +5,40 @@ loaded fails the run.
 """
 
 import os
+import tempfile
 
-# Beside other tests, threads of one wait for cores that are busy with another.
-if "PYTEST_XDIST_WORKER" in os.environ:
+# For this process, xdist's workers and every process that a test starts:
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # An empty cache. It becomes Ivy's home too, whatever a user's environment says.
+    CACHE = tempfile.TemporaryDirectory(prefix="ivy_models-tests-")
+    os.environ["IVY_MODELS_CACHE"] = CACHE.name
+    os.environ.pop("IVY_ROOT", None)
+    # One thread, with and without xdist: the same rounding, and no waiting for busy cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import ivy
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import CHOSEN, unset_backends
+from helpers.leftovers import (  # noqa: F401  pytest's hooks
+    pytest_sessionfinish,
+    pytest_sessionstart,
+    pytest_terminal_summary,
+)
 from hypothesis import HealthCheck, settings
 
 from ivy_models.cli import main
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import Reader
+import ivy
 
-# Compilers make the first example slow, and a machine under load any example.
+if "jax" in CHOSEN:
+    import jax
+
+    # A call returns when it has computed, so that nothing runs on beside the next test.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+# No deadlines: compilation makes the first example slow, and load any of them.
 settings.register_profile(
     "default",
     deadline=None,
@@ -33,7 +50,7 @@ settings.load_profile("default")
 
 @pytest.fixture(params=CHOSEN)
 def backend(request):
-    """Set Ivy to each backend in turn; gives its name."""
+    """Set Ivy to each backend in turn, and give the backend's name."""
     ivy.set_backend(request.param)
     yield request.param
     unset_backends()
@@ -59,5 +76,5 @@ def run():
 
 @pytest.fixture
 def always_streaming(monkeypatch):
-    """Small models too read by streaming; without it, plain attention has less to compute."""
+    """Make small models stream their inputs too; plain attention would cost them less."""
     monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: False)

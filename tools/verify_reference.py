@@ -20,8 +20,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import ivy
 import numpy as np
+
+import ivy
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "tests" / "reference"

@@ -8,7 +8,6 @@ from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import ivy
 import numpy as np
 
 from ivy_models.arrays import set_backend, to_native
@@ -21,6 +20,7 @@ from ivy_models.ops import BACKENDS, ops_named
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.tasks.classification import Prediction, check_classifier, most_probable
+import ivy
 
 TASK = "image classifier"
 TOP = 5

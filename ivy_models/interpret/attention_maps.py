@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import ivy
-
 from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.input_checks import CheckedInputs, check_inputs
@@ -17,6 +15,7 @@ from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+import ivy
 
 Place = tuple[int, ...]
 """Where attention is in the core: the numbers that it gives dropout, from the outside in."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import ivy
-
 from ivy_models.arrays import to_ivy
 from ivy_models.interpret.attention_maps import layer_by_layer
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+import ivy
 
 
 def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ivy
 import numpy as np
 
 from ivy_models.arrays import current_ops, to_ivy, to_native, unwrap, unwrap_tree
@@ -37,6 +36,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 )
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
+import ivy
 
 if TYPE_CHECKING:
     from ivy_models import shells

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import heed_interrupts
 
+from ivy_models.base.cache import CACHE_VARIABLE
 from ivy_models.checkpoints.download import cache as download
 from ivy_models.checkpoints.download import http as transfer
 from ivy_models.checkpoints.download.cache import PublishedFile
@@ -95,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv(download.OFFLINE_VARIABLE, raising=False)
     monkeypatch.setattr(transfer, "RETRY_DELAY_S", 0.001)
     monkeypatch.setattr(transfer, "TIMEOUT_S", 1)
@@ -158,7 +159,7 @@ def test_a_length_is_not_needed_where_the_checksum_is_known(server, cached):
 
 
 def test_the_cache_has_a_default(monkeypatch):
-    monkeypatch.delenv(download.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     assert download.cache_folder().name == "ivy_models"
 
 

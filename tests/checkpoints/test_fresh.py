@@ -3,7 +3,6 @@
 import json
 import pickle
 
-import ivy
 import numpy as np
 import pytest
 from helpers import TINY
@@ -25,6 +24,7 @@ from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import InputError, SpecError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten, is_within
+import ivy
 
 TEXTS = {
     "output_dim": 2,

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import sys
 
-import ivy
 import numpy as np
 import pytest
 import safetensors.torch
@@ -26,6 +25,7 @@ from ivy_models.errors import WeightsError
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 
 @pytest.fixture

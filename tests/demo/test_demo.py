@@ -11,13 +11,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, unset_backends
 from PIL import Image
 
 from ivy_models import attention_maps, attention_rollout, classify, create_model
+import ivy
 
 DIGITS = "perceiver_io_digits"
 SEVEN = ROOT / "examples" / "seven.png"

@@ -4,9 +4,8 @@ import os
 import signal
 from pathlib import Path
 
-import ivy
-
 from ivy_models.ops import BACKENDS
+import ivy
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent

@@ -357,14 +357,13 @@ def damaged(data, flips=200):
 
 def readers(folder):
     """What reads a file of a folder, by the name of the folder within it that the file is in."""
-    import ivy
-
     from ivy_models.checkpoints.folder import read_safetensors, read_spec
     from ivy_models.checkpoints.load import load_weights
     from ivy_models.checkpoints.pickles.torch_file import read_torch
     from ivy_models.checkpoints.pickles.unpickle import unpickle
     from ivy_models.preprocessing import ImagePreprocessing
     from ivy_models.transformers.perceiver_io import PerceiverIO
+    import ivy
 
     ivy.set_backend("numpy")
     for plugin in ("preinit", "init"):

@@ -6,10 +6,10 @@ overrides nothing that ``Ops`` composes, so a native kernel is tested against th
 
 from __future__ import annotations
 
-import ivy
 import numpy as np
 
 from ivy_models.ops.base import Ops, same_padding
+import ivy
 
 
 class IvyOps(Ops):

@@ -3,7 +3,6 @@
 import functools
 import json
 
-import ivy
 import numpy as np
 import verify_reference
 
@@ -12,6 +11,7 @@ from helpers.specs import multimodal_spec
 from ivy_models import perceiver_io_video
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+import ivy
 
 CLIPS = TINY / "video_autoencoding"
 

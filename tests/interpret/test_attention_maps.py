@@ -1,6 +1,5 @@
 """Attention maps, rollout and latents over depth: what a call computes on its way."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
@@ -27,6 +26,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOCore,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+import ivy
 
 
 def numpy_of(x):

@@ -1,6 +1,5 @@
 """Models by what they are for, and by name."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, TINY, unset_backends
@@ -8,11 +7,13 @@ from helpers.specs import small_spec
 
 import ivy_models
 from ivy_models import create_model, list_models, perceiver_io_img_classification
+from ivy_models.base.cache import CACHE_VARIABLE
 from ivy_models.checkpoints.download import cache as download
 from ivy_models.errors import BackendError, DownloadError, SpecError, WeightsError
 from ivy_models.models import factories
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
+import ivy
 
 MISSION = {
     "input_dim": 3,
@@ -31,7 +32,7 @@ TINY_OVERRIDES = {"num_latents": 4, "latent_dim": 16, "queries_dim": 8, "network
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """No server answers, and the cache is empty."""
-    monkeypatch.setenv(download.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     closed = "http://127.0.0.1:9/"
     for preset in PRESETS.values():
         if isinstance(preset.weights, download.PublishedFile):

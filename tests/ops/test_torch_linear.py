@@ -1,6 +1,5 @@
 """Torch's linear layers: oneDNN's, and what they keep for the gradient."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -8,6 +7,7 @@ from helpers.specs import arguments_for, small_spec
 
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
 
 if "torch" not in CHOSEN:
     pytest.skip("torch was not chosen", allow_module_level=True)

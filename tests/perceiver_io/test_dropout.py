@@ -1,6 +1,5 @@
 """Dropout: only in training, at the rates of the spec, from a key that gives the same draws."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -10,6 +9,7 @@ from ivy_models.errors import BackendError, SpecError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+import ivy
 
 TRAINS = [name for name in CHOSEN if name != "numpy"]
 

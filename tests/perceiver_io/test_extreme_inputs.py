@@ -1,6 +1,5 @@
 """Extreme data, sizes and weights: finite results, the same on every backend, or a refusal."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -20,6 +19,7 @@ from ivy_models.transformers.perceiver_io import (
 )
 from ivy_models.transformers.perceiver_io.inputs.grid import MIXING_STEMS
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+import ivy
 
 SHAPE = (2, 9, 7, 3)
 NORMAL = np.random.default_rng(0).standard_normal(SHAPE, np.float32)

@@ -1,6 +1,5 @@
 """Several modalities in and out: padding, order, masking, subsampling."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers.arrays import assert_close, image, numpy_of
@@ -20,6 +19,7 @@ from ivy_models.transformers.perceiver_io import (
     space_to_depth,
 )
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+import ivy
 
 SHAPES = {"sound": (28, 1), "image": (2, 5, 6, 3), "label": (1, 11)}
 

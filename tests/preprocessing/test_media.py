@@ -5,7 +5,6 @@ import subprocess
 import sys
 import wave
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT
@@ -20,6 +19,7 @@ from ivy_models.preprocessing import SoundPreprocessing, VideoPreprocessing, rea
 from ivy_models.preprocessing import sound as sound_module
 from ivy_models.preprocessing import video as video_module
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
+import ivy
 
 RATE = 16000
 PREPARE = SoundPreprocessing(RATE, 2000)

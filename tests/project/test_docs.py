@@ -24,7 +24,8 @@ from click.testing import CliRunner
 from helpers import CHOSEN, ROOT, unset_backends
 from PIL import Image
 
-from ivy_models.checkpoints.download.cache import CACHE_VARIABLE, PublishedFile
+from ivy_models.base.cache import CACHE_VARIABLE
+from ivy_models.checkpoints.download.cache import PublishedFile
 from ivy_models.checkpoints.pickles import machine as pickle_machine
 from ivy_models.cli import main
 from ivy_models.models import factories

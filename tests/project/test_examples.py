@@ -1,9 +1,10 @@
 """The training examples: in a few steps they learn, and the trained model can be called."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import unset_backends
+
+import ivy
 
 torch = pytest.importorskip("torch")
 

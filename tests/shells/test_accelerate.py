@@ -3,7 +3,6 @@
 import copy
 import pickle
 
-import ivy
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from verify_reference import relative_difference
 from ivy_models import accelerate
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIOCore
+import ivy
 
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 

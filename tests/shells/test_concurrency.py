@@ -8,7 +8,6 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
@@ -19,6 +18,7 @@ from ivy_models.ops import ops_named
 from ivy_models.shells import compilation
 from ivy_models.shells.compilation import CompiledCalls
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
+import ivy
 
 START_METHODS = multiprocessing.get_all_start_methods()
 

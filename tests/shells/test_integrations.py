@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, unset_backends
@@ -17,6 +16,7 @@ from helpers import CHOSEN, ROOT, unset_backends
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
+import ivy
 
 
 def needs(backend):

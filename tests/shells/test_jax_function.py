@@ -2,7 +2,6 @@
 
 import pickle
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -11,6 +10,7 @@ from helpers.specs import language_spec, multimodal_data, multimodal_spec, small
 from ivy_models.errors import InputError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
+import ivy
 
 pytestmark = pytest.mark.skipif("jax" not in CHOSEN, reason="needs jax")
 jax = pytest.importorskip("jax")

@@ -2,7 +2,6 @@
 
 import itertools
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
@@ -25,6 +24,7 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+import ivy
 
 # All backends agree
 

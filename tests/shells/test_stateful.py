@@ -3,7 +3,6 @@
 import tempfile
 
 import hypothesis.strategies as st
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
@@ -15,6 +14,7 @@ from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+import ivy
 
 # Few, and all of one size: JAX and TensorFlow compile each kind of call of each model.
 SPECS = [

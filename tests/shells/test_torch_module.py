@@ -2,7 +2,6 @@
 
 import copy
 
-import ivy
 import numpy as np
 import onnxruntime
 import pytest
@@ -25,6 +24,7 @@ from ivy_models.errors import InputError, WeightsError
 from ivy_models.shells.torch import PerceiverIO as TorchModule
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+import ivy
 
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 

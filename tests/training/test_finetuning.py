@@ -1,6 +1,5 @@
 """Layer-wise learning rates, positions for other sizes, rematerialisation, mixed precision."""
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -24,6 +23,7 @@ from ivy_models.transformers.perceiver_io import (
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
 from ivy_models.transformers.perceiver_io.streaming import keys
+import ivy
 
 
 def needs(backend):

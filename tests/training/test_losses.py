@@ -92,12 +92,12 @@ def test_gradients_are_finite_where_the_estimate_is_exact_or_not_known(name):
 
 def test_a_model_learns_what_stands_at_a_mask(rng):
     torch = pytest.importorskip("torch")
-    import ivy
     from helpers.specs import language_spec
 
     from ivy_models import perceiver_io_language
     from ivy_models.arrays import unwrap
     from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+    import ivy
 
     ivy.set_backend("torch")
     model = perceiver_io_language(language_spec(), pretrained=False)

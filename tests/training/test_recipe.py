@@ -5,7 +5,6 @@ import math
 import sys
 from dataclasses import replace
 
-import ivy
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -17,6 +16,7 @@ from train import main, train
 
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
+import ivy
 
 TRAINS = [name for name in CHOSEN if name != "numpy"]
 
