@@ -1,17 +1,16 @@
 """Memory does not grow with the image."""
 
-import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers.processes import ONE_HEAP, python
 
 CLASSIFY = """
-import sys
-import ivy, numpy as np
-from ivy_models.transformers.perceiver_io import PerceiverIO
+import numpy as np
 from ivy_models.measure.memory import HostMemory
+from ivy_models.transformers.perceiver_io import PerceiverIO
 from subjects import MODELS
+import ivy
 
 ivy.set_backend("numpy")
 model = PerceiverIO(MODELS["fourier"])
@@ -25,8 +24,4 @@ print(extra / 2**20)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's record of the peak")
 def test_numpy_classifies_2048_pixels_squared_within_a_gigabyte():
-    run = subprocess.run(
-        [sys.executable, "-c", CLASSIFY], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert float(run.stdout) < 1024
+    assert float(python(CLASSIFY, **ONE_HEAP)) < 1024
