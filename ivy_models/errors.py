@@ -31,8 +31,18 @@ class BackendError(IvyModelsError, RuntimeError):
 def not_installed(needs: str, error: ImportError, extra: str) -> BackendError:
     """The error that says how to get an optional package; ``needs``, such as "Drawings need"."""
     return BackendError(
-        f"{needs} a package that is not installed: {error}. "
-        f'Install it with this library\'s extra: pip install "ivy_models[{extra}]".'
+        f"{needs} a package that is not installed: {error}. {how_to_install(extra)}"
+    )
+
+
+def how_to_install(extra: str) -> str:
+    """A sentence with the command that installs one of this library's extras.
+
+    It names the folder, as the package index has another library under the name ``ivy_models``.
+    """
+    return (
+        "Install it with this library's extra, in the folder of its pyproject.toml: "
+        f'pip install ".[{extra}]"'
     )
 
 

@@ -19,7 +19,13 @@ from ivy_models.checkpoints.huggingface.weights import (
     write_huggingface,
 )
 from ivy_models.checkpoints.sidecar import ATTRIBUTES, set_task, task_of
-from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
+from ivy_models.errors import (
+    BackendError,
+    InputError,
+    SpecError,
+    WeightsError,
+    how_to_install,
+)
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.shells.call import checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
@@ -355,8 +361,8 @@ class PerceiverIO(ivy.Module):
             from ivy_models.shells.keras import PerceiverIO
         except ImportError as error:
             raise BackendError(
-                f"Keras is not installed ({error}). Install it with a backend of its own, such as "
-                'this library\'s extra: pip install "ivy_models[tensorflow]".'
+                f"Keras is not installed ({error}). It needs a backend of its own, such as "
+                f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
         return PerceiverIO(self.spec, map_tree(_to_numpy, self._v), rematerialise)
 

@@ -178,7 +178,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 
 def test_without_the_hubs_package_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(DownloadError, match="ivy_models\\[hub\\]"):
+    with pytest.raises(DownloadError, match=r'pip install "\.\[hub\]"'):
         PerceiverIO.from_pretrained("owner/name")
 
 

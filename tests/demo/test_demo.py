@@ -208,7 +208,7 @@ def test_without_flask(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "flask", None)
     result = run("demo", "--no-browser")
     assert result.exit_code == 1
-    assert 'pip install "ivy_models[demo]"' in result.stderr
+    assert 'pip install ".[demo]"' in result.stderr
 
 
 @pytest.fixture(scope="module")

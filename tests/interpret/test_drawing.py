@@ -194,7 +194,7 @@ except ivy_models.errors.BackendError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert 'pip install "ivy_models[plot]"' in result.stdout, result.stderr
+    assert 'pip install ".[plot]"' in result.stdout, result.stderr
 
 
 def test_drawing_does_not_load_pyplot():

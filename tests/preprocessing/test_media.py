@@ -326,7 +326,7 @@ def test_only_files_need_pyav(monkeypatch):
         lambda: CLIP("clip.mp4"),
         lambda: write_video("clip.mp4", smooth_clip(5)),
     ):
-        with pytest.raises(BackendError, match=r'pip install "ivy_models\[media\]"'):
+        with pytest.raises(BackendError, match=r'pip install "\.\[media\]"'):
             call()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ivy_models.checkpoints.download.cache import OFFLINE_VARIABLE, is_offline
 from ivy_models.checkpoints.huggingface.weights import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
 from ivy_models.checkpoints.shards import index_name, read_index
-from ivy_models.errors import DownloadError, WeightsError
+from ivy_models.errors import DownloadError, WeightsError, how_to_install
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -56,8 +56,8 @@ def _download(repository: str, files: list[str]) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
         raise DownloadError(
-            f"There is no folder {repository}; models from the hub take a package that is not "
-            'installed. Install it with this library\'s extra: pip install "ivy_models[hub]".'
+            f"There is no folder {repository}. To load a model from the hub, install "
+            f"huggingface_hub. {how_to_install('hub')}"
         ) from error
     try:
         return Path(
