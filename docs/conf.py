@@ -22,7 +22,11 @@ extensions = [
     "links",
 ]
 
-links_shown_by = {"CONTRIBUTING.rst": "contributing"}
+links_shown_by = {
+    "CHANGELOG.rst": "changelog",
+    "CONTRIBUTING.rst": "contributing",
+    "SECURITY.md": "security",
+}
 
 html_theme = "furo"
 html_title = "ivy_models"

@@ -3,7 +3,7 @@
 from ivy_models.base import ivy_home, moved
 from ivy_models.base.lazy import lazy_exports
 
-__version__ = "0.1.0"
+__version__ = "2.0.0"
 
 ivy_home.install()
 moved.install()
