@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import array
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -93,33 +97,151 @@ def unwrap_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_native(ops: Ops, x: Any, name: str) -> Array:
-    """Convert ``x`` to a native array of ``ops``' framework.
+    """Convert ``x`` to a dense native array of ``ops``' framework.
 
     Parameters
     ----------
     ops
         The framework to convert to.
     x
-        An ``ivy.Array``, a native array of any framework, a NumPy array, or nested lists
-        of numbers.
+        An ``ivy.Array``, a native array of any framework, nested lists of numbers, or an object
+        that NumPy can read as an array. Any byte order and strides; data types that NumPy does
+        not have, such as bfloat16, become float32 or int32.
     name
         What the caller calls it, for the error.
 
     Raises
     ------
     InputError
-        If it is no array of numbers, or cannot leave its framework.
+        If it is not a dense array of real numbers, carries a mask or a unit that would be lost,
+        or cannot leave its framework.
     """
     native = unwrap(x)
-    if ops.is_array(native) and ops.name != "numpy":
+    if ops.name == "numpy" or not ops.is_array(native):
+        plain = to_numpy(native, name)
+        return plain if ops.name == "numpy" else ops.asarray(plain)
+    _check_plain(ops, native, name)
+    dtype = ops.dtype(native)
+    if dtype in PLAIN_TYPES:
         return native
+    return _convert(name, lambda: ops.cast(native, _plain_type(name, dtype)))
+
+
+def to_numpy(x: Any, name: str) -> np.ndarray:
+    """Convert ``x`` to a plain NumPy array; parameters and errors as :func:`to_native`."""
+    native = unwrap(x)
+    if isinstance(native, (list, tuple)) and not _holds_numbers(native):
+        # np.array would ignore the mask, unit or gradient of an array within the list.
+        rows = [to_numpy(row, name) for row in native]
+        return _plain_array(name, _convert(name, lambda: np.stack(rows)))
     try:
-        array = ops_for(native).to_numpy(native)
+        ops = ops_for(native)
     except BackendError:
-        try:
-            array = np.asarray(native)
-        except ValueError:  # ragged lists
-            array = np.asarray(None)
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} is an array of numbers, got a {type(x).__name__}.")
-    return array if ops.is_array(array) else ops.asarray(array)
+        if not hasattr(native, "__array__") and not isinstance(native, _READABLE):
+            raise InputError(_refusal(name, f"a {_type_name(x)}")) from None
+        _check_unit(native, name)
+        return _plain_array(name, _convert(name, lambda: np.asarray(native)))
+    _check_plain(ops, native, name)
+    return _plain_array(name, ops.to_numpy(native))
+
+
+PLAIN_TYPES = frozenset(
+    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 bfloat16 float16 float32 float64".split()
+)
+"""Data types that the frameworks compute with as they are."""
+
+_NARROW_TYPE = re.compile(r"float[468]_\w+|bfloat16|u?int[24]")
+"""Data types that are converted to a plain one first, which loses nothing."""
+
+_READABLE = (Number, Sequence, memoryview, array.array)
+"""What NumPy reads without ``__array__``; of any other object it makes an array of objects."""
+
+
+def _holds_numbers(values: Sequence[Any]) -> bool:
+    """Whether nested lists hold Python's numbers alone."""
+    return all(
+        _holds_numbers(value) if isinstance(value, (list, tuple)) else isinstance(value, Number)
+        for value in values
+    )
+
+
+def _convert(name: str, convert: Callable[[], Any]) -> Any:
+    """Run another library's conversion, which can raise anything."""
+    try:
+        return convert()
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(_refusal(name, f"what cannot be converted ({reason})")) from error
+
+
+def _plain_array(name: str, given: np.ndarray) -> np.ndarray:
+    """An array of NumPy's own class, in native byte order, without negative strides."""
+    if given.dtype.kind in "OUSTMmcV" and given.dtype.isbuiltin != 2:
+        raise InputError(_refusal(name, f"an array of type {given.dtype}"))
+    dtype = given.dtype.newbyteorder("=")
+    if dtype == np.longdouble:
+        dtype = np.dtype(np.float64)
+    elif dtype.isbuiltin == 2:  # of ml_dtypes
+        dtype = np.dtype(_plain_type(name, dtype.name))
+    with np.errstate(all="ignore"):  # a number beyond float64 becomes infinity
+        plain = np.asarray(given).astype(dtype, copy=False)
+    if any(stride < 0 for stride in plain.strides):
+        plain = plain.copy()
+    if plain.dtype.itemsize == 8 and plain.dtype.kind in "iu" and plain.size:
+        _check_32_bits(name, plain)
+    return plain
+
+
+def _check_32_bits(name: str, whole: np.ndarray) -> None:
+    """Refuse whole numbers that JAX would wrap around."""
+    if whole.max() > _INT32.max or whole.min() < _INT32.min:
+        raise InputError(
+            f"{name} has whole numbers from {whole.min()} to {whole.max()}; the largest that a "
+            "model takes have 32 bits."
+        )
+
+
+_INT32 = np.iinfo(np.int32)
+
+
+def _plain_type(name: str, dtype: str) -> str:
+    """The plain data type that holds every number of another one."""
+    if not _NARROW_TYPE.fullmatch(dtype):
+        raise InputError(_refusal(name, f"an array of type {dtype}"))
+    return "float32" if "float" in dtype else "int32"
+
+
+def _check_plain(ops: Ops, x: Array, name: str) -> None:
+    """Refuse an array that is more, or less, than its dense numbers."""
+    if more := ops.more_than_numbers(x):
+        raise InputError(f"{name} {more}")
+    if ops.name != "numpy" and ops.dtype(x) not in PLAIN_TYPES:
+        _plain_type(name, ops.dtype(x))
+    _check_unit(x, name)
+
+
+def _check_unit(x: Any, name: str) -> None:
+    """Refuse an array with a unit, as of astropy or pint, which conversion would drop."""
+    if _type_module(x).startswith(("numpy", "torch", "jax", "tensorflow", "pandas")):
+        return  # a table's column may be called "unit"
+    units = (getattr(x, attribute, None) for attribute in ("unit", "units"))
+    unit = next((unit for unit in units if unit is not None), None)
+    if unit is not None and not inspect.isroutine(unit):
+        raise InputError(
+            f"{name} has a unit, {unit}, which the model does not know of. Pass the plain numbers "
+            "in the unit that the model was trained on, such as x.value or x.magnitude."
+        )
+
+
+def _type_module(x: Any) -> str:
+    return type(x).__module__ or ""
+
+
+def _type_name(x: Any) -> str:
+    return type(x).__name__
+
+
+def _refusal(name: str, got: str) -> str:
+    return f"{name} must be a dense array of real numbers, got {got}."

@@ -61,6 +61,10 @@ class Ops(ABC):
     def is_array(self, x: Any) -> bool:
         """Whether ``x`` is a native array of this framework."""
 
+    def more_than_numbers(self, x: Array) -> str | None:
+        """Why ``x`` is not its dense real numbers alone, to follow its name; None if it is."""
+        return None
+
     @abstractmethod
     def asarray(self, x: np.ndarray, dtype: str | None = None, device: str | None = None) -> Array:
         """Copy a NumPy array to a native array on ``device`` (None: the framework's default)."""

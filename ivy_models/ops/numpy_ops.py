@@ -16,6 +16,15 @@ class NumpyOps(Ops):
     def is_array(self, x):
         return isinstance(x, (np.ndarray, np.generic))
 
+    def more_than_numbers(self, x):
+        # Also of classes other than NumPy's own, such as astropy's Masked.
+        if type(x) is not np.ndarray and np.any(getattr(x, "mask", False)):
+            return (
+                "is a masked array, whose mask would be lost. Pass x.filled(value), and mask=~x.mask "
+                "where the model takes a mask."
+            )
+        return None
+
     def asarray(self, x, dtype=None, device=None):
         self.check_device(device)
         if dtype in HALF_TYPES:

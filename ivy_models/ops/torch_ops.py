@@ -14,6 +14,9 @@ from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 from ivy_models.ops.torch_linear import autocasts, cheap, linear, takes_hooks
 
 
+_OF_NUMPY = (torch.float16, torch.float32, torch.float64)
+
+
 class TorchOps(Ops):
     name = "torch"
 
@@ -22,6 +25,20 @@ class TorchOps(Ops):
 
     def is_traced(self, x):
         return torch.compiler.is_compiling()
+
+    def more_than_numbers(self, x):
+        if type(x).__name__ == "MaskedTensor":
+            return (
+                "is a torch MaskedTensor, whose mask would be lost. Pass x.to_tensor(value), and "
+                "mask=x.get_mask() where the model takes a mask."
+            )
+        if x.is_nested:
+            return "is a nested torch tensor. Pass x.to_padded_tensor(0.0), and a mask of it."
+        if x.is_quantized:
+            return "is a quantized torch tensor. Pass x.dequantize()."
+        if x.layout != torch.strided:
+            return f"is a sparse torch tensor ({x.layout}). Pass x.to_dense()."
+        return None
 
     def asarray(self, x, dtype=None, device=None):
         self.check_device(device)
@@ -51,9 +68,9 @@ class TorchOps(Ops):
                 "A torch tensor that requires gradients cannot leave torch without losing them. "
                 "Set the torch backend, or pass tensor.detach()."
             )
-        if x.dtype == torch.bfloat16:  # NumPy has no such type
+        if x.dtype.is_floating_point and x.dtype not in _OF_NUMPY:
             x = x.float()
-        return x.cpu().numpy()
+        return x.resolve_neg().cpu().numpy()
 
     def check_device(self, device):
         if device is None or device == "cpu":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.arrays import current_ops, to_ivy, to_native, unwrap, unwrap_tree
+from ivy_models.arrays import current_ops, to_ivy, to_native, to_numpy, unwrap, unwrap_tree
+from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.checkpoints.check import check_magnitudes, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.folder import read_config, read_native, write_native
@@ -90,6 +91,7 @@ class PerceiverIO(ivy.Module):
         # building of every later module of the process.
         return object.__new__(cls)
 
+    @whatever_seterr_says
     def __init__(self, spec: PerceiverIOSpec, *, seed: int = 0, v: Mapping | None = None):
         if not isinstance(spec, PerceiverIOSpec):
             raise SpecError(f"spec is a PerceiverIOSpec, got {type(spec).__name__}.")
@@ -106,7 +108,7 @@ class PerceiverIO(ivy.Module):
             v = initialise(self.core.parameters(), seed)
         else:
             check_tree(v, "v")
-            v = map_tree(_to_numpy, v)
+            v = _converted(v, _detached)
             check_weights(self.core.parameters(), dict(flatten(v)), "v")
             check_magnitudes(spec, dict(flatten(v)), "v")
         self._v = self._place(ops, v)
@@ -133,6 +135,7 @@ class PerceiverIO(ivy.Module):
         """Number of trainable weights."""
         return count(self.core.parameters())
 
+    @whatever_seterr_says
     def __call__(self, *arguments: Any, v: Mapping | None = None, **named: Any) -> ivy.Array:
         """Run the model; see :meth:`_forward`. ``v`` are weights to use this once."""
         # Not Ivy's: that takes 0.5 ms, and keeps these weights where the call is refused.
@@ -188,6 +191,7 @@ class PerceiverIO(ivy.Module):
         weights = self._native_weights(ops) if v is None else self._weights_for_once(ops, v)
         return _to_ivy(ops, checked_call(ops, self.spec, run, weights, data, mask, queries))
 
+    @whatever_seterr_says
     def encode(self, data: Any, mask: Any = None) -> ivy.Array:
         """Read and process data, without decoding: several decodings can share the latents.
 
@@ -213,6 +217,7 @@ class PerceiverIO(ivy.Module):
         axes = (self.spec.num_latents,)
         return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
 
+    @whatever_seterr_says
     def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
         """Decode latents that :meth:`encode` gave.
 
@@ -450,10 +455,10 @@ class PerceiverIO(ivy.Module):
         """Other weights as native arrays: as they are, gradients included, or converted."""
         check_tree(v, "v")
         params = unwrap_tree(v)
+        are_native = ops.name != "numpy" and _are_native(ops, params)
+        params = _converted(params, functools.partial(to_native, ops) if are_native else _detached)
         check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
-        if _are_native(ops, params):
-            return params
-        return unwrap_tree(self._place(ops, map_tree(_to_numpy, params)))
+        return params if are_native else unwrap_tree(self._place(ops, params))
 
     def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
         """NumPy weights -> a container on the spec's device, in the spec's data type."""
@@ -477,6 +482,24 @@ class PerceiverIO(ivy.Module):
 def _are_native(ops: Ops, params: Tree) -> bool:
     one_of_each_type = {type(leaf): leaf for _, leaf in flatten(params)}
     return all(map(ops.is_array, one_of_each_type.values()))
+
+
+def _converted(weights: Mapping, convert: Callable[[Any, str], Any]) -> Tree:
+    """Weights as arrays of one framework: ``convert(weight, name)`` of each."""
+    try:
+        return unflatten({name: convert(leaf, name) for name, leaf in flatten(weights)})
+    except InputError as error:
+        raise WeightsError(f"The weights cannot be used: {error}") from error
+
+
+def _detached(leaf: Any, name: str) -> np.ndarray:
+    """A weight as a NumPy array, without its part in gradients."""
+    leaf = unwrap(leaf)
+    try:
+        ops = ops_for(leaf)
+    except BackendError:  # a list, or an array of another library
+        return to_numpy(leaf, name)
+    return to_numpy(ops.detach(leaf), name)
 
 
 def _shape_and_type(leaf: Any) -> np.ndarray:

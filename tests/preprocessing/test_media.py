@@ -99,7 +99,7 @@ def test_lists_become_batches():
         (np.full(5, -np.inf), "not finite"),
         (np.float32([0, 1.5]), r"from 0 to 1.5; expected floats in \[-1, 1\]"),
         (np.float32([-1.5, 0]), "from -1.5 to 0"),
-        (None, "sound is an array of numbers"),
+        (None, "sound must be a dense array of real numbers"),
         ([], "at least one sound"),
     ],
 )
@@ -280,7 +280,7 @@ def test_frames_are_turned_as_the_file_says(folder):
         (np.full((5, 8, 8, 3), 2.0), r"expected floats in \[0, 1\]"),
         (np.full((5, 8, 8, 3), np.nan), "not finite"),
         ("none.mp4", r"none\.mp4 cannot be read as video"),
-        (None, "clip is an array of numbers"),
+        (None, "clip must be a dense array of real numbers"),
     ],
 )
 def test_what_is_no_clip_is_refused(clip, message):

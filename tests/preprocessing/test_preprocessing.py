@@ -111,7 +111,7 @@ def test_one_pixel():
         (np.full((4, 4), np.inf), "not finite"),
         (np.full((4, 4), 255.0), r"from 255 to 255; expected floats in \[0, 1\]"),
         (np.zeros((4, 4), np.int64), "of type int64"),
-        (None, "image is an array of numbers"),
+        (None, "image must be a dense array of real numbers"),
         ([], "at least one image"),
     ],
 )

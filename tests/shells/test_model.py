@@ -396,7 +396,7 @@ def test_data_that_are_no_floats_are_refused(backend, dtype):
 
 @pytest.mark.parametrize("data", ["image.png", None, [[1, 2], [3]], np.array([{}])])
 def test_data_that_are_no_array_are_refused(backend, data):
-    with pytest.raises(InputError, match="data is an array of numbers"):
+    with pytest.raises(InputError, match="data must be a dense array of real numbers"):
         PerceiverIO(small_spec())(data)
 
 
