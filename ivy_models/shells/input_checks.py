@@ -123,9 +123,11 @@ def _convert_mask(
     batch_shape: tuple[int, ...],
     axes: tuple[int, ...],
 ) -> Array:
-    """Mask (*batch, *axes), or (*axes) for a whole batch -> booleans (B, M)."""
+    """Mask (*batch, *axes); (*axes) or one row for a whole batch -> booleans (B, M)."""
     mask = to_native(ops, mask, name)
-    if not (is_shape(mask.shape, (*batch_shape, *axes)) or is_shape(mask.shape, axes)):
+    one_row = (1,) * len(batch_shape)
+    shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
+    if not any(is_shape(mask.shape, shape) for shape in shapes):
         raise InputError(
             f"{name} has shape {tuple(mask.shape)}; expected {(*batch_shape, *axes)}, "
             f"or {axes} for the whole batch: True where an input takes part."

@@ -140,6 +140,11 @@ def test_masks(model, rng, convert):
     np.testing.assert_array_equal(numpy_of(model(x, convert(mask))), numpy_of(model(x, mask)))
 
 
+def test_a_mask_of_one_row(model, rng):
+    x, mask = image(rng, *SHAPE), rng.random((1, *SHAPE[1:-1])) > 0.4
+    np.testing.assert_array_equal(numpy_of(model(x, mask)), numpy_of(model(x, mask[0])))
+
+
 @pytest.mark.parametrize("dtype", [complex, object, str, ">f4", ml_dtypes.bfloat16])
 def test_masks_that_are_refused(model, rng, dtype):
     with pytest.raises(InputError, match="^mask"):
