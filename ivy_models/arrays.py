@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -145,15 +144,17 @@ def to_numpy(x: Any, name: str) -> np.ndarray:
     return _plain_array(name, ops.to_numpy(native))
 
 
-PLAIN_TYPES = frozenset(
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 bfloat16 float16 float32 float64".split()
-)
+PLAIN_TYPES = {
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *("bfloat16", "float16", "float32", "float64"),
+}
 """Data types that the frameworks compute with as they are."""
 
 _NARROW_TYPE = re.compile(r"float[468]_\w+|bfloat16|u?int[24]")
 """Data types that are converted to a plain one first, which loses nothing."""
 
-_READABLE = (Number, Sequence, memoryview, array.array)
+_READABLE = (Number, Sequence)
 """What NumPy reads without ``__array__``; of any other object it makes an array of objects."""
 
 

@@ -20,8 +20,8 @@ class NumpyOps(Ops):
         # Also of classes other than NumPy's own, such as astropy's Masked.
         if type(x) is not np.ndarray and np.any(getattr(x, "mask", False)):
             return (
-                "is a masked array, whose mask would be lost. Pass x.filled(value), and mask=~x.mask "
-                "where the model takes a mask."
+                "is a masked array, whose mask would be lost. Pass x.filled(value), and "
+                "mask=~x.mask where the model takes a mask."
             )
         return None
 

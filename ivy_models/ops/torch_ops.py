@@ -13,7 +13,6 @@ from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 from ivy_models.ops.torch_linear import autocasts, cheap, linear, takes_hooks
 
-
 _OF_NUMPY = (torch.float16, torch.float32, torch.float64)
 
 

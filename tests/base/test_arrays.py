@@ -280,9 +280,9 @@ def test_jax_arrays(model, rng):
         "complex64": jnp.asarray(x, jnp.complex64),
         "key<fry>": jax.random.key(0),
     }
-    for message, array in refused.items():
+    for message, key in refused.items():
         with pytest.raises(InputError, match=f"^data must be .*{message}"):
-            model(array)
+            model(key)
 
 
 def test_numbers_beyond_32_bits_are_no_small_tokens(backend):
