@@ -1,7 +1,7 @@
 """Classify the image files of a folder on a cluster, by Ray Data.
 
     python examples/classify_with_ray.py                     # half a minute, a cluster of its own
-    python examples/classify_with_ray.py photos --output labels --workers 8 --address auto
+    python examples/classify_with_ray.py photos --output /tmp/labels --workers 8 --address auto
 
 Without a folder, the held-out digits are written to a temporary one. The workers read the files
 from a folder that all machines see. Each loads the model once and then labels batch after batch.
@@ -62,7 +62,7 @@ def classify_files(folder: Path, output: Path, name: str, workers: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--output", type=Path, default=Path("labels"))
+    parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir(), "labels"))
     parser.add_argument("--model", default="perceiver_io_digits")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--address", help="of a cluster; without it one is started here")

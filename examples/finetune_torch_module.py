@@ -11,6 +11,7 @@ go back into the model, which is saved, and loaded to run without PyTorch.
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def accuracy(module: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("perceiver_io_parity"))
+    parser.add_argument("--output", type=Path, default=Path(gettempdir(), "perceiver_io_parity"))
     parser.add_argument("--steps", type=int, default=300, help="of each of the two trainings")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

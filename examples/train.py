@@ -1,7 +1,7 @@
 """Train a classifier from scratch, the same way on PyTorch, JAX and TensorFlow.
 
-    python examples/train.py digits --backend torch --output my_digits    # minutes on one core
-    python examples/train.py digits --backend torch --output my_digits --resume
+    python examples/train.py digits --backend torch --output /tmp/my_digits    # minutes on one core
+    python examples/train.py digits --backend torch --output /tmp/my_digits --resume
 
 AdamW with warm-up and a cosine schedule, label smoothing, gradient clipping and dropout, each as
 the framework's own library has it. The folder gets the model and a record of its accuracy on

@@ -1,7 +1,7 @@
 """Train a classifier of waveforms on raw samples, then use it on a sound file.
 
     python examples/train_tones.py                           # under a minute on a CPU core
-    python examples/train_tones.py --output my_tones --steps 1000
+    python examples/train_tones.py --output /tmp/my_tones --steps 1000
 
 The tones are made here: a sine, a square, a sawtooth or noise, of any pitch and loudness,
 a quarter of a second long. Each step of training hears new ones; the accuracy is on others. The
@@ -11,6 +11,7 @@ folder that is written has the model and one tone.
 import argparse
 import wave
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def write_wav(path: Path, sound: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("perceiver_io_tones"))
+    parser.add_argument("--output", type=Path, default=Path(gettempdir(), "perceiver_io_tones"))
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

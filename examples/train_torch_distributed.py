@@ -13,6 +13,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import torch
 from digits import digits_split
@@ -99,7 +100,9 @@ def main() -> None:
     parser.add_argument("--strategy", choices=["ddp", "fsdp"], default="ddp")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("perceiver_io_digits_distributed"))
+    parser.add_argument(
+        "--output", type=Path, default=Path(gettempdir(), "perceiver_io_digits_distributed")
+    )
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)  # more do not help so small a model, and the processes need cores
