@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from helpers import heed_interrupts
+from helpers.processes import LIMIT
 
 from ivy_models.base.cache import CACHE_VARIABLE
 from ivy_models.checkpoints.download import cache as download
@@ -31,13 +32,26 @@ SCRIPT = """
 import sys
 import filelock, ivy_models.checkpoints.download.http
 from ivy_models.checkpoints.download.cache import PublishedFile, download
+
+class Lock(filelock.FileLock):
+    def acquire(self, *arguments, **named):
+        try:
+            lock = super().acquire(timeout=0)
+            print("holds", flush=True)
+        except filelock.Timeout:
+            print("waits", flush=True)
+            lock = super().acquire(*arguments, **named)
+        return lock
+
+filelock.FileLock = Lock
 print("ready", flush=True)
 print(download(PublishedFile(sys.argv[1])))
 """
+"""Downloads, and tells what came of its first attempt to lock the file."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Gives the content, or the part of it that is asked for, but for the server's next fault."""
+    """Gives the content or the requested part of it, unless the server is told to be at fault."""
 
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
@@ -46,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             return self.send_error(fault)
         if fault == "silent":
-            return server.proceed.wait(20)
+            return server.proceed.wait(LIMIT)
         start = int(asked[len("bytes=") : -1]) if asked else 0
         if self.headers.get("If-Range") not in server.validator.values() and fault != "careless":
             start = 0
@@ -77,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: HALF - start])
             self.wfile.flush()
             if fault != "dies":
-                server.proceed.wait(20)
+                transfer.TIMEOUT_S = LIMIT  # of the next request, which is answered
+                server.proceed.wait(LIMIT)
             if fault != "waits":
                 return
             body = body[HALF - start :]
@@ -87,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
                 server.sent += len(body)
                 if fault != "endless":
                     break
-        except OSError:  # the client has heard enough
+        except OSError:  # the client has closed the connection
             pass
 
     def log_message(self, *args):
@@ -99,7 +114,7 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv(download.OFFLINE_VARIABLE, raising=False)
     monkeypatch.setattr(transfer, "RETRY_DELAY_S", 0.001)
-    monkeypatch.setattr(transfer, "TIMEOUT_S", 1)
+    monkeypatch.setattr(transfer, "TIMEOUT_S", LIMIT)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.content, server.validator = CONTENT, {"ETag": '"one"'}
@@ -114,8 +129,14 @@ def server(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def impatient(server, monkeypatch):
+    """Give up on a silent server: after a few seconds, as it has to begin its answer in time."""
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 5)
+
+
+@pytest.fixture
 def cached(tmp_path):
-    """What is in the cache, but for the lock's file: sizes by name."""
+    """The cached files without the lock's file: sizes by name."""
     folder = tmp_path / "cache"
     return lambda: {p.name: p.stat().st_size for p in folder.glob("*") if p.suffix != ".lock"}
 
@@ -168,7 +189,9 @@ def test_the_cache_has_a_default(monkeypatch):
 
 @pytest.mark.parametrize("fault", ["dies", "stalls"])
 @pytest.mark.parametrize("validator", [{"ETag": '"one"'}, {"Last-Modified": "Mon, 1 Jan"}])
-def test_a_broken_transfer_is_continued(server, cached, fault, validator):
+def test_a_broken_transfer_is_continued(server, cached, request, fault, validator):
+    if fault == "stalls":
+        request.getfixturevalue("impatient")
     server.faults, server.validator = [fault], validator
     check_complete(download.download(PublishedFile(server.url)), cached)
     assert server.asked == [None, f"bytes={KEPT}-"]
@@ -238,7 +261,7 @@ def test_a_process_that_is_ended_blocks_no_other(server, cached, how):
     with start(server) as process:
         wait_for(lambda: cached().get("weights.pystate.part") == KEPT)
         process.send_signal(how)
-        process.wait(60)
+        process.wait(LIMIT)
         assert process.returncode != 0
     assert cached() == {"weights.pystate.part": KEPT, "weights.pystate.part.validator": 5}
     check_complete(download.download(PublishedFile(server.url)), cached)
@@ -280,11 +303,13 @@ def test_a_refused_download_leaves_nothing(server, cached, fault, message):
     assert server.asked == [None]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_never_answers(server, cached):
     server.always = "silent"
     with pytest.raises(DownloadError, match="timed out"):
         download.download(PublishedFile(server.url))
     assert cached() == {}
+    wait_for(lambda: server.asked)
     assert server.asked == [None]
 
 
@@ -338,7 +363,7 @@ def start(server):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -348,10 +373,10 @@ def test_processes_download_a_file_once(server, cached):
     server.faults = ["waits"]
     processes = [start(server) for _ in range(4)]
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
-    wait_for(lambda: server.asked)
-    time.sleep(0.3)  # for the others to ask, if they would
+    locks = [process.stdout.readline() for process in processes]
+    assert sorted(locks) == ["holds\n", *["waits\n"] * 3]
     server.proceed.set()
-    outputs = {process.communicate(timeout=20)[0] for process in processes}
+    outputs = {process.communicate(timeout=LIMIT)[0] for process in processes}
     path = download.cache_folder() / "weights.pystate"
     assert outputs == {f"{path}\n"}
     check_complete(path, cached)

@@ -10,6 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from helpers.processes import LIMIT
 
 from ivy_models import create_model
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
@@ -86,7 +87,7 @@ def load(hub, tmp_path, repository, **environment):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=LIMIT,
         check=False,
     )
 

@@ -6,7 +6,7 @@ import sys
 
 from helpers import ROOT, TESTS
 
-LIMIT = 1800
+LIMIT = 600
 """Seconds. It only ends a process that hangs: no test depends on how long anything takes."""
 
 ONE_HEAP = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}

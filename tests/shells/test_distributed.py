@@ -15,6 +15,7 @@ import numpy as np
 import pandas
 import pytest
 from helpers import CHOSEN, ROOT
+from helpers.processes import LIMIT
 
 from ivy_models import classify, create_model
 from ivy_models.models.presets import PRESETS
@@ -27,7 +28,7 @@ def needs(backend):
 
 
 def run(*arguments, **environment):
-    """What Python prints; no process that it started is left when it takes too long."""
+    """What Python prints. If it hangs, the processes that it started are killed too."""
     paths = [str(ROOT), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
@@ -38,7 +39,7 @@ def run(*arguments, **environment):
         start_new_session=True,
     )
     try:
-        printed, errors = process.communicate(timeout=240)
+        printed, errors = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
