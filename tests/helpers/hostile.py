@@ -1,7 +1,7 @@
-"""Files from an enemy: makers of them, and what reads them in a process with little memory.
+"""Malicious files, and a program that reads them with little memory.
 
-Each maker gives files by what is wrong with them. ``READ`` among the names of a file's reasons says
-that it is odd, but must be read all the same.
+Each maker returns files by a name that says what is wrong with them. A name with ``READ`` in it
+is that of a file that is odd, but must be read.
 """
 
 import io
@@ -11,7 +11,6 @@ import pickle
 import signal
 import struct
 import sys
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,13 +19,13 @@ import numpy as np
 from PIL import Image
 
 READ = "read: "
-"""How the name of a file begins that is to be read."""
+"""Marks the name of a file that must be read."""
 
 MEMORY = 512 << 20
-"""What the process may take beyond what it has with all modules imported."""
+"""Address space in bytes that reading may take, once all modules are imported."""
 
 TIME = 20
-"""Seconds for a file, on a slow machine."""
+"""CPU seconds that a file may take, whatever else the machine does."""
 
 # Pickles, by hand
 
@@ -356,7 +355,7 @@ def damaged(data, flips=200):
 
 
 def readers(folder):
-    """What reads a file of a folder, by the name of the folder within it that the file is in."""
+    """Readers by the name of the subfolder whose files they read."""
     from ivy_models.checkpoints.folder import read_safetensors, read_spec
     from ivy_models.checkpoints.load import load_weights
     from ivy_models.checkpoints.pickles.torch_file import read_torch
@@ -385,7 +384,7 @@ def readers(folder):
 
 
 def main():
-    """Read every file that is named on a line of the input; print what came of it as JSON."""
+    """Read each file named on stdin, one per line; print its name, outcome and message as JSON."""
     import resource
 
     from ivy_models.errors import InputError, SpecError, WeightsError
@@ -394,10 +393,10 @@ def main():
     read = readers(folder)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, [pages * resource.getpagesize() + MEMORY] * 2)
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit("It took too long."))
+    signal.signal(signal.SIGPROF, lambda *_: sys.exit("It took too long."))
     for line in map(str.strip, sys.stdin):
-        signal.alarm(TIME)
-        start, outcome, message = time.monotonic(), "read", ""
+        signal.setitimer(signal.ITIMER_PROF, TIME)
+        outcome, message = "read", ""
         try:
             kind = Path(line).relative_to(folder).parts[0]
             read[kind](Path(line))
@@ -405,7 +404,7 @@ def main():
             outcome, message = "refused", str(error)
         except Exception as error:
             outcome, message = "failed", repr(error)[:1000]
-        print(json.dumps([line, outcome, message, time.monotonic() - start]), flush=True)
+        print(json.dumps([line, outcome, message]), flush=True)
 
 
 if __name__ == "__main__":
