@@ -5,6 +5,7 @@ loaded fails the run.
 """
 
 import os
+import socket
 import tempfile
 
 # For this process, xdist's workers and every process that a test starts:
@@ -72,6 +73,15 @@ def run():
     """The command line in this process: ``run("classify", path)``."""
     yield lambda *arguments: CliRunner().invoke(main, arguments)
     unset_backends()
+
+
+@pytest.fixture
+def closed_address(monkeypatch):
+    """An address at which nobody listens: its port is reserved, and no proxy is asked."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}/"
 
 
 @pytest.fixture

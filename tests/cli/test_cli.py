@@ -66,9 +66,9 @@ def test_user_errors_have_no_traceback(run, arguments, message, code):
     assert "Traceback" not in result.output
 
 
-def test_a_failed_download_has_no_traceback(run, monkeypatch, tmp_path):
+def test_a_failed_download_has_no_traceback(run, monkeypatch, tmp_path, closed_address):
     monkeypatch.setenv("IVY_MODELS_CACHE", str(tmp_path))
-    closed = PublishedFile("http://127.0.0.1:9/weights.pystate")
+    closed = PublishedFile(f"{closed_address}weights.pystate")
     monkeypatch.setattr(factories, "download", lambda _: real_download(closed))
     from ivy_models.checkpoints.download.cache import download as real_download
 

@@ -5,15 +5,16 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, unset_backends
+from helpers.processes import LIMIT
 from PIL import Image
 
 from ivy_models import attention_maps, attention_rollout, classify, create_model
@@ -93,29 +94,58 @@ def test_an_answer_is_that_of_classify_on_each_backend(client):
         assert response.json["looked"] is None
 
 
-@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
-def test_visitors_with_different_backends_take_turns(client, monkeypatch):
-    from ivy_models.demo import models
+class Turns:
+    """A lock that says who meets it locked, in place of that of the demo's models."""
 
-    computed = {}  # by thread
+    def __init__(self, arrive):
+        self._lock, self._arrive = threading.Lock(), arrive
+
+    def __enter__(self):
+        if not self._lock.acquire(blocking=False):
+            self._arrive()
+            self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_visitors_with_different_backends_take_turns(monkeypatch):
+    pytest.importorskip("flask")
+    from ivy_models.demo import models
+    from ivy_models.demo.server import make_app
+
+    arrived = {"numpy": threading.Event(), "torch": threading.Event()}
+    computed, visitor = {name: set() for name in arrived}, threading.local()
+
+    def arrive():
+        arrived[visitor.backend].set()
 
     def record(x):
-        computed.setdefault(threading.get_ident(), set()).add(type(x.data).__module__)
-        time.sleep(0.01)  # in which another would change the backend
+        """Go on once the other visitor is kept waiting, or has changed the backend, a defect."""
+        arrive()
+        (other,) = arrived.keys() - {visitor.backend}
+        assert arrived[other].wait(LIMIT)
+        computed[visitor.backend].add(type(x.data).__module__)
         return numpy_of(x)
 
     numpy_of = models._numpy
     monkeypatch.setattr(models, "_numpy", record)
+    shown = models.Models()
+    shown._lock = Turns(arrive)
+    app = make_app(shown, {"model": DIGITS, "backend": "numpy"})
 
     def visit(backend):
-        visitor = client.application.test_client()
-        line = [[[0, 0], [0, 1]]]
-        codes = {ask(visitor, True, backend=backend, json=line).status_code for _ in range(6)}
-        return codes, computed[threading.get_ident()]
+        visitor.backend, line = backend, [[[0, 0], [0, 1]]]
+        client = app.test_client()
+        codes = {ask(client, True, backend=backend, json=line).status_code for _ in range(6)}
+        arrive()  # all done before the other one began
+        return codes
 
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(visit, ["numpy", "torch"]))
-    assert results == [({200}, {"numpy"}), ({200}, {"torch"})]
+        assert list(pool.map(visit, ["numpy", "torch"])) == [{200}, {200}]
+    assert computed == {"numpy": {"numpy"}, "torch": {"torch"}}
+    unset_backends()
 
 
 def test_where_it_looked_is_the_rollout(client):
@@ -195,12 +225,20 @@ def test_other_sites_cannot_ask(client, header):
         (["--model", "perceiver_io_language"], 2, "perceiver_io_language is no image classifier"),
         (["--model", "nonsense"], 1, "There is no model 'nonsense'"),
         (["--device", "cuda"], 1, "The numpy backend"),
-        (["--host", "192.0.2.1"], 1, "Cannot serve at 192.0.2.1, port 7860"),
     ],
 )
 def test_what_the_command_refuses(run, arguments, code, message):
     result = run("demo", "--no-browser", *arguments)
     assert (result.exit_code, message in result.stderr) == (code, True)
+
+
+def test_a_port_that_is_taken(run):
+    pytest.importorskip("flask")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("demo", "--no-browser", "--port", str(port))
+    assert result.exit_code == 1
+    assert f"Cannot serve at 127.0.0.1, port {port}" in result.stderr
 
 
 def test_without_flask(run, monkeypatch):
@@ -213,14 +251,17 @@ def test_without_flask(run, monkeypatch):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Of the real server, which has a saved model too."""
+    """The address of the real server, which has a saved model too."""
     pytest.importorskip("flask")
     folder = tmp_path_factory.mktemp("demo") / "saved"
     create_model(DIGITS, pretrained=True).save_pretrained(folder)
     command = [sys.executable, "-m", "ivy_models", "demo", "--no-browser", "--port", "0"]
     command += ["--model", DIGITS, "--model", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-    yield re.match(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+    printed = server.stdout.readline()
+    found = re.match(r"http://127\.0\.0\.1:\d+/", printed)
+    assert found, printed
+    yield found[0]
     server.terminate()
     server.wait()
     server.stdout.close()
@@ -246,6 +287,7 @@ def page(address, tmp_path):
         browser = playwright.chromium.launch_persistent_context(
             tmp_path / "profile", executable_path=BROWSER, args=FLAGS, chromium_sandbox=False
         )
+        browser.set_default_timeout(1000 * LIMIT)
         page, wrong = browser.pages[0], []
         browser.on(
             "request",

@@ -30,13 +30,12 @@ TINY_OVERRIDES = {"num_latents": 4, "latent_dim": 16, "queries_dim": 8, "network
 
 
 @pytest.fixture
-def offline(monkeypatch, tmp_path):
+def offline(monkeypatch, tmp_path, closed_address):
     """No server answers, and the cache is empty."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    closed = "http://127.0.0.1:9/"
     for preset in PRESETS.values():
         if isinstance(preset.weights, download.PublishedFile):
-            file = download.PublishedFile(closed + preset.weights.name)
+            file = download.PublishedFile(closed_address + preset.weights.name)
             monkeypatch.setitem(preset.__dict__, "weights", file)
     return tmp_path
 

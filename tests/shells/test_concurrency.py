@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import CHOSEN, unset_backends
+from helpers import CHOSEN, other_process, unset_backends
+from helpers.processes import python
 from helpers.specs import small_spec
 
 from ivy_models.errors import BackendError, SpecError, WeightsError
@@ -193,28 +194,7 @@ def test_copies_are_models_of_their_own(backend):
     np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
 
 
-def call(model, data, queue):
-    """For a process that may have been started with nothing but this module."""
-    output = model(data)
-    queue.put((ivy.current_backend_str(), type(output.data).__module__, ivy.to_numpy(output)))
-
-
-# JAX and TensorFlow have threads of their own, which a fork does not copy: they warn of it.
 @pytest.mark.parametrize("name", [name for name in CHOSEN if name in ("numpy", "torch")])
 @pytest.mark.parametrize("method", sorted({"fork", "spawn"} & {*START_METHODS}))
-@pytest.mark.filterwarnings("ignore:.*fork:")
 def test_a_model_goes_to_another_process(name, method):
-    """A spawned process does not know which backend was set, and goes by the data."""
-    ivy.set_backend(name)
-    model, data = PerceiverIO(small_spec()), image(2, 6, 5, 3)
-    expected = ivy.to_numpy(model(data))
-    context = multiprocessing.get_context(method)
-    queue = context.SimpleQueue()
-    process = context.Process(target=call, args=(model, data, queue), daemon=True)
-    process.start()
-    process.join(timeout=120)
-    assert process.exitcode == 0
-    current, module, output = queue.get()
-    assert (current, module) == ((name, name) if method == "fork" else ("", "numpy"))
-    np.testing.assert_allclose(output, expected, atol=1e-4)
-    np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
+    python(other_process.MAIN, name, method)
