@@ -82,12 +82,12 @@ def test_a_spec_that_does_not_fit_is_refused_with_a_table():
         create_model("perceiver_io_imagenet_conv", pretrained=True, network_depth=4)
 
 
-def test_without_a_network_the_error_says_what_to_do(offline):
+def test_without_a_network_the_error_says_what_to_do(offline, closed_address):
     with pytest.raises(DownloadError) as refusal:
         perceiver_io_img_classification(PerceiverIOSpec(**MISSION))
     message = str(refusal.value)
     file = "imagenet_fourier_position_encoding.pystate"
-    for part in (f"http://127.0.0.1:9/{file}", str(offline / file), f'weights="path/to/{file}"'):
+    for part in (f"{closed_address}{file}", str(offline / file), f'weights="path/to/{file}"'):
         assert part in message
     assert [path.name for path in offline.iterdir()] == [f"{file}.lock"]
 
