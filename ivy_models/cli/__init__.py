@@ -1,6 +1,6 @@
-"""The command line, ``ivy-models``: a group of commands, one a file.
+"""The command line, ``ivy-models``: a group of commands, one in each file.
 
-What a command needs beyond click is imported when it runs, so that ``--help`` is quick.
+A command imports everything but click when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ivy_models.cli.video import video
 from ivy_models.errors import IvyModelsError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+"""Exit code after Ctrl-C, the convention of shells: 128 plus the signal's number."""
 
 
 class _Group(click.Group):
-    """Says what is wrong in one message, without a traceback."""
+    """Prints errors as one message, without a traceback."""
 
     def invoke(self, context: click.Context):
         try:
@@ -36,7 +36,7 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE or error.filename is None:
-                raise  # click's own, or a defect
+                raise  # click handles a closed pipe; without a file name it is a bug
             raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
@@ -48,8 +48,7 @@ class _Group(click.Group):
 def main() -> None:
     """Perceiver IO models on NumPy, PyTorch, JAX and TensorFlow.
 
-    The exit code is 0 where all went well, 1 where something could not be done, 2 where the
-    command was not understood.
+    The exit code is 0 on success, 1 if something failed, and 2 if the command line is wrong.
     """
 
 

@@ -24,7 +24,7 @@ from ivy_models.ops import BACKENDS
 @size_option
 @batch_size_option
 @click.option(
-    "--repeats", default=5, show_default=True, type=click.IntRange(1), help="Calls that are timed."
+    "--repeats", default=5, show_default=True, type=click.IntRange(1), help="Number of timed calls."
 )
 @click.option(
     "--backend",
@@ -33,11 +33,13 @@ from ivy_models.ops import BACKENDS
     default=["numpy"],
     show_default="numpy",
     type=click.Choice(BACKENDS),
-    help="Can be given several times; each is measured in a process of its own.",
+    help="Repeat for several backends; each is measured in its own process.",
 )
 @device_option
 @dtype_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead, one a backend.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON instead, one line for each backend."
+)
 def benchmark(
     name: str,
     size: tuple[int, ...] | None,
@@ -48,11 +50,11 @@ def benchmark(
     dtype: str | None,
     as_json: bool,
 ) -> None:
-    """Measure time and memory of a call of a model.
+    """Measure the time and the memory of one call of a model.
 
-    NAME is one of `ivy-models list`, or a folder with a model; weights and data are random. A
-    call goes from NumPy arrays to NumPy arrays. The first one, in which some frameworks compile,
-    is told apart. Memory is the peak above that of the loaded model.
+    NAME is a model name (see `ivy-models list`) or a model folder. Weights and data are random.
+    A call takes NumPy arrays and returns NumPy arrays. The first call is reported separately,
+    because some frameworks compile in it. Memory is the peak above that of the loaded model.
 
     Example: ivy-models benchmark perceiver_io_digits --backend numpy --backend torch
     """
@@ -60,7 +62,9 @@ def benchmark(
     from ivy_models.models.data_shape import data_shape
 
     model = describe(name)
-    data_shape(model.spec, model.preprocessing, size)  # a wrong size is no matter of backends
+    data_shape(
+        model.spec, model.preprocessing, size
+    )  # report a wrong size once, not once for each backend
     results = []
     for backend in backends:
         if len(backends) == 1:
@@ -122,7 +126,7 @@ def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[s
 
 
 def _in_a_process(name, size, batch_size, repeats, backend, device, dtype) -> dict | None:
-    """Measure in a new process, which says itself what goes wrong; then None."""
+    """Measure in a new process. If it fails, it prints its own error; the result is None."""
     options = {
         "--size": size and "x".join(map(str, size)),
         "--batch-size": batch_size,

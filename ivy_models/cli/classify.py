@@ -17,7 +17,11 @@ from ivy_models.cli.records import FORMATS
 @model_options("perceiver_io_digits", "image classifier")
 @batch_size_option
 @click.option(
-    "--top", default=3, show_default=True, type=click.IntRange(1), help="Labels an image."
+    "--top",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of labels for each image.",
 )
 @click.option(
     "--format",
@@ -25,14 +29,14 @@ from ivy_models.cli.records import FORMATS
     default="text",
     show_default=True,
     type=click.Choice(list(FORMATS)),
-    help="Of what is printed.",
+    help="Output format.",
 )
 def classify(images, load, batch_size: int, top: int, output_format: str) -> None:
     """Print the most probable labels of images.
 
-    IMAGES are files, and folders whose images are taken, those in their folders too. Each
-    result is printed as soon as it is known. An image that cannot be read does not stop the
-    others; the exit code is then 1.
+    IMAGES are files or folders; folders are searched recursively. Each result is printed as
+    soon as it is known. If an image cannot be read, the others are still classified and the
+    exit code is 1.
 
     Example: ivy-models classify photos --format jsonl > labels.jsonl
     """
@@ -43,7 +47,7 @@ def classify(images, load, batch_size: int, top: int, output_format: str) -> Non
     paths = find_images(images)
     classifier = load()
     record, failures = FORMATS[output_format](), 0
-    # Beside results on the same terminal a bar would be torn apart.
+    # Results printed to the same terminal would break the bar.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
     with tqdm(total=len(paths), unit="image", disable=hidden) as bar:
         for path, predictions, error in classify_each(classifier, paths, top, batch_size):

@@ -10,19 +10,22 @@ import click
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--model", help="What SOURCE holds the weights of, where it is a file; see `list`.")
+@click.option(
+    "--model",
+    help="Model that SOURCE has weights for, if SOURCE is a file (see `ivy-models list`).",
+)
 @click.option(
     "--layout",
     default="native",
     show_default=True,
     type=click.Choice(["native", "huggingface"]),
-    help="Of OUTPUT: this library's, or that of transformers.",
+    help="Layout of OUTPUT: this library's (native) or that of transformers (huggingface).",
 )
 def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
     """Read a model from SOURCE and write it as the folder OUTPUT.
 
-    SOURCE is a folder of this library or of transformers, or a file of weights: one of the
-    original implementation, or .safetensors with this library's names.
+    SOURCE is a folder written by this library or by transformers, or a weights file: a pickle
+    of the original implementation, or a .safetensors file with this library's names.
 
     Example: ivy-models convert my_model for_transformers --layout huggingface
     """
@@ -31,9 +34,9 @@ def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
     from ivy_models.transformers.perceiver_io import PerceiverIO
 
     if not source.is_dir() and model is None:
-        raise click.UsageError(f"{source} is no folder: say whose weights it has by --model.")
+        raise click.UsageError(f"{source} is not a folder: name its model with --model.")
     if source.is_dir() and model is not None:
-        raise click.UsageError(f"{source} says itself what model it is; leave out --model.")
+        raise click.UsageError(f"{source} already describes its model: leave out --model.")
     set_backend("numpy")
     if model is None:
         converted = PerceiverIO.from_pretrained(source)

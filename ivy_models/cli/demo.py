@@ -18,36 +18,38 @@ from ivy_models.ops import BACKENDS, ops_named
     multiple=True,
     default=["perceiver_io_digits"],
     show_default="perceiver_io_digits",
-    help="A name of `list`, or a folder; the first is chosen at first. Can be given several times.",
+    help="Model name (see `ivy-models list`) or folder. Repeat to offer several; the first one is "
+    "selected when the page opens.",
 )
 @click.option(
     "--backend",
     default="numpy",
     show_default=True,
     type=click.Choice(BACKENDS),
-    help="Chosen at first.",
+    help="Backend that is selected when the page opens.",
 )
 @device_option
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="IPv4 address to serve at; at another, everybody who reaches it can use the page.",
+    help="IPv4 address to listen on. With any other than the default, everybody who can reach it "
+    "can use the page.",
 )
 @click.option(
     "--port",
     default=7860,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="0: any that is free.",
+    help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--browser/--no-browser", default=True, help="Whether to open the page.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser, or do not.")
 def demo(models, backend: str, device: str | None, host: str, port: int, browser: bool) -> None:
     """Serve a local web page that classifies images.
 
     Draw or drop an image, choose a model and a backend, and see the labels and where the model
-    looked. All image classifiers of `list` and the folders of --model can be chosen; published
-    weights are downloaded when first used. Ctrl-C ends it.
+    looked. The page offers all image classifiers of `ivy-models list` and the folders given by
+    --model. Published weights are downloaded on first use. Press Ctrl-C to stop.
 
     Example: ivy-models demo --backend torch
     """
@@ -62,21 +64,23 @@ def demo(models, backend: str, device: str | None, host: str, port: int, browser
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
-        reason = error.strerror.partition(" (while")[0]  # it would name the address again
+        reason = error.strerror.partition(" (while")[
+            0
+        ]  # drop the address, which the message already names
         raise click.ClickException(
-            f"Cannot serve at {host}, port {port}: {reason}. Choose another --port, or 0 for any "
-            "that is free."
+            f"Cannot serve at {host}, port {port}: {reason}. Choose another --port, or 0 for a "
+            "free one."
         ) from error
     server = make_server(listening, models, backend, device)
     url = f"http://{host}:{listening.getsockname()[1]}/"
-    click.echo(f"{url} (Ctrl-C ends it)")
+    click.echo(f"{url} (press Ctrl-C to stop)")
     if browser:
         webbrowser.open(url)
     server.serve_forever()
 
 
 def _check_models(models: tuple[str, ...]) -> None:
-    """Refuse what is no image classifier before the page offers it."""
+    """Refuse models that are not image classifiers before the page offers them."""
     from ivy_models.cli.described import describe
     from ivy_models.preprocessing import ImagePreprocessing
 
@@ -85,5 +89,6 @@ def _check_models(models: tuple[str, ...]) -> None:
         is_classifier = described.preset is None or described.preset.task == "image classifier"
         if not is_classifier or not isinstance(described.preprocessing, ImagePreprocessing):
             raise click.UsageError(
-                f"{model} is no image classifier with its preprocessing; see `ivy-models list`."
+                f"{model} is not an image classifier with image preprocessing; "
+                "see `ivy-models list`."
             )

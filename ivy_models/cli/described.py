@@ -12,7 +12,7 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
 class Described(NamedTuple):
-    """``preset`` is None where the model is one of a folder."""
+    """``preset`` is None for a model that comes from a folder."""
 
     spec: PerceiverIOSpec
     preprocessing: Any

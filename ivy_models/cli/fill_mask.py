@@ -11,10 +11,18 @@ from ivy_models.cli.options import model_options
 @click.argument("text")
 @model_options("perceiver_io_language", "language model")
 @click.option(
-    "--top", default=5, show_default=True, type=click.IntRange(1), help="Candidates a mask."
+    "--top",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of candidates for each mask.",
 )
 @click.option(
-    "--length", default=1, show_default=True, type=click.IntRange(1), help="Bytes a mask."
+    "--length",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of bytes that each mask stands for.",
 )
 def fill_mask(text: str, load, top: int, length: int) -> None:
     """Print the most probable texts for each [MASK] in TEXT.

@@ -20,8 +20,8 @@ from ivy_models.cli.outputs import check_folder_of
 def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None:
     """Write the optical flow from frame FIRST to SECOND to OUTPUT.
 
-    A name that ends in .flo gives a Middlebury file, any other a picture. Large frames are
-    cut into tiles; --batch-size is how many of them the model takes at a time.
+    If OUTPUT ends in .flo, it is a Middlebury file; otherwise it is a picture. Large frames are
+    cut into tiles, and --batch-size is the number of tiles in a batch.
 
     Example: ivy-models flow first.png second.png flow.flo --backend torch
     """
@@ -32,7 +32,9 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
 
     is_picture = Image.registered_extensions().get(output.suffix.lower()) in Image.SAVE
     if not is_picture and output.suffix.lower() != ".flo":
-        raise click.UsageError(f"{output} ends neither in .flo nor as a picture does, as .png.")
+        raise click.UsageError(
+            f"{output} must end in .flo, or in the suffix of a picture such as .png."
+        )
     check_folder_of(output)
     field = estimate_flow(
         load(), first, second, progress=sys.stderr.isatty(), batch_size=batch_size

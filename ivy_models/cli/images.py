@@ -8,18 +8,18 @@ from pathlib import Path
 import click
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Of the files that are taken for images in a folder."""
+"""Suffixes by which images are found in a folder."""
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, and of folders the images in them and in their folders, sorted.
+    """Return files unchanged, and replace each folder by its images, found recursively and sorted.
 
-    Hidden files are no images.
+    Hidden files are skipped.
 
     Raises
     ------
     click.UsageError
-        If a folder has none.
+        If a folder has no images.
     """
     found: list[Path] = []
     for path in paths:
@@ -29,7 +29,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         images = sorted(file for file in path.rglob("*") if _is_image(file))
         if not images:
             raise click.UsageError(
-                f"There are no images in {path}: no names that end in {', '.join(SUFFIXES)}."
+                f"There are no images in {path}: no file names end in {', '.join(SUFFIXES)}."
             )
         found += images
     return found

@@ -12,9 +12,9 @@ import click
 from ivy_models.cli.options import batch_size_option, dtype_option, size_option
 
 NOTE = """\
-GFLOP: 10^9 operations of a call's matrix products and convolutions, a multiplication and an
-addition for each pair of numbers. Written out: with attention as the paper writes it. Call:
-the arrays of a call at their peak, an estimate; `ivy-models benchmark` measures."""
+GFLOP: 10^9 floating-point operations in one call's matrix products and convolutions; a
+multiply-add counts as two. Written out: the same with attention as in the paper. Call: estimated
+peak memory of a call's arrays; `ivy-models benchmark` measures it."""
 
 
 @click.command()
@@ -26,9 +26,9 @@ the arrays of a call at their peak, an estimate; `ivy-models benchmark` measures
 def info(
     name: str, size: tuple[int, ...] | None, batch_size: int, dtype: str | None, as_json: bool
 ) -> None:
-    """Print what a model is and what a call of it costs.
+    """Print a model's description and the cost of one call.
 
-    NAME is one of `ivy-models list`, or a folder with a model. Nothing is downloaded or run.
+    NAME is a model name (see `ivy-models list`) or a model folder. Nothing is downloaded or run.
 
     Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
     """
@@ -63,7 +63,7 @@ def _hanging(fact: str, value: str) -> str:
 
 
 def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
-    """What is known of the model, by what it is called."""
+    """The known facts about the model, as pairs of a name and a value."""
     from ivy_models.checkpoints.download.cache import PublishedFile
     from ivy_models.cli.tables import size_text
 

@@ -1,4 +1,4 @@
-"""The options of commands that run a model, and the model that they ask for."""
+"""Options of the commands that run a model, and loading of that model."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ batch_size_option = click.option(
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="How many the model takes at a time.",
+    help="Batch size.",
 )
-device_option = click.option("--device", help='Such as "cpu" or "cuda"; default: the framework\'s.')
+device_option = click.option(
+    "--device", help='Device such as "cpu" or "cuda". Default: the framework\'s.'
+)
 dtype_option = click.option(
-    "--dtype", type=click.Choice(DTYPES), help="Of weights and computation; default: the model's."
+    "--dtype",
+    type=click.Choice(DTYPES),
+    help="Data type of weights and computation. Default: the model's.",
 )
 
 
 class Size(click.ParamType):
-    """Numbers with an x between them, such as 384x512."""
+    """Numbers joined by x, such as 384x512."""
 
     name = "size"
 
@@ -36,33 +40,40 @@ class Size(click.ParamType):
             return value
         numbers = value.lower().split("x")
         if not all(number.isdecimal() and int(number) for number in numbers):
-            self.fail(f"{value!r} is no size; write one such as 224 or 384x512.", param, ctx)
+            self.fail(f"{value!r} is not a size; write one such as 224 or 384x512.", param, ctx)
         return tuple(map(int, numbers))
 
 
 size_option = click.option(
     "--size",
     type=Size(),
-    help="Of the data: 224, 384x512 (height x width), a number of tokens or samples; "
-    "default: what the model was trained on.",
+    help="Size of the data: 224, 384x512 (height x width), or a number of tokens or samples. "
+    "Default: the size that the model was trained on.",
 )
 
 
 def model_options(default: str, task: str) -> Callable:
-    """Add the options that say what model to run and how; the command gets ``load``.
+    """Add the options that choose and load a model; the command receives ``load``.
 
     Parameters
     ----------
     default
         Name of the model.
     task
-        What kind of model the command is for, as in :class:`.Preset`.
+        Kind of model that the command needs, as in :class:`.Preset`.
     """
     options = [
         click.option(
-            "--model", default=default, show_default=True, help="A name of `list`, or a folder."
+            "--model",
+            default=default,
+            show_default=True,
+            help="Model name (see `ivy-models list`) or folder.",
         ),
-        click.option("--weights", type=click.Path(path_type=Path), help="A local file or folder."),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            help="Local weights (file or folder) instead of the published ones.",
+        ),
         click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS)),
         device_option,
         dtype_option,
@@ -89,14 +100,15 @@ def _load(
     device: str | None,
     dtype: str | None,
 ) -> Any:
-    """Build the model, refusing one of another kind before its weights are downloaded."""
+    """Build the model. A model of another kind is refused before its weights are downloaded."""
     from ivy_models.models.presets import PRESETS
 
     folder = model not in PRESETS and Path(model).is_dir()
     if folder and weights is not None:
-        raise click.UsageError(f"{model} has weights of its own: leave out --weights.")
+        raise click.UsageError(f"{model} is a folder with its own weights: leave out --weights.")
     if model in PRESETS and PRESETS[model].task != task:
-        raise click.UsageError(f"{model} is no {task}; see `ivy-models list`.")
+        article = "an" if task[0] in "aeiou" else "a"
+        raise click.UsageError(f"{model} is not {article} {task}; see `ivy-models list`.")
     use_backend(backend, dtype)
     if folder:
         from ivy_models.shells.ivy import PerceiverIO

@@ -1,4 +1,4 @@
-"""Files that are written at the end of long work, checked before it."""
+"""Check before a long computation that its result can be written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 
 def check_folder_of(output: Path) -> None:
-    """Refuse a file that could not be written.
+    """Refuse an output file that cannot be written.
 
     Raises
     ------
     click.UsageError
-        If its folder is not there, it is a folder itself, or one of them must not be written.
+        If the folder does not exist, the output is a folder, or permission is denied.
     """
     folder = output.resolve().parent
     if not folder.is_dir():
@@ -22,4 +22,4 @@ def check_folder_of(output: Path) -> None:
     if output.is_dir():
         raise click.UsageError(f"{output} is a folder; name a file.")
     if not os.access(output if output.exists() else folder, os.W_OK):
-        raise click.UsageError(f"{output} must not be written here: permission denied.")
+        raise click.UsageError(f"{output} cannot be written: permission denied.")

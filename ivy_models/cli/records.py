@@ -1,4 +1,4 @@
-"""What is printed of each image: text for people, JSON lines or CSV for programs."""
+"""The record printed for each image: text for people, JSON lines or CSV for programs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import click
 from ivy_models.errors import InputError
 
 Record = Callable[[Path, list[tuple[str, float]] | None, InputError | None], str]
-"""From an image and its predictions, or its error, to what is printed."""
+"""Formats one image with its predictions or its error."""
 
 COLUMNS = ("image", "rank", "label", "probability", "error")
-"""Of CSV: a row for each prediction, or for an error."""
+"""CSV columns; each prediction or error is one row."""
 
 
 def text() -> Record:
@@ -56,4 +56,4 @@ def csv_rows() -> Record:
 
 
 FORMATS: dict[str, Callable[[], Record]] = {"text": text, "jsonl": jsonl, "csv": csv_rows}
-"""Makers of what turns a result into lines."""
+"""Functions that make a formatter, by the name of the format."""

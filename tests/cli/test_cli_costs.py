@@ -98,8 +98,8 @@ assert not {"ivy", "torch", "jax", "tensorflow"} & set(sys.modules)
     [
         (["info", "resnet"], "There is no model 'resnet': neither a folder, nor one of", 1),
         (["info", DIGITS, "--size", "8x8x8"], "have 2 axes; got the size (8, 8, 8)", 1),
-        (["info", DIGITS, "--size", "big"], "'big' is no size", 2),
-        (["info", DIGITS, "--size", "0"], "'0' is no size", 2),
+        (["info", DIGITS, "--size", "big"], "'big' is not a size", 2),
+        (["info", DIGITS, "--size", "0"], "'0' is not a size", 2),
         (["info", "perceiver_io_language", "--size", "4000"], "positions for 2048", 1),
         (["benchmark", "resnet"], "There is no model 'resnet'", 1),
         (["benchmark", DIGITS, "--size", "1x2x3"], "have 2 axes", 1),
