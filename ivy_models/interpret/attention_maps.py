@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.ops import Array, Ops
+from ivy_models.shells.call import check_queries
 from ivy_models.shells.input_checks import CheckedInputs, check_inputs
-from ivy_models.shells.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree

@@ -13,8 +13,8 @@ from ivy_models.checkpoints.huggingface.config import CLASSES, spec_of
 from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
+from ivy_models.shells.call import check_queries
 from ivy_models.shells.input_checks import check_inputs
-from ivy_models.shells.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

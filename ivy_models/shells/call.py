@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from ivy_models.arrays import to_native
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.input_checks import check_inputs
-from ivy_models.shells.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -56,6 +57,19 @@ def checked_call(
     key = () if dropout_key is None else (dropout_key,)
     output = run(params, inputs.data, inputs.mask, queries, *key)
     return with_axes(ops, output, inputs.batch_shape, axes)
+
+
+def check_queries(
+    ops: Ops,
+    spec: PerceiverIOSpec,
+    like: Array,
+    queries: Any,
+    batch_shape: tuple[int, ...],
+    grid_shape: tuple[int, ...] | None,
+) -> tuple[Any, Any]:
+    """Convert a call's queries to what the core takes; see :meth:`.Queries.check`."""
+    convert = functools.partial(to_native, ops)
+    return spec.queries().check(ops, like, queries, batch_shape, grid_shape, convert)
 
 
 def with_axes(ops: Ops, output: Any, batch_shape: tuple, axes: Any) -> Any:

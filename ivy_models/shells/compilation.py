@@ -51,8 +51,8 @@ class CompiledCalls:
             length = data.shape[1]
             data, input_mask = self._padded(ops, data, input_mask)
         output = self._run(ops, "__call__", params, data, input_mask, queries)
-        per_input = length is not None and self.core.spec.query_per_input
-        return ops.slice(output, 0, length, 1) if per_input else output
+        cuts = length is not None and self.core.spec.queries().needs_data
+        return ops.slice(output, 0, length, 1) if cuts else output
 
     def encode(self, ops: Ops, params: Tree, data: Any, input_mask: Any) -> Array:
         """Run ``core.encode(params, data, input_mask)``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from ivy_models.ops import Array, Ops, is_shape
 from ivy_models.shells.shape_checks import check_patches, check_shape
 from ivy_models.transformers.perceiver_io.inputs import InputModality
 from ivy_models.transformers.perceiver_io.inputs.grid import MIXING_STEMS
+from ivy_models.transformers.perceiver_io.modality import check_names
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -187,17 +187,6 @@ def _check_modalities(
                 ops, like, masked, f'mask["{name}"]', batch_shape, grid_shape
             )
     return CheckedInputs(converted, seen or None, batch_shape, None)
-
-
-def check_names(what: str, given: Any, modalities: Mapping[str, Any]) -> None:
-    """Refuse what is no mapping from names of modalities."""
-    expected = ", ".join(modalities)
-    if not isinstance(given, Mapping):
-        raise InputError(
-            f"{what} is a mapping from modalities ({expected}), got a {type(given).__name__}."
-        )
-    if unknown := [str(name) for name in given if name not in modalities]:
-        raise InputError(f"{what} has {', '.join(unknown)}; the model's modalities are {expected}.")
 
 
 def _modality_batch_shape(ops: Ops, modality: InputModality, array: Array) -> tuple[int, ...]:

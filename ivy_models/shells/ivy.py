@@ -28,10 +28,9 @@ from ivy_models.errors import (
     how_to_install,
 )
 from ivy_models.ops import Ops, ops_for, ops_named
-from ivy_models.shells.call import checked_call, with_axes
+from ivy_models.shells.call import check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
 from ivy_models.shells.input_checks import check_inputs
-from ivy_models.shells.query_checks import check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -239,7 +238,7 @@ class PerceiverIO(ivy.Module):
             If an argument does not fit the model, or its queries depend on the data.
         """
         spec, ops = self.spec, current_ops(latents)
-        if not spec.with_decoder or spec.queries_from_inputs or spec.query_per_input:
+        if not spec.with_decoder or spec.queries().needs_data:
             raise InputError(
                 "The model has no decoder, or one whose queries depend on the data; call it as "
                 "a whole."

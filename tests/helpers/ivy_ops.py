@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ivy_models.ops import register_type
 from ivy_models.ops.base import Ops, same_padding
 import ivy
 
@@ -105,3 +106,6 @@ class IvyOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         padding = [same_padding(size, w, stride) for size, w in sizes]
         return ivy.pad(x, [(0, 0), *padding, (0, 0)], constant_values=fill)
+
+
+register_type(ivy.Array, IvyOps())

@@ -4,7 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import CHOSEN, unset_backends
+from helpers import (
+    CHOSEN,
+    ivy_ops,  # noqa: F401  registers ivy.Array
+    unset_backends,
+)
 from helpers.arrays import image, numpy_of
 from helpers.specs import arguments_for, small_spec, specs
 from hypothesis import given, settings

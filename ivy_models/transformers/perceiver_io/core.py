@@ -52,15 +52,11 @@ class PerceiverIOCore:
             "reader": {f"layer_{i}": spec.reader().parameters() for i in range(reads)},
             "processor": {f"layer_{i}": spec.processor().parameters() for i in range(layers)},
         }
-        if spec.with_decoder:
-            if spec.learn_query:
-                tree["queries"] = table(spec.num_queries, spec.queries_dim)
-            tree["decoder"] = spec.decoder().parameters()
+        if decoder := spec.decoder():
+            tree["decoder"] = decoder.parameters()
             if spec.tied_head:
                 del tree["decoder"]["head"]["weight"]
-        if spec.output_modalities is not None:
-            tree["queries"] = spec.multimodal_output().query_parameters()
-            tree["outputs"] = spec.multimodal_output().head_parameters()
+            tree |= spec.queries().parameters(decoder)
         return {name: branch for name, branch in tree.items() if branch}
 
     def __call__(
@@ -134,7 +130,8 @@ class PerceiverIOCore:
     ) -> Array | dict[str, Array]:
         """Decode latents (B, N, D), where queries do not come from inputs; else as a call."""
         ops = ops_for(latents)
-        # The decoder takes their layer norm alone. Float16 has no number that is too large.
+        # Only the layer norm of the latents is used, so rescaling is harmless. float16 cannot
+        # overflow here.
         scaled = ops.match(with_finite_squares(ops, ops.widen(latents)), latents)
         return self._decode(params, scaled, queries)
 
@@ -150,7 +147,7 @@ class PerceiverIOCore:
         reader = spec.reader()
         processor = self.processor or replace(spec.processor(), rematerialise=self.rematerialise)
 
-        # Layers that share the weights of one all draw for themselves.
+        # Layers with tied weights still use independent dropout keys.
         def read(latents, layer, shared):
             drops = dropout and dropout.at(ops, 2 * layer)
             weights = params["reader"][f"layer_{shared}"]
@@ -181,19 +178,11 @@ class PerceiverIOCore:
 
     def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
         ops, spec = ops_for(latents), self.spec
-        if spec.output_modalities is not None:
-            return spec.multimodal_output()(params, latents, queries, dropout)
-        weights, query_mask = params["decoder"], None
-        if spec.queries_from_inputs:
-            queries = inputs
-        else:
-            if not spec.learn_query and not spec.query_residual:
-                queries = with_finite_squares(ops, queries)
-            queries = ops.match(params["queries"][None] if spec.learn_query else queries, latents)
-        if spec.query_per_input:
-            queries, query_mask = ops.slice(queries, 0, inputs.num_inputs, 1), input_mask
         if spec.tied_head:
             embedding = ops.transpose(params["input"]["embedding"], (1, 0))
-            weights = weights | {"head": weights["head"] | {"weight": embedding}}
-        outputs = spec.decoder()(weights, queries, latents, query_mask, dropout)
+            head = params["decoder"]["head"] | {"weight": embedding}
+            params = params | {"decoder": params["decoder"] | {"head": head}}
+        outputs = spec.queries().decode(
+            spec.decoder(), params, latents, queries, inputs, input_mask, dropout
+        )
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale

@@ -136,14 +136,8 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
     else:
         data = ShapeArray((batch, *shape), dtype, tally)
     queries = None
-    if spec.with_decoder and not (
-        spec.learn_query or spec.queries_from_inputs or spec.output_modalities
-    ):
-        if spec.query_shape is None:
-            raise InputError(
-                "Each call brings its own queries: set the spec's query_shape to count with."
-            )
-        queries = ShapeArray((batch, spec.num_queries, spec.queries_dim), wide, tally)
+    if (query_shape := spec.queries().call_shape()) is not None:
+        queries = ShapeArray((batch, *query_shape), wide, tally)
     tally.restart()
 
     def processor(weights, latents):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -19,7 +19,7 @@ from ivy_models.transformers.perceiver_io.inputs import (
 )
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.processor import Processor
-from ivy_models.transformers.perceiver_io.queries import MultimodalOutput, OutputModality
+from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries, kind_of_queries
 from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
 
@@ -252,13 +252,13 @@ class PerceiverIOSpec:
             self.decoder_head_dim or self.cross_head_dim,
         )
 
-    def multimodal_output(self) -> MultimodalOutput:
-        return MultimodalOutput(self.output_modalities, self.decoder())
+    def queries(self) -> Queries:
+        """What the decoder attends with."""
+        return self._queries
 
-    @property
-    def num_queries(self) -> int:
-        """O, number of learned queries."""
-        return math.prod(self.query_shape)
+    @functools.cached_property
+    def _queries(self) -> Queries:
+        return kind_of_queries(self).of(self)
 
     # JSON
 

@@ -38,8 +38,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     _check_inputs(spec)
     _check_tokens(spec)
     _check_input_modalities(spec)
-    _check_output_modalities(spec)
-    _check_queries(spec)
+    spec.queries()
     _check_heads(spec)
     for name in ("attn_dropout", "fc_dropout"):
         if not 0 <= getattr(spec, name) < 1:
@@ -110,13 +109,6 @@ def _check_tokens(spec: PerceiverIOSpec) -> None:
             "num_input_axes=1, learned_position_shape=[longest sequence] and "
             "fourier_encode_input=False, and leave out stem and learned_position_dim."
         )
-    if spec.query_per_input and (
-        not spec.learn_query or spec.query_shape != spec.learned_position_shape
-    ):
-        raise SpecError(
-            "query_per_input needs learn_query=True and a query for each position: "
-            f"query_shape={list(spec.learned_position_shape)}, got {spec.query_shape}."
-        )
     if spec.tied_head and (
         not (spec.with_decoder and spec.with_final_head)
         or (spec.output_dim, spec.queries_dim) != (spec.vocabulary_size, spec.input_dim)
@@ -150,54 +142,12 @@ def _check_input_modalities(spec: PerceiverIOSpec) -> None:
         )
 
 
-def _check_output_modalities(spec: PerceiverIOSpec) -> None:
-    if spec.output_modalities is None:
-        return
-    if (
-        not spec.with_decoder
-        or spec.learn_query
-        or spec.query_shape is not None
-        or spec.queries_from_inputs
-        or spec.output_scale != 1
-    ):
-        raise SpecError(
-            "With output_modalities each modality has its own queries: set "
-            "learn_query=False and with_decoder=True, and leave out query_shape, "
-            "queries_from_inputs and output_scale."
-        )
-    widths = {m.name: m.query_dim for m in spec.output_modalities}
-    if max(widths.values()) > spec.queries_dim:
-        raise SpecError(
-            f"queries_dim={spec.queries_dim} is less than the channels of an output "
-            f"modality's queries: {widths}."
-        )
-
-
 def _check_one_an_axis(spec: PerceiverIOSpec, name: str) -> None:
     axes = spec.num_input_axes - (spec.stem == "frame_pair")
     if len(getattr(spec, name)) != axes:
         raise SpecError(
             f"{name} needs one number for each of the {axes} input axes with positions, "
             f"got {getattr(spec, name)}."
-        )
-
-
-def _check_queries(spec: PerceiverIOSpec) -> None:
-    if spec.queries_from_inputs and (
-        spec.learn_query
-        or spec.vocabulary_size is not None
-        or not spec.with_decoder
-        or spec.queries_dim != spec.encoded_dim
-    ):
-        raise SpecError(
-            "queries_from_inputs needs a decoder, learn_query=False, no vocabulary_size and "
-            f"queries_dim={spec.encoded_dim}, the channels of an input."
-        )
-    if spec.with_decoder and spec.learn_query and spec.query_shape is None:
-        raise SpecError(
-            "learn_query=True needs query_shape, the axes of the learned queries: "
-            "[1] for a classifier, [height, width] for a map. "
-            "To pass queries at each call set learn_query=False."
         )
 
 

@@ -10,6 +10,7 @@ from ivy_models.errors import SpecError
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
+from ivy_models.transformers.perceiver_io.modality import check_modality
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree, vector
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
@@ -47,19 +48,9 @@ class InputModality:
 
     def __post_init__(self):
         check_fields(self)
-        if not self.name.isidentifier():
-            raise SpecError(f"A modality's name is a word such as image, got {self.name!r}.")
-        if self.num_fourier_freq_bands is None and self.max_fourier_freq is not None:
-            raise SpecError(f"{self.name}: max_fourier_freq needs num_fourier_freq_bands.")
+        check_modality(self, self.num_input_axes)
         if not self.num_input_axes and self.num_fourier_freq_bands is not None:
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")
-        for field in ("max_fourier_freq", "patch_shape"):
-            value = getattr(self, field)
-            if isinstance(value, tuple) and len(value) != self.num_input_axes:
-                raise SpecError(
-                    f"{self.name}: {field} needs one number for each of the "
-                    f"{self.num_input_axes} axes, got {value}."
-                )
 
     def adapter(self) -> GridAdapter:
         """From data to inputs, before they get the other modalities' width."""

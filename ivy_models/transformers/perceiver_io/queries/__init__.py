@@ -1,8 +1,35 @@
 """Kinds of queries: what the decoder attends with."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ivy_models.transformers.perceiver_io.queries.base import Queries
+from ivy_models.transformers.perceiver_io.queries.from_inputs import InputQueries
+from ivy_models.transformers.perceiver_io.queries.given import GivenQueries
+from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
 from ivy_models.transformers.perceiver_io.queries.modalities import (
+    ModalityQueries,
     MultimodalOutput,
     OutputModality,
 )
+from ivy_models.transformers.perceiver_io.queries.none import NoQueries
+from ivy_models.transformers.perceiver_io.queries.per_input import PerInputQueries
 
-__all__ = ["MultimodalOutput", "OutputModality"]
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+__all__ = ["MultimodalOutput", "OutputModality", "Queries", "kind_of_queries"]
+
+
+def kind_of_queries(spec: PerceiverIOSpec) -> type[Queries]:
+    """The kind that a spec's fields ask for; the one place that tells kinds apart."""
+    if spec.output_modalities is not None:
+        return ModalityQueries
+    if spec.queries_from_inputs:
+        return InputQueries
+    if not spec.with_decoder:
+        return NoQueries
+    if spec.query_per_input:
+        return PerInputQueries
+    return LearnedQueries if spec.learn_query else GivenQueries

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.fields import check_fields
-from ivy_models.errors import SpecError
+from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     lecun_normal,
@@ -22,6 +24,10 @@ from ivy_models.transformers.perceiver_io.parameters import (
 )
 from ivy_models.transformers.perceiver_io.patches import depth_to_space
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
 @dataclass(frozen=True)
@@ -62,22 +68,12 @@ class OutputModality:
 
     def __post_init__(self):
         check_fields(self)
-        if not self.name.isidentifier():
-            raise SpecError(f"A modality's name is a word such as image, got {self.name!r}.")
+        check_modality(self, len(self.query_shape))
         if (self.num_fourier_freq_bands is None) == (self.learned_query_dim is None):
             raise SpecError(
                 f"{self.name}: queries are Fourier features (num_fourier_freq_bands) or learned "
                 "(learned_query_dim); set one of the two."
             )
-        if self.num_fourier_freq_bands is None and self.max_fourier_freq is not None:
-            raise SpecError(f"{self.name}: max_fourier_freq needs num_fourier_freq_bands.")
-        for field in ("max_fourier_freq", "patch_shape"):
-            value = getattr(self, field)
-            if isinstance(value, tuple) and len(value) != len(self.query_shape):
-                raise SpecError(
-                    f"{self.name}: {field} needs one number for each of the "
-                    f"{len(self.query_shape)} axes, got {value}."
-                )
 
     @property
     def num_queries(self) -> int:
@@ -198,6 +194,94 @@ class MultimodalOutput:
             return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
         outputs = ops.reshape(outputs, (-1, *modality.query_shape, modality.head_dim))
         return depth_to_space(outputs, patch_shape) if patch_shape else outputs
+
+
+@dataclass(frozen=True)
+class ModalityQueries(Queries):
+    """Queries of several modalities, or of some of them at some of their positions.
+
+    Parameters
+    ----------
+    modalities
+        What there is to decode.
+    """
+
+    modalities: tuple[OutputModality, ...]
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> ModalityQueries:
+        if (
+            not spec.with_decoder
+            or spec.learn_query
+            or spec.query_shape is not None
+            or spec.queries_from_inputs
+            or spec.output_scale != 1
+        ):
+            raise SpecError(
+                "With output_modalities each modality has its own queries: set "
+                "learn_query=False and with_decoder=True, and leave out query_shape, "
+                "queries_from_inputs and output_scale."
+            )
+        modalities = tuple(spec.output_modalities or ())
+        widths = {m.name: m.query_dim for m in modalities}
+        if max(widths.values()) > spec.queries_dim:
+            raise SpecError(
+                f"queries_dim={spec.queries_dim} is less than the channels of an output "
+                f"modality's queries: {widths}."
+            )
+        return cls(modalities)
+
+    def parameters(self, decoder: Decoder) -> Tree:
+        output = MultimodalOutput(self.modalities, decoder)
+        return {"queries": output.query_parameters(), "outputs": output.head_parameters()}
+
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        given: Any,
+        batch_shape: Axes,
+        grid_shape: Axes | None,
+        convert: Convert,
+    ) -> tuple[dict[str, Array | None], dict[str, Axes]]:
+        modalities = {modality.name: modality for modality in self.modalities}
+        given = dict.fromkeys(modalities) if given is None else given
+        check_names("queries", given, modalities)
+        if not given:
+            raise InputError(f"queries name no modality to decode, of {', '.join(modalities)}.")
+        indices, axes = {}, {}
+        for name in sorted(given):
+            modality = modalities[name]
+            if given[name] is None:
+                indices[name], axes[name] = None, modality.output_shape
+            else:
+                indices[name] = _indices(ops, like, modality, given[name], convert)
+                axes[name] = (indices[name].shape[0], *(modality.patch_shape or ()))
+        return indices, axes
+
+    def decode(
+        self, decoder, params, latents, given, inputs=None, input_mask=None, dropout=None
+    ) -> dict[str, Array]:
+        return MultimodalOutput(self.modalities, decoder)(params, latents, given, dropout)
+
+
+def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, convert: Convert):
+    """Which of a modality's queries a call asks for, (n,)."""
+    name = f'queries["{modality.name}"]'
+    indices = convert(given, name)
+    if len(indices.shape) != 1 or 0 in indices.shape or "int" not in ops.dtype(indices):
+        raise InputError(
+            f"{name} are the places of queries, whole numbers (n,); got shape "
+            f"{tuple(indices.shape)} of type {ops.dtype(indices)}."
+        )
+    if not ops.is_traced(indices):  # a traced array has no values yet
+        values = ops.to_numpy(indices)
+        if values.min() < 0 or values.max() >= modality.num_queries:
+            raise InputError(
+                f"{name} go from {values.min()} to {values.max()}; the model's are from 0 to "
+                f"{modality.num_queries - 1}."
+            )
+    return ops.move(ops.cast(indices, "int32"), like)
 
 
 def modality_queries(

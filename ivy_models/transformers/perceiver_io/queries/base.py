@@ -1,0 +1,142 @@
+"""What every kind of queries does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ivy_models.errors import InputError
+from ivy_models.ops import Array, Ops
+from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+Axes = tuple[int, ...]
+
+Convert = Callable[[Any, str], Array]
+"""``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
+
+
+class Queries(ABC):
+    """What the decoder attends with: one kind of it."""
+
+    needs_data: ClassVar[bool] = False
+    """Whether the queries come from the data, so that latents alone cannot be decoded."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, spec: PerceiverIOSpec) -> Queries:
+        """Make the queries that a spec describes.
+
+        Raises
+        ------
+        SpecError
+            If the spec's fields contradict this kind.
+        """
+
+    def parameters(self, decoder: Decoder) -> Tree:
+        """Describe the weights of this kind, as branches of the model's."""
+        return {}
+
+    def call_shape(self) -> Axes | None:
+        """Shape (O, E) of the queries that each call passes; None where it passes none.
+
+        Raises
+        ------
+        InputError
+            If any number of queries can be passed.
+        """
+        return None
+
+    @abstractmethod
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        given: Any,
+        batch_shape: Axes,
+        grid_shape: Axes | None,
+        convert: Convert,
+    ) -> tuple[Any, Any]:
+        """Convert the queries that a call passed.
+
+        Parameters
+        ----------
+        ops
+            The model's framework.
+        like
+            A weight: arrays get its device, and its data type, float32 at least.
+        given
+            What the user passed as ``queries``.
+        batch_shape
+            Batch axes of the data.
+        grid_shape
+            Axes of the inputs; None where there are several modalities, or latents alone.
+        convert
+            Makes an array one of the model's framework.
+
+        Returns
+        -------
+        tuple
+            What :meth:`decode` takes; and the axes of the result between batch and channels,
+            by modality where there are several.
+
+        Raises
+        ------
+        InputError
+            If they do not fit the model.
+        """
+
+    def __call__(
+        self,
+        params: Tree,
+        latents: Array,
+        given: Any,
+        inputs: Inputs | Sequence[Inputs] | None,
+        input_mask: Array | None,
+    ) -> tuple[Array | Inputs, Array | None]:
+        """Give the queries (B, O, E), or (1, O, E) for a batch, and their mask (B, O) if any.
+
+        Parameters
+        ----------
+        params
+            Weights of the whole model.
+        latents
+            (B, N, D).
+        given
+            What :meth:`check` gave.
+        inputs, input_mask
+            What the latents were read from, and its mask (B, M).
+        """
+        raise NotImplementedError
+
+    def decode(
+        self,
+        decoder: Decoder,
+        params: Tree,
+        latents: Array,
+        given: Any,
+        inputs: Inputs | Sequence[Inputs] | None = None,
+        input_mask: Array | None = None,
+        dropout: Dropout | None = None,
+    ) -> Any:
+        """Decode latents (B, N, D) at the queries; arguments as in a call of this object."""
+        queries, query_mask = self(params, latents, given, inputs, input_mask)
+        return decoder(params["decoder"], queries, latents, query_mask, dropout)
+
+
+def refuse(given: Any, why: str) -> None:
+    """Refuse queries that were passed to a model that takes none.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    if given is not None:
+        raise InputError(f"queries were passed to a model {why}")

@@ -1,0 +1,91 @@
+"""Queries that each call passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ivy_models.errors import InputError
+from ivy_models.ops import Array, Ops, is_shape, ops_for
+from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+@dataclass(frozen=True)
+class GivenQueries(Queries):
+    """Floats (*batch, *axes, dim), or (*axes, dim) for a whole batch.
+
+    Parameters
+    ----------
+    shape
+        The axes. None: any, one where a whole batch shares the queries.
+    dim
+        E, channels of a query.
+    rescales
+        Whether huge queries are scaled down, which is right where only their layer norm is used.
+    """
+
+    shape: Axes | None
+    dim: int
+    rescales: bool
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> GivenQueries:
+        shape = None if spec.query_shape is None else tuple(spec.query_shape)
+        return cls(shape, spec.queries_dim, not spec.query_residual)
+
+    def call_shape(self) -> Axes:
+        if self.shape is None:
+            raise InputError("Each call passes queries: set the spec's query_shape to count with.")
+        return math.prod(self.shape), self.dim
+
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        given: Any,
+        batch_shape: Axes,
+        grid_shape: Axes | None,
+        convert: Convert,
+    ) -> tuple[Array, Axes]:
+        if given is None:
+            raise InputError(
+                "The model has learn_query=False, so each call passes queries=..., of shape "
+                f"(*batch, *query_axes, {self.dim})."
+            )
+        queries = convert(given, "queries")
+        axes = self._axes(ops, queries, batch_shape)
+        queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))
+        return ops.match(queries, ops.widen(like)), axes
+
+    def _axes(self, ops: Ops, queries: Array, batch_shape: Axes) -> Axes:
+        shape = tuple(queries.shape)
+        if len(shape) < 2 or shape[-1] != self.dim:
+            raise InputError(
+                f"queries have shape {shape}; expected (*batch, *query_axes, {self.dim}), "
+                "or the same without batch for queries that a whole batch shares."
+            )
+        if 0 in shape or not ops.is_float(queries):
+            raise InputError(
+                f"queries are floats and at least one; got shape {shape} of type "
+                f"{ops.dtype(queries)}."
+            )
+        is_shared = len(shape) - 1 == (1 if self.shape is None else len(self.shape))
+        axes = shape[:-1] if is_shared else shape[len(batch_shape) : -1]
+        begins = is_shape(shape[: len(batch_shape)], batch_shape)
+        if (not is_shared and not begins) or not axes:
+            raise InputError(
+                f"queries have shape {shape}, which does not begin with the data's batch axes "
+                f"{batch_shape}; pass (O, {self.dim}) for queries that a whole batch shares."
+            )
+        if self.shape is not None and axes != self.shape:
+            raise InputError(f"queries have axes {axes}; the spec's query_shape is {self.shape}.")
+        return axes
+
+    def __call__(self, params, latents, given, inputs, input_mask):
+        ops = ops_for(latents)
+        return ops.match(with_finite_squares(ops, given) if self.rescales else given, latents), None

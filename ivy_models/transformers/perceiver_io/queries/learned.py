@@ -1,0 +1,63 @@
+"""Learned queries: the same for all data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ivy_models.errors import SpecError
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.parameters import Tree, table
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries, refuse
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+@dataclass(frozen=True)
+class LearnedQueries(Queries):
+    """A table of queries, one for each output.
+
+    Parameters
+    ----------
+    shape
+        Axes of the queries, and so of the output; O is their product.
+    dim
+        E, channels of a query.
+    """
+
+    shape: Axes
+    dim: int
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> LearnedQueries:
+        if spec.query_shape is None:
+            raise SpecError(
+                "learn_query=True needs query_shape, the axes of the learned queries: "
+                "[1] for a classifier, [height, width] for a map. "
+                "To pass queries at each call set learn_query=False."
+            )
+        return cls(tuple(spec.query_shape), spec.queries_dim)
+
+    def parameters(self, decoder: Decoder) -> Tree:
+        return {"queries": table(math.prod(self.shape), self.dim)}
+
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        given: Any,
+        batch_shape: Axes,
+        grid_shape: Axes | None,
+        convert: Convert,
+    ) -> tuple[None, Axes]:
+        refuse(
+            given,
+            "that learned its own; pass none, or build the model with learn_query=False.",
+        )
+        return None, self.shape
+
+    def __call__(self, params, latents, given, inputs, input_mask):
+        return ops_for(latents).match(params["queries"][None], latents), None
