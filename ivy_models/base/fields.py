@@ -89,6 +89,7 @@ CHECKS: dict[str, Check] = {
     "int | None": _optional(_positive_int),
     "bool": _flag,
     "float": _number,
+    "float | None": _optional(_number),
     "str": _text,
     "str | None": _optional(_text),
     "Sequence[int]": _sizes,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ivy_models.base.fields import CHECKS, check_fields
-from ivy_models.errors import WeightsError, shown
+from ivy_models.errors import InputError, WeightsError, shown
 from ivy_models.preprocessing import (
     ByteTokenizer,
     ClipPreprocessing,
@@ -84,7 +84,7 @@ def _to_json(value: Any) -> Any:
         return {"kind": type(value).__name__} | parts
     if isinstance(value, (tuple, list)):
         return [_to_json(part) for part in value]
-    if isinstance(value, (str, int, float)):
+    if value is None or isinstance(value, (str, int, float)):
         return value
     raise WeightsError(
         f"A {type(value).__name__} cannot be saved with the model; set it to None first, and again "
@@ -95,20 +95,12 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         parts = {name: _from_json(part) for name, part in value.items() if name != "kind"}
-        return _checked(KINDS[value["kind"]](**parts))
+        return _of_reasonable_size(KINDS[value["kind"]](**parts))
     return tuple(map(_from_json, value)) if isinstance(value, list) else value
 
 
-def _checked(part: Any) -> Any:
-    """Check what a file says of a preprocessing or tokenizer; others are the caller's own."""
-    check_fields(part, _CHECKS)
-    if isinstance(part, ImagePreprocessing) and not (
-        part.channels in (1, 3)
-        and len(part.mean) == len(part.std) == part.channels
-        and 0 < part.crop_fraction <= 1
-        and 0 not in part.std
-    ):
-        raise ValueError("an image has 1 or 3 channels, as many as mean and std")
+def _of_reasonable_size(part: Any) -> Any:
+    """Refuse a file that asks for arrays beyond any memory."""
     numbers = math.prod(
         math.prod(value) if name == "size" else value
         for name, value in vars(part).items()
@@ -119,30 +111,28 @@ def _checked(part: Any) -> Any:
     return part
 
 
-def _pair(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, tuple) or len(value) != 2:
-        raise ValueError(f"{name} has height and width")
-    return CHECKS["Sequence[int]"](name, value)
+def checked_attribute(name: str, value: Any) -> Any:
+    """What a user sets as a model's labels, preprocessing or tokenizer; labels as a tuple.
 
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    if not isinstance(value, tuple):
-        raise TypeError(f"{name} is a list")
-    return tuple(CHECKS["float"](name, number) for number in value)
-
-
-def _of(kind: type):
-    def check(name: str, value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} is a {kind.__name__}")
-        return value
-
-    return check
-
-
-_CHECKS = {
-    "tuple[int, int]": _pair,
-    "tuple[float, ...]": _numbers,
-    "VideoPreprocessing": _of(VideoPreprocessing),
-    "SoundPreprocessing": _of(SoundPreprocessing),
-}
+    Raises
+    ------
+    InputError
+        If it is of another kind.
+    """
+    if value is None:
+        return None
+    if name == "labels":
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            raise InputError(f"labels is a list of texts, one for each class; got {value!r}.")
+        names = tuple(value)
+        if wrong := [label for label in names if not isinstance(label, str)]:
+            raise InputError(f"labels is a list of texts, one for each class; got {wrong[0]!r}.")
+        return names
+    if name == "preprocessing" and not callable(value):
+        raise InputError(
+            "preprocessing is called with images, sounds or clips, such as an ImagePreprocessing; "
+            f"got {value!r}."
+        )
+    if name == "tokenizer" and not callable(getattr(value, "encode", None)):
+        raise InputError(f"tokenizer has a method encode, as a ByteTokenizer; got {value!r}.")
+    return value

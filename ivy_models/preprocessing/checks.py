@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ivy_models.errors import InputError
+from ivy_models.base.fields import CHECKS, Check
+from ivy_models.errors import InputError, SpecError
+
+ROUNDING = 1e-5
+"""How far beyond the range of floats a resize or a change of type may lead."""
 
 
-def check_floats(name: str, array: np.ndarray, low: int, hint: str) -> None:
-    """Refuse floats that are not finite, or not in [low, 1].
+def bounded_floats(name: str, array: np.ndarray, low: int, hint: str) -> np.ndarray:
+    """Floats cut to [low, 1]: float32, of the same shape.
+
+    Parameters
+    ----------
+    name
+        What the caller calls the array.
+    array
+        Floats.
+    low
+        0 or -1.
+    hint
+        What to do about a wrong range.
 
     Raises
     ------
     InputError
-        With ``hint``, which says what to do about the range.
+        If a number is not finite, or is outside the range by more than :data:`ROUNDING`.
     """
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds numbers that are not finite (NaN or infinity).")
-    if array.min() < low or array.max() > 1:
+    lowest, highest = float(array.min()), float(array.max())
+    if lowest < low - ROUNDING or highest > 1 + ROUNDING:
         raise InputError(
-            f"{name} holds floats from {array.min():.4g} to {array.max():.4g}; expected floats in "
+            f"{name} holds floats from {lowest:.7g} to {highest:.7g}; expected floats in "
             f"[{low}, 1]. {hint}"
         )
+    return np.clip(array, low, 1).astype(np.float32)
+
+
+def _pair(name: str, value: Any) -> tuple[int, ...]:
+    sizes = CHECKS["Sequence[int]"](name, value)
+    if len(sizes) != 2:
+        raise SpecError(f"{name} is a height and a width, got {value!r}.")
+    return sizes
+
+
+FIELD_CHECKS: dict[str, Check] = {"tuple[int, int]": _pair}
+"""Checks of fields by their annotation, beside those of specs."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import InputError
-from ivy_models.preprocessing.sound import SoundPreprocessing
-from ivy_models.preprocessing.video import VideoPreprocessing
+from ivy_models.errors import InputError, SpecError
+from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
+from ivy_models.preprocessing.sources import is_file, is_path, named_errors, opened
+from ivy_models.preprocessing.video import VideoPreprocessing, start_of
 
 
 @dataclass(frozen=True)
 class ClipPreprocessing:
-    """Frames and sound of a clip, from its beginning.
+    """Frames and sound of a clip, from its first picture.
+
+    Of a file with both, the frames are taken over the time that the sound lasts, and the sound
+    from the moment of the first picture.
 
     Parameters
     ----------
@@ -28,16 +31,21 @@ class ClipPreprocessing:
     video: VideoPreprocessing
     sound: SoundPreprocessing
 
+    def __post_init__(self):
+        for name, kind in (("video", VideoPreprocessing), ("sound", SoundPreprocessing)):
+            if not isinstance(getattr(self, name), kind):
+                raise SpecError(f"{name} is a {kind.__name__}, got {getattr(self, name)!r}.")
+
     def __call__(self, video: Any, sound: Any = None) -> dict[str, np.ndarray]:
         """Prepare one clip.
 
         Parameters
         ----------
         video
-            A path or frames, as :class:`VideoPreprocessing` takes them.
+            A file or frames, as :class:`VideoPreprocessing` takes them.
         sound
-            A path or samples, as :class:`SoundPreprocessing` takes them. None: of the video's
-            file.
+            A file or samples, as :class:`SoundPreprocessing` takes them, whose beginning belongs
+            to the first frame. None: of the video's file.
 
         Returns
         -------
@@ -50,8 +58,15 @@ class ClipPreprocessing:
         InputError
             If a file cannot be read or an array cannot be used.
         """
-        if sound is None:
-            if not isinstance(video, (str, os.PathLike)):
-                raise InputError("Frames have no sound with them; pass sound=... as well.")
-            sound = video
-        return {"image": self.video(video), "audio": self.sound(sound)}
+        if sound is not None:
+            return {"image": self.video(video), "audio": self.sound(sound)}
+        if not is_file(video):
+            raise InputError("Frames have no sound with them; pass sound=... as well.")
+        if not is_path(video):
+            video = opened(video)  # it is read three times
+        rate = self.video.num_frames * self.sound.sample_rate / self.sound.num_samples
+        frames = replace(self.video, frame_rate=self.video.frame_rate or rate)(video)
+        with named_errors(video, "video"):
+            start = start_of(video)
+            samples = read_sound(video, self.sound.sample_rate, self.sound.num_samples, start)
+            return {"image": frames, "audio": self.sound(samples)}

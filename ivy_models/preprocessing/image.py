@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.errors import InputError
-from ivy_models.preprocessing.checks import check_floats
+from ivy_models.base.fields import CHECKS, check_fields
+from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.errors import InputError, SpecError
+from ivy_models.preprocessing.checks import FIELD_CHECKS, bounded_floats
+from ivy_models.preprocessing.sources import is_file, name_of, named_errors, opened
 
 if TYPE_CHECKING:
     from PIL import Image
+
+ROUNDINGS = ("up", "down")
 
 
 @dataclass(frozen=True)
@@ -28,24 +34,57 @@ class ImagePreprocessing:
     crop_fraction
         Share of the image, along the side that limits it, that the crop keeps.
     mean, std
-        Of each channel, subtracted and divided by.
+        Of each channel, subtracted and divided by. A number serves every channel.
+    crop_rounding
+        Where an odd number of pixels is cut off, "up" cuts the extra one off at the top or left,
+        as the original implementation; "down" at the bottom or right, as transformers.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value.
     """
 
     size: tuple[int, int]
-    channels: int
-    crop_fraction: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    channels: int = 3
+    crop_fraction: float = 1.0
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+    crop_rounding: str = "up"
 
+    def __post_init__(self):
+        check_fields(self, FIELD_CHECKS | {"float | tuple[float, ...]": _numbers})
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if isinstance(numbers, Real):
+                object.__setattr__(self, name, (numbers,) * self.channels)
+            elif len(numbers) != self.channels:
+                raise SpecError(
+                    f"{name} has a number for each channel, got {len(numbers)} for "
+                    f"{self.channels} channels."
+                )
+        if self.channels not in (1, 3):
+            raise SpecError(f"channels is 3 for RGB or 1 for grey, got {self.channels}.")
+        if not 0 < self.crop_fraction <= 1:
+            raise SpecError(f"crop_fraction is above 0 and at most 1, got {self.crop_fraction}.")
+        if not all(number > 0 for number in np.atleast_1d(self.std)):
+            raise SpecError(f"std is above 0, got {self.std}.")
+        if self.crop_rounding not in ROUNDINGS:
+            raise SpecError(
+                f"crop_rounding is one of {', '.join(ROUNDINGS)}, got {self.crop_rounding!r}."
+            )
+
+    @whatever_seterr_says
     def __call__(self, images: Any) -> np.ndarray:
         """Prepare one image, or a list of images.
 
         Parameters
         ----------
         images
-            A path, a PIL image, or an array (height, width) or (height, width, 1, 3 or 4
-            channels): uint8 in [0, 255], uint16 in [0, 65535] or floats in [0, 1]. Photos
-            are turned as their EXIF data says; transparency is dropped. Or a list of these.
+            A path, an open file, the bytes of a file, a PIL image, or an array (height, width)
+            or (height, width, 1, 3 or 4 channels): uint8 in [0, 255], uint16 in [0, 65535] or
+            floats in [0, 1]. Photos are turned as their EXIF data says; transparency is dropped.
+            Or a list of these.
 
         Returns
         -------
@@ -56,24 +95,31 @@ class ImagePreprocessing:
         ------
         InputError
             If an image cannot be read, has another shape, type or range, or holds
-            numbers that are not finite.
+            numbers that are not finite; naming the file, if it is one.
         """
         if isinstance(images, (list, tuple)):
             if not images:
                 raise InputError("Expected at least one image, got an empty list.")
             return np.stack([self(image) for image in images])
-        image = _read(images)
-        pixels = self._resize(self._crop(image))
-        return ((pixels - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32)
+        with named_errors(images, "image"):
+            return self.with_pixel_aspect(images, 1.0)
 
-    def _crop(self, image: Image.Image | np.ndarray) -> Image.Image | np.ndarray:
-        is_array = isinstance(image, np.ndarray)
-        height, width = image.shape[:2] if is_array else image.size[::-1]
-        ratio = self.size[1] / self.size[0]
+    def with_pixel_aspect(self, image: Any, pixel_aspect: float) -> np.ndarray:
+        """Prepare one image whose pixels are ``pixel_aspect`` times as wide as high."""
+        pixels = self._resize(self._crop(_read(image), pixel_aspect))
+        return (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+
+    def _crop(
+        self, image: Image.Image | np.ndarray, pixel_aspect: float
+    ) -> Image.Image | np.ndarray:
+        size = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+        height, width = size
+        ratio = self.size[1] / self.size[0] / pixel_aspect
         crop_height = max(1, int(self.crop_fraction * min(height, width / ratio)))
         crop_width = max(1, int(self.crop_fraction * min(width, height * ratio)))
-        top, left = (height - crop_height + 1) // 2, (width - crop_width + 1) // 2
-        if is_array:
+        extra = self.crop_rounding == "up"
+        top, left = (height - crop_height + extra) // 2, (width - crop_width + extra) // 2
+        if isinstance(image, np.ndarray):
             return image[top : top + crop_height, left : left + crop_width]
         return image.crop((left, top, left + crop_width, top + crop_height))
 
@@ -81,17 +127,26 @@ class ImagePreprocessing:
         """-> (height, width, channels), floats in [0, 1]."""
         from PIL import Image
 
-        to = (self.size[::-1], Image.Resampling.BICUBIC)
+        height, width = self.size
+        bicubic = Image.Resampling.BICUBIC
         if not isinstance(image, np.ndarray):
-            image = image.convert("RGB" if self.channels == 3 else "L").resize(*to)
-            return np.asarray(image, np.float32).reshape(*self.size, self.channels) / 255
+            mode = "RGB" if self.channels == 3 else "L"
+            resized = _converted(image, mode).resize((width, height), bicubic)
+            return np.asarray(resized, np.float32).reshape(height, width, self.channels) / 255
         channels = [
-            np.asarray(Image.fromarray(np.ascontiguousarray(channel)).resize(*to))
-            for channel in np.moveaxis(_with_channels(image, self.channels), -1, 0)
+            np.asarray(Image.fromarray(np.ascontiguousarray(c)).resize((width, height), bicubic))
+            for c in np.moveaxis(_with_channels(image, self.channels), -1, 0)
         ]
         return np.clip(np.stack(channels, -1), 0, 1)
 
 
+def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(CHECKS["float"](f"each number of {name}", number) for number in value)
+    return CHECKS["float"](name, value)
+
+
+@whatever_seterr_says
 def read_rgb(image: Any) -> np.ndarray:
     """One image, as :class:`ImagePreprocessing` takes it -> float32 (height, width, 3) in [0, 1].
 
@@ -100,56 +155,102 @@ def read_rgb(image: Any) -> np.ndarray:
     InputError
         As :class:`ImagePreprocessing`.
     """
-    pixels = _read(image)
-    if isinstance(pixels, np.ndarray):
-        return np.ascontiguousarray(_with_channels(pixels, 3))
-    return np.asarray(pixels.convert("RGB"), np.float32) / 255
+    with named_errors(image, "image"):
+        pixels = _read(image)
+        if isinstance(pixels, np.ndarray):
+            return np.ascontiguousarray(_with_channels(pixels, 3))
+        return np.asarray(_converted(pixels, "RGB"), np.float32) / 255
 
 
 def _read(image: Any) -> Image.Image | np.ndarray:
-    """A path, PIL image or array -> an 8-bit PIL image, or floats (Y, X, 1, 3 or 4) in [0, 1]."""
-    from PIL import Image, ImageOps
+    """A file, PIL image or array -> an 8-bit PIL image, or floats (Y, X, 1, 3 or 4) in [0, 1]."""
+    from PIL import Image
 
-    if isinstance(image, (str, os.PathLike)):
+    if is_file(image):
         return _read_file(image)
     if not isinstance(image, Image.Image):
         return _read_array(image)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # more than 8 bits, which convert("RGB") would cut off
-        pixels = np.asarray(image)
-        return _read_array(pixels.astype(np.uint16) if image.mode.startswith("I") else pixels)
+    image.load()
+    image = _upright(image)
+    if image.mode == "I":
+        return _read_array(_sixteen_bits(np.asarray(image)))
+    if image.mode.startswith(("I;", "F")):  # more than 8 bits, which convert("RGB") would cut off
+        return _read_array(np.asarray(image))
     return image
 
 
-def _read_file(path: str | os.PathLike) -> Image.Image | np.ndarray:
+def _sixteen_bits(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of Pillow's mode "I", which 16-bit files have had: int32 -> uint16."""
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise InputError(
+            f"The image holds whole numbers from {pixels.min()} to {pixels.max()} (Pillow's mode "
+            "I), which may be black to white in many ways. Scale them to uint8, uint16 in "
+            "[0, 65535] or floats in [0, 1]."
+        )
+    return pixels.astype(np.uint16)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a photo as its EXIF data says, whatever is wrong with the other tags."""
+    from PIL import Image
+
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(image.getexif().get(0x0112, 1))
+    except Exception:  # without readable EXIF data the pixels are as they are to be seen
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """An 8-bit image as "RGB" or "L"."""
+    if image.mode in ("La", "RGBa"):  # colours multiplied by the opacity
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    try:
+        if image.mode == "LAB":
+            image = image.convert("RGB")
+        return image.convert(mode)
+    except ValueError as error:
+        raise InputError(
+            f"The image has Pillow's mode {image.mode}, which cannot be converted to {mode}. "
+            "Convert it to RGB first."
+        ) from error
+
+
+def _read_file(source: Any) -> Image.Image | np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
+    name = name_of(source, "image")
     try:
-        if not os.path.isfile(path) and os.path.exists(path):
-            raise OSError("it is no file")  # a pipe or a device may have no end
-        with Image.open(path) as file:
+        with Image.open(opened(source)) as file:
             if file.format == "EPS":
-                raise OSError("EPS is a program, which Pillow has Ghostscript run")
-            file.load()
+                raise InputError("EPS is a program, which Pillow has Ghostscript run.")
             return _read(file)
     except UnidentifiedImageError:
-        raise InputError(f"{path} is no image, or of a format that Pillow cannot read.") from None
+        raise InputError(
+            f"{name} is not an image, or has a format that Pillow cannot read."
+        ) from None
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path} cannot be read as an image: {error} If you trust it, raise "
+            f"{name} cannot be read as an image: {error} If you trust it, raise "
             "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
-    except Exception as error:  # a broken image can raise anything
-        raise InputError(f"{path} cannot be read as an image: {str(error).rstrip('.')}.") from error
 
 
 def _read_array(array: Any) -> Image.Image | np.ndarray:
     from PIL import Image
 
-    from ivy_models.arrays import to_native
-    from ivy_models.ops import ops_named
+    from ivy_models.arrays import to_numpy
 
-    array = to_native(ops_named("numpy"), array, "image")
+    array = to_numpy(array, "image")
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
@@ -171,8 +272,7 @@ def _read_array(array: Any) -> Image.Image | np.ndarray:
             f"image is of type {array.dtype}; expected uint8 in [0, 255], uint16 in [0, 65535] "
             "or floats in [0, 1]."
         )
-    check_floats("image", array, 0, "Divide by 255, or pass uint8.")
-    return array.astype(np.float32)
+    return bounded_floats("image", array, 0, "Divide by 255, or pass uint8.")
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -181,5 +281,5 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if channels == 3:
         return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     if pixels.shape[-1] == 3:
-        pixels = pixels @ np.float32([[0.299], [0.587], [0.114]])  # ITU-R BT.601 luma
+        pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)  # ITU-R BT.601 luma
     return pixels

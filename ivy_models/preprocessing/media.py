@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from ivy_models.errors import InputError, not_installed
+from ivy_models.preprocessing.sources import name_of, opened
 
 
 def import_av() -> ModuleType:
@@ -25,13 +25,13 @@ def import_av() -> ModuleType:
     return av
 
 
-def decode(path: str | os.PathLike, kind: str) -> Iterator[Any]:
-    """Decode a file's first stream of a kind, one PyAV frame at a time.
+def decode(source: Any, kind: str) -> Iterator[tuple[Any, Any]]:
+    """Decode a file's first stream of a kind: each PyAV frame, with its stream.
 
     Parameters
     ----------
-    path
-        A file on this machine.
+    source
+        A path on this machine, an open file, or the bytes of a file.
     kind
         "audio" or "video".
 
@@ -39,17 +39,25 @@ def decode(path: str | os.PathLike, kind: str) -> Iterator[Any]:
     ------
     InputError
         If the file cannot be read, or has no such stream.
+    BackendError
+        If PyAV is not installed.
     """
     av = import_av()
-    # Without "file:" FFmpeg takes a name such as "12:30.wav" for an address; with it, it opens
-    # none, not even those in a playlist.
-    name = f"file:{os.fspath(path)}"
+    name, file = name_of(source, kind), opened(source)
+    options = {}
+    if isinstance(file, str):
+        # Without "file:" FFmpeg takes a name such as "12:30.wav" for an address; with it, it
+        # opens none, not even those in a playlist.
+        file = f"file:{file}"
+    else:
+        options["protocol_whitelist"] = "data"  # a playlist in memory opens nothing else
     try:
         # "ignore": a title that is not UTF-8 is no reason not to hear the sound.
-        with av.open(name, metadata_errors="ignore") as container:
+        with av.open(file, metadata_errors="ignore", options=options) as container:
             streams = getattr(container.streams, kind)
             if not streams:
-                raise InputError(f"{path} has no {kind}.")
-            yield from container.decode(streams[0])
+                raise InputError(f"{name} has no {kind}.")
+            for frame in container.decode(streams[0]):
+                yield frame, streams[0]
     except av.FFmpegError as error:
-        raise InputError(f"{path} cannot be read as {kind}: {error.strerror}.") from error
+        raise InputError(f"{name} cannot be read as {kind}: {error.strerror}.") from error

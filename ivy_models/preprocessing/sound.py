@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import InputError
-from ivy_models.preprocessing.checks import check_floats
+from ivy_models.base.fields import check_fields
+from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.errors import BackendError, InputError
+from ivy_models.preprocessing.checks import bounded_floats
 from ivy_models.preprocessing.media import decode, import_av
+from ivy_models.preprocessing.sources import is_file, name_of, named_errors
+from ivy_models.preprocessing.wav import read_wav
+
+GAP = 0.05
+"""Seconds by which a frame must be late before silence fills the gap: times are rounded."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +31,29 @@ class SoundPreprocessing:
         In Hz.
     num_samples
         Samples of the model's data. Longer sounds lose their end; zeros follow shorter ones.
+
+    Raises
+    ------
+    SpecError
+        If a field is not a whole number of at least 1.
     """
 
     sample_rate: int
     num_samples: int
 
+    def __post_init__(self):
+        check_fields(self)
+
+    @whatever_seterr_says
     def __call__(self, sounds: Any) -> np.ndarray:
         """Prepare one sound, or a list of sounds.
 
         Parameters
         ----------
         sounds
-            The path of a sound or video file, or an array (samples,) or (samples, channels)
-            that has the sample rate already: int16, or floats in [-1, 1]. Or a list of these.
+            A sound or video file (a path, an open file, or its bytes), or an array (samples,) or
+            (samples, channels) that has the sample rate already: int16, or floats in [-1, 1].
+            Or a list of these.
 
         Returns
         -------
@@ -47,34 +64,42 @@ class SoundPreprocessing:
         ------
         InputError
             If a file cannot be read or has no sound, or an array has another shape, type or
-            range, or holds numbers that are not finite.
+            range, or holds numbers that are not finite; naming the file, if it is one.
         BackendError
-            If a path is given and PyAV is not installed.
+            If a file other than WAV is given and PyAV is not installed.
         """
         if isinstance(sounds, (list, tuple)):
             if not sounds:
                 raise InputError("Expected at least one sound, got an empty list.")
             return np.stack([self(sound) for sound in sounds])
-        if isinstance(sounds, (str, os.PathLike)):
-            sound = read_sound(sounds, self.sample_rate, self.num_samples)
-        else:
-            sound = mix_to_mono(sounds)[: self.num_samples]
-        return np.pad(sound, [(0, self.num_samples - len(sound)), (0, 0)])
+        with named_errors(sounds, "sound"):
+            if is_file(sounds):
+                sound = read_sound(sounds, self.sample_rate, self.num_samples)
+            else:
+                sound = mix_to_mono(sounds)[: self.num_samples]
+            return np.pad(sound, [(0, self.num_samples - len(sound)), (0, 0)])
 
 
+@whatever_seterr_says
 def read_sound(
-    path: str | os.PathLike, sample_rate: int, num_samples: int | None = None
+    source: Any, sample_rate: int, num_samples: int | None = None, start: float | None = None
 ) -> np.ndarray:
-    """Read a sound or video file, resampled and mixed to one channel.
+    """Read a sound or video file, resampled, its channels averaged.
+
+    A sound may change its rate or channels midway. WAV files are read without PyAV too.
 
     Parameters
     ----------
-    path
-        A file that PyAV can read.
+    source
+        A path, an open file, or the bytes of a file.
     sample_rate
         Of the result, in Hz.
     num_samples
         Where to stop reading. None: at the file's end.
+    start
+        Time of the first sample, in seconds as the file counts them: what comes before is left
+        out, and silence stands where the sound starts later or has a gap. None: the sound's own
+        beginning.
 
     Returns
     -------
@@ -86,22 +111,109 @@ def read_sound(
     InputError
         If the file cannot be read, or has no sound.
     BackendError
-        If PyAV is not installed.
+        If PyAV is not installed, and the file is not WAV.
     """
-    # 16 bits: a mix to floats is not divided by the channels' weights, and so exceeds 1.
-    resampler = import_av().AudioResampler(format="s16", layout="mono", rate=sample_rate)
-    chunks, total = [], 0
-    for frame in itertools.chain(decode(path, "audio"), [None]):  # None: what it holds back
-        for resampled in resampler.resample(frame):
-            chunks.append(resampled.to_ndarray()[0])
-            total += len(chunks[-1])
-        if num_samples is not None and total >= num_samples:
+    with named_errors(source, "sound"):
+        try:
+            import_av()
+        except BackendError:
+            sound = read_wav(source, sample_rate)
+            if sound is None:
+                raise
+            chunks: Iterator[np.ndarray] = iter([sound])
+        else:
+            chunks = _decoded(source, sample_rate, start)
+        sound = _joined(chunks, num_samples)
+        if not sound.size:
+            raise InputError(f"{name_of(source, 'sound')} has a sound without samples.")
+        return np.clip(sound, -1, 1)[:, None]
+
+
+def _joined(chunks: Iterator[np.ndarray], num_samples: int | None) -> np.ndarray:
+    """The first samples of chunks (samples,), which are not asked for more than it takes."""
+    kept, total = [np.zeros(0, np.float32)], 0
+    for chunk in chunks:
+        kept.append(chunk[: None if num_samples is None else num_samples - total])
+        total += len(kept[-1])
+        if total == num_samples:
             break
-    if not total:
-        raise InputError(f"{path} has a sound without samples.")
-    return mix_to_mono(np.concatenate(chunks)[:num_samples])
+    return np.concatenate(kept)
 
 
+def _decoded(source: Any, sample_rate: int, start: float | None) -> Iterator[np.ndarray]:
+    """A file's sound, resampled, in chunks (samples,); from ``start``, where it is not None."""
+    chunks = _resampled(decode(source, "audio"), sample_rate)
+    if start is None:
+        yield from (chunk for chunk, _ in chunks)
+        return
+    position = 0  # samples since the start that were given, or left out if it is negative
+    first = True
+    for chunk, time in chunks:
+        if time is not None:
+            due = round((time - start) * sample_rate)
+            if first:
+                position = min(due, 0)
+            if due > position and (first or due - position > GAP * sample_rate):
+                yield from _silence(due - position)
+                position = due
+        first = False
+        yield chunk[max(0, -position) :]
+        position += len(chunk)
+
+
+def _silence(samples: int) -> Iterator[np.ndarray]:
+    """Zeros in chunks: a wrong time in a file must not take all memory."""
+    for begin in range(0, samples, 2**16):
+        yield np.zeros(min(2**16, samples - begin), np.float32)
+
+
+def _resampled(
+    frames: Iterator[tuple[Any, Any]], sample_rate: int
+) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Decoded frames -> chunks (samples,) of one rate, and the time at which each begins."""
+    for rate, group in itertools.groupby(frames, lambda decoded: decoded[0].sample_rate):
+        if rate == sample_rate:
+            yield from ((_mono(frame), frame.time) for frame, _ in group)
+        else:
+            yield from _resampled_from(rate, group, sample_rate)
+
+
+def _resampled_from(
+    rate: int, frames: Iterator[tuple[Any, Any]], sample_rate: int
+) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Decoded frames of one rate -> chunks of another, and the time at which each begins."""
+    av = import_av()
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+    begun, sent, given = None, 0, 0
+    for frame, _ in itertools.chain(frames, [(None, None)]):  # None: what the resampler holds back
+        mono = None
+        if frame is not None:
+            behind = None if begun is None or frame.time is None else frame.time - begun
+            if behind is None or abs(behind - sent / rate) > GAP:
+                # After a gap the times of what follows are counted from anew.
+                begun, sent, given = frame.time, 0, 0
+            mono = av.AudioFrame.from_ndarray(_mono(frame)[None], format="flt", layout="mono")
+            mono.sample_rate = rate
+            sent += mono.samples
+        for resampled in resampler.resample(mono):
+            chunk = resampled.to_ndarray()[0]
+            yield chunk, None if begun is None else begun + given / sample_rate
+            given += len(chunk)
+
+
+def _mono(frame: Any) -> np.ndarray:
+    """The average of a frame's channels, however many: float32 (samples,)."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:  # (1, samples times channels)
+        samples = samples.reshape(frame.samples, -1).T
+    if samples.dtype.kind == "f":
+        return samples.mean(0, dtype=np.float32)
+    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    middle = half if samples.dtype.kind == "u" else 0.0
+    return ((samples.mean(0, dtype=np.float64) - middle) / half).astype(np.float32)
+
+
+@whatever_seterr_says
 def mix_to_mono(sound: Any) -> np.ndarray:
     """Average an array's channels: as :class:`SoundPreprocessing` -> float32 (samples, 1).
 
@@ -110,10 +222,9 @@ def mix_to_mono(sound: Any) -> np.ndarray:
     InputError
         As :class:`SoundPreprocessing`.
     """
-    from ivy_models.arrays import to_native
-    from ivy_models.ops import ops_named
+    from ivy_models.arrays import to_numpy
 
-    array = to_native(ops_named("numpy"), sound, "sound")
+    array = to_numpy(sound, "sound")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] > array.shape[0] or 0 in array.shape:
@@ -126,7 +237,7 @@ def mix_to_mono(sound: Any) -> np.ndarray:
     if array.dtype == np.int16:
         array = array / np.float32(32768)
     elif array.dtype.kind == "f":
-        check_floats("sound", array, -1, "Divide by the loudest, or pass int16.")
+        array = bounded_floats("sound", array, -1, "Divide by the loudest, or pass int16.")
     else:
         raise InputError(f"sound is of type {array.dtype}; expected int16, or floats in [-1, 1].")
     return array.mean(axis=1, keepdims=True, dtype=np.float32)

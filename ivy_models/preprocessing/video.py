@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ivy_models.base.atomic_files import replaced
-from ivy_models.errors import InputError
+from ivy_models.base.fields import check_fields
+from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.base.paths import user_path
+from ivy_models.errors import InputError, SpecError
+from ivy_models.preprocessing.checks import FIELD_CHECKS
 from ivy_models.preprocessing.image import ImagePreprocessing, read_rgb
 from ivy_models.preprocessing.media import decode, import_av
 from ivy_models.preprocessing.sound import mix_to_mono
+from ivy_models.preprocessing.sources import is_file, name_of, named_errors
+
+TOLERANCE = 0.1
+"""Share of the time between two frames by which a file may round their times."""
 
 
 @dataclass(frozen=True)
 class VideoPreprocessing:
     """Take the first frames, crop their centre, resize (bicubic, antialiased), scale to [0, 1].
+
+    Of a file, the frames are those shown at regular times, whatever the times between its own
+    frames. Pixels that are not square are taken for what they show.
 
     Parameters
     ----------
@@ -29,19 +40,34 @@ class VideoPreprocessing:
         Frames of the model's data.
     size
         Height and width in pixels. The crop is the largest of these proportions.
+    frame_rate
+        Frames a second to take of a file. None: its average rate.
+
+    Raises
+    ------
+    SpecError
+        If a field has a wrong type or value.
     """
 
     num_frames: int
     size: tuple[int, int]
+    frame_rate: float | None = None
 
+    def __post_init__(self):
+        check_fields(self, FIELD_CHECKS)
+        if self.frame_rate is not None and self.frame_rate <= 0:
+            raise SpecError(f"frame_rate is above 0, got {self.frame_rate}.")
+
+    @whatever_seterr_says
     def __call__(self, clip: Any) -> np.ndarray:
         """Prepare one clip.
 
         Parameters
         ----------
         clip
-            The path of a video file; or an array (frames, height, width, 3), uint8 in
-            [0, 255] or floats in [0, 1]; or a list of images, as ``ImagePreprocessing`` takes.
+            A video file (a path, an open file, or its bytes); or an array (frames, height,
+            width, 3), uint8 in [0, 255] or floats in [0, 1]; or a list of images, as
+            ``ImagePreprocessing`` takes.
 
         Returns
         -------
@@ -51,39 +77,124 @@ class VideoPreprocessing:
         Raises
         ------
         InputError
-            If the clip cannot be read, has too few frames, or a frame cannot be used.
+            If the clip cannot be read, has too few frames, or a frame cannot be used; naming
+            the file, if it is one.
         BackendError
-            If a path is given and PyAV is not installed.
+            If a file is given and PyAV is not installed.
         """
-        prepare = ImagePreprocessing(self.size, 3, crop_fraction=1.0, mean=(0,) * 3, std=(1,) * 3)
-        frames = [prepare(frame) for frame in itertools.islice(_frames(clip), self.num_frames)]
-        if len(frames) < self.num_frames:
-            raise InputError(
-                f"The clip has {len(frames)} frames; the model takes {self.num_frames}. Pass a "
-                "longer one."
-            )
-        return np.stack(frames)
+        with named_errors(clip, "video"):
+            if is_file(clip):
+                return self._read(clip)
+            prepare = ImagePreprocessing(self.size, mean=0.0, std=1.0)
+            frames = [prepare(frame) for frame in itertools.islice(_frames(clip), self.num_frames)]
+            if len(frames) < self.num_frames:
+                raise InputError(
+                    f"The clip has {len(frames)} frames; the model takes {self.num_frames}. Pass a "
+                    "longer one."
+                )
+            return np.stack(frames)
+
+    def _read(self, source: Any) -> np.ndarray:
+        prepare = ImagePreprocessing(self.size, mean=0.0, std=1.0)
+        frames: list[np.ndarray] = []
+        last = None
+        for shown in _shown(decode(source, "video"), self.frame_rate):
+            if shown is last:
+                frames.append(frames[-1])
+            else:
+                frames.append(prepare.with_pixel_aspect(shown.pixels(), shown.pixel_aspect))
+            last = shown
+            if len(frames) == self.num_frames:
+                return np.stack(frames)
+        rate = "" if self.frame_rate is None else f" at {self.frame_rate:.4g} frames a second"
+        raise InputError(
+            f"{name_of(source, 'video')} has {len(frames)} frames{rate}; the model takes "
+            f"{self.num_frames}. Pass a longer one."
+        )
+
+
+class _Shown(NamedTuple):
+    """A decoded frame: its time in seconds, None if unknown, and how it is to be shown."""
+
+    frame: Any
+    time: float | None
+    pixel_aspect: float
+
+    def pixels(self) -> np.ndarray:
+        """Uint8 (height, width, 3), upright."""
+        # Phones film on their side, and note by how much to turn the frames back.
+        return np.rot90(self.frame.to_ndarray(format="rgb24"), self.frame.rotation // 90)
+
+
+def _shown(decoded: Iterable[tuple[Any, Any]], frame_rate: float | None) -> Iterator[_Shown]:
+    """The frames that are on the screen at 0, 1, 2, ... / frame_rate seconds after the first."""
+    begun, last, interval, taken = None, None, 0.0, 0
+    for frame, stream in decoded:
+        current = _Shown(frame, frame.time, _pixel_aspect(frame, stream))
+        if last is None:
+            begun, interval = current.time, _interval(frame_rate, stream)
+        if begun is None or current.time is None or not interval:
+            yield current  # without times, frames are counted
+            last, taken = current, taken + 1
+            continue
+        now = current.time - begun
+        while last is not None and taken * interval < now - TOLERANCE * interval:
+            yield last
+            taken += 1
+        if abs(taken * interval - now) <= TOLERANCE * interval:
+            yield current
+            taken += 1
+        if last is not None and last.time is not None and current.time < last.time:
+            continue  # a frame out of order
+        last = current
+    if last is not None and last.time is not None and begun is not None and interval:
+        end = last.time - begun + max(interval, _duration(last.frame))
+        while taken * interval < end - TOLERANCE * interval:
+            yield last
+            taken += 1
+
+
+def _interval(frame_rate: float | None, stream: Any) -> float:
+    """Seconds between two frames to take; 0 if the file does not say."""
+    rate = frame_rate or stream.average_rate
+    return 1 / float(rate) if rate else 0.0
+
+
+def _duration(frame: Any) -> float:
+    """Seconds for which a frame is shown; 0 if the file does not say."""
+    ticks = getattr(frame, "duration", None)
+    return float(ticks * frame.time_base) if ticks and frame.time_base else 0.0
+
+
+def _pixel_aspect(frame: Any, stream: Any) -> float:
+    """Width of a pixel by its height, once the frame is upright."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not aspect or aspect < 0:
+        return 1.0
+    return float(1 / aspect if frame.rotation % 180 else aspect)
+
+
+def start_of(source: Any) -> float | None:
+    """The time of a file's first picture, in seconds; None if the file does not say.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has no pictures.
+    """
+    return next((frame.time for frame, _ in decode(source, "video")), None)
 
 
 def _frames(clip: Any) -> Iterable[Any]:
-    """Whatever :class:`VideoPreprocessing` takes -> its frames, as images."""
-    from ivy_models.arrays import to_native
-    from ivy_models.ops import ops_named
+    """An array or a list that :class:`VideoPreprocessing` takes -> its frames, as images."""
+    from ivy_models.arrays import to_numpy
 
-    if isinstance(clip, (str, os.PathLike)):
-        return _decoded_frames(clip)
     if isinstance(clip, (list, tuple)):
         return clip
-    array = to_native(ops_named("numpy"), clip, "clip")
+    array = to_numpy(clip, "clip")
     if array.ndim != 4 or array.shape[-1] != 3:
         raise InputError(f"clip has shape {array.shape}; expected (frames, height, width, 3).")
     return array
-
-
-def _decoded_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    for frame in decode(path, "video"):
-        # Phones film on their side, and note by how much to turn the frames back.
-        yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
 def write_video(
@@ -117,8 +228,8 @@ def write_video(
         If PyAV is not installed.
     """
     av = import_av()
-    if not frame_rate > 0:
-        raise InputError(f"frame_rate is above 0, got {frame_rate}.")
+    if not 0 < frame_rate < math.inf:
+        raise InputError(f"frame_rate is above 0 and finite, got {frame_rate}.")
     rates = av.Codec("aac", "w").audio_rates
     if sample_rate not in rates:
         raise InputError(
@@ -128,7 +239,7 @@ def write_video(
         sound = mix_to_mono(sound)
     pixels = _even_frames(frames)
     first = next(pixels)
-    path = Path(path)
+    path = user_path(path)
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} to.")
     with replaced(path) as temporary:
@@ -160,6 +271,8 @@ def _encode(container: Any, stream: Any, frames: Iterable[Any]) -> None:
 def _even_frames(frames: Any) -> Iterator[np.ndarray]:
     """Whatever :func:`write_video` takes -> uint8 (height, width, 3), checked to be encodable."""
     size = None
+    if is_file(frames):
+        raise InputError("frames are an array or a list of images, not a file.")
     for frame in _frames(frames):
         pixels = np.round(read_rgb(frame) * 255).astype(np.uint8)
         size = size or pixels.shape[:2]

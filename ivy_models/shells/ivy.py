@@ -19,7 +19,7 @@ from ivy_models.checkpoints.huggingface.weights import (
     read_huggingface,
     write_huggingface,
 )
-from ivy_models.checkpoints.sidecar import ATTRIBUTES, set_task, task_of
+from ivy_models.checkpoints.sidecar import ATTRIBUTES, checked_attribute, set_task, task_of
 from ivy_models.errors import (
     BackendError,
     InputError,
@@ -112,6 +112,9 @@ class PerceiverIO(ivy.Module):
             check_magnitudes(spec, dict(flatten(v)), "v")
         self._v = self._place(ops, v)
         self._built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, checked_attribute(name, value) if name in ATTRIBUTES else value)
 
     def build(self, *args: Any, **kwargs: Any) -> ivy.Container:
         """Do nothing: the constructor builds the whole model."""

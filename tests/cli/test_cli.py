@@ -38,7 +38,7 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
     result = run("classify", str(bad), SEVEN, str(tmp_path / "none.png"))
     assert result.exit_code == 1
     assert "seven" in result.output
-    assert "bad.png is no image" in result.output
+    assert "bad.png is not an image" in result.output
     assert "2 of 3 images could not be classified" in result.output
 
 

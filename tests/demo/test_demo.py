@@ -178,9 +178,12 @@ def test_drawn_digits_are_recognised_wherever_they_are_drawn(client):
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ({"data": b"no image"}, "The file is no image, or of a format that Pillow cannot read."),
+        (
+            {"data": b"no image"},
+            "The file is not an image, or has a format that Pillow cannot read.",
+        ),
         ({"data": SEVEN.read_bytes()[:300]}, "The file cannot be read as an image"),
-        ({"data": b""}, "The file is no image"),
+        ({"data": b""}, "The file is not an image"),
         ({"json": []}, "Nothing is drawn."),
         ({"json": {"a": 1}}, "Nothing is drawn."),
         ({"json": [[]]}, "A stroke is a list of points"),
@@ -363,7 +366,7 @@ def test_the_page_in_a_browser(page, address, tmp_path):
     page.locator("#file").set_input_files(broken)
     page.wait_for_selector("#error", state="visible")
     text = page.locator("#error").inner_text()
-    assert text == "The file is no image, or of a format that Pillow cannot read."
+    assert text == "The file is not an image, or has a format that Pillow cannot read."
     assert page.locator("#labels li").count() == 0
     # The browser itself reports the answer's status.
     assert len(page.wrong) == 1

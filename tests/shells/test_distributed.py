@@ -214,6 +214,6 @@ def test_ray_survives_a_killed_worker(tmp_path):
     rows = pandas.read_parquet(output)
     assert sorted(rows.path) == sorted([*paths, str(broken)])
     found = rows.set_index("path")
-    assert "broken.png is no image" in found.error[str(broken)]
+    assert "broken.png is not an image" in found.error[str(broken)]
     assert found.label[paths].tolist() == [best[0].label for best in classify(model, paths, top=1)]
     assert (found.error[paths] == "").all()

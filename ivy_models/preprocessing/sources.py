@@ -1,0 +1,107 @@
+"""Where images, sounds and videos come from: files, open files, and bytes in memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ivy_models.base.paths import user_path
+from ivy_models.errors import InputError, IvyModelsError
+
+
+def is_file(source: Any) -> bool:
+    """Whether a source is a path, the bytes of a file, or an open file, not an array."""
+    is_open = hasattr(source, "read") and not hasattr(source, "__array__")
+    return is_open or isinstance(source, (str, os.PathLike, bytes, bytearray))
+
+
+def is_path(source: Any) -> bool:
+    """Whether a source is the path of a file."""
+    return isinstance(source, (str, os.PathLike))
+
+
+def name_of(source: Any, kind: str) -> str:
+    """What a message calls a source: its path or name, else "the image", "the sound"."""
+    if is_path(source):
+        return os.fsdecode(source)
+    name = getattr(source, "name", None) if is_file(source) else None
+    return name if isinstance(name, str) and name else f"the {kind}"
+
+
+def opened(source: Any) -> str | io.BytesIO:
+    """A source that :func:`is_file` as a path, or as a file in memory.
+
+    Raises
+    ------
+    InputError
+        If the path is not of a regular file, or the open file gives text.
+    """
+    if is_path(source):
+        path = user_path(source)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a regular file.")  # a pipe may never end
+        return str(path)
+    if isinstance(source, (bytes, bytearray)):
+        return io.BytesIO(source)
+    if getattr(source, "seekable", bool)():
+        source.seek(0)
+    content = source.read()
+    if not isinstance(content, bytes):
+        raise InputError("an open file must give bytes: open it in binary mode, 'rb'.")
+    return io.BytesIO(content)
+
+
+@contextmanager
+def named_errors(source: Any, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a source into one error that names it.
+
+    Decoders, and the arithmetic on what they decode, can raise anything: a batch of files must
+    go on without the broken one.
+
+    Parameters
+    ----------
+    source
+        A file or an array.
+    kind
+        "image", "sound" or "video".
+
+    Raises
+    ------
+    InputError
+        In place of any exception but those of this library that are about something else, such
+        as a package that is not installed.
+    """
+    name = name_of(source, kind)
+    try:
+        yield
+    except InputError as error:
+        if not is_file(source) or name in str(error):
+            raise
+        raise InputError(f"{name}: {error}") from error
+    except IvyModelsError:
+        raise
+    except Exception as error:
+        what = f"cannot be read as {_ARTICLES[kind]}" if is_file(source) else "cannot be used"
+        raise InputError(f"{name} {what}: {reason(error)}.") from error
+
+
+_ARTICLES = {"image": "an image", "sound": "a sound", "video": "a video"}
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def short(source: Any) -> str:
+    """A source for a message about many: its name, or the beginning of what it is."""
+    name = name_of(source, "")
+    return name if name != "the " else reprlib.repr(source)
