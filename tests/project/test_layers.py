@@ -1,6 +1,7 @@
 """Layers import downwards only."""
 
 import ast
+import re
 
 import pytest
 from helpers import ROOT
@@ -49,3 +50,10 @@ def test_imports_point_downwards(path):
 def test_every_folder_and_module_has_a_layer():
     names = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
     assert names - {"__pycache__", "__init__", "__main__", "data"} == set(LEVEL)
+
+
+def test_the_design_page_shows_the_layers():
+    page = (ROOT / "docs" / "design.rst").read_text("utf-8")
+    table = page.split("top first", 1)[1].split("The files of the core", 1)[0]
+    rows = re.findall(r"^   \* - (.*)", table, re.MULTILINE)
+    assert [re.findall(r"``(\w+)``", row) for row in rows] == LAYERS[::-1]
