@@ -1,0 +1,27 @@
+"""Whether torch does something else with operations than compute them."""
+
+from __future__ import annotations
+
+import torch
+from torch.autograd import forward_ad
+from torch.nn.modules import module
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+
+def is_intercepted() -> bool:
+    """Whether operations or modules' calls are recorded, transformed or watched just now.
+
+    Then transformers' own code runs: what traces, transforms or counts sees the operations
+    and modules that it saw before.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        # torch.device(...) and torch.set_default_device say where tensors are made, no more.
+        or any(type(mode) is not DeviceContext for mode in _get_current_function_mode_stack())
+        or bool(module._has_any_global_hook())
+    )

@@ -1,0 +1,218 @@
+"""transformers' ``PerceiverModel`` with a ``forward`` that runs the core where it may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+from transformers.models.perceiver.modeling_perceiver import PerceiverModel, PerceiverModelOutput
+
+from ivy_models.checkpoints.huggingface.config import spec_of
+from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
+from ivy_models.ops import ops_named
+from ivy_models.shells.accelerated.inspection import Inspection
+from ivy_models.shells.accelerated.interception import is_intercepted
+from ivy_models.shells.accelerated.kinds import Kind, is_plain, kind_of
+from ivy_models.shells.accelerated.structure import (
+    Structure,
+    expected_structure,
+    tensor_difference,
+)
+from ivy_models.shells.call import check_queries
+from ivy_models.shells.input_checks import check_inputs
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a perceiver runs on the core, found once, and the same for all of its copies.
+
+    ``paths`` are those of the core's weights in the model, by the core's names.
+    """
+
+    class_name: str
+    published: PerceiverIOSpec
+    core: PerceiverIOCore
+    kind: Kind
+    expected: Structure
+    paths: Mapping[str, str]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Plan:
+        return self
+
+
+class AcceleratedPerceiverModel(PerceiverModel):
+    """A ``PerceiverModel`` that runs the core; one becomes it by its ``__class__``.
+
+    A function as the instance's own ``forward`` would not do: it is bound to one object, so
+    ``copy.deepcopy``, pickles and the replicas of ``DataParallel`` would run it on the weights
+    of the original, and a tool that replaces ``forward`` on an instance would lose it. A class is
+    bound to each copy anew, ``super`` finds what others have put on ``PerceiverModel`` since,
+    and parameters, hooks and ``isinstance`` stay as they are. It keeps the name of its base, by
+    which transformers writes configurations and wrappers choose modules.
+    """
+
+    _plan: _Plan
+    _inspection: Inspection | None
+
+    @classmethod
+    def take(cls, perceiver: PerceiverModel, class_name: str) -> str | None:
+        """Turn a perceiver into one of this class.
+
+        Parameters
+        ----------
+        perceiver
+            Of this class or of transformers'.
+        class_name
+            Of the model with a head that it is in.
+
+        Returns
+        -------
+        str or None
+            Why it runs transformers' own code for now, if it does.
+
+        Raises
+        ------
+        WeightsError
+            If its configuration is one that this library cannot run.
+        """
+        plan = _plan_of(class_name, perceiver.config)
+        perceiver._plan = plan
+        perceiver._inspection = None
+        perceiver.__class__ = cls
+        found = Inspection.difference(plan.expected, perceiver)
+        if found is None:
+            found = tensor_difference(Inspection(plan.expected, perceiver).slots)
+        return found
+
+    def forward(
+        self,
+        inputs: Any,
+        attention_mask: torch.Tensor | None = None,
+        subsampled_output_points: dict[str, torch.Tensor] | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the core, or ``PerceiverModel.forward``: its arguments, its outputs."""
+        inspection = None
+        if not is_intercepted():
+            config = self.config
+            maps = config.output_attentions if output_attentions is None else output_attentions
+            states = (
+                config.output_hidden_states
+                if output_hidden_states is None
+                else output_hidden_states
+            )
+            if not (maps or states or interpolate_pos_encoding):
+                inspection = self._inspected()
+        if inspection is None or not self._takes(inputs, attention_mask, subsampled_output_points):
+            return super().forward(
+                inputs,
+                attention_mask=attention_mask,
+                subsampled_output_points=subsampled_output_points,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                interpolate_pos_encoding=interpolate_pos_encoding,
+                return_dict=return_dict,
+                **kwargs,
+            )
+        weights = self._weights(inspection)
+        latents, logits = self._run(weights, inputs, attention_mask, subsampled_output_points)
+        if not (self.config.return_dict if return_dict is None else return_dict):
+            return logits, latents
+        return PerceiverModelOutput(logits=logits, last_hidden_state=latents)
+
+    def _inspected(self) -> Inspection | None:
+        """A look at the modules as they are now, if the core computes what they do."""
+        inspection = self._inspection
+        if inspection is None or not inspection.holds_for(self):
+            self._inspection = inspection = self._look()
+        if inspection is None or inspection.is_random() or tensor_difference(inspection.slots):
+            return None
+        return inspection
+
+    def _look(self) -> Inspection | None:
+        plan = self._plan
+        if Inspection.difference(plan.expected, self) is not None:
+            return None
+        inspection = Inspection(plan.expected, self)
+        specs = (_spec_of(plan.class_name, config) for config in inspection.configs)
+        return inspection if all(spec == plan.published for spec in specs) else None
+
+    def _takes(self, inputs: Any, attention_mask: Any, points: Any) -> bool:
+        """Whether the core gives what transformers does for these arguments."""
+        spec, kind, like = self._plan.published, self._plan.kind, self.embeddings.latents
+        tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        if isinstance(inputs, Mapping) != (spec.input_modalities is not None):
+            return False
+        if not all(is_plain(tensor, like) for tensor in tensors) or not kind.takes(inputs):
+            return False
+        if spec.output_modalities is not None and points is None:
+            return False
+        if attention_mask is None:
+            return True
+        # Where nothing is attended to, transformers attends to everything, the core to nothing.
+        return (
+            spec.vocabulary_size is not None
+            and is_plain(attention_mask, like)
+            and attention_mask.shape == inputs.shape
+            and bool(attention_mask.bool().any(-1).all())
+        )
+
+    def _run(
+        self, params: Tree, inputs: Any, attention_mask: Any, points: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """Latents (B, N, D) and logits."""
+        plan, ops = self._plan, ops_named("torch")
+        spec, like = plan.core.spec, params["latents"]
+        mask = None if attention_mask is None else attention_mask.bool()
+        queries = None if points is None else {**points, "label": None}
+        checked = check_inputs(ops, spec, like, plan.kind.to_data(inputs), mask)
+        queries, _ = check_queries(
+            ops, spec, like, queries, checked.batch_shape, checked.grid_shape
+        )
+        latents, outputs = plan.core.run(params, checked.data, checked.mask, queries)
+        return latents, plan.kind.to_logits(outputs)
+
+    def _weights(self, inspection: Inspection) -> Tree:
+        """The parameters as they are now, in this library's layout."""
+        plan = self._plan
+        weights = {
+            name: from_torch_layout(name, inspection.tensor(path), torch.permute)
+            for name, path in plan.paths.items()
+        }
+        for name in plan.kind.unused:
+            # The sum of no rows: zero, with a gradient of zeros. Without it, what waits for
+            # the gradients of all parameters, as DistributedDataParallel does, waits in vain.
+            weights["latents"] = weights["latents"] + weights[name][:0].sum()
+        return unflatten(weights)
+
+
+AcceleratedPerceiverModel.__name__ = PerceiverModel.__name__
+
+
+def _plan_of(class_name: str, config: PretrainedConfig) -> _Plan:
+    published = _spec_of(class_name, config)
+    kind = kind_of(published)
+    core, paths = PerceiverIOCore(published.replace(**kind.changes)), {}
+    for name, _ in flatten(core.parameters()):
+        theirs = name
+        if published.stem == "frame_pair":
+            theirs = name.replace("input/projection", "input/patch_projection")
+        paths[name] = huggingface_name(theirs, published)
+    expected = expected_structure(class_name, config)
+    return _Plan(class_name, published, core, kind, expected, paths)
+
+
+def _spec_of(class_name: str, config: PretrainedConfig) -> PerceiverIOSpec:
+    # The data type is the parameters', whatever the configuration says; the core drops nothing.
+    fixed = {"architectures": [class_name], "dtype": "float32", "attention_probs_dropout_prob": 0.0}
+    return spec_of(config.to_dict() | fixed, class_name)
