@@ -1,4 +1,4 @@
-"""What this library raises when it refuses something, and why."""
+"""The errors of this library."""
 
 import reprlib
 from typing import Any
@@ -29,16 +29,16 @@ class BackendError(IvyModelsError, RuntimeError):
 
 
 def not_installed(needs: str, error: ImportError, extra: str) -> BackendError:
-    """The error that says how to get an optional package; ``needs``, such as "Drawings need"."""
+    """Error for a missing optional package. ``needs`` begins the sentence: "Drawings need"."""
     return BackendError(
         f"{needs} a package that is not installed: {error}. {how_to_install(extra)}"
     )
 
 
 def how_to_install(extra: str) -> str:
-    """A sentence with the command that installs one of this library's extras.
+    """Return a sentence with the command that installs one of this library's extras.
 
-    It names the folder, as the package index has another library under the name ``ivy_models``.
+    The command names a folder because the package index has another library named ``ivy_models``.
     """
     return (
         "Install it with this library's extra, in the folder of its pyproject.toml: "

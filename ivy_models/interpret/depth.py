@@ -1,4 +1,4 @@
-"""The latents of a model from layer to layer."""
+"""The latents of a model after each block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ivy
 
 
 def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
-    """Give the latents after the reader, and after each block of the processor.
+    """Return the latents after the reader, and after each block of the processor.
 
     Parameters
     ----------
@@ -23,14 +23,14 @@ def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Arr
     Returns
     -------
     tuple of ivy.Array
-        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The last one is what
-        ``model.encode`` gives. Where the latents read again before each block, that is in what
-        the block gives.
+        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The last one equals
+        ``model.encode``. If the latents read the inputs again before each block, the block's
+        array includes that read.
 
     Raises
     ------
     InputError, BackendError
-        As a call of the model.
+        For the same reasons as a call of the model.
     """
     ops, spec, params, inputs = layer_by_layer(model, data, mask)
     block, states = spec.processor(), []

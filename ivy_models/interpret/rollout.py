@@ -1,4 +1,4 @@
-"""Attention from outputs to inputs, through all layers."""
+"""Attention from the outputs to the inputs, through all layers."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from ivy_models.interpret.attention_maps import AttentionMaps
 
 
 def attention_rollout(maps: AttentionMaps) -> Any:
-    """Multiply attention through the layers: each output's share of each input.
+    """Multiply attention through the layers: the share of each input in each output.
 
-    Attention rollout (arXiv 2005.00928, section 3) with a reader and a decoder. Let A be a map's
-    mean over its heads, and R (N, M) the share that each latent has of each input:
+    Attention rollout (arXiv 2005.00928, section 3) with a reader and a decoder. Let A be the mean
+    of a map over its heads, and R (N, M) the share of each input in each latent:
 
-    - after the first read R = A: the learned latents that it adds to hold nothing of the data;
-    - after a self-attention layer R = (A + I) / 2 R: half is what the layer adds, half what was
-      there before (the residual connection);
-    - after a later read R = (A + R) / 2;
-    - the outputs' share is A R with the decoder's A, (O, N). Queries are not counted.
+    - after the first read, R = A, because the initial latents contain no data;
+    - after a self-attention layer, R = (A + I) / 2 R: half comes from the layer, half from the
+      residual connection;
+    - after a later read, R = (A + R) / 2;
+    - the outputs have the shares A R, with the decoder's A, (O, N). Queries are not counted.
 
-    A row sums to 1, or to 0 where all inputs are masked. It says where attention went, not why
-    the output is what it is: values, MLPs and the sizes of what is added are not in it.
+    A row sums to 1, or to 0 if all inputs are masked. Rollout shows where attention went, not why
+    the model answers as it does: it ignores values, MLPs and the size of each layer's update.
 
     Parameters
     ----------
     maps
-        Of :func:`attention_maps`.
+        The result of :func:`attention_maps`.
 
     Returns
     -------
     ivy.Array or dict
-        (*batch, *query_axes, *axes); without a decoder the latents' (*batch, N, *axes). With
-        ``input_modalities`` by their names, and with ``output_modalities`` by theirs first.
+        (*batch, *query_axes, *axes); without a decoder (*batch, N, *axes), the shares in the
+        latents. With ``input_modalities``, a dict of these by input modality. With
+        ``output_modalities``, a dict of either by output modality.
 
     Raises
     ------
     InputError
-        If the maps are no :class:`AttentionMaps`.
+        If ``maps`` is not an :class:`AttentionMaps`.
     """
     if not isinstance(maps, AttentionMaps):
         raise InputError(
-            f"maps are what attention_maps(model, data) gives, got {type(maps).__name__}."
+            f"maps must be the result of attention_maps(model, data), got {type(maps).__name__}."
         )
     if isinstance(maps.decoder, dict):
         return {

@@ -1,4 +1,4 @@
-"""Additional peak memory of a call: its peak above what the loaded model takes."""
+"""Additional peak memory of a call: the peak minus the memory of the loaded model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Meter(Protocol):
     """Measures the memory of calls."""
 
     def extra(self, call: Callable[[], Any]) -> int | None:
-        """Call, and return the peak in bytes above the loaded model; None: not measured."""
+        """Run ``call``; return its additional peak memory in bytes, or None if not measured."""
 
 
 class HostMemory(Meter):
     """Resident memory of this process, on Linux.
 
-    Measured from the loaded model and not from just before the call: TensorFlow keeps what
-    its first call took, so a later call takes nothing more, though it needs as much.
+    The baseline is the loaded model, not the moment before the call: TensorFlow keeps the memory of
+    its first call, so a later call allocates nothing although it needs as much.
     """
 
     def __init__(self):
@@ -30,13 +30,13 @@ class HostMemory(Meter):
 
     def extra(self, call: Callable[[], Any]) -> int:
         _return_unused()
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's record of the peak
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         call()
         return max(0, status("VmHWM") - self._loaded)
 
 
 class CudaMemory(Meter):
-    """GPU memory that PyTorch's tensors take."""
+    """GPU memory of PyTorch's tensors."""
 
     def __init__(self, device: str):
         import torch
@@ -56,14 +56,14 @@ class NotMeasured(Meter):
 
 
 def meter(framework: str, device: str) -> Meter:
-    """Choose how to measure; to be made once the model is loaded, before its first call.
+    """Return a meter. Call this after the model is loaded and before its first call.
 
     Parameters
     ----------
     framework
         As in :data:`.BACKENDS`.
     device
-        What it computes on: "cpu", or a GPU's name as the framework has it.
+        The device of the model: "cpu", or the framework's name of a GPU.
     """
     if device != "cpu":
         return CudaMemory(device) if framework == "torch" else NotMeasured()
@@ -71,13 +71,13 @@ def meter(framework: str, device: str) -> Meter:
 
 
 def resident() -> int:
-    """Resident memory of this process, on Linux, in bytes; what is free within it is returned."""
+    """Resident memory of this process in bytes, on Linux, after free memory is released."""
     _return_unused()
     return status("VmRSS")
 
 
 def _return_unused() -> None:
-    """Give the memory that is free within this process back to the system."""
+    """Return the free memory of this process to the system."""
     gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
@@ -85,6 +85,6 @@ def _return_unused() -> None:
 
 
 def status(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
+    """Value of a field of /proc/self/status, in bytes."""
     text = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)[1])

@@ -13,16 +13,16 @@ from ivy_models.measure.memory import Meter
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of a call.
+    """Time and memory of a call.
 
     Parameters
     ----------
     first_seconds
-        Of the first call, in which JAX and TensorFlow compile.
+        Duration of the first call, in which JAX and TensorFlow compile.
     seconds
-        Of each later call.
+        Duration of each later call.
     extra_bytes
-        Peak memory of a call above that of the loaded model; None where it cannot be measured.
+        Peak memory of a call minus that of the loaded model; None if it cannot be measured.
     """
 
     first_seconds: float
@@ -35,16 +35,16 @@ class Timing:
 
 
 def time_calls(call: Callable[[], Any], meter: Meter, repeats: int) -> Timing:
-    """Call ``repeats`` + 2 times: at first, to measure memory, and to measure time.
+    """Run ``call`` once for the first time, once to measure memory, then ``repeats`` times.
 
     Parameters
     ----------
     call
-        Has finished its work when it returns.
+        A function that returns only when its work is finished.
     meter
-        Of :func:`.meter`, made when the model was loaded.
+        From :func:`.meter`, made when the model was loaded.
     repeats
-        Calls whose times are kept, at least 1.
+        Number of calls whose times are kept, at least 1.
     """
     first = _seconds(call)
     extra = meter.extra(call)

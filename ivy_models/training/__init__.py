@@ -1,1 +1,1 @@
-"""What training needs beyond the frameworks: losses, and helpers for fine-tuning."""
+"""Losses, and helpers for fine-tuning, that the frameworks do not have."""

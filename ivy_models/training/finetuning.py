@@ -1,4 +1,4 @@
-"""What fine-tuning needs beyond a framework's own training."""
+"""Helpers for fine-tuning that the frameworks do not have."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ POSITIONS = "input/positions"
 
 
 def layer_wise_scales(spec: PerceiverIOSpec, decay: float) -> dict[str, float]:
-    """Scales of the learning rate that get smaller from the output to the input.
+    """Scale the learning rate of each weight, smaller towards the input.
 
     Layer-wise learning rate decay (arXiv 2003.10555, section 3.1; as in BEiT, arXiv 2106.08254).
-    Decoder, queries and heads have 1, the last self-attention layer ``decay``, each one before
-    another factor of ``decay``, and reader, latents and input the smallest.
+    Decoder, queries and heads get 1, and the last self-attention layer gets ``decay``. Each earlier
+    layer gets another factor of ``decay``. Reader, latents and input get the smallest scale.
 
     Parameters
     ----------
     spec
         The model's description. Layers that share weights count once.
     decay
-        Factor from one layer to the one before it, in (0, 1].
+        Ratio of a layer's scale to that of the next layer, in (0, 1].
 
     Returns
     -------
@@ -43,7 +43,7 @@ def layer_wise_scales(spec: PerceiverIOSpec, decay: float) -> dict[str, float]:
         If the decay is outside (0, 1].
     """
     if not 0 < decay <= 1:
-        raise SpecError(f"decay is a factor in (0, 1], got {decay!r}.")
+        raise SpecError(f"decay must be in (0, 1], got {decay!r}.")
     names = [name for name, _ in flatten(PerceiverIOCore(spec).parameters())]
     layers = dict.fromkeys(_layer(name) for name in names if name.startswith("processor/"))
     depths = {layer: depth for depth, layer in enumerate(layers, 1)}
@@ -57,7 +57,7 @@ def layer_wise_scales(spec: PerceiverIOSpec, decay: float) -> dict[str, float]:
 
 
 def _layer(name: str) -> tuple[str, ...]:
-    """The processor's layer that a weight is part of: ("processor", "layer_0", ...)."""
+    """The layer of the processor that a weight belongs to: ("processor", "layer_0", ...)."""
     return tuple(name.split("/")[:3])
 
 
@@ -65,30 +65,30 @@ def resize_positions(model: PerceiverIO, shape: Sequence[int]) -> PerceiverIO:
     """Copy a model with learned positions for data of another size, such as larger images.
 
     The positions are interpolated linearly along each axis, between the centres of the old
-    ones. (Fourier positions need nothing: they are functions of the place.)
+    cells. Fourier positions need no resizing, because they are computed for any size.
 
     Parameters
     ----------
     model
-        With ``learned_position_shape``, of data on axes.
+        A model with ``learned_position_shape`` that does not read tokens.
     shape
-        The new one, such as (384, 384).
+        The new ``learned_position_shape``, such as (384, 384).
 
     Returns
     -------
     PerceiverIO
-        Its preprocessing makes images of that size.
+        A new model. Its preprocessing resizes images to the new shape.
 
     Raises
     ------
     SpecError
-        If the model has no learned positions, reads tokens, or the shape does not fit it.
+        If the model has no learned positions, reads tokens, or does not fit the shape.
     """
     old_shape = model.spec.learned_position_shape
     if old_shape is None or model.spec.vocabulary_size is not None:
         raise SpecError(
-            "The model has no learned positions of data on axes. Fourier positions fit data of any "
-            "size; a longer text has positions that were never trained."
+            "The model has no learned positions on a grid that could be resized. Fourier positions "
+            "fit data of any size; positions beyond a text model's length were never trained."
         )
     spec = model.spec.replace(learned_position_shape=tuple(shape))
     weights = dict(flatten(model.v))
@@ -106,6 +106,6 @@ def resize_positions(model: PerceiverIO, shape: Sequence[int]) -> PerceiverIO:
 
 
 def _linear(old: int, new: int) -> np.ndarray:
-    """The matrix (new, old) that interpolates linearly between the centres of ``old`` cells."""
+    """Matrix (new, old) for linear interpolation between the centres of ``old`` cells."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     return np.stack([np.interp(centres, np.arange(old), row) for row in np.eye(old)], 1)

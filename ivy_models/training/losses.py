@@ -1,4 +1,4 @@
-"""Losses of the paper's tasks, as functions of native arrays: they can be differentiated."""
+"""Losses for the paper's tasks: differentiable functions of native arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ivy_models.errors import InputError
 from ivy_models.ops import Array, ops_for
 
 VIDEO_LOSS_WEIGHTS = {"image": 0.03, "audio": 1.0, "label": 0.0001}
-"""What the paper multiplies the losses of the video autoencoder by (section 4.3, appendix)."""
+"""The paper's weights for the losses of the video autoencoder (section 4.3, appendix)."""
 
 
 def masked_token_loss(logits: Array, tokens: Array, masked: Array) -> Array:
@@ -19,60 +19,60 @@ def masked_token_loss(logits: Array, tokens: Array, masked: Array) -> Array:
     Parameters
     ----------
     logits
-        (B, M, V), of a masked language model.
+        (B, M, V), from a masked language model.
     tokens
-        The tokens that were masked, whole numbers (B, M).
+        Integers (B, M), the tokens before masking.
     masked
         Booleans (B, M), True where a token was masked.
 
     Returns
     -------
     Array
-        Mean over the masked tokens, in nats, (); 0 where there are none.
+        Scalar (), the mean over the masked tokens in nats; 0 if none is masked.
     """
     return _mean_where(_cross_entropy(logits, tokens), masked)
 
 
 def classification_loss(logits: Array, classes: Array) -> Array:
-    """Cross-entropy of classes.
+    """Cross-entropy for classification.
 
     Parameters
     ----------
     logits
-        (..., V), such as the label of a video autoencoder, (B, 1, V).
+        (..., V), such as the label output of a video autoencoder, (B, 1, V).
     classes
-        Whole numbers (...).
+        Integers (...), the correct classes.
 
     Returns
     -------
     Array
-        Mean, in nats, ().
+        Scalar (), the mean in nats.
     """
     return _mean(_cross_entropy(logits, classes))
 
 
 def reconstruction_loss(output: Array, target: Array) -> Array:
-    """Mean absolute difference, of pixels or of samples of a sound (Perceiver IO, section 4.3).
+    """Mean absolute difference of pixels or sound samples (Perceiver IO, section 4.3).
 
     Parameters
     ----------
     output, target
-        Of the same shape: a whole modality, or the same places of both.
+        Arrays of the same shape: a whole modality, or the same positions of both.
 
     Returns
     -------
     Array
-        In the units of the target, ().
+        Scalar (), in the units of the target.
 
     Raises
     ------
     InputError
-        If the shapes differ: a broadcast would compare the wrong elements.
+        If the shapes differ: broadcasting would compare the wrong elements.
     """
     if tuple(output.shape) != tuple(target.shape):
         raise InputError(
-            f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}; expected the "
-            "same."
+            f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}; expected equal "
+            "shapes."
         )
     ops = ops_for(output)
     difference = ops.widen(output) - target
@@ -85,30 +85,30 @@ def weighted_sum(losses: Mapping[str, Array], weights: Mapping[str, float]) -> A
     Parameters
     ----------
     losses
-        () by modality.
+        A scalar () for each modality.
     weights
-        What each is multiplied by, such as ``VIDEO_LOSS_WEIGHTS``.
+        The factor for each modality, such as ``VIDEO_LOSS_WEIGHTS``.
 
     Returns
     -------
     Array
-        ().
+        Scalar ().
 
     Raises
     ------
     InputError
-        If the losses and the weights are not of the same modalities.
+        If the losses and the weights have different modalities, or there are none.
     """
     if losses.keys() != weights.keys() or not losses:
         raise InputError(
-            f"The losses are of {', '.join(losses)}, the weights of {', '.join(weights)}; "
+            f"The losses are for {', '.join(losses)}, the weights for {', '.join(weights)}; "
             "expected the same modalities."
         )
     return sum(losses[name] * weights[name] for name in losses)
 
 
 def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> Array:
-    """Distance of estimated to true flow (Perceiver IO, section 4.2).
+    """Mean distance between estimated and true flow (Perceiver IO, section 4.2).
 
     Parameters
     ----------
@@ -120,17 +120,17 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     Returns
     -------
     Array
-        Mean over the known pixels, in pixels, (); 0 where there are none. Not-a-number at a
-        known pixel gives not-a-number; at another it counts for nothing.
+        Scalar (), the mean over the known pixels, in pixels; 0 if no pixel is known. NaN at a
+        known pixel gives NaN; at other pixels it is ignored.
     """
     ops = ops_for(flow)
     difference = ops.widen(flow) - target
     if valid is not None:
-        # Before anything else: not-a-number there must reach neither the loss nor its gradient.
+        # Mask first, so that NaN at unknown pixels reaches neither the loss nor its gradient.
         difference = ops.where(ops.reshape(valid, (*valid.shape, 1)), difference, 0.0)
     squares = ops.sum(difference * difference, -1)
-    # The square root's gradient at 0 is infinite, the distance's is taken as 0.
-    apart = squares != 0  # unlike "> 0", true of not-a-number
+    # The gradient of sqrt at 0 is infinite; use 0 as the gradient of the distance there.
+    apart = squares != 0  # unlike "> 0", this is True for NaN
     distance = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
     if valid is None:
         valid = ops.constant(np.ones(distance.shape, np.float32), like=distance)
@@ -138,7 +138,7 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
 
 
 def _cross_entropy(logits: Array, classes: Array) -> Array:
-    """(..., V) and whole numbers (...) -> (...)."""
+    """Logits (..., V) and integers (...) -> (...)."""
     ops = ops_for(logits)
     logits = ops.widen(logits)
     logits = logits - ops.max(logits, -1, keepdims=True)

@@ -57,7 +57,7 @@ def test_scales_have_the_names_of_a_module():
 
 @pytest.mark.parametrize("decay", [0, -1, 1.5, float("nan")])
 def test_decay_is_a_factor(decay):
-    with pytest.raises(SpecError, match=r"decay is a factor in \(0, 1\]"):
+    with pytest.raises(SpecError, match=r"decay must be in \(0, 1\]"):
         layer_wise_scales(small_spec(), decay)
 
 

@@ -44,7 +44,7 @@ def test_losses_of_several_modalities_are_weighted_and_added(ops, rng):
 
 
 def test_losses_that_would_compare_the_wrong_elements_are_refused():
-    with pytest.raises(InputError, match="expected the same"):
+    with pytest.raises(InputError, match="expected equal shapes"):
         reconstruction_loss(np.zeros((3, 5)), np.zeros((3, 1)))
     with pytest.raises(InputError, match="same modalities"):
         weighted_sum({"image": np.float32(1)}, VIDEO_LOSS_WEIGHTS)
