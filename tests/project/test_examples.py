@@ -39,7 +39,7 @@ def test_language(rng):
     model = perceiver_io_language(train_language.SPEC, pretrained=False)
     losses = train_language.train(model, sentences[100:], 60, rng)
     assert losses[0] > 5  # about ln(262), of a model that knows nothing
-    assert np.mean(losses[-5:]) < 3.2
+    assert np.mean(losses[-5:]) < 3.2  # 2.77 and 2.87 with two seeds
     assert 0 <= train_language.share_right(model, sentences[:3]) <= 1
 
 
@@ -63,7 +63,7 @@ def test_flow(rng, monkeypatch):
     losses = train_flow.train(model, 100, rng)
     still = end_point_error(torch.zeros_like(flow), flow)
     assert losses[0] > still
-    assert end_point_error(model(frames).data, flow) < 0.5 * still
+    assert end_point_error(model(frames).data, flow) < 0.5 * still  # 0.02 with seed 0
     first, second = (frames[0].numpy() + 1) / 2
     estimated = estimate_flow(model, first, second)
     np.testing.assert_allclose(estimated, model(frames[0]).data, atol=1e-5)
