@@ -41,7 +41,7 @@ copybutton_selector = "div.highlight-python pre, div.highlight-shell pre"
 python_use_unqualified_type_names = True
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
-    ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places"),
+    ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places|Model"),
     ("py:class", r"ivy_models\..*\.(Dropout|PublishedFile)"),
 ]
 napoleon_use_rtype = False

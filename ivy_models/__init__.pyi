@@ -2,76 +2,44 @@
 
 from ivy_models.interpret.attention_maps import (
     AttentionMaps as AttentionMaps,
-)
-from ivy_models.interpret.attention_maps import (
     attention_maps as attention_maps,
 )
 from ivy_models.interpret.depth import latents_over_depth as latents_over_depth
 from ivy_models.interpret.drawing import (
     draw_attention as draw_attention,
-)
-from ivy_models.interpret.drawing import (
     draw_flow_arrows as draw_flow_arrows,
-)
-from ivy_models.interpret.drawing import (
     draw_latents as draw_latents,
-)
-from ivy_models.interpret.drawing import (
     draw_predictions as draw_predictions,
-)
-from ivy_models.interpret.drawing import (
     draw_reconstruction as draw_reconstruction,
 )
 from ivy_models.interpret.rollout import attention_rollout as attention_rollout
 from ivy_models.models.factories import (
     create_model as create_model,
-)
-from ivy_models.models.factories import (
     perceiver_io_img_classification as perceiver_io_img_classification,
-)
-from ivy_models.models.factories import (
     perceiver_io_language as perceiver_io_language,
-)
-from ivy_models.models.factories import (
     perceiver_io_optical_flow as perceiver_io_optical_flow,
-)
-from ivy_models.models.factories import (
     perceiver_io_video as perceiver_io_video,
 )
 from ivy_models.models.presets import list_models as list_models
 from ivy_models.shells.accelerate import accelerate as accelerate
 from ivy_models.tasks.classification import (
     Prediction as Prediction,
-)
-from ivy_models.tasks.classification import (
     classify as classify,
-)
-from ivy_models.tasks.classification import (
     classify_each as classify_each,
 )
 from ivy_models.tasks.decoding import decode_in_chunks as decode_in_chunks
 from ivy_models.tasks.flow import (
     draw_flow as draw_flow,
-)
-from ivy_models.tasks.flow import (
     estimate_flow as estimate_flow,
-)
-from ivy_models.tasks.flow import (
     read_flo as read_flo,
-)
-from ivy_models.tasks.flow import (
     write_flo as write_flo,
 )
 from ivy_models.tasks.language import (
     Candidate as Candidate,
-)
-from ivy_models.tasks.language import (
     fill_mask as fill_mask,
 )
 from ivy_models.tasks.video import (
     Reconstruction as Reconstruction,
-)
-from ivy_models.tasks.video import (
     reconstruct_video as reconstruct_video,
 )
 

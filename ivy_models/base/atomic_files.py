@@ -17,7 +17,7 @@ PREFIX = ".writing-"
 
 
 @contextmanager
-def replaced(path: str | os.PathLike) -> Iterator[Path]:
+def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path to write to instead; what is written there replaces ``path`` if all went well.
 
     Raises
@@ -61,5 +61,5 @@ def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None 
                 os.replace(Path(temporary, name), folder / name)
                 begun = True
         finally:
-            if not begun and kept.exists():
+            if withdrawn is not None and not begun and kept.exists():
                 os.replace(kept, folder / withdrawn)

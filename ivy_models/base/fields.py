@@ -24,9 +24,9 @@ def check_fields(instance: Any, more_checks: Mapping[str, Check] | None = None) 
     SpecError
         If a field has a wrong type or value.
     """
-    checks = CHECKS | (more_checks or {})
+    checks: dict[str, Check] = CHECKS | dict(more_checks or {})
     for field in fields(instance):
-        checked = checks[field.type](field.name, getattr(instance, field.name))
+        checked = checks[str(field.type)](field.name, getattr(instance, field.name))
         object.__setattr__(instance, field.name, checked)
 
 
@@ -46,7 +46,7 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: Any) -> Real:
     try:
         if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
             return value
@@ -67,13 +67,13 @@ def _sizes(name: str, value: Any) -> tuple[int, ...]:
     return tuple(_positive_int(f"each size of {name}", size) for size in value)
 
 
-def _resolution(name: str, value: Any) -> float | tuple[float, ...]:
+def _resolution(name: str, value: Any) -> Real | tuple[Real, ...]:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return tuple(_above_zero(f"each number of {name}", v) for v in value)
     return _above_zero(name, value)
 
 
-def _above_zero(name: str, value: Any) -> float:
+def _above_zero(name: str, value: Any) -> Real:
     if _number(name, value) <= 0:
         raise SpecError(f"{name} is above 0, got {value!r}.")
     return value

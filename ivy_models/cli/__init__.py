@@ -29,9 +29,9 @@ INTERRUPTED = 130
 class _Group(click.Group):
     """Prints errors as one message, without a traceback."""
 
-    def invoke(self, context: click.Context):
+    def invoke(self, ctx: click.Context):
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except IvyModelsError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:

@@ -64,9 +64,8 @@ def demo(models, backend: str, device: str | None, host: str, port: int, browser
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
-        reason = error.strerror.partition(" (while")[
-            0
-        ]  # drop the address, which the message already names
+        # Drop the address, which the message already names.
+        reason = str(error.strerror).partition(" (while")[0]
         raise click.ClickException(
             f"Cannot serve at {host}, port {port}: {reason}. Choose another --port, or 0 for a "
             "free one."

@@ -86,7 +86,9 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
 def _cost_table(costs) -> str:
     from ivy_models.cli.tables import table, three_digits
 
-    rows = [("part", "parameters", "weights, MiB", "GFLOP", "written out", "call, MiB")]
+    rows: list[tuple[str, ...]] = [
+        ("part", "parameters", "weights, MiB", "GFLOP", "written out", "call, MiB")
+    ]
     for part, cost in costs.items():
         numbers = (
             cost.weight_bytes / 2**20,

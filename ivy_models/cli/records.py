@@ -7,12 +7,13 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ivy_models.errors import InputError
 
-Record = Callable[[Path, list[tuple[str, float]] | None, InputError | None], str]
+Record = Callable[[Path, list[Any] | None, InputError | None], str]
 """Formats one image with its predictions or its error."""
 
 COLUMNS = ("image", "rank", "label", "probability", "error")
@@ -29,7 +30,7 @@ def text() -> Record:
 
 def jsonl() -> Record:
     def record(path, predictions, error):
-        fields = {"image": str(path)}
+        fields: dict[str, Any] = {"image": str(path)}
         if error is None:
             fields["predictions"] = [prediction._asdict() for prediction in predictions]
         else:

@@ -137,7 +137,9 @@ def _looked(model: Any, data: np.ndarray) -> np.ndarray:
 
 def _pixels(data: np.ndarray, preprocessing: ImagePreprocessing) -> np.ndarray:
     """The model's data (height, width, channels) -> uint8."""
-    pixels = data * np.float32(preprocessing.std) + np.float32(preprocessing.mean)
+    pixels = data * np.asarray(preprocessing.std, np.float32) + np.asarray(
+        preprocessing.mean, np.float32
+    )
     return np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
 
 

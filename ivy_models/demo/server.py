@@ -102,15 +102,15 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
         if site not in ("same-origin", "none") or origin != request.host_url.rstrip("/"):
             return {"error": "Another site's page cannot ask."}, 403
         request.max_content_length = MAX_STROKES if request.is_json else MAX_FILE
-        arguments = [request.args.get(name, "") for name in ("model", "backend")]
+        model, backend = (request.args.get(name, "") for name in ("model", "backend"))
         look = request.args.get("look") == "true"
         if request.is_json:
-            return _as_json(models.answer(*arguments, draw_strokes(request.get_json()), look))
+            return _as_json(models.answer(model, backend, draw_strokes(request.get_json()), look))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image"
             path.write_bytes(request.get_data())
             try:
-                return _as_json(models.answer(*arguments, path, look))
+                return _as_json(models.answer(model, backend, path, look))
             except InputError as error:
                 raise InputError(str(error).replace(str(path), "The file")) from error
 
@@ -119,10 +119,11 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
         if isinstance(error, IvyModelsError):
             return {"error": str(error)}, 400
         if isinstance(error, HTTPException):
-            sentence = error.description
-            if isinstance(error, RequestEntityTooLarge):
-                sentence = f"This is more than {request.max_content_length >> 20} MiB."
-            return {"error": sentence}, error.code
+            sentence = str(error.description)
+            limit = request.max_content_length
+            if isinstance(error, RequestEntityTooLarge) and limit is not None:
+                sentence = f"This is more than {limit >> 20} MiB."
+            return {"error": sentence}, error.code or 500
         app.logger.exception("The answer failed.")
         return {"error": f"This failed: {type(error).__name__}: {error}"}, 500
 
@@ -147,7 +148,7 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 def heat_map(looked: np.ndarray) -> np.ndarray:
     """Shares (rows, columns) -> one colour, the more opaque the larger: uint8 (..., 4)."""
     opacity = np.round(255 * looked / max(float(looked.max()), 1e-30)).astype(np.uint8)
-    colour = np.broadcast_to(np.uint8(LOOKED), (*looked.shape, 3))
+    colour = np.broadcast_to(np.asarray(LOOKED, np.uint8), (*looked.shape, 3))
     return np.concatenate([colour, opacity[..., None]], -1)
 
 

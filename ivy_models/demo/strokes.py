@@ -62,7 +62,7 @@ def _points(stroke: Any) -> np.ndarray:
     try:
         points = np.asarray(stroke, np.float64)
     except (TypeError, ValueError, OverflowError):
-        points = np.zeros(0)
+        points = np.zeros((0, 0))
     if points.ndim != 2 or points.shape[1] != 2 or not ((points >= 0) & (points <= 1)).all():
         raise InputError("A stroke is a list of points (x, y) in [0, 1].")
     return points

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.ops import Array, Ops
@@ -16,6 +16,9 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 import ivy
+
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
 
 Place = tuple[int, ...]
 """Where attention is in the core: the numbers that it gives dropout, from the outside in."""
@@ -43,7 +46,9 @@ class AttentionMaps(NamedTuple):
     decoder: ivy.Array | dict[str, ivy.Array] | None
 
 
-def attention_maps(model: Any, data: Any, mask: Any = None, queries: Any = None) -> AttentionMaps:
+def attention_maps(
+    model: PerceiverIO, data: Any, mask: Any = None, queries: Any = None
+) -> AttentionMaps:
     """Run a model as the paper writes it, and give the weights of all of its attention.
 
     They are held all at once: the reader's alone are B H N M numbers.
@@ -134,7 +139,7 @@ class Recorder(Dropout):
 
 
 def layer_by_layer(
-    model: Any, data: Any, mask: Any
+    model: PerceiverIO, data: Any, mask: Any
 ) -> tuple[Ops, PerceiverIOSpec, Tree, CheckedInputs]:
     """What a call of a model computes with, its layers one by one."""
     ops = current_ops(data)
@@ -157,7 +162,7 @@ def _grids(spec: PerceiverIOSpec, data: dict[str, Array]) -> dict[str, tuple[int
     """The axes of each modality's inputs, in the order in which the reader gets them."""
     return {
         m.name: m.adapter().grid_shape(tuple(data[m.name].shape[1:-1]))
-        for m in spec.input_modalities
+        for m in spec.input_modalities or ()
     }
 
 

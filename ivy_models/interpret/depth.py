@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ivy_models.arrays import to_ivy
 from ivy_models.interpret.attention_maps import layer_by_layer
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 import ivy
 
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
 
-def latents_over_depth(model: Any, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
+
+def latents_over_depth(model: PerceiverIO, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
     """Return the latents after the reader, and after each block of the processor.
 
     Parameters

@@ -82,19 +82,19 @@ def draw_attention(
     images = [None if x is None else read_rgb(x) for x in images]
     height, width = (weights[0] if images[0] is None else images[0]).shape[:2]
     axes, strongest = _axes(axes, len(weights), width / height), max(float(weights.max()), 1e-30)
-    look = {"cmap": WEIGHTS, "vmin": 0, "vmax": strongest}
+    look: dict[str, Any] = {"cmap": WEIGHTS, "vmin": 0, "vmax": strongest}
     for place, title, drawn, below in zip(
         axes, titles or [""] * len(axes), weights, images, strict=True
     ):
         if below is None:
-            heat = place.imshow(drawn, **look)
+            place.imshow(drawn, **look)
         else:
             extent, alpha = (0, below.shape[1], below.shape[0], 0), 2.5 * drawn / strongest
             place.imshow(below, extent=extent, alpha=0.45)
-            heat = place.imshow(drawn, extent=extent, alpha=np.clip(alpha, 0, 1), **look)
+            place.imshow(drawn, extent=extent, alpha=np.clip(alpha, 0, 1), **look)
         _as_picture(place, title)
-    axes[0].figure.colorbar(heat, ax=axes, label="attention weight")
-    return axes[0].figure
+    axes[0].figure.colorbar(axes[0].images[-1], ax=axes, label="attention weight")
+    return _figure_of(axes[0])
 
 
 def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> Figure:
@@ -129,7 +129,7 @@ def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> 
     place.set(xlim=(0, 1.2), xlabel="probability", xticks=(0, 0.5, 1))
     place.invert_yaxis()
     place.spines[["top", "right"]].set_visible(False)
-    return place.figure
+    return _figure_of(place)
 
 
 def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
@@ -160,11 +160,11 @@ def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
     axes = _axes(axes, len(latents), 1)
     for depth, (place, x) in enumerate(zip(axes, latents, strict=True)):
         normed = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-30)
-        cosines = place.imshow(normed @ normed.T, SIGNED, vmin=-1, vmax=1)
+        place.imshow(normed @ normed.T, SIGNED, vmin=-1, vmax=1)
         place.set_title(f"after block {depth}" if depth else "after the reader")
         place.set(xlabel="latent", ylabel="" if depth else "latent")
-    axes[0].figure.colorbar(cosines, ax=axes, label="cosine")
-    return axes[0].figure
+    axes[0].figure.colorbar(axes[0].images[-1], ax=axes, label="cosine")
+    return _figure_of(axes[0])
 
 
 def draw_flow_arrows(
@@ -227,7 +227,7 @@ def draw_flow_arrows(
     )
     arrows.set_in_layout(False)  # those at the border stand out of it
     _as_picture(place, f"from arrow to arrow: {longest:.2g} pixels")
-    return place.figure
+    return _figure_of(place)
 
 
 def draw_reconstruction(
@@ -261,8 +261,9 @@ def draw_reconstruction(
         raise InputError(f"There are {len(frames)} frames; the reconstruction has {number}.")
     if axes is None:
         upper, lower = ([f"{row} {i}" for i in range(number)] for row in ("given", "made"))
+        rows: list[Any] = [upper, lower, ["sound"] * number]
         figure = _figure()(figsize=(max(4, 1.3 * number), 4.2), layout="constrained")
-        axes = list(figure.subplot_mosaic([upper, lower, ["sound"] * number]).values())
+        axes = list(figure.subplot_mosaic(rows).values())
     *pictures, wave = _axes(axes, 2 * number + 1, 1)
     for i, (place, frame) in enumerate(
         zip(pictures, [*frames, *reconstruction.frames], strict=True)
@@ -277,7 +278,7 @@ def draw_reconstruction(
     wave.set(xlabel="sample", ylabel="sound", xlim=(0, len(given) - 1))
     wave.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     wave.spines[["top", "right"]].set_visible(False)
-    return wave.figure
+    return _figure_of(wave)
 
 
 def _numpy(x: Any, name: str) -> np.ndarray:
@@ -291,6 +292,11 @@ def _figure() -> type[Figure]:
     except ImportError as error:
         raise not_installed("Drawings need", error, "plot") from error
     return Figure
+
+
+def _figure_of(axes: Axes) -> Figure:
+    """The whole figure, also where the axes are in a subfigure."""
+    return axes.figure.figure
 
 
 def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:

@@ -87,4 +87,5 @@ def _return_unused() -> None:
 def status(field: str) -> int:
     """Value of a field of /proc/self/status, in bytes."""
     text = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)[1])
+    ((kilobytes),) = re.findall(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)
+    return 1024 * int(kilobytes)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ivy_models.checkpoints.huggingface.config import CLASSES
 from ivy_models.errors import WeightsError
 
+if TYPE_CHECKING:
+    import torch
 
-def accelerate(model: Any) -> Any:
+Model = TypeVar("Model", bound="torch.nn.Module")
+
+
+def accelerate(model: Model) -> Model:
     """Make a Perceiver of transformers compute the same faster, in less memory.
 
     Its ``perceiver`` then runs on this library's core, with the model's own parameters: they
@@ -52,7 +57,7 @@ def accelerate(model: Any) -> Any:
         If the model runs transformers' own code for now, with the reason. Accelerating a model
         again gives the reason that holds then.
     """
-    perceiver = getattr(model, "perceiver", None)
+    perceiver: Any = getattr(model, "perceiver", None)
     names = [kind.__name__ for kind in type(model).__mro__ if kind.__name__ in CLASSES]
     if not names or type(perceiver).__name__ != "PerceiverModel":
         raise WeightsError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io.patches import depth_to_space
 
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
+
 QUERIES_PER_CHUNK = 2**14
 """A second or so of work on two cores; divides the 802,816 pixels of the video model."""
 
 
 def decode_in_chunks(
-    model: Any, latents: Any, size: int = QUERIES_PER_CHUNK, progress: bool = False
+    model: PerceiverIO, latents: Any, size: int = QUERIES_PER_CHUNK, progress: bool = False
 ) -> dict[str, np.ndarray]:
     """Decode all outputs of all modalities, a chunk of queries at a time.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.image import read_rgb
 
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
+
 OVERLAP = 20
 """Pixels that neighbouring tiles share, as in the original."""
 
@@ -23,7 +26,7 @@ FLO_MAGIC = b"PIEH"
 
 
 def estimate_flow(
-    model: Any, first: Any, second: Any, progress: bool = False, batch_size: int = 1
+    model: PerceiverIO, first: Any, second: Any, progress: bool = False, batch_size: int = 1
 ) -> np.ndarray:
     """Estimate how far each pixel moves from one frame to the next.
 
@@ -87,10 +90,11 @@ def estimate_flow(
     return (flow / total)[:height, :width]
 
 
-def _tile_size(model: Any, size: tuple[int, int]) -> tuple[int, int]:
+def _tile_size(model: PerceiverIO, size: tuple[int, int]) -> tuple[int, int]:
     """The size that the model was trained for; any, where its positions have none."""
     resolution = model.spec.max_fourier_freq or model.spec.learned_position_shape or size
-    return tuple(int(n) for n in np.broadcast_to(resolution, 2))
+    height, width = np.broadcast_to(resolution, 2)
+    return int(height), int(width)
 
 
 def _starts(size: int, tile: int) -> list[int]:
@@ -110,7 +114,7 @@ def _tile_weights(tile: tuple[int, int]) -> np.ndarray:
 # Files
 
 
-def write_flo(path: str | os.PathLike, flow: Any) -> None:
+def write_flo(path: str | os.PathLike[str], flow: Any) -> None:
     """Write a flow field (height, width, 2) as a Middlebury ``.flo`` file.
 
     Raises
@@ -127,7 +131,7 @@ def write_flo(path: str | os.PathLike, flow: Any) -> None:
         temporary.write_bytes(header + flow.astype("<f4").tobytes())
 
 
-def read_flo(path: str | os.PathLike) -> np.ndarray:
+def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a Middlebury ``.flo`` file: float32 (height, width, 2).
 
     Raises

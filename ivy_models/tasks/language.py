@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.text import MASK, NUM_SPECIAL
+
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
 
 
 class Candidate(NamedTuple):
@@ -20,7 +23,9 @@ class Candidate(NamedTuple):
     probability: float
 
 
-def fill_mask(model: Any, text: str, top: int = 5, length: int = 1) -> list[list[Candidate]]:
+def fill_mask(
+    model: PerceiverIO, text: str, top: int = 5, length: int = 1
+) -> list[list[Candidate]]:
     """Find the most probable texts for each ``[MASK]``.
 
     The model gives every masked byte a distribution of its own, not knowing what the other

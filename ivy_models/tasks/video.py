@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClipPreprocessing
 from ivy_models.tasks.classification import Prediction, most_probable
 from ivy_models.tasks.decoding import decode_in_chunks
+
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
 
 
 class Reconstruction(NamedTuple):
@@ -25,7 +28,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct_video(
-    model: Any, video: Any, sound: Any = None, top: int = 5, progress: bool = False
+    model: PerceiverIO, video: Any, sound: Any = None, top: int = 5, progress: bool = False
 ) -> Reconstruction:
     """Encode a clip, its label hidden, and decode its frames, its sound and its label.
 

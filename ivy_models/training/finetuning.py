@@ -90,12 +90,13 @@ def resize_positions(model: PerceiverIO, shape: Sequence[int]) -> PerceiverIO:
             "The model has no learned positions on a grid that could be resized. Fourier positions "
             "fit data of any size; positions beyond a text model's length were never trained."
         )
-    spec = model.spec.replace(learned_position_shape=tuple(shape))
+    new_shape = tuple(shape)
+    spec = model.spec.replace(learned_position_shape=new_shape)
     weights = dict(flatten(model.v))
     positions = unwrap(weights[POSITIONS])
     ops = ops_for(positions)
     table = ops.to_numpy(ops.detach(positions)).reshape(*old_shape, -1)
-    for axis, (old, new) in enumerate(zip(old_shape, spec.learned_position_shape, strict=True)):
+    for axis, (old, new) in enumerate(zip(old_shape, new_shape, strict=True)):
         table = np.moveaxis(np.tensordot(_linear(old, new), table, (1, axis)), 0, axis)
     weights[POSITIONS] = table.reshape(-1, table.shape[-1]).astype(np.float32)
     resized = PerceiverIO(spec, v=unflatten(weights))

@@ -17,8 +17,7 @@ from helpers import heed_interrupts
 from helpers.processes import LIMIT
 
 from ivy_models.base.cache import CACHE_VARIABLE
-from ivy_models.checkpoints.download import cache as download
-from ivy_models.checkpoints.download import http as transfer
+from ivy_models.checkpoints.download import cache as download, http as transfer
 from ivy_models.checkpoints.download.cache import PublishedFile
 from ivy_models.errors import DownloadError
 

@@ -12,8 +12,7 @@ from helpers.specs import (
     small_spec,
     specs,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ivy_models import AttentionMaps, attention_maps, attention_rollout, latents_over_depth
 from ivy_models.arrays import to_native, unwrap_tree

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from helpers.gradients import TRAINED, value_and_gradients
 from helpers.specs import arguments_for, specs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from helpers import CHOSEN
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (

@@ -9,8 +9,7 @@ import wave
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from ivy_models import classify, create_model
@@ -21,10 +20,10 @@ from ivy_models.preprocessing import (
     SoundPreprocessing,
     VideoPreprocessing,
     read_sound,
+    sound as sound_module,
+    video as video_module,
     write_video,
 )
-from ivy_models.preprocessing import sound as sound_module
-from ivy_models.preprocessing import video as video_module
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 import ivy
 

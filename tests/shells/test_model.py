@@ -11,8 +11,7 @@ from helpers import (
 )
 from helpers.arrays import image, numpy_of
 from helpers.specs import arguments_for, small_spec, specs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import ops_named

@@ -16,8 +16,7 @@ from helpers.specs import (
     small_spec,
     specs,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
 from ivy_models.errors import InputError, WeightsError

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from helpers.arrays import numpy_of
 from helpers.specs import flow_spec
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 

@@ -5,8 +5,7 @@ import pytest
 from helpers import TINY
 from helpers.arrays import numpy_of
 from helpers.specs import language_spec
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ivy_models import create_model, fill_mask, perceiver_io_language
 from ivy_models.errors import InputError, SpecError

@@ -126,7 +126,7 @@ def _receive(url: str, part: _Part, sha256: str | None) -> None:
     if part.validator is None:
         part.drop()
     offset, headers = part.size, {"Accept-Encoding": "identity"}
-    if offset:
+    if offset and part.validator is not None:
         headers |= {"Range": f"bytes={offset}-", "If-Range": part.validator}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if response.status_code == 200:

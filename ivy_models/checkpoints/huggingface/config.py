@@ -127,7 +127,8 @@ def _is_like(value: Any, default: Any) -> bool:
 def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
     model = CLASSES[name](config)
     latent_dim = config.d_latents
-    encoded_dim = PerceiverIOSpec(**{"output_dim": 1} | model, num_self_att_heads=1).encoded_dim
+    inputs: dict[str, Any] = {"output_dim": 1, "num_self_att_heads": 1} | model
+    encoded_dim = PerceiverIOSpec(**inputs).encoded_dim
     is_masked_lm = name == "PerceiverForMaskedLM"
     reads_like_inputs = config.cross_attention_shape_for_attention == "kv"
 
@@ -331,15 +332,15 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
         config["qk_channels"] = spec.num_self_att_heads * spec.latent_head_dim
     elif spec.cross_head_dim is not None:
         config["cross_attention_shape_for_attention"] = "q"
-    num_labels = spec.output_dim
+    num_labels, positions = spec.output_dim, list(spec.learned_position_shape or ())
     if name in ("PerceiverForMaskedLM", "PerceiverForSequenceClassification"):
         config |= {
             "d_model": spec.input_dim,
             "vocab_size": spec.vocabulary_size,
-            "max_position_embeddings": spec.learned_position_shape[0],
+            "max_position_embeddings": positions[0],
         }
     elif name == "PerceiverForImageClassificationLearned":
-        config["image_size"] = spec.learned_position_shape[0]
+        config["image_size"] = positions[0]
     elif name == "PerceiverForOpticalFlow":
         config["train_size"] = _sizes(spec.max_fourier_freq, 2)
     elif name == "PerceiverForMultimodalAutoencoding":

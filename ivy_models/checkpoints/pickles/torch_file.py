@@ -69,7 +69,7 @@ class _StateDict(dict, Stateful):
     def __init__(self, items=()):
         super().__init__(mapping_of(items))
 
-    def set_state(self, _state):
+    def set_state(self, state):
         pass
 
 

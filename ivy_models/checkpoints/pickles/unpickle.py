@@ -77,7 +77,7 @@ class _Dtype(Stateful):
         self.order = order
 
     def numpy(self) -> np.dtype:
-        return np.dtype(self.code).newbyteorder(self.order)
+        return np.dtype(f"{self.order}{self.code}")
 
 
 _DTYPES = frozenset(["b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))]) | {
@@ -111,7 +111,7 @@ class _Array(Stateful):
         _version, shape, dtype, fortran, raw = state
         self._describe(raw, dtype, shape, "F" if fortran else "C")
 
-    def _describe(self, raw: Any, dtype: Any, shape: Any, order: str) -> None:
+    def _describe(self, raw: Any, dtype: Any, shape: Any, order: Any) -> None:
         if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray, _Latin1)):
             raise RefusedError("it holds an array of objects.")
         check_shape(shape)

@@ -2,49 +2,33 @@
 
 from ivy_models.models.factories import (
     perceiver_io_img_classification as perceiver_io_img_classification,
-)
-from ivy_models.models.factories import (
     perceiver_io_language as perceiver_io_language,
-)
-from ivy_models.models.factories import (
     perceiver_io_optical_flow as perceiver_io_optical_flow,
-)
-from ivy_models.models.factories import (
     perceiver_io_video as perceiver_io_video,
 )
 from ivy_models.shells.ivy import PerceiverIO as PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore as PerceiverIOCore
 from ivy_models.transformers.perceiver_io.costs import (
     Cost as Cost,
-)
-from ivy_models.transformers.perceiver_io.costs import (
     model_costs as model_costs,
 )
 from ivy_models.transformers.perceiver_io.decoder import Decoder as Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import (
     Features as Features,
-)
-from ivy_models.transformers.perceiver_io.inputs.features import (
     Inputs as Inputs,
 )
 from ivy_models.transformers.perceiver_io.inputs.grid import (
     GridAdapter as GridAdapter,
-)
-from ivy_models.transformers.perceiver_io.inputs.grid import (
     LearnedPositions as LearnedPositions,
 )
 from ivy_models.transformers.perceiver_io.inputs.modalities import (
     InputModality as InputModality,
-)
-from ivy_models.transformers.perceiver_io.inputs.modalities import (
     MultimodalInput as MultimodalInput,
 )
 from ivy_models.transformers.perceiver_io.inputs.tokens import TokenAdapter as TokenAdapter
 from ivy_models.transformers.perceiver_io.parameters import initialise as initialise
 from ivy_models.transformers.perceiver_io.patches import (
     depth_to_space as depth_to_space,
-)
-from ivy_models.transformers.perceiver_io.patches import (
     space_to_depth as space_to_depth,
 )
 from ivy_models.transformers.perceiver_io.position_encoding import (
@@ -53,8 +37,6 @@ from ivy_models.transformers.perceiver_io.position_encoding import (
 from ivy_models.transformers.perceiver_io.processor import Processor as Processor
 from ivy_models.transformers.perceiver_io.queries.modalities import (
     MultimodalOutput as MultimodalOutput,
-)
-from ivy_models.transformers.perceiver_io.queries.modalities import (
     OutputModality as OutputModality,
 )
 from ivy_models.transformers.perceiver_io.reader import Reader as Reader
