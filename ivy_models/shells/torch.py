@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.torch_layers import Branch
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    initialise,
+    is_plain,
+    map_tree,
+)
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming import layer
-
-
-class _Branch(torch.nn.Module):
-    """A branch of the parameter tree: weights that are trained are parameters, others buffers."""
-
-    def __init__(self, description: Tree, weights: Tree):
-        super().__init__()
-        # Wrappers of torch's (replicas, parametrisations) keep neither lists of parameters nor
-        # of children as they are made here, but what has a name keeps it.
-        self._branches = [name for name, part in description.items() if isinstance(part, Mapping)]
-        self._leaves = [name for name in description if name not in self._branches]
-        for name, part in description.items():
-            if name in self._branches:
-                self.add_module(name, _Branch(part, weights[name]))
-                continue
-            weight = _transposed(name, weights[name]).contiguous()
-            if part.trainable:
-                self.register_parameter(name, torch.nn.Parameter(weight))
-            else:
-                self.register_buffer(name, weight)
-
-    def weights(self) -> Tree:
-        """The weights as a tree of tensors that share this module's memory and gradients."""
-        tree = {name: getattr(self, name).weights() for name in self._branches}
-        leaves = {name: _transposed(name, getattr(self, name)) for name in self._leaves}
-        return tree | leaves
-
-
-def _transposed(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """A layer's matrix between the tree's (C_in, C_out) and torch's own (C_out, C_in)."""
-    return weight.t() if name == "weight" and weight.ndim == 2 else weight
-
 
 _GLOBAL_GENERATOR = "torch"
 """The key of dropout: there is just one."""
@@ -60,7 +34,16 @@ def _core(spec_json: str, rematerialise: bool) -> PerceiverIOCore:
 # torch.compile does not read this: it traces the tensors that go through it. So no NumPy table is
 # made part of the program's arithmetic. Such a function takes tensors and constants, not a spec.
 @torch.compiler.allow_in_graph
-def _call(
+def _call(*arguments: Any) -> Any:
+    return _run(*arguments)
+
+
+@torch.compiler.disable(reason="hooks and replaced layers run as they are, uncompiled")
+def _call_layers(*arguments: Any) -> Any:
+    return _run(*arguments)
+
+
+def _run(
     spec_json: str,
     rematerialise: bool,
     trains: bool,
@@ -73,13 +56,17 @@ def _call(
     return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries, key)
 
 
-class PerceiverIO(_Branch):
+class PerceiverIO(Branch):
     """Perceiver IO as a ``torch.nn.Module``; made by ``PerceiverIO.to_torch_module()``.
 
     It starts in evaluation mode; in training the spec's dropout draws from torch's own generator.
     Parameters are named as in the parameter tree, with dots, such as
-    ``processor.layer_0.self_attention_0.mlp.hidden.weight``. Matrices are (C_out, C_in), as those
-    of ``torch.nn.Linear``.
+    ``processor.layer_0.self_attention_0.mlp.hidden.weight``, but for
+    ``input.embedding.weight``. Linear layers are ``torch.nn.Linear``, norms
+    ``torch.nn.LayerNorm`` (its weight and bias are named scale and offset), a text's embedding
+    ``torch.nn.Embedding``. A layer or block with hooks, or replaced by another, is called as
+    torch's modules are; where nothing of the sort is present, fused kernels compute from the
+    weights.
 
     Parameters
     ----------
@@ -105,11 +92,13 @@ class PerceiverIO(_Branch):
         torch.Tensor or dict
             What that gives, as tensors.
         """
+        params = self.tree()
+        call = _call if is_plain(params) else _call_layers
         settings = self._spec_json, self.rematerialise, self.training
-        return _call(*settings, self.weights(), data, mask, queries)
+        return call(*settings, params, data, mask, queries)
 
 
-class GridCrossAttention(_Branch):
+class GridCrossAttention(Branch):
     """Queries attend to data on a grid and its Fourier features, exactly and without building them.
 
     The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
@@ -157,7 +146,14 @@ class GridCrossAttention(_Branch):
         self, queries: torch.Tensor, data: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
-        return _attend(self._fields, self.weights(), queries, data, mask)
+        params = self.tree()
+        if not is_plain(params):
+            raise InputError(
+                "This layer computes with the weights of its inner layers and never calls them, so "
+                "their hooks, pruning and replacements would have no effect. Remove them, or "
+                "register the hook on the GridCrossAttention itself."
+            )
+        return _attend(self._fields, params, queries, data, mask)
 
 
 @functools.lru_cache(maxsize=32)

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, linear, map_tree
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    apply,
+    is_plain,
+    layer_norm,
+    linear,
+    map_tree,
+)
 
 
 @dataclass(frozen=True)
@@ -127,22 +134,31 @@ def cross_attention(
         (B, N, D').
     """
     batch, num_inputs, _ = ops.shape(inputs)
-    keys, values = _keys_and_values(ops, params, inputs, num_heads)
+    input_norm = map_tree(lambda weight: ops.match(weight, inputs), params["input_norm"])
+    normed_inputs = norm(ops, input_norm, inputs)
+    attention, known = params["attention"], None
+    if not callable(attention):
+        known = _keys_and_values(ops, attention, normed_inputs, num_heads)
     drop = None if dropout is None else dropout.of_attention(ops)
 
     def attend(queries, query_mask=None):
         queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
-        normed = norm(ops, params["query_norm"], queries)
-        q = split_heads(ops, project(ops, params["attention"]["query"], normed), num_heads)
-        attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, drop))
-        if query_mask is not None:
-            attended = ops.where(query_mask[..., None], attended, 0.0)
-        attended = project(ops, params["attention"]["output"], attended)
+
+        def compute(params, normed):
+            keys, values = known or _keys_and_values(ops, params, normed_inputs, num_heads)
+            q = split_heads(ops, project(ops, params["query"], normed), num_heads)
+            attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, drop))
+            if query_mask is not None:
+                attended = ops.where(query_mask[..., None], attended, 0.0)
+            return project(ops, params["output"], attended)
+
+        attended = apply(attention, norm(ops, params["query_norm"], queries), compute)
         attended = queries + attended if query_residual else attended
         return head(mlp_residual(ops, params, attended, exact_gelu, dropout))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
-    if not chunked or dropout is not None:
+    # A layer that is called sees all queries at once, as its hooks expect.
+    if not chunked or dropout is not None or not is_plain(params):
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
     if queries.shape[1] > chunk:  # so memory is one chunk's in training as well
@@ -156,13 +172,14 @@ def rows_per_chunk(num_scores: int, batch: Any, scores_per_row: int) -> int:
     return max(1, num_scores // (batch * scores_per_row))
 
 
-def _keys_and_values(ops: Ops, params: Tree, inputs: Array, num_heads: int) -> tuple[Array, Array]:
-    """Inputs (B, M, C) -> what queries attend to, (B, H, M, K) and (B, H, M, K')."""
-    attention = params["attention"]
-    input_norm = map_tree(lambda weight: ops.match(weight, inputs), params["input_norm"])
-    normed = ops.match(norm(ops, input_norm, inputs), attention["key"]["weight"])
-    keys = split_heads(ops, project(ops, attention["key"], normed), num_heads)
-    return keys, split_heads(ops, project(ops, attention["value"], normed), num_heads)
+def _keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> tuple[Array, Array]:
+    """Normed inputs (B, M, C) -> what queries attend to, (B, H, M, K) and (B, H, M, K')."""
+
+    def heads(layer):
+        x = normed if callable(layer) else ops.match(normed, layer["weight"])
+        return split_heads(ops, project(ops, layer, x), num_heads)
+
+    return heads(params["key"]), heads(params["value"])
 
 
 def self_attention(
@@ -174,15 +191,17 @@ def self_attention(
     dropout: Dropout | None = None,
 ) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
-    normed = norm(ops, params["norm"], latents)
-    attention = params["attention"]
-    q, k, v = (
-        split_heads(ops, project(ops, attention[name], normed), num_heads)
-        for name in ("query", "key", "value")
-    )
     drop = None if dropout is None else dropout.of_attention(ops)
-    attended = merge_heads(ops, ops.attention(q, k, v, drop=drop))
-    latents = latents + project(ops, attention["output"], attended)
+
+    def attend(params, normed):
+        q, k, v = (
+            split_heads(ops, project(ops, params[name], normed), num_heads)
+            for name in ("query", "key", "value")
+        )
+        attended = merge_heads(ops, ops.attention(q, k, v, drop=drop))
+        return project(ops, params["output"], attended)
+
+    latents = latents + apply(params["attention"], norm(ops, params["norm"], latents), attend)
     return mlp_residual(ops, params, latents, exact_gelu, dropout)
 
 
@@ -190,17 +209,21 @@ def mlp_residual(
     ops: Ops, params: Tree, x: Array, exact_gelu: bool, dropout: Dropout | None = None
 ) -> Array:
     """``x`` plus the MLP of its layer norm."""
-    hidden = project(ops, params["mlp"]["hidden"], norm(ops, params["mlp_norm"], x))
-    output = project(ops, params["mlp"]["output"], ops.gelu(hidden, exact_gelu))
+
+    def mlp(params, normed):
+        hidden = project(ops, params["hidden"], normed)
+        return project(ops, params["output"], ops.gelu(hidden, exact_gelu))
+
+    output = apply(params["mlp"], norm(ops, params["mlp_norm"], x), mlp)
     return x + (output if dropout is None else dropout.of_mlp(ops, output))
 
 
 def project(ops: Ops, params: Tree, x: Array) -> Array:
-    return ops.linear(x, params["weight"], params["bias"])
+    return params(x) if callable(params) else ops.linear(x, params["weight"], params["bias"])
 
 
 def norm(ops: Ops, params: Tree, x: Array) -> Array:
-    return ops.layer_norm(x, params["scale"], params["offset"])
+    return params(x) if callable(params) else ops.layer_norm(x, params["scale"], params["offset"])
 
 
 def split_heads(ops: Ops, x: Array, num_heads: int) -> Array:

@@ -10,7 +10,7 @@ from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
-from ivy_models.transformers.perceiver_io.parameters import Tree, table
+from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 ByModality = Mapping[str, Array]
@@ -150,14 +150,16 @@ class PerceiverIOCore:
         # Layers with tied weights still use independent dropout keys.
         def read(latents, layer, shared):
             drops = dropout and dropout.at(ops, 2 * layer)
-            weights = params["reader"][f"layer_{shared}"]
-            return reader(weights, latents, inputs, input_mask, self.plain_reader, drops)
+            settings = inputs, input_mask, self.plain_reader, drops
+            return apply(
+                params["reader"][f"layer_{shared}"], latents, lambda w, z: reader(w, z, *settings)
+            )
 
         def process(latents, layer, shared):
             weights = params["processor"][f"layer_{shared}"]
-            if dropout is None:  # what stands in for the processor need not know of it
-                return processor(weights, latents)
-            return processor(weights, latents, dropout.at(ops, 2 * layer + 1))
+            # What stands in for the processor need not know of dropout.
+            drops = () if dropout is None else (dropout.at(ops, 2 * layer + 1),)
+            return apply(weights, latents, lambda w, z: processor(w, z, *drops))
 
         latents = read(params["latents"][None], 0, 0)
         if not spec.weight_tie_layers:
@@ -178,11 +180,24 @@ class PerceiverIOCore:
 
     def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
         ops, spec = ops_for(latents), self.spec
+        tied = {}
         if spec.tied_head:
-            embedding = ops.transpose(params["input"]["embedding"], (1, 0))
-            head = params["decoder"]["head"] | {"weight": embedding}
-            params = params | {"decoder": params["decoder"] | {"head": head}}
-        outputs = spec.queries().decode(
-            spec.decoder(), params, latents, queries, inputs, input_mask, dropout
-        )
+            embedding = params["input"]["embedding"]
+            embedding = embedding.weight if callable(embedding) else embedding
+            tied = {"weight": ops.transpose(embedding, (1, 0))}
+
+        def decode(weights, latents):
+            if tied:
+                weights = weights | {"head": weights["head"] | tied}
+            return spec.queries().decode(
+                spec.decoder(),
+                params | {"decoder": weights},
+                latents,
+                queries,
+                inputs,
+                input_mask,
+                dropout,
+            )
+
+        outputs = apply(params["decoder"], latents, decode)
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale

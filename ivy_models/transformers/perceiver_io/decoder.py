@@ -14,7 +14,14 @@ from ivy_models.transformers.perceiver_io.attention import (
     project,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    apply,
+    is_plain,
+    lecun_normal,
+    linear,
+    map_tree,
+)
 from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_parts
 
 
@@ -101,7 +108,7 @@ class Decoder:
             return head(mlp_residual(ops, weights, attended, self.exact_gelu))
 
         if isinstance(queries, Inputs):
-            folds = query_mask is None and dropout is None
+            folds = query_mask is None and dropout is None and is_plain(params)
             if folds and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
                     ops,
@@ -114,18 +121,23 @@ class Decoder:
                     ops.dtype(latents),
                 )
             queries = ops.match(queries.dense(ops, ops.widen(latents)), latents)
-        return cross_attention(
-            ops,
-            weights,
-            queries,
-            latents,
-            self.num_heads,
-            query_mask=query_mask,
-            query_residual=self.query_residual,
-            head=head,
-            exact_gelu=self.exact_gelu,
-            dropout=dropout,
-        )
+
+        def attend(weights, queries):
+            return cross_attention(
+                ops,
+                weights,
+                queries,
+                latents,
+                self.num_heads,
+                query_mask=query_mask,
+                query_residual=self.query_residual,
+                head=head if is_plain(params) else lambda attended: attended,
+                exact_gelu=self.exact_gelu,
+                dropout=dropout,
+            )
+
+        attended = apply(weights, queries, attend)
+        return attended if is_plain(params) else head(attended)
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:
         """Whether folded attention takes fewer multiplications a query than plain attention."""

@@ -125,11 +125,31 @@ def is_within(name: str, branches: Sequence[str]) -> bool:
 
 
 def map_tree(function: Callable[[Any], Any], tree: Mapping[str, Any]) -> Tree:
-    """Apply ``function`` to every leaf."""
+    """Apply ``function`` to every leaf; layers and blocks that are called stay as they are."""
+    if callable(tree):
+        return tree
     return {
-        key: map_tree(function, value) if isinstance(value, Mapping) else function(value)
+        key: map_tree(function, value)
+        if isinstance(value, Mapping) or callable(value)
+        else function(value)
         for key, value in tree.items()
     }
+
+
+# A shell may put a function in the place of a branch. For a layer (linear, norm, embedding) it is
+# ``function(x)``. For a block it is ``function(x, compute)``, which calls ``compute(params, x)``.
+
+
+def apply(params: Any, x: Any, compute: Callable[[Tree, Any], Any]) -> Any:
+    """``compute(params, x)``, by way of the block's own call where ``params`` is one."""
+    return params(x, compute) if callable(params) else compute(params, x)
+
+
+def is_plain(tree: Any) -> bool:
+    """Whether a tree holds arrays alone, no layer or block that is called."""
+    if isinstance(tree, Mapping):
+        return all(map(is_plain, tree.values()))
+    return not callable(tree)
 
 
 def initialise(description: Tree, seed: int = 0) -> Tree:

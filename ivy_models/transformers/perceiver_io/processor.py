@@ -10,7 +10,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     self_attention,
     self_attention_parameters,
 )
-from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.parameters import Tree, apply
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,10 @@ class Processor:
             drops = dropout and dropout.at(ops, i)
 
             def layer(weights, latents, drops=drops):
-                return self_attention(ops, weights, latents, self.num_heads, self.exact_gelu, drops)
+                settings = self.num_heads, self.exact_gelu, drops
+                return apply(
+                    weights, latents, lambda params, z: self_attention(ops, params, z, *settings)
+                )
 
             layer = ops.rematerialise(layer) if self.rematerialise else ops.keep_products(layer)
             latents = layer(params[f"self_attention_{i}"], latents)

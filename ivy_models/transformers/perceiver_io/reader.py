@@ -14,7 +14,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     norm,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs, segments_of
-from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree
+from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain, map_tree
 from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 
 STREAMING_OVERHEAD = 2**23
@@ -85,8 +85,8 @@ class Reader:
         """
         ops = ops_for(latents)
         segments = segments_of(inputs)
-        if dropout is not None and dropout.attention:
-            plain = True
+        if (dropout is not None and dropout.attention) or not is_plain(params):
+            plain = True  # streaming folds layers into each other, and calls none
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.ops.base import LAYER_NORM_EPSILON
@@ -165,11 +168,9 @@ class GridAdapter:
         flat = ops.reshape(data, (-1, math.prod(shape), data.shape[-1]))
         positions = self.positions
         if isinstance(positions, LearnedPositions):
-            projection = params["position_projection"]
-            positions = Features(params["positions"], projection["weight"], projection["bias"])
+            positions = _projected(params["position_projection"], params["positions"])
         if self.stem == "projection":
-            projection = params["projection"]
-            features = Features(flat, projection["weight"], projection["bias"])
+            features = _projected(params["projection"], flat)
         else:
             features = Features(flat)
         return Inputs(shape, features, positions)
@@ -181,9 +182,21 @@ def with_finite_squares(ops: Ops, data: Array) -> Array:
     return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
 
 
-def _frame_pair_stem(ops: Ops, projection: Tree, frames: Array) -> Array:
+def _projected(layer: Any, base: Array) -> Features:
+    """A linear layer of rows (..., K), kept apart unless the layer has to be called."""
+    if callable(layer):
+        return Features(layer(base))
+    return Features(base, layer["weight"], layer["bias"])
+
+
+def _frame_pair_stem(ops: Ops, projection: Any, frames: Array) -> Array:
     """(B, 2, Y, X, channels) -> (B, Y, X, stem_dim)."""
     _, _, height, width, channels = frames.shape
+    if callable(projection):
+        same = ops.constant(np.eye(18 * channels, dtype=np.float32), like=frames)
+        nothing = ops.constant(np.zeros(18 * channels, np.float32), like=frames)
+        neighbours = _frame_pair_stem(ops, {"weight": same, "bias": nothing}, frames)
+        return projection(neighbours)
     # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
     # then y, x and channel.
     weight = ops.reshape(projection["weight"], (2, 3, 3, channels, -1))

@@ -46,7 +46,8 @@ class TokenAdapter:
 
     def __call__(self, params: Tree, tokens: Array) -> Inputs:
         """Adapt tokens (B, M), whole numbers from 0 to V - 1."""
-        ops = ops_for(params["embedding"])
+        ops, embedding = ops_for(params["positions"]), params["embedding"]
         positions = ops.slice(params["positions"], 0, tokens.shape[1], 0)
-        embedded = ops.look_up(params["embedding"], tokens) + positions
+        rows = embedding(tokens) if callable(embedding) else ops.look_up(embedding, tokens)
+        embedded = rows + positions
         return Inputs((tokens.shape[1],), Features(embedded))

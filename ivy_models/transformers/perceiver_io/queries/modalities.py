@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ivy_models.base.fields import check_fields
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.attention import Dropout, project
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
@@ -307,9 +307,11 @@ def modality_queries(
     return Inputs((indices.shape[0],), Features(queries[None]), padding=padding)
 
 
-def _head(ops: Ops, shared: Tree | None, own: Tree) -> Tree:
+def _head(ops: Ops, shared: Any, own: Any) -> Any:
     """The decoder's head and a modality's as one: two linear layers in a row are one."""
     if shared is None:
         return own
+    if callable(shared) or callable(own):
+        return lambda x: project(ops, own, project(ops, shared, x))
     bias = ops.matmul(shared["bias"][None], own["weight"])[0] + own["bias"]
     return {"weight": ops.matmul(shared["weight"], own["weight"]), "bias": bias}

@@ -1,0 +1,219 @@
+"""The layers and blocks of torch modules, and when they are called.
+
+The core computes from weights. Where a layer or block has a hook, or was replaced (by LoRA, a
+quantised layer, a checkpoint wrapper), the core gets a function in the place of its weights, which
+calls the module. So hooks and replacements run, and the fused kernels stay where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as global_hooks
+
+from ivy_models.errors import InputError, WeightsError
+from ivy_models.ops.base import LAYER_NORM_EPSILON
+from ivy_models.ops.torch_linear import autocasts
+from ivy_models.transformers.perceiver_io.parameters import Tree
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm whose weight and bias are parameters called scale and offset."""
+
+    def __init__(self, scale: torch.Tensor, offset: torch.Tensor):
+        nn.Module.__init__(self)
+        self.normalized_shape, self.eps = tuple(scale.shape), LAYER_NORM_EPSILON
+        self.elementwise_affine = True
+        self.scale, self.offset = nn.Parameter(scale), nn.Parameter(offset)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.scale
+
+    @property
+    def bias(self) -> torch.Tensor:
+        return self.offset
+
+
+class Branch(nn.Module):
+    """A branch of the parameter tree: weights that are trained are parameters, others buffers.
+
+    Parameters
+    ----------
+    description, weights
+        The branch's parameters and their values.
+    path
+        Its name in the whole model.
+    """
+
+    def __init__(self, description: Tree, weights: Tree, path: str = ""):
+        super().__init__()
+        # Replicas and parametrisations rebuild modules, so attributes are looked up by name.
+        self._path = path
+        self._branches: list[str] = []
+        self._leaves: list[str] = []
+        for name, part in description.items():
+            if isinstance(part, Mapping) or name == "embedding":
+                self._branches.append(name)
+                self.add_module(name, _module(part, weights[name], f"{path}.{name}".lstrip(".")))
+                continue
+            self._leaves.append(name)
+            weight = weights[name].contiguous()
+            if part.trainable:
+                self.register_parameter(name, nn.Parameter(weight))
+            else:
+                self.register_buffer(name, weight)
+        if not path:
+            self.register_load_state_dict_pre_hook(_rename_old)
+
+    @property
+    def _is_block(self) -> bool:
+        """Whether the core knows this branch as a block that takes and gives arrays."""
+        if self._path == "decoder":
+            return True
+        return self._path.startswith(("reader.", "processor.", "decoder.")) and bool(self._branches)
+
+    def forward(self, x: Any, compute: Callable[[Tree, Any], Any]) -> Any:
+        """A block's call: ``compute`` is the core's function of its weights and ``x``."""
+        return compute(self.tree(), x)
+
+    def tree(self) -> Tree:
+        """What the core computes from: weights, and functions for what has to be called."""
+        tree: Tree = {name: _child(getattr(self, name), self) for name in self._branches}
+        return tree | {name: getattr(self, name) for name in self._leaves}
+
+    def weights(self) -> Tree:
+        """The weights as a tree of tensors that share this module's memory and gradients.
+
+        Raises
+        ------
+        WeightsError
+            If a layer computes with more than its own weight, as adapters, pruned and quantised
+            layers do.
+        """
+        tree: Tree = {}
+        for name in self._branches:
+            child = getattr(self, name)
+            own = getattr(child, "weights", None)
+            tree[name] = own() if callable(own) else _own_weights(child, f"{self._path}.{name}")
+        return tree | {name: getattr(self, name) for name in self._leaves}
+
+
+class Call:
+    """A module in the place of its weights."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def __call__(self, x: Any, compute: Callable[[Tree, Any], Any] | None = None) -> Any:
+        if compute is not None:
+            # A foreign module in a block's place takes what torch's modules take.
+            wraps = any(isinstance(part, Branch) for part in self.module.modules())
+            return self.module(x, compute=compute) if wraps else self.module(x)
+        if torch.is_floating_point(x) and not autocasts(x):
+            kinds = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+            x = x.to(next(kinds, x.dtype))
+        return self.module(x)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The table of an embedding that is also the head."""
+        return self.module.weight
+
+
+def _module(description: Any, weights: Any, path: str) -> nn.Module:
+    if not isinstance(description, Mapping):
+        return nn.Embedding.from_pretrained(weights.contiguous(), freeze=False)
+    if description.keys() == {"scale", "offset"}:
+        return LayerNorm(weights["scale"].contiguous(), weights["offset"].contiguous())
+    if description.keys() != {"weight", "bias"}:
+        return Branch(description, weights, path)
+    weight = weights["weight"].t().contiguous()
+    layer = nn.utils.skip_init(nn.Linear, *weights["weight"].shape, device="meta")
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(weights["bias"].contiguous())
+    return layer
+
+
+def _child(child: nn.Module, parent: Branch) -> Any:
+    """A child's weights, or what calls it."""
+    if isinstance(child, Branch) and type(child).forward is Branch.forward:
+        if not _has_hooks(child):
+            if not (child._is_block and _any_global_hook()):
+                return child.tree()
+        elif not child._is_block:
+            raise InputError(
+                f"The module {child._path} groups weights and is never called, so its hooks "
+                "would not run. Register them on the whole module, or on a block or layer "
+                "such as processor.layer_0.self_attention_0.mlp.hidden."
+            )
+        return Call(child)
+    plain = not _has_hooks(child) and not _any_global_hook()
+    return _layer_weights(child) if plain and _is_plain_layer(child) else Call(child)
+
+
+def _layer_weights(layer: Any) -> Any:
+    if isinstance(layer, nn.Embedding):
+        return layer.weight
+    if isinstance(layer, nn.LayerNorm):
+        return {"scale": layer.weight, "offset": layer.bias}
+    return {"weight": layer.weight.t(), "bias": layer.bias}
+
+
+def _is_plain_layer(layer: Any) -> bool:
+    """Whether a layer computes what the core does from its weights."""
+    forward = type(layer).forward
+    if forward is nn.Linear.forward:
+        return layer.bias is not None
+    if forward is nn.LayerNorm.forward:
+        return layer.eps == LAYER_NORM_EPSILON and layer.bias is not None
+    if forward is nn.Embedding.forward:
+        unusual = layer.max_norm, layer.padding_idx
+        return unusual == (None, None) and not (layer.scale_grad_by_freq or layer.sparse)
+    return False
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )
+
+
+def _any_global_hook() -> bool:
+    return bool(
+        global_hooks._global_forward_hooks
+        or global_hooks._global_forward_pre_hooks
+        or global_hooks._global_backward_hooks
+        or global_hooks._global_backward_pre_hooks
+    )
+
+
+def _own_weights(layer: Any, path: str) -> Any:
+    computed = [name for name in ("weight", "bias") if f"{name}_orig" in layer._parameters]
+    computed += [name for name in ("weight",) if f"{name}_g" in layer._parameters]
+    if _is_plain_layer(layer) and not computed:
+        return _layer_weights(layer)
+    kind = type(layer)
+    raise WeightsError(
+        f"The layer {path.lstrip('.')} is a {kind.__module__}.{kind.__qualname__}, whose result "
+        "depends on more than its own weight. Merge or remove that first (such as by peft's "
+        "merge_and_unload() or torch.nn.utils.prune.remove)."
+    )
+
+
+def _rename_old(module, state_dict, prefix, *_):
+    """Load files of wrapped modules (DataParallel, torch.compile), and of former names."""
+    own = module.state_dict().keys()
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        plain = name.removeprefix(prefix)
+        for wrapper in ("module.", "_orig_mod."):
+            plain = plain if plain in own else plain.replace(wrapper, "")
+        if plain not in own and f"{plain}.weight" in own:
+            plain += ".weight"
+        state_dict[prefix + plain] = state_dict.pop(name)

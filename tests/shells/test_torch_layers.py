@@ -1,0 +1,267 @@
+"""Hooks, adapters, pruning and replaced layers of the torch module take effect or are refused."""
+
+import copy
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from helpers import CHOSEN
+from helpers.specs import flow_spec, language_spec, multimodal_data, multimodal_spec, small_spec
+
+if "torch" not in CHOSEN:
+    pytest.skip("torch was not chosen", allow_module_level=True)
+
+import captum.attr
+import peft
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.utils import parametrizations, prune
+
+from ivy_models.errors import InputError, WeightsError
+from ivy_models.shells.torch import GridCrossAttention
+from ivy_models.shells.torch import PerceiverIO as TorchModule
+from ivy_models.shells.torch_layers import Branch
+from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+
+
+def module_of(spec, seed=0):
+    weights = initialise(PerceiverIOCore(spec).parameters(), seed)
+    return TorchModule(spec, map_tree(torch.from_numpy, weights))
+
+
+def images(rng):
+    return torch.from_numpy(rng.standard_normal((2, 6, 5, 3), np.float32))
+
+
+def tokens(rng):
+    return torch.from_numpy(rng.integers(0, 262, (2, 9)))
+
+
+def hidden(module):
+    return module.processor.layer_0.self_attention_0.mlp.hidden
+
+
+def callable_parts(module):
+    """Layers and blocks: all inner modules but those that only group others or weights."""
+    return [
+        part
+        for part in module.modules()
+        if part is not module and (not isinstance(part, Branch) or part._is_block)
+    ]
+
+
+def cases(rng):
+    return [
+        (small_spec(), images(rng)),
+        (small_spec(stem="projection", stem_dim=4), images(rng)),
+        (language_spec(), tokens(rng)),
+        (flow_spec(), torch.from_numpy(rng.standard_normal((1, 2, 9, 11, 3), np.float32))),
+        (multimodal_spec(), map_tree(torch.from_numpy, multimodal_data(rng))),
+    ]
+
+
+def as_dict(output):
+    return output if isinstance(output, dict) else {"": output}
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_every_layer_and_block_runs_its_hooks_and_computes_the_same(case, rng):
+    spec, data = cases(rng)[case]
+    module, fired = module_of(spec), set()
+    with torch.no_grad():
+        expected = as_dict(module(data))
+        for part in callable_parts(module):
+            part.register_forward_hook(lambda part, *_: fired.add(part))
+        output = as_dict(module(data))
+    assert fired == set(callable_parts(module))
+    for name in expected:
+        torch.testing.assert_close(output[name], expected[name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("part", ["processor.layer_0.self_attention_0", "decoder.head"])
+def test_kinds_of_hooks(part, rng):
+    module, fired = module_of(small_spec()), []
+    layer = module.get_submodule(part)
+    layer.register_forward_pre_hook(lambda *_: fired.append("before"))
+    layer.register_forward_hook(lambda *_: fired.append("after"))
+    layer.register_full_backward_hook(lambda *_: fired.append("backward"))
+    layer.register_full_backward_pre_hook(lambda *_: fired.append("backward_pre"))
+    module(images(rng)).sum().backward()
+    assert set(fired) == {"before", "after", "backward", "backward_pre"}
+
+
+def test_a_hook_sees_features_and_can_replace_them(rng):
+    module, data, seen = module_of(small_spec()), images(rng), []
+    before = module(data)
+    hook = hidden(module).register_forward_hook(lambda _, x, y: seen.append((x[0].shape, y.shape)))
+    torch.testing.assert_close(module(data), before)
+    assert seen
+    assert all(x == y for x, y in seen)
+    hook.remove()
+    hidden(module).register_forward_hook(lambda _, x, y: torch.zeros_like(y))
+    assert not torch.allclose(module(data), before)
+
+
+def test_global_hooks(rng):
+    module, called = module_of(small_spec()), []
+    handle = nn.modules.module.register_module_forward_hook(lambda part, *_: called.append(part))
+    try:
+        module(images(rng))
+    finally:
+        handle.remove()
+    assert set(callable_parts(module)) <= set(called)
+
+
+def test_a_hook_of_a_group_is_refused(rng):
+    module = module_of(small_spec())
+    module.processor.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="The module processor groups weights and is never called"):
+        module(images(rng))
+
+
+def test_a_replaced_forward_and_a_swapped_block(rng):
+    module, data = module_of(small_spec()), images(rng)
+    before = module(data)
+    block = module.processor.layer_0
+    original, block.self_attention_0 = block.self_attention_0, nn.Identity()
+    assert not torch.allclose(module(data), before)
+    block.self_attention_0 = checkpoint_wrapper(original)
+    torch.testing.assert_close(module(data), before)
+    module(data).sum().backward()
+    hidden(module).forward = torch.zeros_like
+    assert not torch.allclose(module(data), before)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+    ],
+)
+def test_weights_that_are_computed_follow_the_optimizer(wrap, rng):
+    module, data = module_of(small_spec()).train(), images(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrap(hidden(module))
+    optimizer, outputs = torch.optim.SGD(module.parameters(), 0.1), []
+    for _ in range(3):
+        output = module(data)
+        outputs.append(output.detach())
+        optimizer.zero_grad()
+        output.square().sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        for name, weight in hidden(module).named_parameters():
+            if name.endswith(("_orig", "original0")):
+                weight.add_(torch.randn_like(weight))
+    outputs.append(module(data))
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(outputs))
+
+
+@pytest.mark.parametrize("spec", [small_spec(), language_spec()])
+def test_lora(spec, rng):
+    module, data = module_of(spec), tokens(rng) if spec.vocabulary_size else images(rng)
+    before = module(data)
+    settings = peft.LoraConfig(r=2, target_modules=["query", "value", "hidden"])
+    adapted = peft.inject_adapter_in_model(settings, module)
+    torch.testing.assert_close(adapted(data), before, atol=1e-4, rtol=1e-3)
+    lora = {name: p for name, p in adapted.named_parameters() if "lora_" in name}
+    with torch.no_grad():
+        for weight in lora.values():
+            weight.add_(0.1)
+    output = adapted(data)
+    assert not torch.allclose(output, before, atol=1e-3)
+    output.sum().backward()
+    assert all(weight.grad is not None for weight in lora.values())
+    with pytest.raises(WeightsError, match="Merge or remove that first"):
+        adapted.weights()
+
+
+def test_lora_that_is_merged_leaves_plain_weights(rng):
+    module, data = module_of(small_spec()), images(rng)
+    model = peft.get_peft_model(module, peft.LoraConfig(r=2, target_modules=["hidden"]))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.add_(0.1)
+        output = model(data)
+        merged = model.merge_and_unload()
+        torch.testing.assert_close(merged(data), output, atol=1e-5, rtol=1e-4)
+    assert dict(flatten(merged.weights())).keys() == dict(flatten(module.weights())).keys()
+
+
+def test_captum(rng):
+    data, module = images(rng), module_of(small_spec())
+
+    def scores(data):
+        return module(data)[:, 0]
+
+    gradients = captum.attr.IntegratedGradients(scores)
+    attribution, error = gradients.attribute(
+        data, target=1, n_steps=200, return_convergence_delta=True
+    )
+    assert attribution.shape == data.shape
+    assert error.abs().max() < 0.05
+    layer = captum.attr.LayerActivation(scores, module.decoder.cross_attention.mlp.hidden)
+    assert layer.attribute(data).shape[0] == 2
+
+
+def test_captum_at_the_embedding(rng):
+    module, text = module_of(language_spec()), tokens(rng)
+    gradients = captum.attr.LayerIntegratedGradients(
+        lambda text: module(text)[:, 0], module.input.embedding
+    )
+    attribution = gradients.attribute(text, torch.zeros_like(text), target=1, n_steps=4)
+    assert attribution.shape[:2] == text.shape
+    assert attribution.abs().sum() > 0
+
+
+def test_dynamic_quantisation(rng):
+    module, data = module_of(small_spec()), images(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantised = torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
+    assert isinstance(hidden(quantised), torch.ao.nn.quantized.dynamic.Linear)
+    with torch.no_grad():
+        error = (quantised(data) - module(data)).abs().max()
+    assert 0 < error < 0.1 * module(data).abs().max()
+    with pytest.raises(WeightsError, match="Merge or remove that first"):
+        quantised.weights()
+
+
+def test_layers_are_torchs():
+    module = module_of(language_spec())
+    assert type(hidden(module)) is nn.Linear
+    assert type(module.input.embedding) is nn.Embedding
+    assert isinstance(module.decoder.cross_attention.query_norm, nn.LayerNorm)
+
+
+def test_states_of_wrapped_modules_and_former_names_are_loaded(rng):
+    module, data = module_of(language_spec(), seed=1), tokens(rng)
+    state = {name: weight.clone() for name, weight in module.state_dict().items()}
+    former = {name.replace("embedding.weight", "embedding"): w for name, w in state.items()}
+    for prefix in ("", "module.", "_orig_mod.", "module._orig_mod."):
+        other = module_of(language_spec())
+        other.load_state_dict({prefix + name: weight for name, weight in former.items()})
+        assert torch.equal(other(data), module(data))
+
+
+def test_copies_keep_their_hooks(rng):
+    module, fired = module_of(small_spec()), []
+    hidden(module).register_forward_hook(lambda *_: fired.append(1))
+    copy.deepcopy(module)(images(rng))
+    assert fired
+
+
+def test_grid_attention_refuses_what_it_would_ignore():
+    layer = GridCrossAttention(8, 3, num_bands=2)
+    layer.attention.query.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="never calls them"):
+        layer(torch.zeros(1, 2, 8), torch.zeros(1, 4, 4, 3))
