@@ -23,7 +23,7 @@ from ivy_models import create_model
 
 
 class ImageFiles(Dataset):
-    """Image files of a folder that has a folder for each label: prepared images and classes."""
+    """Preprocessed images and classes from a folder that has a subfolder for each label."""
 
     def __init__(self, folder: Path, labels: tuple[str, ...], preprocessing: Callable):
         self.paths = sorted(path for label in labels for path in (folder / label).glob("*"))
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
 
-    torch.set_num_threads(1)  # more do not help so small a model, and the workers need cores
+    torch.set_num_threads(1)  # more do not help a model this small, and the workers need cores
     model = create_model("perceiver_io_digits", pretrained=True)
     module = model.to_torch_module()
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,9 +4,9 @@
     python examples/classify_with_ray.py photos --output /tmp/labels --workers 8 --address auto
 
 Without a folder, the held-out digits are written to a temporary one. The workers read the files
-from a folder that all machines see. Each loads the model once and then labels batch after batch.
-One that dies is started again, and the batches of which Ray has no result are repeated, so that
-each file has one row in what is written. A file that is no image has a row that says so.
+from a folder that all machines share. Each loads the model once and then labels batches. If a
+worker dies, Ray starts another and repeats the batches without a result, so the output has exactly
+one row for each file. A file that is not an image gets a row with the error.
 """
 
 import argparse
@@ -26,10 +26,10 @@ BATCH_SIZE = 32
 
 
 class Classifier:
-    """A worker: it has a model, and labels batches of paths."""
+    """A worker, which holds a model and labels batches of paths."""
 
     def __init__(self, name: str):
-        import ivy  # here: Ray sends this class with what it refers to, and Ivy cannot be pickled
+        import ivy  # here: Ray pickles this class with its globals, and Ivy cannot be pickled
 
         torch.set_num_threads(1)  # a worker has one processor, unless it asks for more
         ivy.set_backend("torch")

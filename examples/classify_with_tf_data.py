@@ -2,9 +2,9 @@
 
     python examples/classify_with_tf_data.py                 # about 20 seconds, most to start
 
-The model, a ``keras.Model`` on TensorFlow, is used in two ways: ``model.predict`` takes the
-dataset, and ``dataset.map`` takes the model, which becomes a step of the pipeline's graph. Its
-batches have no known size. The images are the held-out digits, as PNG files.
+The script uses the model, a ``keras.Model`` on TensorFlow, in two ways: ``model.predict`` runs over
+the dataset, and ``dataset.map`` makes the model a step of the pipeline's graph. The batch size is
+unknown in the graph. The images are the held-out digits, as PNG files.
 """
 
 import os
@@ -35,12 +35,12 @@ def image_dataset(paths: list[Path], preprocessing: Callable) -> tf.data.Dataset
 
 
 def predict(model: tf.keras.Model, dataset: tf.data.Dataset) -> np.ndarray:
-    """The model takes the dataset."""
+    """Run ``model.predict`` over the dataset."""
     return model.predict(dataset, verbose=0)[:, 0].argmax(-1)
 
 
 def predict_in_pipeline(model: tf.keras.Model, dataset: tf.data.Dataset) -> np.ndarray:
-    """The dataset takes the model."""
+    """Call the model in the dataset's ``map``."""
     classes = dataset.map(lambda images: tf.argmax(model(images)[:, 0], axis=-1))
     return np.concatenate(list(classes.as_numpy_iterator()))
 

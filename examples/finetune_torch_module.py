@@ -4,8 +4,8 @@
     python examples/finetune_torch_module.py --output my_parity --steps 200
 
 The new task: is a digit even or odd? The trained model gets a fresh head of two classes and becomes
-a ``torch.nn.Module``. First its head is trained alone, then all of it. At last the weights
-go back into the model, which is saved, and loaded to run without PyTorch.
+a ``torch.nn.Module``. First only the head is trained, then the whole model. Finally the
+trained weights go back into the model, which is saved and loaded again to run without PyTorch.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def make_model(seed: int) -> PerceiverIO:
 
 
 def parity_split(model: PerceiverIO) -> tuple[torch.Tensor, ...]:
-    """Prepared images and whether they are odd: to train, then held out."""
+    """Preprocessed images and whether they are odd: the training set, then the held-out set."""
     train_images, train_classes, _, test_images, test_classes, _ = digits_split()
     return (
         torch.from_numpy(model.preprocessing(list(train_images))),
@@ -74,11 +74,11 @@ def accuracy(module: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(gettempdir(), "perceiver_io_parity"))
-    parser.add_argument("--steps", type=int, default=300, help="of each of the two trainings")
+    parser.add_argument("--steps", type=int, default=300, help="steps of each of the two trainings")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    torch.set_num_threads(1)  # more do not help so small a model, and wait for busy cores
+    torch.set_num_threads(1)  # more do not help a model this small, and would wait for busy cores
     torch.manual_seed(arguments.seed)
     model = make_model(arguments.seed)
     images, labels, *held_out = parity_split(model)

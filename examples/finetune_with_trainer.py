@@ -3,8 +3,8 @@
     pip install "transformers[torch]"                        # the Trainer needs accelerate
     python examples/finetune_with_trainer.py                 # under a minute on a CPU core
 
-The task and the model are those of ``finetune_torch_module.py``. A Trainer wants a module that
-gives the loss beside the logits, which is all that :class:`Classifier` adds.
+The task and the model are those of ``finetune_torch_module.py``. A Trainer expects a module that
+returns the loss beside the logits; :class:`Classifier` adds only that.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    torch.set_num_threads(1)  # more do not help so small a model, and wait for busy cores
+    torch.set_num_threads(1)  # more do not help a model this small, and would wait for busy cores
     model = make_model(arguments.seed)
     images, labels, *held_out = parity_split(model)
     module = model.to_torch_module()

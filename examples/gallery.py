@@ -259,7 +259,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
-    torch.set_num_threads(1)  # arrays so small gain little from a second
+    torch.set_num_threads(1)  # a second thread gains little for arrays this small
     matplotlib.rcParams.update({"font.size": 9, "axes.titlesize": 9})
     arguments.output.mkdir(parents=True, exist_ok=True)
     digits = Digits()

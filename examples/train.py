@@ -4,10 +4,10 @@
     python examples/train.py digits --backend torch --output /tmp/my_digits --resume
 
 AdamW with warm-up and a cosine schedule, label smoothing, gradient clipping and dropout, each as
-the framework's own library has it. The folder gets the model and a record of its accuracy on
-held-out data, which are used once, at the end; in ``training`` it gets a checkpoint to resume
-from, the metrics of each step as CSV, and a picture of the loss. A run that is resumed goes on
-exactly as if it had not been stopped. Ctrl-C stops it.
+the framework's own library has it. The output folder gets the model and a record of its accuracy
+on held-out data, which is used once, at the end. Its folder ``training`` gets a checkpoint for
+resuming, the metrics of each step as CSV, and a picture of the loss. A resumed run continues
+exactly as if it had not been stopped. Press Ctrl-C to stop a run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ OPTIONS = [field.name for field in fields(Settings) if field.default is not MISS
 def train(
     task: Task, trainer: Trainer, settings: Settings, folder: Path, resume: bool, save_every: int
 ) -> None:
-    """Make the steps that are left, with a checkpoint every ``save_every`` steps and at the end."""
+    """Run the remaining steps, with a checkpoint every ``save_every`` steps and at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     path, first = folder / "checkpoint.safetensors", 0
     if resume and path.exists():
@@ -38,7 +38,7 @@ def train(
         trainer.load(state)
         first = int(state["step"])
     else:
-        path.unlink(missing_ok=True)  # of a run before
+        path.unlink(missing_ok=True)  # from an earlier run
     steps_per_epoch = len(task.data) // settings.batch_size
     progress = tqdm(range(first, settings.steps), initial=first, total=settings.steps, unit="step")
     with report.Metrics(folder / "metrics.csv", first) as metrics:
@@ -48,7 +48,7 @@ def train(
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
             metrics.add(report.Row(step, step // steps_per_epoch, learning_rate, loss))
             if (step + 1) % save_every == 0 or step + 1 == settings.steps:
-                metrics.flush()  # first: a checkpoint has all rows before it
+                metrics.flush()  # before the checkpoint, so that no row up to it is missing
                 checkpoint.save(path, trainer.state(), settings)
                 tqdm.write(f"step {step + 1}: loss {loss:.3f}, learning rate {learning_rate:.2e}")
     report.draw(report.read(folder / "metrics.csv"), folder / "curve.png")

@@ -1,4 +1,4 @@
-"""Train a small model of optical flow on moving textures that this script makes.
+"""Train a small model of optical flow on generated moving textures.
 
     python examples/train_flow.py                       # about two minutes on two cores
     python examples/train_flow.py --steps 500 --output flow.png
@@ -101,7 +101,9 @@ def train(model, steps: int, rng: np.random.Generator) -> list[float]:
         schedule.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}")
-    for weight in weights.values():  # the tensors of model.v themselves, ready to be called
+    for (
+        weight
+    ) in weights.values():  # the tensors of model.v itself, so the model uses the trained values
         weight.requires_grad_(False)
     return losses
 
@@ -114,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
-    torch.set_num_threads(1)  # arrays so small gain little from a second
+    torch.set_num_threads(1)  # a second thread gains little for arrays this small
     rng = np.random.default_rng(arguments.seed)
     frames, flow = moving_pairs(rng, 100)  # held out: drawn at random, none comes twice
     model = perceiver_io_optical_flow(SPEC, pretrained=False, seed=arguments.seed)

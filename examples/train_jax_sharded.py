@@ -1,11 +1,11 @@
-"""Train on a mesh of JAX devices: one axis divides the batches, the other the weights.
+"""Train on a mesh of JAX devices: one axis shards the batch, the other the weights.
 
     python examples/train_jax_sharded.py                     # a minute on two cores
     python examples/train_jax_sharded.py --mesh 8 1          # data parallelism alone
 
-The devices are made of the CPU here; on a machine with several GPUs, leave out the line that
-asks for them. The training step is written for one device. Where its arguments lie makes it
-parallel: ``jax.jit`` adds the sums over devices.
+The devices here are virtual devices of the CPU; on a machine with several GPUs, remove the line
+that creates them. The training step is written for one device. The sharding of its arguments makes
+it parallel: ``jax.jit`` adds the sums over devices.
 """
 
 import argparse

@@ -3,9 +3,10 @@
     python examples/train_keras_mirrored.py                  # a minute on two cores
     python examples/train_keras_mirrored.py --devices 4 --epochs 20
 
-Each device has a copy of all variables and a part of every batch; ``fit`` averages the gradients.
-Keras would clip gradients before that, each device its own, so nothing is clipped here. The
-devices are made of the CPU; on a machine with several GPUs, leave out the line that makes them.
+Each device has a copy of all variables and a share of every batch; ``fit`` averages the gradients.
+Gradients are not clipped, because Keras would clip those of each device before averaging. The
+devices are virtual devices of the CPU; on a machine with several GPUs, remove the line that creates
+them.
 """
 
 import argparse

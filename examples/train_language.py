@@ -1,4 +1,4 @@
-"""Train a small masked language model on sentences that this script makes.
+"""Train a small masked language model on generated sentences.
 
     python examples/train_language.py                   # about a minute on two cores
     python examples/train_language.py --steps 100 --seed 1
@@ -100,7 +100,9 @@ def train(model, sentences, steps: int, rng: np.random.Generator) -> list[float]
         schedule.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}")
-    for weight in weights.values():  # the tensors of model.v themselves, ready to be called
+    for (
+        weight
+    ) in weights.values():  # the tensors of model.v itself, so the model uses the trained values
         weight.requires_grad_(False)
     return losses
 
@@ -122,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
-    torch.set_num_threads(1)  # arrays so small gain little from a second
+    torch.set_num_threads(1)  # a second thread gains little for arrays this small
     rng = np.random.default_rng(arguments.seed)
     sentences = make_sentences(rng)
     held_out, seen = sentences[:NUM_HELD_OUT], sentences[NUM_HELD_OUT:]

@@ -106,7 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
-    torch.set_num_threads(1)  # more do not help so small a model, and wait for busy cores
+    torch.set_num_threads(1)  # more do not help a model this small, and would wait for busy cores
     model = make_model(arguments.seed)
     train(model, arguments.steps, arguments.seed)
 

@@ -4,9 +4,9 @@
     torchrun --nproc-per-node 2 examples/train_torch_distributed.py --strategy fsdp
     python examples/train_torch_distributed.py               # one process, the same losses
 
-Each process has a part of every batch. With ``ddp`` it has all weights, and gradients are averaged
-over the processes; with ``fsdp`` it keeps a part of every weight, gradient and optimizer state, and
-the weights are put together for each step. On CPUs the processes talk by gloo, on GPUs by NCCL.
+Each process has a share of every batch. With ``ddp`` it has all weights, and gradients are averaged
+over the processes. With ``fsdp`` it holds a shard of every weight, gradient and optimizer state,
+and the weights are gathered for each step. Processes communicate by gloo on CPUs, NCCL on GPUs.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH_SIZE = 64  # of all processes together, a multiple of their number
 
 
 def start() -> torch.device:
-    """Join the processes that torchrun started, or be the only one."""
+    """Join the process group of torchrun, or form a group of one process."""
     if not distributed.is_torchelastic_launched():
         distributed.init_process_group(store=distributed.HashStore(), rank=0, world_size=1)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -105,7 +105,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    torch.set_num_threads(1)  # more do not help so small a model, and the processes need cores
+    torch.set_num_threads(1)  # more do not help a model this small, and the processes need cores
     device = start()
     if BATCH_SIZE % distributed.get_world_size():
         parser.error(f"batches of {BATCH_SIZE} do not divide among the processes evenly")

@@ -1,4 +1,4 @@
-"""Train a small autoencoder of video, sound and label, on clips that the script makes.
+"""Train a small autoencoder of video, sound and label, on generated clips.
 
     python examples/train_video.py                    # a minute or two on two cores
     python examples/train_video.py --output clips     # pictures of a clip and of what it became
@@ -137,7 +137,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")
-    torch.set_num_threads(1)  # more do not help so small a model, and wait for busy cores
+    torch.set_num_threads(1)  # more do not help a model this small, and would wait for busy cores
     model = perceiver_io_video(SPEC, pretrained=False, seed=arguments.seed)
     model.labels = DIRECTIONS
     train(model, arguments.steps, arguments.seed)

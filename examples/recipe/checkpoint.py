@@ -13,11 +13,11 @@ from recipe.trainer import Settings
 
 
 class CheckpointError(Exception):
-    """A checkpoint that the run cannot go on from."""
+    """A checkpoint from which this run cannot continue."""
 
 
 def save(path: Path, state: dict[str, np.ndarray], settings: Settings) -> None:
-    """Write a checkpoint; the one before is whole until this one is."""
+    """Write a checkpoint; the previous one stays intact until the new one is complete."""
     temporary = path.with_suffix(".writing")
     # safetensors writes an array's memory whatever its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
@@ -31,7 +31,7 @@ def load(path: Path, settings: Settings) -> dict[str, np.ndarray]:
     Raises
     ------
     CheckpointError
-        If its settings are others.
+        If its settings differ.
     """
     with safe_open(path, "numpy") as file:
         saved = json.loads(file.metadata()["settings"])

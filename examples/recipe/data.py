@@ -1,7 +1,7 @@
-"""What is learnt: data that scikit-learn ships, and the batches of each step.
+"""Training data, which scikit-learn ships, and the batches of each step.
 
-A batch is a function of seed and step, in NumPy: it is the same on every framework, and a run that
-is resumed needs no hidden state to go on with the same ones.
+A batch is a NumPy function of the seed and the step. So it is the same on every framework, and a
+resumed run continues with the same batches without saved state.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Task:
         return model
 
     def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Augmented data and classes of a step; an epoch leaves out what fills no batch."""
+        """Augmented data and classes of a step; an epoch drops the last incomplete batch."""
         epoch, place = divmod(step, len(self.data) // size)
         order = np.random.default_rng((seed, 0, epoch)).permutation(len(self.data))
         chosen = order[place * size : (place + 1) * size]
@@ -135,7 +135,7 @@ def noisy(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def moved_and_noisy(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Move half of the images (B, Y, X, 1) by up to a pixel along each axis, and add noise."""
     offsets = rng.integers(0, 3, (len(images), 2))
-    offsets[rng.random(len(images)) < 0.5] = 1  # stay
+    offsets[rng.random(len(images)) < 0.5] = 1  # no shift
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=images.min())
     height, width = images.shape[1:3]
     moved = [

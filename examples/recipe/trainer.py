@@ -8,15 +8,15 @@ import numpy as np
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 START = 0.01
-"""Share of the learning rate that warm-up begins with."""
+"""Warm-up starts at this fraction of the learning rate."""
 
 EPSILON = 1e-10
-"""Of AdamW; so small that it makes no difference that Keras adds it before bias correction."""
+"""AdamW's epsilon, too small to matter although Keras adds it before bias correction."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run depends on, beside its data: a checkpoint fits the run of the same."""
+    """All that a run depends on except its data. A checkpoint fits runs with equal settings."""
 
     task: str
     backend: str
@@ -29,14 +29,14 @@ class Settings:
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     dropout: float = 0.0
-    """Of the MLPs' outputs."""
+    """Dropout rate of the MLPs' outputs."""
 
 
 class Trainer(Protocol):
     """A model, its optimizer and its randomness, in one framework."""
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-        """Learn from a batch; gives its loss, and the learning rate."""
+        """Train on a batch; returns its loss and the learning rate."""
 
     def logits(self, data: np.ndarray) -> np.ndarray:
         """(n, *axes, channels) -> (n, classes), without dropout."""
@@ -45,10 +45,10 @@ class Trainer(Protocol):
         """The weights as a tree, for ``model.with_weights``."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that the next steps depend on; "step" is the number of steps made."""
+        """Everything that the next steps depend on; "step" is the number of completed steps."""
 
     def load(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
 
 
 def make_trainer(model: PerceiverIO, settings: Settings) -> Trainer:
