@@ -32,6 +32,7 @@ from ivy_models.tasks.flow import (
     draw_flow as draw_flow,
     estimate_flow as estimate_flow,
     read_flo as read_flo,
+    read_kitti_flow as read_kitti_flow,
     write_flo as write_flo,
 )
 from ivy_models.tasks.language import (

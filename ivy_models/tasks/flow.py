@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.arrays import to_native
+from ivy_models.arrays import to_numpy
 from ivy_models.base.atomic_files import replaced
+from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
-from ivy_models.ops import ops_named
 from ivy_models.preprocessing.image import read_rgb
 
 if TYPE_CHECKING:
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 OVERLAP = 20
 """Pixels that neighbouring tiles share, as in the original."""
 
+UNKNOWN = 1e9
+"""Flow beyond this many pixels is unknown, as in the ground truth of Middlebury."""
+
 FLO_MAGIC = b"PIEH"
 """First bytes of a Middlebury file: 202021.25 as a little-endian float."""
 
 
+@whatever_seterr_says
 def estimate_flow(
     model: PerceiverIO, first: Any, second: Any, progress: bool = False, batch_size: int = 1
 ) -> np.ndarray:
@@ -81,9 +85,7 @@ def estimate_flow(
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             tiles = model(np.stack([pair[:, rows, columns] for rows, columns in batch]))
-            for window, estimated in zip(
-                batch, to_native(ops_named("numpy"), tiles, "flow"), strict=True
-            ):
+            for window, estimated in zip(batch, to_numpy(tiles, "flow"), strict=True):
                 flow[window] += weights * estimated
                 total[window] += weights
             bar.update(len(batch))
@@ -127,12 +129,14 @@ def write_flo(path: str | os.PathLike[str], flow: Any) -> None:
     flow = check_flow(flow)
     height, width, _ = flow.shape
     header = FLO_MAGIC + np.array([width, height], "<i4").tobytes()
-    with replaced(path) as temporary:
+    with replaced(user_path(path)) as temporary:
         temporary.write_bytes(header + flow.astype("<f4").tobytes())
 
 
 def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a Middlebury ``.flo`` file: float32 (height, width, 2).
+
+    Unknown pixels have flow beyond :data:`UNKNOWN`.
 
     Raises
     ------
@@ -140,7 +144,7 @@ def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
         If it cannot be read or is no such file.
     """
     try:
-        content = Path(path).read_bytes()
+        content = user_path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if content[:4] != FLO_MAGIC or len(content) < 12:
@@ -155,13 +159,40 @@ def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     return flow.astype(np.float32)
 
 
+def read_kitti_flow(path: str | os.PathLike) -> np.ndarray:
+    """Read ground truth of KITTI, a PNG file of 16 bits: float32 (height, width, 2).
+
+    Unknown pixels have flow beyond :data:`UNKNOWN`, as :func:`read_flo` gives them.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not such a file.
+    BackendError
+        If PyAV is not installed: Pillow reads the upper 8 bits alone.
+    """
+    from ivy_models.preprocessing.media import decode
+    from ivy_models.preprocessing.sources import named_errors
+
+    with named_errors(path, "image"):
+        frame, _ = next(decode(path, "video"))
+        if not frame.format.name.startswith("rgb48"):
+            raise InputError(f"{path} is not ground truth of KITTI: its pixels are not 16-bit RGB.")
+        pixels = frame.to_ndarray(format="rgb48le").astype(np.float32)
+        flow = (pixels[..., :2] - 2**15) / 64
+        flow[pixels[..., 2] == 0] = 10 * UNKNOWN
+        return flow
+
+
 # Pictures
 
 
+@whatever_seterr_says
 def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     """Colour a flow field by the wheel of Baker et al. (2011), section 4.1.
 
-    Hue is the direction, saturation the length.
+    Hue is the direction, saturation the length. Unknown pixels, whose flow is beyond
+    :data:`UNKNOWN`, are black.
 
     Parameters
     ----------
@@ -169,7 +200,7 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
         (height, width, 2).
     longest
         The length in pixels that is fully saturated; longer ones are darker. None: the
-        field's longest.
+        longest that is known.
 
     Returns
     -------
@@ -184,6 +215,8 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     flow = check_flow(flow)
     if longest is not None and not longest > 0:
         raise InputError(f"longest is above 0, got {longest}.")
+    unknown = np.abs(flow).max(-1) > UNKNOWN
+    flow = np.where(unknown[..., None], 0, flow)
     wheel = _colour_wheel()
     length = np.hypot(flow[..., 0], flow[..., 1])
     length = length / (longest or max(float(length.max()), np.finfo(np.float32).tiny))
@@ -194,6 +227,7 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     colour = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
     inside = 1 - length[..., None] * (1 - colour)
     colour = np.where(length[..., None] <= 1, inside, 0.75 * colour)
+    colour[unknown] = 0
     return np.floor(255 * colour).astype(np.uint8)
 
 
@@ -213,7 +247,14 @@ def _colour_wheel() -> np.ndarray:
 
 
 def check_flow(flow: Any) -> np.ndarray:
-    flow = to_native(ops_named("numpy"), flow, "flow")
+    """A flow field of any framework -> float32 (height, width, 2).
+
+    Raises
+    ------
+    InputError
+        If it has another shape, or holds numbers that are not finite.
+    """
+    flow = to_numpy(flow, "flow")
     if flow.ndim != 3 or flow.shape[-1] != 2 or 0 in flow.shape:
         raise InputError(f"A flow field is (height, width, 2), got shape {flow.shape}.")
     if not np.isfinite(flow).all():

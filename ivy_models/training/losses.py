@@ -8,6 +8,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, ops_for
+from ivy_models.tasks.flow import UNKNOWN
 
 VIDEO_LOSS_WEIGHTS = {"image": 0.03, "audio": 1.0, "label": 0.0001}
 """The paper's weights for the losses of the video autoencoder (section 4.3, appendix)."""
@@ -115,7 +116,8 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     flow, target
         (B, Y, X, 2), in pixels.
     valid
-        Booleans (B, Y, X), True where the target is known; None: everywhere.
+        Booleans (B, Y, X), True where the target is known; None: wherever no component of the
+        target is beyond 1e9 pixels, which marks unknown pixels in ground truth, in either case.
 
     Returns
     -------
@@ -125,15 +127,17 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     """
     ops = ops_for(flow)
     difference = ops.widen(flow) - target
-    if valid is not None:
-        # Mask first, so that NaN at unknown pixels reaches neither the loss nor its gradient.
-        difference = ops.where(ops.reshape(valid, (*valid.shape, 1)), difference, 0.0)
+    # Not "<=": not-a-number is a known pixel, and must show.
+    unknown = ops.max(ops.maximum(target, -target), -1) > UNKNOWN
+    known = ops.where(unknown, 0.0, ops.constant(np.ones((), np.float32), like=difference))
+    valid = known if valid is None else ops.where(valid, known, 0.0)
+    # Before anything else: not-a-number there must reach neither the loss nor its gradient.
+    is_valid = ops.reshape(valid != 0, (*valid.shape, 1))
+    difference = ops.where(is_valid, difference, 0.0)
     squares = ops.sum(difference * difference, -1)
     # The gradient of sqrt at 0 is infinite; use 0 as the gradient of the distance there.
     apart = squares != 0  # unlike "> 0", this is True for NaN
     distance = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
-    if valid is None:
-        valid = ops.constant(np.ones(distance.shape, np.float32), like=distance)
     return _mean_where(distance, valid)
 
 

@@ -11,7 +11,14 @@ from PIL import Image
 from ivy_models import create_model, perceiver_io_optical_flow
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import ops_named
-from ivy_models.tasks.flow import OVERLAP, draw_flow, estimate_flow, read_flo, write_flo
+from ivy_models.tasks.flow import (
+    OVERLAP,
+    draw_flow,
+    estimate_flow,
+    read_flo,
+    read_kitti_flow,
+    write_flo,
+)
 from ivy_models.transformers.perceiver_io import Decoder, attention, initialise
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import map_tree
@@ -261,3 +268,41 @@ def test_what_is_no_flow_is_refused(tmp_path, flow):
     with pytest.raises(InputError, match="flow field"):
         write_flo(tmp_path / "flow.flo", flow)
     assert not list(tmp_path.iterdir())
+
+
+# Pixels that ground truth does not know
+
+
+def test_unknown_pixels_are_black_and_change_no_others(rng):
+    flow = rng.normal(0, 3, (6, 8, 2)).astype(np.float32)
+    marked = flow.copy()
+    flow[:2, :3] = 0
+    marked[:2, :3] = 1666666752.0
+    drawn, expected = draw_flow(marked), draw_flow(flow)
+    assert (drawn[:2, :3] == 0).all()
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(drawn, expected)
+    marked[:] = -1e10
+    assert (draw_flow(marked) == 0).all()
+
+
+def test_kitti_files(tmp_path, rng):
+    import av
+
+    pixels = rng.integers(2**15 - 500, 2**15 + 500, (6, 8, 3)).astype(np.uint16)
+    pixels[..., 2] = rng.random((6, 8)) > 0.3
+    path = tmp_path / "000000_10.png"
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 8, 6, "rgb48be"
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb48le").reformat(format="rgb48be")
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    flow, known = read_kitti_flow(path), pixels[..., 2] > 0
+    assert flow.dtype == np.float32
+    np.testing.assert_array_equal(flow[known], (pixels[known][:, :2] - 2.0**15) / 64)
+    assert (flow[~known] > 1e9).all()
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(path)
+    with pytest.raises(InputError, match="not ground truth of KITTI"):
+        read_kitti_flow(path)
+    with pytest.raises(InputError, match=r"none\.png"):
+        read_kitti_flow(tmp_path / "none.png")

@@ -74,6 +74,19 @@ def test_the_error_of_not_a_number_is_not_a_number(ops):
     assert float(end_point_error(*native, known)) == 2.5
 
 
+def test_unknown_pixels_count_for_nothing(ops, rng):
+    flow, target = rng.standard_normal((2, 2, 5, 7, 2)).astype(np.float32)
+    known = rng.random((2, 5, 7)) < 0.5
+    expected = float(end_point_error(*(ops.asarray(x) for x in (flow, target, known))))
+    target[~known] = 1666666752.0
+    native = [ops.asarray(x) for x in (flow, target)]
+    assert float(end_point_error(*native)) == pytest.approx(expected, rel=1e-5)
+    everywhere = ops.asarray(np.ones(known.shape, bool))
+    assert float(end_point_error(*native, everywhere)) == pytest.approx(expected, rel=1e-5)
+    target[:] = 1e10
+    assert float(end_point_error(native[0], ops.asarray(target))) == 0
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_are_finite_where_the_estimate_is_exact_or_not_known(name):
     ops = ops_named(name)
