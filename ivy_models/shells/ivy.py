@@ -14,6 +14,7 @@ from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.checkpoints.check import check_magnitudes, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.folder import read_config, read_native, write_native
+from ivy_models.checkpoints.huggingface.task import read_task
 from ivy_models.checkpoints.huggingface.weights import (
     is_huggingface,
     read_huggingface,
@@ -284,7 +285,8 @@ class PerceiverIO(ivy.Module):
         if layout == "native":
             write_native(folder, spec, weights, task_of(self))
         else:
-            write_huggingface(folder, spec, weights)
+            task = {name: getattr(self, name) for name in ATTRIBUTES}
+            write_huggingface(folder, spec, weights, task)
 
     @classmethod
     def from_pretrained(
@@ -313,14 +315,19 @@ class PerceiverIO(ivy.Module):
         """
         folder = local_folder(source)
         if is_huggingface(folder):
-            (spec, weights), task = read_huggingface(folder), {}
+            spec, weights = read_huggingface(folder)
+            task = read_task(folder, spec)
         else:
             (spec, task), weights = read_config(folder), read_native(folder)
             check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
         spec = spec.replace(device=device, dtype=dtype or spec.dtype)
         check_magnitudes(spec, weights, str(folder))
         model = cls(spec, v=unflatten(weights))
-        set_task(model, task, str(folder))
+        if is_huggingface(folder):
+            for name, value in task.items():
+                setattr(model, name, value)
+        else:
+            set_task(model, task, str(folder))
         return model
 
     def to_torch_module(self, rematerialise: bool = False) -> shells.torch.PerceiverIO:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.download.cache import OFFLINE_VARIABLE, is_offline
+from ivy_models.checkpoints.huggingface.task import PREPROCESSOR_FILE, TOKENIZER_FILE
 from ivy_models.checkpoints.huggingface.weights import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
 from ivy_models.checkpoints.shards import index_name, read_index
 from ivy_models.errors import DownloadError, WeightsError, how_to_install
+
+BESIDE = [CONFIG_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE]
+"""Files of a repository beside its weights."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -34,19 +39,19 @@ def local_folder(source: str | Path) -> Path:
     DownloadError
         If the repository cannot be had.
     """
-    if Path(source).is_dir():
-        return Path(source)
+    if user_path(source).is_dir():
+        return user_path(source)
     if isinstance(source, Path) or not _REPOSITORY.fullmatch(source):
         raise WeightsError(
             f"There is no folder {source}, nor is that the name of a repository, owner/name."
         )
     for file in (WEIGHTS_FILE, TORCH_FILE):
         index = index_name(file)
-        folder = _download(source, [CONFIG_FILE, file, index])
+        folder = _download(source, [*BESIDE, file, index])
         if (folder / file).exists():
             break
         if (folder / index).exists():
-            return _download(source, [CONFIG_FILE, index, *read_index(folder / index)])
+            return _download(source, [*BESIDE, index, *read_index(folder / index)])
     return folder
 
 

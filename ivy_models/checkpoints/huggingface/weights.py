@@ -19,6 +19,7 @@ from ivy_models.checkpoints.check import check_weights
 from ivy_models.checkpoints.files import read_json
 from ivy_models.checkpoints.folder import read_safetensors
 from ivy_models.checkpoints.huggingface.config import config_of, spec_of
+from ivy_models.checkpoints.huggingface.task import task_files
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
 from ivy_models.errors import WeightsError
@@ -204,7 +205,10 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
 
 
 def write_huggingface(
-    folder: str | Path, spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray]
+    folder: str | Path,
+    spec: PerceiverIOSpec,
+    weights: Mapping[str, np.ndarray],
+    task: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model so that transformers' ``from_pretrained`` loads it.
 
@@ -216,14 +220,24 @@ def write_huggingface(
         The model. Its ``device`` is not written.
     weights
         Arrays by this library's names.
+    task
+        The model's labels, preprocessing and tokenizer by these names, where it has them.
 
     Raises
     ------
     WeightsError
-        If the weights do not fit the spec, transformers has no such model, or the folder cannot
-        be written.
+        If the weights do not fit the spec, there are not as many labels as classes, transformers
+        has no such model, or the folder cannot be written.
     """
-    config = config_of(spec)
+    config, task = config_of(spec), task or {}
+    if labels := task.get("labels"):
+        if len(labels) != len(config["id2label"]):
+            raise WeightsError(
+                f"The model has {len(labels)} labels for {len(config['id2label'])} classes."
+            )
+        config["id2label"] = {str(label): name for label, name in enumerate(labels)}
+        config["label2id"] = {name: label for label, name in enumerate(labels)}
+    beside = task_files(task.get("preprocessing"), task.get("tokenizer"))
     check_weights(PerceiverIOCore(spec).parameters(), weights, "the weights to write")
     arrays = {huggingface_name(n, spec): _to_torch(n, array) for n, array in weights.items()}
     if spec.stem == "centred_convolution":
@@ -233,6 +247,7 @@ def write_huggingface(
         files = {
             WEIGHTS_FILE: save(arrays, metadata={"format": "pt"}),
             CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
+            **beside,
         }
         write_files(folder, files, withdrawn=CONFIG_FILE)
     except OSError as error:
