@@ -1,1 +1,1 @@
-"""What every layer may use: checked fields, files that are replaced whole, lazy exports."""
+"""Used by every layer: checked fields, atomic file writes, the cache folder, lazy exports."""

@@ -1,8 +1,7 @@
-"""Files that take their names when they are complete.
+"""Atomic file writes: a file gets its name only when it is complete.
 
-Whoever reads meanwhile, and whoever comes after a full disk, Ctrl-C or a kill, meets the old file
-or the new one. What is not complete stands in a folder ``.writing-...``, which only a kill
-leaves behind.
+Readers see either the old file or the new one, also after a full disk, Ctrl-C or a kill.
+Incomplete files are kept in a folder ``.writing-...``, which only a kill leaves behind.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ PREFIX = ".writing-"
 
 @contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to instead; what is written there replaces ``path`` if all went well.
+    """Yield a temporary path to write to; the file there replaces ``path`` if no error occurs.
 
     Raises
     ------
     OSError
-        If the file cannot be written, naming it.
+        If the file cannot be written; the error names ``path``.
     """
     path = Path(path)
     try:
@@ -35,13 +34,13 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None = None) -> None:
-    """Write files into a folder, which is made; each is replaced in their order.
+    """Write files into a folder, which is created if needed; they are replaced in the given order.
 
     Parameters
     ----------
     withdrawn
-        One of them without which nobody reads the others: its old one is gone while old and new
-        ones stand in the folder.
+        The file without which readers refuse the folder. Its old version is removed before the
+        other files are replaced, so that nobody reads a mixture of old and new files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The folder for what is kept between runs: downloaded weights, Ivy's own files."""
+"""The folder for files that are kept between runs: downloaded weights, Ivy's own files."""
 
 from __future__ import annotations
 

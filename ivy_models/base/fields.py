@@ -1,4 +1,4 @@
-"""Checks of a spec's fields, by their annotation: (name, value) -> the value to keep."""
+"""Checks of a spec's fields, chosen by annotation: (name, value) -> the value to store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ivy_models.errors import SpecError
 Check = Callable[[str, Any], Any]
 
 Count = int
-"""A whole number of at least 0, where ``int`` is one of at least 1."""
+"""Annotation for an integer of at least 0; ``int`` means at least 1."""
 
 
 def check_fields(instance: Any, more_checks: Mapping[str, Check] | None = None) -> None:
-    """Check every field of a frozen dataclass, and keep what its check gives.
+    """Check every field of a frozen dataclass, and store the value that its check returns.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def _number(name: str, value: Any) -> Real:
     try:
         if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
             return value
-    except OverflowError:  # a whole number beyond floats
+    except OverflowError:  # an integer too large for a float
         pass
     raise SpecError(f"{name} is a finite number, got {value!r}.")
 

@@ -1,4 +1,4 @@
-"""Modules under their former paths, for one release: importing one gives the module of today."""
+"""Former module paths, kept for one release: importing one returns the moved module."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ MOVED = {
     "ivy_models.weights.torch_file": "ivy_models.checkpoints.pickles.torch_file",
     "ivy_models.weights.unpickle": "ivy_models.checkpoints.pickles.unpickle",
 }
-"""The path of today by the former one."""
+"""Former path -> new path."""
 
 
 def install() -> None:
-    """Let ``import`` find the former paths, with a DeprecationWarning."""
+    """Make the former paths importable, with a DeprecationWarning."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        # First: a former package leads to today's folder, where others would load files twice.
+        # First in the list: through a former package, other finders would load the files in
+        # the new folder a second time.
         sys.meta_path.insert(0, _Finder())
 
 
@@ -63,7 +64,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MOVED[spec.name]
         warnings.warn(
-            f"{spec.name} is now {new}; the former path goes with the next release.",
+            f"{spec.name} is now {new}; the former path will be removed in the next release.",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -72,5 +73,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Undo what the import did to a module that had been executed: its new spec."""
+        """Restore the spec of the module, which the import system has replaced."""
         module.__spec__ = self._spec_of[module.__name__]

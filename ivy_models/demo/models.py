@@ -1,4 +1,4 @@
-"""The models of the page: loaded when first asked for, kept, and run one at a time."""
+"""The models of the page: loaded on first use, kept in memory, and run one at a time."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ TOP = 5
 
 
 class Answer(NamedTuple):
-    """What a model says of an image.
+    """A model's answer for an image.
 
     Parameters
     ----------
     predictions
-        The most probable classes, the first one first.
+        The most probable classes, most probable first.
     seconds
-        That reading the image and the call of the model took.
+        Time to read the image and call the model.
     seen
-        uint8 (height, width, channels), the image as the model gets it.
+        uint8 (height, width, channels), the image as the model receives it.
     looked
-        (rows, columns), the share of attention that went to each part of it; None if not asked for.
+        (rows, columns), the share of attention on each part of the image; None if not requested.
     """
 
     predictions: list[Prediction]
@@ -50,14 +50,14 @@ class Answer(NamedTuple):
 class Models:
     """Image classifiers by name, on any backend that is installed.
 
-    Ivy's backend is one for the whole process, so calls take turns.
+    Ivy has one backend for the whole process, so calls take turns.
 
     Parameters
     ----------
     folders
-        Saved models, besides those that can be had by name.
+        Saved models to offer besides the published ones.
     device
-        Of the weights; None: the framework's default.
+        Device of the weights; None: the framework's default.
     """
 
     def __init__(self, folders: Sequence[str] = (), device: str | None = None):
@@ -73,16 +73,16 @@ class Models:
         Parameters
         ----------
         name, backend
-            Of the model and of the framework that it runs on.
+            The model, and the framework that runs it.
         image
-            As :class:`.ImagePreprocessing` takes it.
+            An image that :class:`.ImagePreprocessing` accepts.
         look
-            Whether to tell where the model looked.
+            Whether to compute where the model looked.
 
         Raises
         ------
         IvyModelsError
-            If there is no such model or backend, or the weights or the image cannot be had.
+            If there is no such model or backend, or the weights or the image cannot be read.
         """
         _check("model", name, self.descriptions)
         _check("backend", backend, self.backends)
@@ -104,7 +104,7 @@ class Models:
     def _use(self, backend: str) -> None:
         if ivy.current_backend_str() != backend:
             set_backend(backend)
-            del ivy.backend_stack[:-1]  # which would grow with each change
+            del ivy.backend_stack[:-1]  # it would grow with each change
 
     def _load(self, name: str) -> Any:
         if name not in self._loaded:
@@ -118,7 +118,7 @@ class Models:
 
 
 def image_classifiers() -> dict[str, str]:
-    """Names and descriptions of the package's image classifiers, the small one first."""
+    """Names and descriptions of the package's image classifiers, the smallest first."""
     presets = [(name, preset) for name, preset in PRESETS.items() if preset.task == TASK]
     presets.sort(key=lambda named: named[1].num_parameters)
     return {name: preset.description for name, preset in presets}
@@ -130,13 +130,13 @@ def _check(kind: str, name: str, known: Mapping[str, str] | Sequence[str]) -> No
 
 
 def _looked(model: Any, data: np.ndarray) -> np.ndarray:
-    """The class's share of each part of the image, (rows, columns)."""
+    """Rollout: the share of each part of the image in the answer, (rows, columns)."""
     share = _numpy(attention_rollout(attention_maps(model, data[None])))[0]
     return share.reshape(-1, *share.shape[-2:])[0]
 
 
 def _pixels(data: np.ndarray, preprocessing: ImagePreprocessing) -> np.ndarray:
-    """The model's data (height, width, channels) -> uint8."""
+    """Undo the normalisation: the model's data (height, width, channels) -> uint8."""
     pixels = data * np.asarray(preprocessing.std, np.float32) + np.asarray(
         preprocessing.mean, np.float32
     )

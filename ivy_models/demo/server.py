@@ -1,4 +1,4 @@
-"""The server of the page, by Flask."""
+"""The Flask server of the page."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ivy_models.errors import InputError, IvyModelsError
 from ivy_models.models.presets import PRESETS
 
 MAX_FILE = 20 << 20
-"""Bytes of an image."""
+"""Maximum size of an image in bytes."""
 
 MAX_STROKES = 1 << 20
-"""Bytes of a drawing."""
+"""Maximum size of a drawing in bytes."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -39,45 +39,45 @@ HEADERS = {
 }
 
 LOOKED = (255, 96, 0)
-"""Red, green and blue of where the model looked."""
+"""RGB colour that marks where the model looked."""
 
 
 def make_server(
     listening: socket.socket, names: Sequence[str], backend: str, device: str | None
 ) -> werkzeug.serving.BaseWSGIServer:
-    """Make the server for a socket that listens.
+    """Make the server for a listening socket.
 
     Parameters
     ----------
     listening
         The socket.
     names
-        Of models; the first is chosen at first, and those that are no presets are folders.
+        Models. The first is selected when the page opens. Names that are not presets are folders.
     backend
-        Chosen at first.
+        The backend that is selected when the page opens.
     device
-        Of the weights.
+        Device of the weights.
     """
     host, port = listening.getsockname()[:2]
     models = Models([name for name in names if name not in PRESETS], device)
     app = make_app(models, {"model": names[0], "backend": backend})
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
-        # A name of somebody else's that leads here gives its pages no access.
+        # Reject foreign Host headers (DNS rebinding).
         app.config["TRUSTED_HOSTS"] = [host, "localhost"] if address.is_loopback else [host]
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for each request
     return werkzeug.serving.make_server(host, port, app, threaded=True, fd=listening.fileno())
 
 
 def make_app(models: Models, chosen: dict[str, str]) -> Flask:
-    """Make the page and what it asks for.
+    """Make the Flask application: the page and its requests.
 
     Parameters
     ----------
     models
-        Those to choose from.
+        The models that the page offers.
     chosen
-        "model" and "backend" of the beginning.
+        "model" and "backend" that are selected when the page opens.
     """
     app = Flask(__name__, static_folder="page", static_url_path="")
 
@@ -96,11 +96,11 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
 
     @app.post("/answer")
     def answer() -> Any:
-        # Browsers send the first to encrypted or local pages alone, the second with each POST.
+        # Browsers send Sec-Fetch-Site only to HTTPS or local pages, and Origin with every POST.
         site = request.headers.get("Sec-Fetch-Site", "none")
         origin = request.headers.get("Origin", request.host_url).rstrip("/")
         if site not in ("same-origin", "none") or origin != request.host_url.rstrip("/"):
-            return {"error": "Another site's page cannot ask."}, 403
+            return {"error": "Requests from other sites are refused."}, 403
         request.max_content_length = MAX_STROKES if request.is_json else MAX_FILE
         model, backend = (request.args.get(name, "") for name in ("model", "backend"))
         look = request.args.get("look") == "true"
@@ -146,14 +146,14 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 
 
 def heat_map(looked: np.ndarray) -> np.ndarray:
-    """Shares (rows, columns) -> one colour, the more opaque the larger: uint8 (..., 4)."""
+    """Shares (rows, columns) -> RGBA uint8 (rows, columns, 4); larger shares are more opaque."""
     opacity = np.round(255 * looked / max(float(looked.max()), 1e-30)).astype(np.uint8)
     colour = np.broadcast_to(np.asarray(LOOKED, np.uint8), (*looked.shape, 3))
     return np.concatenate([colour, opacity[..., None]], -1)
 
 
 def _png(pixels: np.ndarray) -> str:
-    """An address that holds the picture."""
+    """Encode the picture as a data URL."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""From the lines that somebody drew to an image like those that the digits were trained on."""
+"""Turn drawn lines into an image like those that the digits model was trained on."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from PIL import Image, ImageDraw
 from ivy_models.errors import InputError
 
 SIZE = 256
-"""Height and width of the image in pixels, many for each of the digits' 8."""
+"""Height and width of the image in pixels, 32 times that of the digits model."""
 
 INK = 0.305
-"""Share of the image that is ink: the mean of scikit-learn's digits, nearly the same in each."""
+"""Mean ink share of scikit-learn's digits, which is nearly the same for each digit."""
 
 THICKEST = SIZE // 3
 
 MAX_POINTS = 10_000
-"""Of a drawing: a few minutes of one."""
+"""Maximum number of points of a drawing: a few minutes of drawing."""
 
 
 def draw_strokes(strokes: Any) -> Image.Image:
-    """Draw lines in white on black: centred, as high or wide as the image.
+    """Draw lines in white on black, centred and scaled to the height or width of the image.
 
-    The pen is as thick as makes the share of ink that of scikit-learn's digits, whatever the
-    size at which the lines were drawn.
+    The pen's thickness is chosen so that the image has as much ink as scikit-learn's digits,
+    whatever the size of the drawing.
 
     Parameters
     ----------
     strokes
-        Lists of points (x, y) in [0, 1], x to the right and y down.
+        Lists of points (x, y) in [0, 1]; x points to the right and y down.
 
     Returns
     -------
     PIL.Image.Image
-        Grey, 256 x 256.
+        Greyscale, 256 x 256.
 
     Raises
     ------
     InputError
-        If there is nothing to draw, or something else than such points.
+        If there is nothing to draw, or the strokes are not lists of such points.
     """
     lines = [_points(stroke) for stroke in strokes] if isinstance(strokes, list) else []
     if not lines:
@@ -58,20 +58,20 @@ def draw_strokes(strokes: Any) -> Image.Image:
 
 
 def _points(stroke: Any) -> np.ndarray:
-    """-> float (n, 2)"""
+    """Check a stroke; return its points as floats (n, 2)."""
     try:
         points = np.asarray(stroke, np.float64)
     except (TypeError, ValueError, OverflowError):
         points = np.zeros((0, 0))
     if points.ndim != 2 or points.shape[1] != 2 or not ((points >= 0) & (points <= 1)).all():
-        raise InputError("A stroke is a list of points (x, y) in [0, 1].")
+        raise InputError("A stroke must be a list of points (x, y) in [0, 1].")
     return points
 
 
 def _draw(lines: list[np.ndarray], pen: int) -> Image.Image:
     points = np.concatenate(lines)
     low, high = points.min(0), points.max(0)
-    scale = (SIZE - pen) / max(*(high - low), 0.01)  # a dot has no size
+    scale = (SIZE - pen) / max(*(high - low), 0.01)  # avoid dividing by 0 for a dot
     image = Image.new("L", (SIZE, SIZE))
     brush, radius = ImageDraw.Draw(image), pen / 2
     for line in lines:

@@ -1,4 +1,4 @@
-"""Drawings of what a model sees and gives, by matplotlib, which is imported when one is made."""
+"""Drawings of a model's attention, latents and results. Importing this does not load matplotlib."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     Places = Axes | Sequence[Axes] | None
-    """What to draw on; None: a new figure."""
+    """The axes to draw on; None: a new figure."""
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"
-"""Of the colours of Okabe and Ito, which colour-blind eyes tell apart."""
+"""Blue and orange of the colour-blind safe palette of Okabe and Ito, and a grey."""
 
 WEIGHTS, SIGNED = "Oranges", "PuOr_r"
-"""Maps of colours for numbers from 0, and for those on both sides of it."""
+"""Colour maps for numbers of at least 0, and for numbers of both signs."""
 
 COLUMNS = 8
-"""Drawings side by side in a new figure, at most."""
+"""Maximum number of drawings side by side in a new figure."""
 
 ARROWS = 12
-"""Along the longer side of a flow field."""
+"""Number of arrows along the longer side of a flow field."""
 
 
 def draw_attention(
     weights: Any, image: Any = None, titles: Sequence[str] = (), axes: Places = None
 ) -> Figure:
-    """Draw attention weights, over a pale image; the stronger, the less of it is seen.
+    """Draw attention weights over a pale image, which strong weights cover.
 
-    Several have one scale, which stands beside them.
+    All maps of a figure share one colour scale, drawn beside them.
 
     Parameters
     ----------
     weights
-        (height, width), or (n, height, width) for several, such as one for each latent or head.
-        They may be coarser than the image, as those of patches are.
+        (height, width), or (n, height, width) for several maps, such as one per latent or head.
+        A map may be coarser than the image, for example with one weight per patch.
     image
-        As ``ImagePreprocessing`` takes it, one for all, or a list with one for each; None: the
-        weights alone.
+        An image that ``ImagePreprocessing`` accepts, for all maps, or a list with one image per
+        map; None: only the weights are drawn.
     titles
-        One for each.
+        One title per map.
     axes
-        Of matplotlib to draw on, one for each; None: a new figure.
+        Matplotlib axes to draw on, one per map; None: a new figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Such as for ``savefig``.
+        The figure; save it with ``savefig``.
 
     Raises
     ------
     BackendError
         If matplotlib is not installed.
     InputError
-        If something has another shape, or there are not as many images, titles or axes as maps.
+        If a shape is wrong, or the number of images, titles or axes differs from that of maps.
     """
     weights = _numpy(weights, "weights")
     if weights.ndim not in (2, 3) or 0 in weights.shape:
@@ -103,9 +103,9 @@ def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> 
     Parameters
     ----------
     predictions
-        Of :func:`classify` for one image or sound, or of a :class:`Reconstruction`.
+        From :func:`classify` for one image or sound, or from a :class:`Reconstruction`.
     axes
-        As in :func:`draw_attention`, one.
+        As in :func:`draw_attention`, but one.
 
     Returns
     -------
@@ -116,10 +116,10 @@ def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> 
     BackendError
         If matplotlib is not installed.
     InputError
-        If they are no predictions of one source.
+        If ``predictions`` is not a list of predictions for one source.
     """
     if not predictions or not all(isinstance(p, Prediction) for p in predictions):
-        raise InputError("predictions are those of one source: classify(model, image).")
+        raise InputError("predictions must be those of one source: classify(model, image).")
     (place,) = _axes(axes, 1, 2)
     labels, probabilities = zip(*predictions, strict=True)
     rows = range(len(labels))
@@ -133,14 +133,14 @@ def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> 
 
 
 def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
-    """Draw how alike an element's latents are, layer by layer: the cosine of each two.
+    """Draw the cosine similarity of each pair of latents, layer by layer.
 
     Parameters
     ----------
     latents
-        Arrays (N, D), of :func:`latents_over_depth`.
+        Arrays (N, D) for one element of the batch, from :func:`latents_over_depth`.
     axes
-        As in :func:`draw_attention`, one for each.
+        As in :func:`draw_attention`, one per array.
 
     Returns
     -------
@@ -151,12 +151,14 @@ def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
     BackendError
         If matplotlib is not installed.
     InputError
-        If they have another shape.
+        If the latents have another shape.
     """
     latents = [_numpy(x, "latents") for x in latents]
     if not latents or any(x.ndim != 2 or 0 in x.shape for x in latents):
         shapes = ", ".join(str(x.shape) for x in latents)
-        raise InputError(f"latents are arrays (N, D), got {shapes or 'none'}: choose an element.")
+        raise InputError(
+            f"latents must be arrays (N, D), got {shapes or 'none'}: choose a batch element."
+        )
     axes = _axes(axes, len(latents), 1)
     for depth, (place, x) in enumerate(zip(axes, latents, strict=True)):
         normed = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-30)
@@ -175,13 +177,13 @@ def draw_flow_arrows(
     Parameters
     ----------
     flow
-        (height, width, 2), of :func:`estimate_flow`.
+        (height, width, 2), from :func:`estimate_flow`.
     frame
-        As ``ImagePreprocessing`` takes it, of the field's size.
+        An image that ``ImagePreprocessing`` accepts, of the same size as the field.
     longest
-        As in :func:`draw_flow`; an arrow so long reaches the next.
+        As in :func:`draw_flow`; an arrow of this length reaches the next arrow.
     axes
-        As in :func:`draw_attention`, one.
+        As in :func:`draw_attention`, but one.
 
     Returns
     -------
@@ -225,7 +227,7 @@ def draw_flow_arrows(
         pivot="mid",
         **look,
     )
-    arrows.set_in_layout(False)  # those at the border stand out of it
+    arrows.set_in_layout(False)  # arrows at the border extend beyond it
     _as_picture(place, f"from arrow to arrow: {longest:.2g} pixels")
     return _figure_of(place)
 
@@ -233,16 +235,17 @@ def draw_flow_arrows(
 def draw_reconstruction(
     reconstruction: Reconstruction, frames: Any, sound: Any, axes: Places = None
 ) -> Figure:
-    """Draw a clip's frames above those that an autoencoder made of them, and both sounds.
+    """Draw the frames of a clip above their reconstruction by an autoencoder, and both sounds.
 
     Parameters
     ----------
     reconstruction
-        Of :func:`reconstruct_video`.
+        From :func:`reconstruct_video`.
     frames, sound
-        What it was made of: (frames, height, width, 3) in [0, 1], and (samples,) or (samples, 1).
+        The original clip: (frames, height, width, 3) in [0, 1], and (samples,) or (samples, 1).
     axes
-        As in :func:`draw_attention`: for the frames, for those that were made, and for the sound.
+        As in :func:`draw_attention`: first for the original frames, then for the reconstructed
+        frames, then one for the sound.
 
     Returns
     -------
@@ -253,7 +256,7 @@ def draw_reconstruction(
     BackendError
         If matplotlib is not installed.
     InputError
-        If there are not as many frames or axes.
+        If the number of frames or axes is wrong.
     """
     frames = [read_rgb(frame) for frame in frames]
     number = len(reconstruction.frames)
@@ -286,7 +289,7 @@ def _numpy(x: Any, name: str) -> np.ndarray:
 
 
 def _figure() -> type[Figure]:
-    """The class of figures; one made by it is not shown, nor kept, by pyplot."""
+    """Figure class. pyplot neither shows nor keeps figures that are made from it directly."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -300,7 +303,7 @@ def _figure_of(axes: Axes) -> Figure:
 
 
 def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
-    """As many axes as there is to draw, the given ones or those of a new figure."""
+    """Return ``number`` axes: the given ones, or those of a new figure."""
     if axes is not None:
         axes = list(np.ravel(np.asarray(axes, object)))
         if len(axes) != number:
@@ -309,7 +312,7 @@ def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
     rows = -(-number // COLUMNS)
     columns = -(-number // rows)
     height = 2.4 if rows == 1 else 1.5 * rows  # inches
-    width = columns * aspect * (height / rows - 0.1) + 0.8  # and a scale
+    width = columns * aspect * (height / rows - 0.1) + 0.8  # space for the colour scale
     figure = _figure()(figsize=(width, height + 0.3), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[number:]:
@@ -318,6 +321,6 @@ def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
 
 
 def _as_picture(axes: Axes, title: str) -> None:
-    """A thin frame, and no numbers along it."""
+    """Draw a thin frame without ticks."""
     axes.set(xticks=(), yticks=(), title=title)
     axes.spines[:].set(color=GREY, linewidth=0.5)

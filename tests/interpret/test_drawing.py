@@ -128,7 +128,7 @@ def test_latents_are_drawn_by_their_cosines(rng):
 
 
 def test_latents_of_a_batch_are_refused(rng):
-    with pytest.raises(InputError, match=r"\(2, 5, 4\).*choose an element"):
+    with pytest.raises(InputError, match=r"\(2, 5, 4\).*choose a batch element"):
         draw_latents([rng.random((2, 5, 4))])
     with pytest.raises(InputError, match="got none"):
         draw_latents([])
