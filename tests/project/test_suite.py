@@ -13,10 +13,11 @@ RUN = [sys.executable, "-m", "pytest", "-q", "-p", "helpers.leftovers", "-p", "n
 def run_in(folder, test, *options):
     (folder / "pytest.ini").touch()
     (folder / "test_it.py").write_text(f"from pathlib import Path\ndef test_it():\n    {test}\n")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     return subprocess.run(
         [*RUN, *options],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
+        env=environment | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
         capture_output=True,
         text=True,
     )
