@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune as prune
 import transformers
 from helpers import CHOSEN
 from helpers.huggingface import CASES, IMAGE_SHAPES, SMALL, huggingface_model
@@ -144,21 +145,183 @@ def test_dropout_and_batch_norm_in_training_are_transformers(case, dropout, rng,
     assert runs_of_the_core
 
 
-@pytest.mark.parametrize("change", ["replaced", "hooked", "pre-hooked", "random"])
-def test_models_whose_inner_modules_change_are_computed_as_before(change, rng, runs_of_the_core):
+def layer(model):
+    return model.perceiver.encoder.self_attends[0]
+
+
+def replace_forward(model):
+    before = layer(model).mlp.forward
+    layer(model).mlp.forward = lambda x: 0 * before(x)
+
+
+def swap_class(model):
+    class Doubled(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    layer(model).mlp.dense1.__class__ = Doubled
+
+
+def drop_layer(model):
+    model.perceiver.encoder.self_attends = model.perceiver.encoder.self_attends[:1]
+
+
+def parametrise(model):
+    dense = torch.nn.utils.parametrizations.weight_norm(layer(model).mlp.dense1)
+    with torch.no_grad():
+        dense.parametrizations.weight.original0.mul_(2)
+
+
+def add_lora(model):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=["query", "value"], r=2, init_lora_weights=False)
+    peft.inject_adapter_in_model(config, model)
+
+
+CHANGES = {
+    "another module": lambda model: setattr(
+        layer(model).mlp, "dense2", torch.nn.Sequential(layer(model).mlp.dense2, torch.nn.Tanh())
+    ),
+    "forward hook": lambda model: layer(model).register_forward_hook(
+        lambda module, inputs, output: (2 * output[0],)
+    ),
+    "forward pre-hook": lambda model: layer(model).register_forward_pre_hook(
+        lambda module, inputs: (2 * inputs[0],)
+    ),
+    "forward": replace_forward,
+    "class": swap_class,
+    "eps": lambda model: setattr(layer(model).layernorm, "eps", 1.0),
+    "activation": lambda model: setattr(layer(model).mlp, "intermediate_act_fn", torch.nn.ReLU()),
+    "heads": lambda model: vars(layer(model).attention.self).update(
+        num_heads=1, qk_channels_per_head=16, v_channels_per_head=16
+    ),
+    "residual": lambda model: setattr(layer(model).attention, "use_query_residual", False),
+    "one layer more": lambda model: model.perceiver.encoder.self_attends.append(
+        copy.deepcopy(layer(model))
+    ),
+    "one layer fewer": drop_layer,
+    "pruning": lambda model: prune.l1_unstructured(layer(model).mlp.dense1, "weight", 0.5),
+    "quantisation": lambda model: torch.ao.quantization.quantize_dynamic(
+        model.perceiver, {torch.nn.Linear}, inplace=True
+    ),
+    "parametrisation": parametrise,
+    "LoRA": add_lora,
+    "postprocessor": lambda model: setattr(
+        model.perceiver, "output_postprocessor", lambda logits, **named: 2 * logits
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.filterwarnings("ignore")
+def test_changes_count_before_and_after_accelerating(change, rng, runs_of_the_core):
+    own, fast = huggingface_model(IMAGE), accelerate(huggingface_model(IMAGE))
+    named = arguments(IMAGE, rng)
+    unchanged = outputs_of(fast, named)["logits"]
+    for model in (own, fast):
+        torch.manual_seed(1)
+        CHANGES[change](model)
+    expected = outputs_of(own, named)
+    assert not torch.allclose(expected["logits"], unchanged, atol=1e-6)
+    check_same(expected, outputs_of(fast, named))
+    with pytest.warns(UserWarning, match="runs transformers' own code for now"):
+        accelerate(own)
+    check_same(expected, outputs_of(own, named))
+    assert len(runs_of_the_core) == 1
+
+
+def test_dropout_of_one_module_runs_as_before(rng, runs_of_the_core):
+    model = accelerate(huggingface_model(IMAGE))
+    layer(model).attention.self.dropout.train()  # as Monte Carlo dropout does
+    model(**arguments(IMAGE, rng))
+    assert not runs_of_the_core
+
+
+def test_replaced_methods_of_classes_run(rng, runs_of_the_core, monkeypatch):
     model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
     before = outputs_of(model, named)["logits"]
-    attention = model.perceiver.encoder.self_attends[0].attention.self
-    if change == "replaced":
-        attention.query = torch.nn.Sequential(attention.query, torch.nn.Tanh())
-    elif change == "hooked":
-        attention.query.register_forward_hook(lambda module, inputs, output: 2 * output)
-    elif change == "pre-hooked":
-        attention.query.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
-    else:
-        attention.dropout.train()  # some of it, as Monte Carlo dropout does
-    assert not torch.allclose(outputs_of(model, named)["logits"], before)
+    forward = torch.nn.LayerNorm.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.LayerNorm, "forward", lambda self, x: 2 * forward(self, x))
+        assert not torch.allclose(outputs_of(model, named)["logits"], before)
+        assert len(runs_of_the_core) == 1
+    torch.testing.assert_close(outputs_of(model, named)["logits"], before)
+    assert len(runs_of_the_core) == 2
+
+
+def test_backward_and_global_hooks_fire(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    calls, kinds = [], []
+    hook = layer(model).mlp.register_full_backward_hook(lambda *call: calls.append(call))
+    model(**named).logits.sum().backward()
+    hook.remove()
+    assert len(calls) == 2  # one for each block
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *call: kinds.append(type(module))
+    )
+    try:
+        model(**named)
+    finally:
+        hook.remove()
+    assert torch.nn.Linear in kinds
+    assert not runs_of_the_core
+    model(**named)
     assert len(runs_of_the_core) == 1
+
+
+def test_second_derivatives_stay_the_same(rng, runs_of_the_core):
+    slow, images = huggingface_model(IMAGE), arguments(IMAGE, rng)["inputs"].requires_grad_()
+    found = []
+    for model in (slow, accelerate(copy.deepcopy(slow))):
+        loss = model(images).logits.square().sum()
+        (gradient,) = torch.autograd.grad(loss, images, create_graph=True)
+        gradient.square().sum().backward()
+        found.append(layer(model).mlp.dense1.weight.grad)
+    torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=1e-3)
+    assert len(runs_of_the_core) == 1
+
+
+def test_transforms_and_traces_are_those_of_the_model_as_before(rng, runs_of_the_core):
+    model, images = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)["inputs"]
+    torch.func.jvp(lambda x: model(x).logits, (images,), (images,))
+    torch.vmap(lambda x: model(x[None]).logits)(images)
+    model.requires_grad_(False)  # constants of the trace
+    traced = torch.jit.trace(lambda x: model(x).logits, (images,), check_trace=False)
+    assert not runs_of_the_core
+    torch.testing.assert_close(traced(2 * images), model(2 * images).logits)
+
+
+def test_offloaded_weights_run_as_before(rng, runs_of_the_core):
+    offload = pytest.importorskip("accelerate").cpu_offload
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)
+    offload(model, execution_device=torch.device("cpu"))
+    check_same(before, outputs_of(model, named))
+    assert len(runs_of_the_core) == 1
+
+
+def test_merged_adapters_run_on_the_core_again(rng, runs_of_the_core):
+    peft = pytest.importorskip("peft")
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    config = peft.LoraConfig(target_modules=["query", "value"], r=2, init_lora_weights=False)
+    adapted = peft.get_peft_model(model, config).eval()
+    before = outputs_of(adapted, named)
+    assert not runs_of_the_core
+    check_same(before, outputs_of(adapted.merge_and_unload(), named))
+    assert len(runs_of_the_core) == 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_parameters_get_gradients(case, rng):
+    slow = huggingface_model(case)
+    fast, named = accelerate(copy.deepcopy(slow)), arguments(case, rng)
+    got = []
+    for model in (slow, fast):
+        logits = model(**named).logits
+        parts = logits.values() if isinstance(logits, dict) else [logits]
+        sum(part.square().sum() for part in parts).backward()
+        got.append({name for name, p in model.named_parameters() if p.grad is not None})
+    assert got[0] == got[1]
 
 
 def test_replicas_have_weights_of_their_own(rng):
