@@ -225,7 +225,7 @@ def test_other_sites_cannot_ask(client, header):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--model", "perceiver_io_language"], 2, "perceiver_io_language is not an image classifier"),
+        (["--model", "perceiver_io_language"], 2, "language is not an image classifier"),
         (["--model", "nonsense"], 1, "There is no model 'nonsense'"),
         (["--device", "cuda"], 1, "The numpy backend"),
     ],
