@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch._C import _functorch
 from torch.autograd import forward_ad
 from torch.nn.modules import module
 from torch.overrides import _get_current_function_mode_stack
@@ -17,8 +18,8 @@ def is_intercepted() -> bool:
     """
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_tracing_state() is not None
+        or _functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
         # torch.device(...) and torch.set_default_device say where tensors are made, no more.

@@ -84,8 +84,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
             If its configuration is one that this library cannot run.
         """
         plan = _plan_of(class_name, perceiver.config)
-        perceiver._plan = plan
-        perceiver._inspection = None
+        vars(perceiver).update(_plan=plan, _inspection=None)
         perceiver.__class__ = cls
         found = Inspection.difference(plan.expected, perceiver)
         if found is None:
@@ -165,7 +164,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         return (
             spec.vocabulary_size is not None
             and is_plain(attention_mask, like)
-            and attention_mask.shape == inputs.shape
+            and attention_mask.shape == tensors[0].shape
             and bool(attention_mask.bool().any(-1).all())
         )
 
