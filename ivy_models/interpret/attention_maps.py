@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.ops import Array, Ops
-from ivy_models.shells.call import check_queries
-from ivy_models.shells.input_checks import CheckedInputs, check_inputs
+from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 import ivy
@@ -84,14 +84,16 @@ def attention_maps(
         return to_ivy(ops, ops.reshape(weights, sizes))
 
     latents = (spec.num_latents,)
-    if spec.input_modalities is None:
-        reader = [shaped(read, latents, grid_shape) for read in reads]
-    else:
-        grids = _grids(spec, inputs.data)
+    if isinstance(grid_shape, dict):
         reader = [
-            {name: shaped(part, latents, grids[name]) for name, part in _cut(ops, read, grids)}
+            {
+                name: shaped(part, latents, grid_shape[name])
+                for name, part in _cut(ops, read, grid_shape)
+            }
             for read in reads
         ]
+    else:
+        reader = [shaped(read, latents, grid_shape) for read in reads]
     decoder = None
     if spec.output_modalities is not None:
         named = {spec.output_modalities[place[-1]]: x for place, x in decodings.items()}
@@ -156,14 +158,6 @@ def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
         part: dict.fromkeys(layers, params[part]["layer_0"]) for part in ("reader", "processor")
     }
     return spec.replace(weight_tie_layers=False), params | repeated
-
-
-def _grids(spec: PerceiverIOSpec, data: dict[str, Array]) -> dict[str, tuple[int, ...]]:
-    """The axes of each modality's inputs, in the order in which the reader gets them."""
-    return {
-        m.name: m.adapter().grid_shape(tuple(data[m.name].shape[1:-1]))
-        for m in spec.input_modalities or ()
-    }
 
 
 def _cut(ops: Ops, weights: Array, grids: dict[str, tuple[int, ...]]):

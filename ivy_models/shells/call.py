@@ -8,7 +8,7 @@ from typing import Any
 
 from ivy_models.arrays import to_native
 from ivy_models.ops import Array, Ops
-from ivy_models.shells.input_checks import check_inputs
+from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -59,13 +59,20 @@ def checked_call(
     return with_axes(ops, output, inputs.batch_shape, axes)
 
 
+def check_inputs(
+    ops: Ops, spec: PerceiverIOSpec, like: Array, data: Any, mask: Any
+) -> CheckedInputs:
+    """Convert a call's data and mask to what the core takes; see :meth:`.InputKind.check`."""
+    return spec.input().check(ops, ops.widen(like), data, mask, functools.partial(to_native, ops))
+
+
 def check_queries(
     ops: Ops,
     spec: PerceiverIOSpec,
     like: Array,
     queries: Any,
     batch_shape: tuple[int, ...],
-    grid_shape: tuple[int, ...] | None,
+    grid_shape: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
 ) -> tuple[Any, Any]:
     """Convert a call's queries to what the core takes; see :meth:`.Queries.check`."""
     convert = functools.partial(to_native, ops)

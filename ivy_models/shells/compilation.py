@@ -65,13 +65,13 @@ class CompiledCalls:
         return self._run(ops, "decode", params, latents, queries)
 
     def _pads(self, ops: Ops, data: Any) -> bool:
-        is_text = self.core.spec.vocabulary_size is not None
-        return is_text and ops.traces_loops and not ops.is_traced(data)
+        may_pad = self.core.spec.input().longest_padding is not None
+        return may_pad and ops.traces_loops and not ops.is_traced(data)
 
     def _padded(self, ops: Ops, tokens: Array, mask: Array | None) -> tuple[Array, Array | None]:
-        (max_length,) = self.core.spec.learned_position_shape
+        longest = self.core.spec.input().longest_padding
         length = max(MIN_LENGTH, 1 << (tokens.shape[1] - 1).bit_length())
-        return _pad(ops, tokens, mask, min(max_length, length))
+        return _pad(ops, tokens, mask, min(longest, length))
 
     def _run(self, ops: Ops, method: str, params: Tree, *arguments: Any) -> Any:
         if not ops.traces_loops:

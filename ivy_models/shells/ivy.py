@@ -29,9 +29,8 @@ from ivy_models.errors import (
     how_to_install,
 )
 from ivy_models.ops import Ops, ops_for, ops_named
-from ivy_models.shells.call import check_queries, checked_call, with_axes
+from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
-from ivy_models.shells.input_checks import check_inputs
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,

@@ -185,8 +185,8 @@ def change(data, **arrays):
         (lambda d: (np.zeros((2, 4, 37), np.float32),), "data is a mapping"),
         (lambda d: (change(d, depth=d["image"]),), "data has depth"),
         (lambda d: ({"image": d["image"], "label": d["label"]},), "data has no sound"),
-        (lambda d: (change(d, sound=d["sound"][:1]),), "batch shape in common"),
-        (lambda d: (change(d, sound=d["sound"][:, :27]),), "no multiples of the patches"),
+        (lambda d: (change(d, sound=d["sound"][:1]),), "share one batch shape"),
+        (lambda d: (change(d, sound=d["sound"][:, :27]),), "not multiples of the patches"),
         (lambda d: (change(d, image=d["image"][..., :2]),), r"image has shape \(2, 2, 6, 10, 2\)"),
         (lambda d: (change(d, label=np.zeros((2, 11), int)),), "takes floats"),
         (lambda d: (d, {"image": np.ones((2, 2, 6, 10), bool)}), 'mask\\["image"\\] has shape'),
@@ -281,5 +281,5 @@ def test_a_model_of_patches_is_one_of_their_elements(backend, rng):
     assert np.abs(masked - numpy_of(expected)).max() > 1e-4
     images[:, :2, 5:] = np.nan
     np.testing.assert_allclose(numpy_of(model(images, mask)), masked, atol=1e-6)
-    with pytest.raises(InputError, match="no multiples of the patches"):
+    with pytest.raises(InputError, match="not multiples of the patches"):
         model(images[:, :5])

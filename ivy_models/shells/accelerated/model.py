@@ -23,8 +23,7 @@ from ivy_models.shells.accelerated.structure import (
     expected_structure,
     tensor_difference,
 )
-from ivy_models.shells.call import check_queries
-from ivy_models.shells.input_checks import check_inputs
+from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

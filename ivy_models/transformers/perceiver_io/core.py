@@ -47,7 +47,7 @@ class PerceiverIOCore:
         layers = 1 if spec.weight_tie_layers else spec.network_depth
         reads = layers if spec.cross_attend_in_every_layer else 1
         tree = {
-            "input": spec.adapter().parameters(),
+            "input": spec.input().parameters(),
             "latents": table(spec.num_latents, spec.latent_dim),
             "reader": {f"layer_{i}": spec.reader().parameters() for i in range(reads)},
             "processor": {f"layer_{i}": spec.processor().parameters() for i in range(layers)},
@@ -104,7 +104,7 @@ class PerceiverIOCore:
         dropout: Dropout | None = None,
     ) -> tuple[Array, Any]:
         """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call."""
-        inputs, input_mask = self._adapt(params, data, input_mask)
+        inputs, input_mask = self.adapt(params, data, input_mask)
         ops = ops_for(params["latents"])
         encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
         latents = self._encode(params, inputs, input_mask, encoding)
@@ -123,7 +123,7 @@ class PerceiverIOCore:
         input_mask: Array | ByModality | None = None,
     ) -> Array:
         """Read and process the data: the latents (B, N, D). Arguments as in a call."""
-        return self._encode(params, *self._adapt(params, data, input_mask))
+        return self._encode(params, *self.adapt(params, data, input_mask))
 
     def decode(
         self, params: Tree, latents: Array, queries: Array | Mapping[str, Array | None] | None
@@ -135,12 +135,11 @@ class PerceiverIOCore:
         scaled = ops.match(with_finite_squares(ops, ops.widen(latents)), latents)
         return self._decode(params, scaled, queries)
 
-    def _adapt(self, params, data, input_mask) -> tuple[Inputs | Sequence[Inputs], Array | None]:
-        """Data and mask -> the reader's inputs and their mask (B, M)."""
-        adapter, weights = self.spec.adapter(), params.get("input", {})
-        if self.spec.input_modalities is not None:
-            return adapter(weights, data, input_mask or {}), None
-        return adapter(weights, data), input_mask
+    def adapt(
+        self, params: Tree, data: Any, input_mask: Any = None
+    ) -> tuple[Inputs | Sequence[Inputs], Array | None]:
+        """Turn data and mask into the reader's inputs and their mask (B, M)."""
+        return self.spec.input().adapt(params.get("input", {}), data, input_mask)
 
     def _encode(self, params, inputs, input_mask, dropout=None) -> Array:
         ops, spec = ops_for(params["latents"]), self.spec

@@ -116,7 +116,7 @@ def model_costs(
 def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) -> None:
     """A few bytes of a file from a stranger must not take more memory than there is."""
     shapes = shape.values() if isinstance(shape, Mapping) else [shape]
-    axes = [(sum(s), spec.encoded_dim) for s in shapes]  # with the channels, at most too many
+    axes = [(sum(s), spec.encoded_dim) for s in shapes]  # upper bound: all channels for every axis
     axes += [(sum(m.query_shape), m.query_dim) for m in spec.output_modalities or ()]
     if max(positions * channels for positions, channels in axes) > MAX_NUMBERS:
         raise InputError(
@@ -130,7 +130,7 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
     spec, tally = core.spec, Tally()
     params = map_tree(lambda p: ShapeArray(p.shape, spec.dtype, tally), core.parameters())
     wide = "float64" if spec.dtype == "float64" else "float32"
-    dtype = wide if spec.vocabulary_size is None else "int32"
+    dtype = "int32" if spec.input().holds_tokens else wide
     if isinstance(shape, Mapping):
         data = {name: ShapeArray((batch, *s), dtype, tally) for name, s in shape.items()}
     else:
@@ -146,7 +146,7 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
 
     core = replace(core, processor=processor)
     with tally.part("input adapter"):
-        inputs, mask = core._adapt(params, data, None)
+        inputs, mask = core.adapt(params, data, None)
     with tally.part("reader"):
         latents = core._encode(params, inputs, mask)
     if spec.with_decoder:

@@ -10,14 +10,7 @@ from typing import Any
 
 from ivy_models.errors import SpecError, shown
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.inputs import (
-    GridAdapter,
-    InputModality,
-    LearnedPositions,
-    MultimodalInput,
-    TokenAdapter,
-)
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries, kind_of_queries
 from ivy_models.transformers.perceiver_io.reader import Reader
@@ -186,29 +179,19 @@ class PerceiverIOSpec:
     @property
     def encoded_dim(self) -> int:
         """C, channels of an input with its position."""
-        return self.adapter().num_channels
+        return self.input().num_channels
 
-    def adapter(self) -> GridAdapter | TokenAdapter | MultimodalInput:
+    def input(self) -> InputKind:
         """From data to inputs."""
-        if self.input_modalities is not None:
-            return MultimodalInput(self.input_modalities, self.input_dim)
-        if self.vocabulary_size is not None:
-            (max_length,) = self.learned_position_shape
-            return TokenAdapter(self.vocabulary_size, self.input_dim, max_length)
-        if self.learned_position_shape is not None:
-            positions = LearnedPositions(self.learned_position_shape, self.learned_position_dim)
-        elif self.fourier_encode_input:
-            positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
-        else:
-            positions = None
-        return GridAdapter(
-            self.input_dim,
-            self.num_input_axes,
-            self.stem,
-            self.stem_dim,
-            positions,
-            self.patch_shape,
-        )
+        return self._input
+
+    def adapter(self) -> InputKind:
+        """The former name of :meth:`input`."""
+        return self._input
+
+    @functools.cached_property
+    def _input(self) -> InputKind:
+        return kind_of_input(self).of(self)
 
     def reader(self) -> Reader:
         return Reader(

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ivy_models.base.fields import Check, check_fields
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.inputs import InputModality
-from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.inputs.stems import STEMS
 from ivy_models.transformers.perceiver_io.queries import OutputModality
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-
-STEMS = (None, "projection", *CONVOLUTIONS, "frame_pair")
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -37,7 +35,12 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     _check_size(spec)
     _check_inputs(spec)
     _check_tokens(spec)
-    _check_input_modalities(spec)
+    spec.input()
+    if spec.learned_position_shape is not None and spec.fourier_encode_input:
+        raise SpecError(
+            "Positions are either learned or Fourier features: with "
+            "learned_position_shape set fourier_encode_input=False."
+        )
     spec.queries()
     _check_heads(spec)
     for name in ("attn_dropout", "fc_dropout"):
@@ -67,47 +70,12 @@ def _check_inputs(spec: PerceiverIOSpec) -> None:
         raise SpecError(
             f"stem and stem_dim go together, got stem={spec.stem!r} and stem_dim={spec.stem_dim}."
         )
-    if spec.stem in CONVOLUTIONS and spec.num_input_axes != 2:
-        raise SpecError(
-            f'stem="{spec.stem}" needs data with 2 axes, got num_input_axes={spec.num_input_axes}.'
-        )
-    if spec.stem == "frame_pair" and spec.num_input_axes != 3:
-        raise SpecError(
-            'stem="frame_pair" needs data (2, height, width, channels), got '
-            f"num_input_axes={spec.num_input_axes}; set it to 3."
-        )
-    concatenated = spec.vocabulary_size is None and spec.learned_position_shape is not None
-    if concatenated != (spec.learned_position_dim is not None):
-        raise SpecError("learned_position_shape and learned_position_dim go together.")
-    if spec.learned_position_shape is not None:
-        if spec.fourier_encode_input:
-            raise SpecError(
-                "Positions are either learned or Fourier features: with "
-                "learned_position_shape set fourier_encode_input=False."
-            )
-        _check_one_an_axis(spec, "learned_position_shape")
-    if isinstance(spec.max_fourier_freq, tuple):
-        _check_one_an_axis(spec, "max_fourier_freq")
-    if spec.patch_shape is not None:
-        if spec.stem in (*CONVOLUTIONS, "frame_pair") or spec.vocabulary_size is not None:
-            raise SpecError(
-                'patch_shape is for data without tokens, and with stem=None or "projection".'
-            )
-        _check_one_an_axis(spec, "patch_shape")
 
 
 def _check_tokens(spec: PerceiverIOSpec) -> None:
-    if spec.vocabulary_size is None:
-        if spec.query_per_input or spec.tied_head:
-            raise SpecError(
-                "query_per_input and tied_head are for tokens: set vocabulary_size as well."
-            )
-        return
-    if spec.num_input_axes != 1 or spec.stem is not None or not spec.learned_position_shape:
+    if spec.vocabulary_size is None and (spec.query_per_input or spec.tied_head):
         raise SpecError(
-            "Tokens (vocabulary_size) have one axis, no stem and learned positions: set "
-            "num_input_axes=1, learned_position_shape=[longest sequence] and "
-            "fourier_encode_input=False, and leave out stem and learned_position_dim."
+            "query_per_input and tied_head are for tokens: set vocabulary_size as well."
         )
     if spec.tied_head and (
         not (spec.with_decoder and spec.with_final_head)
@@ -117,37 +85,6 @@ def _check_tokens(spec: PerceiverIOSpec) -> None:
             "tied_head needs a decoder with a head from queries_dim=input_dim to "
             f"output_dim=vocabulary_size channels: from {spec.input_dim} to "
             f"{spec.vocabulary_size}, got from {spec.queries_dim} to {spec.output_dim}."
-        )
-
-
-def _check_input_modalities(spec: PerceiverIOSpec) -> None:
-    if spec.input_modalities is None:
-        return
-    if (
-        spec.num_input_axes != 1
-        or spec.fourier_encode_input
-        or spec.stem is not None
-        or spec.patch_shape is not None
-        or spec.learned_position_shape is not None
-    ):
-        raise SpecError(
-            "With input_modalities each modality has its own axes, positions and patches: "
-            "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
-            "patch_shape, vocabulary_size and learned positions."
-        )
-    widths = {m.name: m.adapter().num_channels for m in spec.input_modalities}
-    if max(widths.values()) > spec.input_dim:
-        raise SpecError(
-            f"input_dim={spec.input_dim} is less than the channels of an input modality: {widths}."
-        )
-
-
-def _check_one_an_axis(spec: PerceiverIOSpec, name: str) -> None:
-    axes = spec.num_input_axes - (spec.stem == "frame_pair")
-    if len(getattr(spec, name)) != axes:
-        raise SpecError(
-            f"{name} needs one number for each of the {axes} input axes with positions, "
-            f"got {getattr(spec, name)}."
         )
 
 

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.ops.base import LAYER_NORM_EPSILON
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.inputs.base import (
+    Axes,
+    CheckedInputs,
+    Convert,
+    InputKind,
+    check_one_an_axis,
+    convert_mask,
+    size_of_axes,
+)
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.inputs.stems import (
+    CONVOLUTIONS,
+    MIXING_STEMS,
+    STEMS,
+    Stem,
+    projected,
+)
 from ivy_models.transformers.perceiver_io.parameters import (
-    Parameter,
     Tree,
     lecun_normal,
     linear,
     map_tree,
-    ones,
     table,
-    zeros,
 )
 from ivy_models.transformers.perceiver_io.patches import space_to_depth
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
-CONVOLUTIONS = ("convolution", "centred_convolution")
-"""Stems that are convolutions, which differ in how they are padded."""
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
-MIXING_STEMS = (*CONVOLUTIONS, "frame_pair")
-"""Stems that make an input of several elements of the data."""
+__all__ = ["CONVOLUTIONS", "MIXING_STEMS", "GridAdapter", "LearnedPositions"]
 
 LARGEST = 1e15
-"""What an element of the data is scaled down to if it is larger: beside it a position is nothing,
-and of layer norm's result the scale is no part; but the square of 1e20 is no float32."""
+"""Inputs above this are rescaled. Layer norm ignores scale, and the position channels are
+negligible at this size, but squaring 1e20 overflows float32."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class LearnedPositions:
 
 
 @dataclass(frozen=True)
-class GridAdapter:
+class GridAdapter(InputKind):
     """Turn data on a grid into inputs with positions.
 
     Parameters
@@ -93,6 +105,37 @@ class GridAdapter:
     positions: FourierPositionEncoding | LearnedPositions | None = None
     patch_shape: tuple[int, ...] | None = None
 
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> GridAdapter:
+        stem = STEMS[spec.stem]
+        if stem.num_data_axes not in (None, spec.num_input_axes):
+            raise SpecError(
+                f'stem="{spec.stem}" needs data {stem.layout}, with {stem.num_data_axes} axes, got '
+                f"num_input_axes={spec.num_input_axes}; set it to {stem.num_data_axes}."
+            )
+        if (spec.learned_position_shape is None) != (spec.learned_position_dim is None):
+            raise SpecError("learned_position_shape and learned_position_dim go together.")
+        if stem.mixes and spec.patch_shape is not None:
+            raise SpecError(
+                'patch_shape is for data without tokens, and with stem=None or "projection".'
+            )
+        for name in ("learned_position_shape", "max_fourier_freq", "patch_shape"):
+            check_one_an_axis(spec, name, spec.num_input_axes - stem.num_lost_axes)
+        positions = None
+        if spec.learned_position_shape is not None and spec.learned_position_dim is not None:
+            shape = tuple(spec.learned_position_shape)
+            positions = LearnedPositions(shape, spec.learned_position_dim)
+        elif spec.fourier_encode_input:
+            positions = FourierPositionEncoding(spec.num_fourier_freq_bands, spec.max_fourier_freq)
+        patch_shape = None if spec.patch_shape is None else tuple(spec.patch_shape)
+        return cls(
+            spec.input_dim, spec.num_input_axes, spec.stem, spec.stem_dim, positions, patch_shape
+        )
+
+    @functools.cached_property
+    def _stem(self) -> Stem:
+        return STEMS[self.stem](self.patch_dim, self.stem_dim or self.patch_dim)
+
     @property
     def num_channels(self) -> int:
         """C, channels of an input."""
@@ -107,39 +150,112 @@ class GridAdapter:
     @property
     def num_grid_axes(self) -> int:
         """Axes of the grid of inputs."""
-        return self.num_axes - 1 if self.stem == "frame_pair" else self.num_axes
+        return self.num_axes - STEMS[self.stem].num_lost_axes
 
-    def grid_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+    def grid_shape(self, data_shape: Axes) -> Axes:
         """Size of each axis of the grid of inputs, from that of the data's axes."""
-        if self.stem == "convolution":
-            return tuple(-(-size // 4) for size in data_shape)
-        if self.stem == "centred_convolution":
-            return tuple((size - 1) // 4 for size in data_shape)
-        if self.stem == "frame_pair":
-            return data_shape[1:]
-        patch_shape = self.patch_shape or (1,) * len(data_shape)
-        return tuple(size // patch for size, patch in zip(data_shape, patch_shape, strict=True))
+        if self.patch_shape is not None:
+            pairs = zip(data_shape, self.patch_shape, strict=True)
+            data_shape = tuple(size // patch for size, patch in pairs)
+        return self._stem.grid_shape(data_shape)
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
-        tree: Tree = {}
-        if self.stem == "frame_pair":
-            tree["patch_projection"] = linear(2 * 9 * self.data_dim, self.stem_dim, lecun_normal)
-        if self.stem == "projection":
-            tree["projection"] = linear(self.patch_dim, self.stem_dim, lecun_normal)
-        if self.stem in CONVOLUTIONS:
-            tree["convolution"] = {
-                "weight": Parameter((7, 7, self.data_dim, self.stem_dim), lecun_normal)
-            }
-            tree["batch_norm"] = {
-                "scale": Parameter((self.stem_dim,), ones),
-                "offset": Parameter((self.stem_dim,), zeros),
-                "mean": Parameter((self.stem_dim,), zeros, trainable=False),
-                "variance": Parameter((self.stem_dim,), ones, trainable=False),
-            }
+        tree = self._stem.parameters()
         if isinstance(self.positions, LearnedPositions):
             tree |= self.positions.parameters()
         return tree
+
+    def check_shape(self, shape: Axes, name: str = "data") -> None:
+        """Check the shape of data, (*batch, *axes, data_dim).
+
+        Raises
+        ------
+        InputError
+            If it does not fit.
+        """
+        axes = "".join(f"axis_{i}, " for i in range(self.num_axes))
+        what, expected = f"{name} has shape {shape}", f"(*batch, {axes}{self.data_dim})"
+        if len(shape) < self.num_axes + 1:
+            raise InputError(f"{what}; expected {expected}: it has too few axes.")
+        if shape[-1] != self.data_dim:
+            hint = " The channels go last." if self.data_dim in shape else ""
+            raise InputError(
+                f"{what}, {shape[-1]} channels; expected {expected}, {self.data_dim} "
+                f"channels.{hint}"
+            )
+        if 0 in shape:
+            raise InputError(f"{what}, which holds nothing; expected {expected}.")
+        size = shape[len(shape) - self.num_axes - 1 : -1]
+        patch_shape = self.patch_shape
+        if patch_shape and any(s % p for s, p in zip(size, patch_shape, strict=True)):
+            raise InputError(
+                f"{name} has axes {size}, which are not multiples of the patches' {patch_shape}. "
+                "Crop or pad it."
+            )
+        self._stem.check_size(what, size)
+        grid_shape = self.grid_shape(size)
+        if isinstance(self.positions, LearnedPositions) and grid_shape != self.positions.shape:
+            raise InputError(
+                f"The model has learned positions for inputs of size {self.positions.shape}; got "
+                f"{grid_shape}. Resize the data, or build the model with another "
+                "learned_position_shape."
+            )
+
+    def check_data(self, ops: Ops, data: Array, name: str = "data") -> Axes:
+        """Check the shape and the type of data; give the batch axes.
+
+        Raises
+        ------
+        InputError
+            If they do not fit.
+        """
+        self.check_shape(tuple(data.shape), name)
+        if not ops.is_float(data):
+            raise InputError(
+                f"{name} is of type {ops.dtype(data)}; the model takes floats. Prepare images with "
+                "the model's preprocessing, or in transformers with its image processor; or "
+                "convert the array yourself if its numbers are already what the model expects."
+            )
+        return ops.shape(data)[: len(data.shape) - self.num_axes - 1]
+
+    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
+        data = convert(data, "data")
+        batch_shape = self.check_data(ops, data)
+        axes = tuple(data.shape[len(batch_shape) : -1])
+        data = ops.match(ops.reshape(data, (-1, *axes, self.data_dim)), like)
+        grid_shape = self.grid_shape(axes)
+        if mask is not None:
+            if self._stem.mixes:
+                raise InputError(
+                    f'mask is not possible with stem="{self.stem}": it mixes neighbours, '
+                    "so no input of the reader belongs to one element of the data."
+                )
+            mask = convert_mask(ops, like, mask, "mask", batch_shape, grid_shape, convert)
+            data = _zero_where_masked(ops, data, mask, grid_shape)
+        return CheckedInputs(data, mask, batch_shape, grid_shape)
+
+    def data_shape(self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]) -> Axes:
+        size = size_of_axes(self._trained_size() if size is None else size, self.num_grid_axes)
+        shape = (*self._stem.data_shape(size), self.data_dim)
+        self.check_shape(shape)
+        return shape
+
+    def _trained_size(self) -> Axes:
+        """The size that the positions were made for."""
+        size = None
+        if isinstance(self.positions, LearnedPositions):
+            size = self.positions.shape
+        elif self.positions is not None:
+            size = self.positions.max_resolution
+        if size is None or self._stem.shrinks:  # positions tell the grid's size, not the data's
+            raise InputError("Nothing says what size the model's data have: give one.")
+        size = size if isinstance(size, tuple) else (size,) * self.num_grid_axes
+        patch_shape = self.patch_shape or (1,) * len(size)
+        return tuple(int(s) * p for s, p in zip(size, patch_shape, strict=True))
+
+    def adapt(self, params: Tree, data: Array, mask: Array | None) -> tuple[Inputs, Array | None]:
+        return self(params, data), mask
 
     def __call__(self, params: Tree, data: Array) -> Inputs:
         """Adapt data (B, *axes, data_dim).
@@ -151,29 +267,20 @@ class GridAdapter:
         params = map_tree(ops.widen, params)
         if self.patch_shape is not None:
             data = space_to_depth(data, self.patch_shape)
-        if self.stem in MIXING_STEMS:  # pixels keep their ratios
+        if self._stem.mixes:  # scale neighbouring elements, which are mixed, by one factor
             size = math.prod(data.shape[1:])
             data = ops.reshape(
                 with_finite_squares(ops, ops.reshape(data, (-1, size))), (-1, *data.shape[1:])
             )
         else:
             data = with_finite_squares(ops, data)
-        if self.stem == "convolution":
-            data = _convolution_stem(ops, params, data)
-        if self.stem == "centred_convolution":
-            data = _centred_convolution_stem(ops, params, data)
-        if self.stem == "frame_pair":
-            data = _frame_pair_stem(ops, params["patch_projection"], data)
+        data = self._stem(ops, params, data)
         shape = tuple(data.shape[1:-1])
         flat = ops.reshape(data, (-1, math.prod(shape), data.shape[-1]))
         positions = self.positions
         if isinstance(positions, LearnedPositions):
-            positions = _projected(params["position_projection"], params["positions"])
-        if self.stem == "projection":
-            features = _projected(params["projection"], flat)
-        else:
-            features = Features(flat)
-        return Inputs(shape, features, positions)
+            positions = projected(params["position_projection"], params["positions"])
+        return Inputs(shape, self._stem.features(params, flat), positions)
 
 
 def with_finite_squares(ops: Ops, data: Array) -> Array:
@@ -182,48 +289,11 @@ def with_finite_squares(ops: Ops, data: Array) -> Array:
     return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
 
 
-def _projected(layer: Any, base: Array) -> Features:
-    """A linear layer of rows (..., K), kept apart unless the layer has to be called."""
-    if callable(layer):
-        return Features(layer(base))
-    return Features(base, layer["weight"], layer["bias"])
-
-
-def _frame_pair_stem(ops: Ops, projection: Any, frames: Array) -> Array:
-    """(B, 2, Y, X, channels) -> (B, Y, X, stem_dim)."""
-    _, _, height, width, channels = frames.shape
-    if callable(projection):
-        same = ops.constant(np.eye(18 * channels, dtype=np.float32), like=frames)
-        nothing = ops.constant(np.zeros(18 * channels, np.float32), like=frames)
-        neighbours = _frame_pair_stem(ops, {"weight": same, "bias": nothing}, frames)
-        return projection(neighbours)
-    # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
-    # then y, x and channel.
-    weight = ops.reshape(projection["weight"], (2, 3, 3, channels, -1))
-    weight = ops.reshape(ops.transpose(weight, (1, 2, 0, 3, 4)), (3, 3, 2 * channels, -1))
-    frames = ops.transpose(frames, (0, 2, 3, 1, 4))
-    frames = ops.reshape(frames, (-1, height, width, 2 * channels))
-    return ops.conv2d(frames, weight, stride=1) + projection["bias"]
-
-
-def _convolution_stem(ops: Ops, params: Tree, image: Array) -> Array:
-    """(B, Y, X, channels) -> (B, Y / 4, X / 4, stem_dim), sizes rounded up."""
-    weight, shift = _with_batch_norm(ops, params)
-    image = ops.conv2d(image, weight, stride=2) + shift
-    return ops.max_pool2d(ops.maximum(image, 0), window=3, stride=2)
-
-
-def _centred_convolution_stem(ops: Ops, params: Tree, image: Array) -> Array:
-    """(B, Y, X, channels) -> (B, (Y - 1) / 4, (X - 1) / 4, stem_dim), sizes rounded down."""
-    weight, shift = _with_batch_norm(ops, params)
-    # With stride 1 windows are centred; every second is kept, of the pool's the whole ones.
-    image = ops.conv2d(image, weight, stride=1)[:, ::2, ::2] + shift
-    return ops.max_pool2d(ops.maximum(image, 0), window=3, stride=1)[:, 1:-1:2, 1:-1:2]
-
-
-def _with_batch_norm(ops: Ops, params: Tree) -> tuple[Array, Array]:
-    """Batch norm with stored statistics scales the convolution's weight, and adds this shift."""
-    batch_norm = params["batch_norm"]
-    scale = batch_norm["scale"] / ops.sqrt(batch_norm["variance"] + LAYER_NORM_EPSILON)
-    shift = batch_norm["offset"] - batch_norm["mean"] * scale
-    return params["convolution"]["weight"] * scale, shift
+def _zero_where_masked(ops: Ops, data: Array, mask: Array, grid_shape: Axes) -> Array:
+    """Zero the data (B, *axes, C) of masked inputs, so that NaN there cannot reach the sums."""
+    batch, *axes, _ = ops.shape(data)
+    patch_shape = [size // grid for size, grid in zip(axes, grid_shape, strict=True)]
+    mask = ops.reshape(mask, [batch, *(n for grid in grid_shape for n in (grid, 1)), 1])
+    spread = [batch, *(n for pair in zip(grid_shape, patch_shape, strict=True) for n in pair), 1]
+    mask = ops.reshape(ops.broadcast_to(mask, spread), (batch, *axes, 1))
+    return ops.where(mask, data, 0.0)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ivy_models.base.fields import Count, check_fields
-from ivy_models.errors import SpecError
-from ivy_models.ops import Array, ops_for
+from ivy_models.errors import InputError, SpecError
+from ivy_models.ops import Array, Ops, is_shape, ops_for
+from ivy_models.transformers.perceiver_io.inputs.base import (
+    Axes,
+    CheckedInputs,
+    Convert,
+    InputKind,
+    check_one_an_axis,
+    convert_mask,
+)
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
-from ivy_models.transformers.perceiver_io.modality import check_modality
+from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree, vector
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class InputModality:
 
 
 @dataclass(frozen=True)
-class MultimodalInput:
+class MultimodalInput(InputKind):
     """Bring modalities to one width and put them one after the other.
 
     Each is padded to C channels by a learned vector, which tells it from the others. Where a
@@ -83,6 +97,32 @@ class MultimodalInput:
     modalities: tuple[InputModality, ...]
     num_channels: int
 
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> MultimodalInput:
+        if (
+            spec.num_input_axes != 1
+            or spec.fourier_encode_input
+            or spec.stem is not None
+            or spec.patch_shape is not None
+            or spec.vocabulary_size is not None
+            or spec.learned_position_shape is not None
+            or spec.learned_position_dim is not None
+        ):
+            raise SpecError(
+                "With input_modalities each modality has its own axes, positions and patches: "
+                "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
+                "patch_shape, vocabulary_size and learned positions."
+            )
+        check_one_an_axis(spec, "max_fourier_freq", 1)
+        modalities = tuple(spec.input_modalities or ())
+        widths = {m.name: m.adapter().num_channels for m in modalities}
+        if max(widths.values()) > spec.input_dim:
+            raise SpecError(
+                f"input_dim={spec.input_dim} is less than the channels of an input modality: "
+                f"{widths}."
+            )
+        return cls(modalities, spec.input_dim)
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree: Tree = {}
@@ -91,6 +131,60 @@ class MultimodalInput:
             if padding := self.num_channels - modality.adapter().num_channels:
                 tree[modality.name]["padding"] = vector(padding)
         return tree
+
+    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
+        modalities = {modality.name: modality for modality in self.modalities}
+        check_names("data", data, modalities)
+        mask = {} if mask is None else mask
+        check_names("mask", mask, modalities)
+        arrays, batch_shapes = {}, {}
+        for name in modalities:
+            if name in data:
+                arrays[name] = convert(data[name], name)
+                adapter = modalities[name].adapter()
+                batch_shapes[name] = adapter.check_data(ops, arrays[name], name)
+        batch_shape = next(iter(batch_shapes.values()), None)
+        if batch_shape is None or not all(is_shape(s, batch_shape) for s in batch_shapes.values()):
+            raise InputError(f"The modalities must share one batch shape, got {batch_shapes}.")
+        converted, seen, grid_shapes = {}, {}, {}
+        for name, modality in modalities.items():
+            array, masked = arrays.get(name), mask.get(name)
+            if array is None:
+                _check_may_be_missing(modality, masked)
+                zeros = ops.constant(np.zeros((modality.input_dim,), np.float32), like)
+                array = ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
+                masked = np.zeros((), bool)
+            axes = tuple(array.shape[len(batch_shape) : -1])
+            array = ops.reshape(array, (-1, *axes, modality.input_dim))
+            converted[name] = ops.match(array, like)
+            grid_shapes[name] = modality.adapter().grid_shape(axes)
+            if masked is not None:
+                what = f'mask["{name}"]'
+                seen[name] = convert_mask(
+                    ops, like, masked, what, batch_shape, grid_shapes[name], convert
+                )
+        return CheckedInputs(converted, seen or None, batch_shape, grid_shapes)
+
+    def data_shape(
+        self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
+    ) -> dict[str, Axes]:
+        """Give the shapes of an autoencoder's data, which are as large as its outputs."""
+        if size is not None:
+            raise InputError(
+                "The sizes of a model of several modalities are fixed: leave out size."
+            )
+        shapes = {}
+        for modality in self.modalities:
+            axes = output_shapes.get(modality.name, ()) if modality.num_input_axes else ()
+            if len(axes) != modality.num_input_axes:
+                raise InputError(f"Nothing says what size the model's {modality.name} has.")
+            shapes[modality.name] = (*axes, modality.input_dim)
+        return shapes
+
+    def adapt(
+        self, params: Tree, data: Mapping[str, Array], mask: Mapping[str, Array] | None
+    ) -> tuple[tuple[Inputs, ...], None]:
+        return self(params, data, mask or {}), None
 
     def __call__(
         self, params: Tree, data: Mapping[str, Array], seen: Mapping[str, Array]
@@ -122,3 +216,16 @@ class MultimodalInput:
         dense = inputs.dense(ops, like=data)
         token = ops.broadcast_to(params["mask_token"], ops.shape(dense))
         return Inputs.from_array(ops.where(seen[modality.name][..., None], dense, token))
+
+
+def _check_may_be_missing(modality: InputModality, mask: Any) -> None:
+    """Check that data may be left out: the size of a modality with axes would not be known."""
+    if modality.num_input_axes:
+        raise InputError(
+            f"data has no {modality.name}. To hide it from the model pass it, zeros for example, "
+            f'with mask={{"{modality.name}": ...}}, False where its mask token is to stand.'
+        )
+    if mask is not None:
+        raise InputError(
+            f"mask has {modality.name}, but data has not; without its data it is masked."
+        )

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from ivy_models.ops import Array, ops_for
+import numpy as np
+
+from ivy_models.errors import InputError, SpecError
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.transformers.perceiver_io.inputs.base import (
+    Axes,
+    CheckedInputs,
+    Convert,
+    InputKind,
+    check_one_an_axis,
+    convert_mask,
+    size_of_axes,
+)
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
 
 @dataclass(frozen=True)
-class TokenAdapter:
+class TokenAdapter(InputKind):
     """Turn tokens into their embeddings, plus a learned vector for each position.
 
     Parameters
@@ -26,6 +43,33 @@ class TokenAdapter:
     vocabulary_size: int
     dim: int
     max_length: int
+
+    holds_tokens = True
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> TokenAdapter:
+        positions = spec.learned_position_shape
+        if (
+            spec.num_input_axes != 1
+            or spec.stem is not None
+            or positions is None
+            or len(positions) != 1
+            or spec.vocabulary_size is None
+        ):
+            raise SpecError(
+                "Tokens (vocabulary_size) have one axis, no stem and learned positions: set "
+                "num_input_axes=1, learned_position_shape=[longest sequence] and "
+                "fourier_encode_input=False, and leave out stem and learned_position_dim."
+            )
+        if spec.learned_position_dim is not None:
+            raise SpecError(
+                "Tokens have learned positions of input_dim channels: leave out "
+                "learned_position_dim."
+            )
+        if spec.patch_shape is not None:
+            raise SpecError("patch_shape is for data without tokens: leave it out.")
+        check_one_an_axis(spec, "max_fourier_freq", 1)
+        return cls(spec.vocabulary_size, spec.input_dim, positions[0])
 
     @property
     def num_channels(self) -> int:
@@ -43,6 +87,59 @@ class TokenAdapter:
             "embedding": table(self.vocabulary_size, self.dim),
             "positions": table(self.max_length, self.dim),
         }
+
+    @property
+    def longest_padding(self) -> int:
+        return self.max_length
+
+    def check_shape(self, shape: Axes) -> None:
+        """Check the shape of tokens, (*batch, length).
+
+        Raises
+        ------
+        InputError
+            If there are none, or more than there are positions.
+        """
+        if not shape or 0 in shape:
+            raise InputError(
+                f"data has shape {shape}; expected tokens (*batch, length), at least one."
+            )
+        if shape[-1] > self.max_length:
+            raise InputError(
+                f"data has {shape[-1]} tokens; the model has positions for {self.max_length}. "
+                "Truncate or split the sequence."
+            )
+
+    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
+        tokens = convert(data, "data")
+        self.check_shape(tuple(tokens.shape))
+        if "int" not in ops.dtype(tokens):
+            raise InputError(
+                f"data is of type {ops.dtype(tokens)}; the model takes tokens, integers."
+            )
+        if not ops.is_traced(tokens):  # a traced array has no values yet
+            self._check_values(ops.to_numpy(tokens))
+        batch_shape, length = ops.shape(tokens)[:-1], tokens.shape[-1]
+        tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
+        if mask is not None:
+            mask = convert_mask(ops, like, mask, "mask", batch_shape, (length,), convert)
+        return CheckedInputs(tokens, mask, batch_shape, (length,))
+
+    def _check_values(self, tokens: np.ndarray) -> None:
+        lowest, highest = tokens.min(), tokens.max()
+        if lowest < 0 or highest >= self.vocabulary_size:
+            raise InputError(
+                f"data has tokens from {lowest} to {highest}; the model's are from 0 to "
+                f"{self.vocabulary_size - 1}."
+            )
+
+    def data_shape(self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]) -> Axes:
+        shape = size_of_axes((self.max_length,) if size is None else size, 1)
+        self.check_shape(shape)
+        return shape
+
+    def adapt(self, params: Tree, data: Array, mask: Array | None) -> tuple[Inputs, Array | None]:
+        return self(params, data), mask
 
     def __call__(self, params: Tree, tokens: Array) -> Inputs:
         """Adapt tokens (B, M), whole numbers from 0 to V - 1."""

@@ -60,7 +60,7 @@ class Queries(ABC):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[Any, Any]:
         """Convert the queries that a call passed.

@@ -40,7 +40,7 @@ class InputQueries(Queries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[None, Axes]:
         refuse(given, "that takes its inputs; pass none.")

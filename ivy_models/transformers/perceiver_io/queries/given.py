@@ -49,7 +49,7 @@ class GivenQueries(Queries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[Array, Axes]:
         if given is None:

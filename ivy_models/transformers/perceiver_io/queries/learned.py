@@ -50,7 +50,7 @@ class LearnedQueries(Queries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[None, Axes]:
         refuse(

@@ -241,7 +241,7 @@ class ModalityQueries(Queries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[dict[str, Array | None], dict[str, Axes]]:
         modalities = {modality.name: modality for modality in self.modalities}

@@ -34,7 +34,7 @@ class NoQueries(Queries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[None, Axes]:
         refuse(given, "without a decoder; pass none.")

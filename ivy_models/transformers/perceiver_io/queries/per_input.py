@@ -39,7 +39,7 @@ class PerInputQueries(LearnedQueries):
         like: Array,
         given: Any,
         batch_shape: Axes,
-        grid_shape: Axes | None,
+        grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[None, Axes]:
         super().check(ops, like, given, batch_shape, grid_shape, convert)

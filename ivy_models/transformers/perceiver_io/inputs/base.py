@@ -1,0 +1,184 @@
+"""What every kind of inputs does."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ivy_models.errors import InputError, SpecError
+from ivy_models.ops import Array, Ops, is_shape
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.parameters import Tree
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+Axes = tuple[int, ...]
+
+Convert = Callable[[Any, str], Array]
+"""``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
+
+
+@dataclass(frozen=True)
+class CheckedInputs:
+    """Data and mask with one batch axis, as the core takes them.
+
+    Parameters
+    ----------
+    data
+        (B, *axes, channels), or tokens (B, M); by modality where there are several.
+    mask
+        Booleans (B, M); by modality where there are several; None: everything takes part.
+    batch_shape
+        Batch axes of the user's data.
+    grid_shape
+        Axes of the inputs; by modality, in the order in which they are read.
+    """
+
+    data: Array | dict[str, Array]
+    mask: Array | dict[str, Array] | None
+    batch_shape: Axes
+    grid_shape: Axes | dict[str, Axes]
+
+
+class InputKind(ABC):
+    """From data to what the reader attends to: one kind of it."""
+
+    holds_tokens: ClassVar[bool] = False
+    """Whether the data are whole numbers."""
+
+    num_channels: int
+    """C, channels of an input."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, spec: PerceiverIOSpec) -> InputKind:
+        """Make the kind that a spec describes.
+
+        Raises
+        ------
+        SpecError
+            If the spec's fields contradict this kind.
+        """
+
+    @property
+    def longest_padding(self) -> int | None:
+        """Length up to which data may be padded behind a mask; None: they may not."""
+        return None
+
+    @abstractmethod
+    def parameters(self) -> Tree:
+        """Describe the weights."""
+
+    @abstractmethod
+    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
+        """Convert the data and the mask that a call passed.
+
+        Parameters
+        ----------
+        ops
+            The model's framework.
+        like
+            A weight of float32 at least: arrays get its data type and device.
+        data, mask
+            As the user passed them.
+        convert
+            Makes an array one of the model's framework.
+
+        Raises
+        ------
+        InputError
+            If one of them does not fit the model.
+        """
+
+    @abstractmethod
+    def data_shape(
+        self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
+    ) -> Axes | dict[str, Axes]:
+        """Shape of the data of one element of a batch, by modality where there are several.
+
+        Parameters
+        ----------
+        size
+            Of each axis, or one number for all of them. None: as the kind itself knows it.
+        output_shapes
+            Axes of the outputs by modality, where there are several.
+
+        Raises
+        ------
+        InputError
+            If the size does not fit the model, or is needed and not given.
+        """
+
+    @abstractmethod
+    def adapt(
+        self, params: Tree, data: Any, mask: Any
+    ) -> tuple[Inputs | Sequence[Inputs], Array | None]:
+        """Turn checked data and mask into the reader's inputs and their mask (B, M).
+
+        Parameters
+        ----------
+        params
+            Weights as :meth:`parameters` describes them.
+        data, mask
+            As :meth:`check` gave them.
+        """
+
+
+def convert_mask(
+    ops: Ops, like: Array, mask: Any, name: str, batch_shape: Axes, axes: Axes, convert: Convert
+) -> Array:
+    """Turn a mask (*batch, *axes), or (*axes) for a whole batch, into booleans (B, M).
+
+    Raises
+    ------
+    InputError
+        If it has another shape or holds floats.
+    """
+    mask = convert(mask, name)
+    if not (is_shape(mask.shape, (*batch_shape, *axes)) or is_shape(mask.shape, axes)):
+        raise InputError(
+            f"{name} has shape {tuple(mask.shape)}; expected {(*batch_shape, *axes)}, "
+            f"or {axes} for the whole batch: True where an input takes part."
+        )
+    if ops.is_float(mask):
+        raise InputError(
+            f"{name} is of type {ops.dtype(mask)}; expected booleans, True where an input takes "
+            "part."
+        )
+    batch, num_inputs = math.prod(batch_shape), math.prod(axes)
+    mask = ops.reshape(ops.cast(mask, "bool"), (-1, num_inputs))
+    return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
+
+
+def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
+    """A size for each axis, from one for each or one number for all.
+
+    Raises
+    ------
+    InputError
+        If there is another number of sizes.
+    """
+    size = tuple(size)
+    if len(size) not in (1, num_axes):
+        raise InputError(f"The model's data have {num_axes} axes; got the size {size}.")
+    return size * num_axes if len(size) == 1 else size
+
+
+def check_one_an_axis(spec: PerceiverIOSpec, name: str, num_axes: int) -> None:
+    """Check that a field with a number for each axis has as many.
+
+    Raises
+    ------
+    SpecError
+        If it has not.
+    """
+    value = getattr(spec, name)
+    if isinstance(value, tuple) and len(value) != num_axes:
+        raise SpecError(
+            f"{name} needs one number for each of the {num_axes} input axes with positions, "
+            f"got {value}."
+        )

@@ -1,0 +1,217 @@
+"""What may happen to a grid's channels before positions are added, a class for each stem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ivy_models.errors import InputError
+from ivy_models.ops import Array, Ops
+from ivy_models.ops.base import LAYER_NORM_EPSILON
+from ivy_models.transformers.perceiver_io.inputs.features import Features
+from ivy_models.transformers.perceiver_io.parameters import (
+    Parameter,
+    Tree,
+    lecun_normal,
+    linear,
+    ones,
+    zeros,
+)
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """No stem: the channels stay as they are. The other stems derive from it.
+
+    Parameters
+    ----------
+    data_dim
+        Channels of the data, those of a whole patch.
+    dim
+        Channels after the stem.
+    """
+
+    data_dim: int
+    dim: int
+
+    mixes: ClassVar[bool] = False
+    """Whether an input is made of several elements of the data. No mask and no patches then."""
+
+    num_data_axes: ClassVar[int | None] = None
+    """Axes that the data must have; None: any number."""
+
+    num_lost_axes: ClassVar[int] = 0
+    """Axes of the data that the grid of inputs does not have."""
+
+    shrinks: ClassVar[bool] = False
+    """Whether the grid of inputs is smaller than the data."""
+
+    layout: ClassVar[str] = ""
+    """Shape of the data of an element, for errors, where ``num_data_axes`` is set."""
+
+    def grid_shape(self, data_shape: Axes) -> Axes:
+        """Size of each axis of the grid, from that of the data's axes."""
+        return data_shape
+
+    def check_size(self, what: str, data_shape: Axes) -> None:
+        """Check the size of the data's axes; ``what`` begins an error.
+
+        Raises
+        ------
+        InputError
+            If the stem cannot work on it.
+        """
+
+    def data_shape(self, size: Axes) -> Axes:
+        """The data's axes, from a size of each axis that has positions."""
+        return size
+
+    def parameters(self) -> Tree:
+        """Describe the stem's weights."""
+        return {}
+
+    def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
+        """Turn data (B, *axes, data_dim) into (B, *grid, channels)."""
+        return data
+
+    def features(self, params: Tree, flat: Array) -> Features:
+        """Give the inputs' channels, from what a call gave as (B, M, channels)."""
+        return Features(flat)
+
+
+class Projection(Stem):
+    """A linear layer, which the reader folds into its own."""
+
+    def parameters(self) -> Tree:
+        return {"projection": linear(self.data_dim, self.dim, lecun_normal)}
+
+    def features(self, params: Tree, flat: Array) -> Features:
+        return projected(params["projection"], flat)
+
+
+class FramePair(Stem):
+    """The 3x3 neighbourhoods of a pixel in both frames, through a linear layer."""
+
+    mixes, num_data_axes, num_lost_axes = True, 3, 1
+    layout = "(2, height, width, channels)"
+
+    def grid_shape(self, data_shape: Axes) -> Axes:
+        return data_shape[1:]
+
+    def check_size(self, what: str, data_shape: Axes) -> None:
+        if data_shape[0] != 2:
+            raise InputError(
+                f"{what}; expected two frames, (*batch, 2, height, width, {self.data_dim})."
+            )
+
+    def data_shape(self, size: Axes) -> Axes:
+        return (2, *size)
+
+    def parameters(self) -> Tree:
+        return {"patch_projection": linear(2 * 9 * self.data_dim, self.dim, lecun_normal)}
+
+    def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
+        projection = params["patch_projection"]
+        if callable(projection):
+            return projection(_neighbourhoods(ops, data))
+        return _project_neighbourhoods(ops, projection["weight"], data) + projection["bias"]
+
+
+class Convolution(Stem):
+    """Convolution, batch norm, ReLU and max pool, padded as TensorFlow does; sizes round up."""
+
+    mixes, num_data_axes, shrinks = True, 2, True
+    layout = "(height, width, channels)"
+
+    def grid_shape(self, data_shape: Axes) -> Axes:
+        return tuple(-(-size // 4) for size in data_shape)
+
+    def parameters(self) -> Tree:
+        shape = (self.dim,)
+        return {
+            "convolution": {"weight": Parameter((7, 7, self.data_dim, self.dim), lecun_normal)},
+            "batch_norm": {
+                "scale": Parameter(shape, ones),
+                "offset": Parameter(shape, zeros),
+                "mean": Parameter(shape, zeros, trainable=False),
+                "variance": Parameter(shape, ones, trainable=False),
+            },
+        }
+
+    def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
+        weight, shift = _with_batch_norm(ops, params)
+        data = ops.conv2d(data, weight, stride=2) + shift
+        return ops.max_pool2d(ops.maximum(data, 0), window=3, stride=2)
+
+
+class CentredConvolution(Convolution):
+    """The same, the convolution padded by 3 on every side, the max pool not; sizes round down."""
+
+    def grid_shape(self, data_shape: Axes) -> Axes:
+        return tuple((size - 1) // 4 for size in data_shape)
+
+    def check_size(self, what: str, data_shape: Axes) -> None:
+        if min(data_shape) < 5:
+            raise InputError(
+                f'{what}; with stem="centred_convolution" each axis has 5 elements at least.'
+            )
+
+    def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
+        weight, shift = _with_batch_norm(ops, params)
+        # With stride 1, windows are centred. Keep every second window, and of the pool only
+        # those that lie within the data.
+        data = ops.conv2d(data, weight, stride=1)[:, ::2, ::2] + shift
+        return ops.max_pool2d(ops.maximum(data, 0), window=3, stride=1)[:, 1:-1:2, 1:-1:2]
+
+
+STEMS: dict[str | None, type[Stem]] = {
+    None: Stem,
+    "projection": Projection,
+    "convolution": Convolution,
+    "centred_convolution": CentredConvolution,
+    "frame_pair": FramePair,
+}
+"""The class of each value of a spec's ``stem``."""
+
+CONVOLUTIONS = tuple(name for name, stem in STEMS.items() if stem.shrinks)
+"""Stems that are convolutions, which differ in how they are padded."""
+
+MIXING_STEMS = tuple(name for name, stem in STEMS.items() if stem.mixes)
+"""Stems that make an input of several elements of the data."""
+
+
+def projected(layer: Any, base: Array) -> Features:
+    """A linear layer of rows (..., K), kept apart unless the layer has to be called."""
+    if callable(layer):
+        return Features(layer(base))
+    return Features(base, layer["weight"], layer["bias"])
+
+
+def _neighbourhoods(ops: Ops, frames: Array) -> Array:
+    """(B, 2, Y, X, channels) -> (B, Y, X, 18 channels)."""
+    same = np.eye(18 * frames.shape[-1], dtype=np.float32)
+    return _project_neighbourhoods(ops, ops.constant(same, like=frames), frames)
+
+
+def _project_neighbourhoods(ops: Ops, weight: Array, frames: Array) -> Array:
+    """(B, 2, Y, X, channels) -> (B, Y, X, C'), with a weight (18 channels, C')."""
+    _, _, height, width, channels = frames.shape
+    # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
+    # then y, x and channel.
+    weight = ops.reshape(weight, (2, 3, 3, channels, -1))
+    weight = ops.reshape(ops.transpose(weight, (1, 2, 0, 3, 4)), (3, 3, 2 * channels, -1))
+    frames = ops.transpose(frames, (0, 2, 3, 1, 4))
+    frames = ops.reshape(frames, (-1, height, width, 2 * channels))
+    return ops.conv2d(frames, weight, stride=1)
+
+
+def _with_batch_norm(ops: Ops, params: Tree) -> tuple[Array, Array]:
+    """Batch norm with stored statistics scales the convolution's weight, and adds this shift."""
+    batch_norm = params["batch_norm"]
+    scale = batch_norm["scale"] / ops.sqrt(batch_norm["variance"] + LAYER_NORM_EPSILON)
+    shift = batch_norm["offset"] - batch_norm["mean"] * scale
+    return params["convolution"]["weight"] * scale, shift
