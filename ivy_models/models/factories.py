@@ -24,8 +24,8 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 def perceiver_io_img_classification(
     spec: PerceiverIOSpec,
-    *,
     pretrained: bool = True,
+    *,
     weights: str | Path | None = None,
     fresh: Sequence[str] = (),
     seed: int = 0,
@@ -78,8 +78,8 @@ def perceiver_io_img_classification(
 
 def perceiver_io_language(
     spec: PerceiverIOSpec | None = None,
-    *,
     pretrained: bool = True,
+    *,
     weights: str | Path | None = None,
     fresh: Sequence[str] = (),
     seed: int = 0,
@@ -117,8 +117,8 @@ def perceiver_io_language(
 
 def perceiver_io_optical_flow(
     spec: PerceiverIOSpec | None = None,
-    *,
     pretrained: bool = True,
+    *,
     weights: str | Path | None = None,
     fresh: Sequence[str] = (),
     seed: int = 0,
@@ -157,8 +157,8 @@ def perceiver_io_optical_flow(
 
 def perceiver_io_video(
     spec: PerceiverIOSpec | None = None,
-    *,
     pretrained: bool = True,
+    *,
     weights: str | Path | None = None,
     fresh: Sequence[str] = (),
     seed: int = 0,

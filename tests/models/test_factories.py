@@ -116,6 +116,20 @@ def test_random_weights_keep_the_spec_as_it_is(backend):
     assert model.labels is None
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        ivy_models.perceiver_io_img_classification,
+        ivy_models.perceiver_io_language,
+        ivy_models.perceiver_io_optical_flow,
+        ivy_models.perceiver_io_video,
+    ],
+)
+def test_pretrained_can_follow_the_spec_without_its_name(make):
+    spec = small_spec()
+    assert make(spec, False).spec == spec
+
+
 def test_local_weights_are_taken_for_any_fitting_spec():
     import json
 
