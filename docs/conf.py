@@ -41,11 +41,14 @@ copybutton_selector = "div.highlight-python pre, div.highlight-shell pre"
 python_use_unqualified_type_names = True
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
-    ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places|Model"),
-    ("py:class", r"ivy_models\..*\.(Dropout|PublishedFile)"),
+    ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places"),
+    ("py:class", r"ivy_models\..*\.(Dropout|Model|PublishedFile)"),
 ]
 napoleon_use_rtype = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {  # imported for type checkers alone, and of the same name in each shell
+    "PerceiverIO": "ivy_models.transformers.perceiver_io.PerceiverIO",
+}

@@ -25,7 +25,7 @@ class RefusedError(Exception):
     """A file asks for something that weights do not need."""
 
 
-def check_size(paths: Iterable[str | os.PathLike]) -> int:
+def check_size(paths: Iterable[str | os.PathLike[str]]) -> int:
     """Check that weights files are files, and not larger together than is allowed.
 
     Returns
@@ -52,7 +52,7 @@ def check_size(paths: Iterable[str | os.PathLike]) -> int:
     return total
 
 
-def _file_size(path: str | os.PathLike) -> int:
+def _file_size(path: str | os.PathLike[str]) -> int:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:

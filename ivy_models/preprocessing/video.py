@@ -198,7 +198,7 @@ def _frames(clip: Any) -> Iterable[Any]:
 
 
 def write_video(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     frames: Any,
     sound: Any = None,
     frame_rate: float = 25,

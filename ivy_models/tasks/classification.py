@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
-
-if TYPE_CHECKING:
-    from ivy_models.shells.ivy import PerceiverIO
+from ivy_models.transformers import perceiver_io
 
 
 class Prediction(NamedTuple):
@@ -33,12 +31,12 @@ class Classified(NamedTuple):
 
 @overload
 def classify(  # pyright: ignore[reportOverlappingOverload]: Any is any source but a list
-    model: PerceiverIO, sources: list[Any] | tuple[Any, ...], top: int = 5
+    model: perceiver_io.PerceiverIO, sources: list[Any] | tuple[Any, ...], top: int = 5
 ) -> list[list[Prediction]]: ...
 @overload
-def classify(model: PerceiverIO, sources: Any, top: int = 5) -> list[Prediction]: ...
+def classify(model: perceiver_io.PerceiverIO, sources: Any, top: int = 5) -> list[Prediction]: ...
 def classify(
-    model: PerceiverIO, sources: Any, top: int = 5
+    model: perceiver_io.PerceiverIO, sources: Any, top: int = 5
 ) -> list[Prediction] | list[list[Prediction]]:
     """Name what is in an image or a sound, or in each of a list of them.
 
@@ -70,7 +68,7 @@ def classify(
 
 
 def classify_each(
-    model: PerceiverIO, sources: Iterable[Any], top: int = 5, batch_size: int = 1
+    model: perceiver_io.PerceiverIO, sources: Iterable[Any], top: int = 5, batch_size: int = 1
 ) -> Iterator[Classified]:
     """Name what is in each of many images or sounds; one that cannot be used stops no other.
 
@@ -120,7 +118,7 @@ def _classified_batch(model, read, top) -> Iterator[Classified]:
         yield Classified(source, next(predictions) if error is None else None, error)
 
 
-def check_classifier(model: PerceiverIO) -> None:
+def check_classifier(model: perceiver_io.PerceiverIO) -> None:
     """Check that a model can read images or sounds, and gives one class of each.
 
     Raises
@@ -142,13 +140,13 @@ def check_classifier(model: PerceiverIO) -> None:
         raise InputError("The model gives many outputs, not one class; call it on data instead.")
 
 
-def _check(model: PerceiverIO, top: int) -> None:
+def _check(model: perceiver_io.PerceiverIO, top: int) -> None:
     check_classifier(model)
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
 
 
-def _predict(model: PerceiverIO, data: np.ndarray, top: int) -> list[list[Prediction]]:
+def _predict(model: perceiver_io.PerceiverIO, data: np.ndarray, top: int) -> list[list[Prediction]]:
     logits = to_native(ops_named("numpy"), model(data), "logits").reshape(len(data), -1)
     return [most_probable(row, model.labels, top) for row in logits]
 

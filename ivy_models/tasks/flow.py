@@ -159,7 +159,7 @@ def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     return flow.astype(np.float32)
 
 
-def read_kitti_flow(path: str | os.PathLike) -> np.ndarray:
+def read_kitti_flow(path: str | os.PathLike[str]) -> np.ndarray:
     """Read ground truth of KITTI, a PNG file of 16 bits: float32 (height, width, 2).
 
     Unknown pixels have flow beyond :data:`UNKNOWN`, as :func:`read_flo` gives them.

@@ -49,8 +49,9 @@ def test_the_numpy_backend_needs_no_framework():
 import sys
 for name in ("torch", "jax", "tensorflow", "flax"):
     sys.modules[name] = None
-import numpy as np, ivy
+import numpy as np
 from ivy_models import classify, create_model
+import ivy
 ivy.set_backend("numpy")
 print(classify(create_model("perceiver_io_digits", pretrained=True), np.zeros((8, 8), np.uint8)))
 """
