@@ -102,7 +102,7 @@ class JaxOps(Ops):
         # jnp.max looks for NaN, which takes XLA on CPU 25 times as long. A generic reduction
         # has no gradient.
         axis %= x.ndim
-        lowest = jnp.asarray(-jnp.inf, x.dtype)
+        lowest = jnp.asarray(jnp.finfo(x.dtype).min)  # -inf would stop jax_debug_infs
         largest = lax.reduce(lax.stop_gradient(x), lowest, _larger, (axis,))
         return jnp.expand_dims(largest, axis) if keepdims else largest
 

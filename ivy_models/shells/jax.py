@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -49,4 +53,25 @@ def _apply(
 ) -> Any:
     if fixed:
         params = unflatten(dict(flatten(params)) | fixed)
-    return checked_call(ops_named("jax"), core.spec, core, params, data, mask, queries, key)
+    params = map_tree(lambda w: w if isinstance(w, jax.Array) else jnp.asarray(w), params)
+    run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
+    # The core broadcasts on purpose. The flag is for the user's own code.
+    with jax.numpy_rank_promotion("allow"):
+        return _over_any_mesh(run, core.spec, data)(params, data, mask, queries, key)
+
+
+def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) -> Callable[..., Any]:
+    """Let XLA choose shardings inside the core where the mesh asks for explicit ones.
+
+    The outputs' batch axes are sharded as the data's.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not getattr(mesh, "explicit_axes", ()):
+        return run
+    num_axes = spec.num_input_axes + (0 if spec.input().holds_tokens else 1)
+    if isinstance(data, Mapping):
+        modality = next(m for m in spec.input_modalities if m.name in data)
+        data, num_axes = data[modality.name], modality.num_input_axes + 1
+    shardings = jax.typeof(jnp.asarray(data)).sharding.spec
+    batch = PartitionSpec(*shardings[: len(shardings) - num_axes])
+    return jax.sharding.auto_axes(run, out_sharding=batch)

@@ -136,7 +136,7 @@ def write_flo(path: str | os.PathLike[str], flow: Any) -> None:
 def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a Middlebury ``.flo`` file: float32 (height, width, 2).
 
-    Unknown pixels have flow beyond :data:`UNKNOWN`.
+    Unknown pixels have flow beyond ``UNKNOWN`` (1e9).
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
 def read_kitti_flow(path: str | os.PathLike[str]) -> np.ndarray:
     """Read ground truth of KITTI, a PNG file of 16 bits: float32 (height, width, 2).
 
-    Unknown pixels have flow beyond :data:`UNKNOWN`, as :func:`read_flo` gives them.
+    Unknown pixels have flow beyond ``UNKNOWN`` (1e9), as :func:`read_flo` gives them.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     """Colour a flow field by the wheel of Baker et al. (2011), section 4.1.
 
     Hue is the direction, saturation the length. Unknown pixels, whose flow is beyond
-    :data:`UNKNOWN`, are black.
+    ``UNKNOWN`` (1e9), are black.
 
     Parameters
     ----------

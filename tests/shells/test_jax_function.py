@@ -1,10 +1,13 @@
 """The pure function for JAX: the model's outputs, and what JAX users do with functions."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from helpers import CHOSEN
+from helpers import CHOSEN, ROOT, TESTS
 from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
 
 from ivy_models.errors import InputError
@@ -107,3 +110,69 @@ def test_wrong_arguments_are_refused():
     apply, params = PerceiverIO(small_spec()).to_jax()
     with pytest.raises(InputError, match="channels go last"):
         jax.jit(apply)(params, jnp.zeros((2, 3, 6, 5)))
+
+
+def test_numpy_parameters(rng):
+    apply, params = PerceiverIO(small_spec()).to_jax()
+    data = images(rng, 2, 6, 5, 3)
+    output = apply(jax.tree.map(np.asarray, params), data)
+    np.testing.assert_allclose(output, apply(params, data), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [
+        lambda: jax.numpy_rank_promotion("raise"),
+        lambda: jax.numpy_dtype_promotion("strict"),
+        lambda: jax.debug_infs(True),
+        lambda: jax.debug_nans(True),
+        lambda: jax.check_tracer_leaks(True),
+        lambda: jax.enable_checks(True),
+    ],
+    ids=["rank", "dtype", "infs", "nans", "leaks", "checks"],
+)
+@pytest.mark.parametrize("changes", [{}, {"stem": "convolution", "stem_dim": 4}], ids=str)
+def test_jaxs_strict_flags(strict, changes, rng):
+    apply, params = PerceiverIO(small_spec(**changes)).to_jax()
+    data = jnp.asarray(images(rng, 2, 6, 5, 3))
+    expected = apply(params, data)
+    with strict():
+        np.testing.assert_allclose(apply(params, data), expected, atol=1e-5)
+        gradients = jax.jit(jax.grad(lambda p: apply(p, data).sum()))(params)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+EXPLICIT_MESH = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+rng = np.random.default_rng(0)
+mesh = jax.make_mesh((2,), ("devices",), axis_types=(AxisType.Explicit,))
+whole, halved = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in [(), ("devices",)])
+for spec, data in (
+    (small_spec(), rng.standard_normal((2, 6, 5, 3), np.float32)),
+    (language_spec(), rng.integers(0, 262, (2, 9))),
+    (multimodal_spec(), multimodal_data(rng)),
+):
+    apply, params = PerceiverIO(spec).to_jax()
+    data = jax.tree.map(jnp.asarray, data)
+    expected = jax.tree.leaves(apply(params, data))
+    with jax.set_mesh(mesh):
+        outputs = jax.jit(apply)(jax.device_put(params, whole), jax.device_put(data, halved))
+    for output, other in zip(jax.tree.leaves(outputs), expected, strict=True):
+        assert output.sharding.spec[0] == "devices", output.sharding
+        np.testing.assert_allclose(output, other, atol=1e-5)
+"""
+
+
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="JAX has no explicit shardings")
+def test_a_mesh_with_explicit_shardings(tmp_path):
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
+    }
+    command = [sys.executable, "-c", EXPLICIT_MESH]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

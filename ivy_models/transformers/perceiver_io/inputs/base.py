@@ -66,7 +66,7 @@ class InputKind(ABC):
 
     @property
     def longest_padding(self) -> int | None:
-        """Length up to which data may be padded behind a mask; None: they may not."""
+        """Length up to which a mask allows padding, or None where padding is not possible."""
         return None
 
     @abstractmethod
