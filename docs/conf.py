@@ -42,7 +42,7 @@ python_use_unqualified_type_names = True
 nitpicky = True  # a name in a docstring that leads nowhere is a warning
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
     ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places"),
-    ("py:class", r"ivy_models\..*\.(Dropout|Model|PublishedFile)"),
+    ("py:class", r"ivy_models\..*\.(CheckedInputs|Dropout|Model|PublishedFile)"),
 ]
 napoleon_use_rtype = False
 autodoc_typehints = "description"
