@@ -23,7 +23,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
     columns = weight.t()  # as nn.Linear keeps it
     # Compilers see to gradients themselves; torch.func takes none of our own.
     compiles = torch.compiler.is_compiling()
-    if compiles or not _needs_gradient(x, columns, bias) or not takes_hooks():
+    if compiles or not needs_gradient(x, columns, bias) or not takes_hooks():
         return _product(x, columns, bias)
     if autocasts(x):
         return F.linear(x, _parameter_of(columns), bias)
@@ -118,7 +118,8 @@ def _takes_onednn(x: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | N
         not torch.compiler.is_exporting()  # programs run where this library is not installed
         and _suits_onednn(x, columns)
         and not autocasts(x)
-        and not _needs_gradient(x, columns, bias)
+        and not is_transformed()
+        and not needs_gradient(x, columns, bias)
     )
 
 
@@ -131,7 +132,8 @@ def _suits_onednn(x: torch.Tensor, columns: torch.Tensor) -> bool:
     )
 
 
-def _needs_gradient(*arrays: torch.Tensor | None) -> bool:
+def needs_gradient(*arrays: torch.Tensor | None) -> bool:
+    """Whether a gradient with respect to one of these can be asked for later."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in arrays)
 
 
@@ -148,8 +150,22 @@ def _mkl_is_slow() -> bool:
     return torch.backends.mkl.is_available() and "AuthenticAMD" in platform.processor() + linux
 
 
+def is_transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation is at work.
+
+    They take no function with a gradient of its own, no kernel without one and no fused attention.
+    Compilers break these down themselves.
+    """
+    return not torch.compiler.is_compiling() and (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
 def takes_hooks() -> bool:
     """Whether saved tensors can be replaced, as checkpoints do; within torch.func they cannot."""
+    if is_transformed():
+        return False
     try:
         with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
             return True

@@ -11,7 +11,13 @@ from torch.utils.checkpoint import checkpoint
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
-from ivy_models.ops.torch_linear import autocasts, cheap, linear, takes_hooks
+from ivy_models.ops.torch_linear import (
+    autocasts,
+    cheap,
+    is_transformed,
+    linear,
+    takes_hooks,
+)
 
 _OF_NUMPY = (torch.float16, torch.float32, torch.float64)
 
@@ -23,7 +29,7 @@ class TorchOps(Ops):
         return isinstance(x, torch.Tensor)
 
     def is_traced(self, x):
-        return torch.compiler.is_compiling()
+        return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_transformed()
 
     def more_than_numbers(self, x):
         if type(x).__name__ == "MaskedTensor":
@@ -164,7 +170,7 @@ class TorchOps(Ops):
         return cheap(lambda x: F.gelu(x, approximate=approximate), x)
 
     def attention(self, q, k, v, key_mask=None, drop=None):
-        if drop is not None:
+        if drop is not None or is_transformed():
             return super().attention(q, k, v, key_mask, drop)
         if _is_slow_half(q):
             return self.attention(q.float(), k.float(), v.float(), key_mask).half()

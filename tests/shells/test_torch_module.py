@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 from helpers import CHOSEN, unset_backends
 from helpers.specs import (
     arguments_for,
@@ -20,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.ops import torch_linear
 from ivy_models.shells.torch import PerceiverIO as TorchModule
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
@@ -194,6 +196,81 @@ def test_wrong_arguments_are_refused():
     module = module_of(small_spec())
     with pytest.raises(InputError, match="channels go last"):
         module(torch.zeros(2, 3, 6, 5))
+
+
+def case(kind, rng):
+    """A module, and data (3, ...) for it."""
+    if kind == "text":
+        return module_of(language_spec()), torch.from_numpy(rng.integers(0, 262, (3, 9)))
+    return module_of(small_spec()), images(rng, 3, 6, 5, 3)
+
+
+def parameters_of(module):
+    return {name: p.detach() for name, p in module.named_parameters()}
+
+
+def loss_of(module, parameters, data):
+    return torch.func.functional_call(module, parameters, (data,)).square().sum()
+
+
+@pytest.fixture
+def kernels_of_any_size(monkeypatch):
+    """oneDNN's linear layers, which have no gradient, also for small products."""
+    monkeypatch.setattr(torch_linear, "ONEDNN_MIN_PRODUCTS", 0)
+
+
+@pytest.mark.usefixtures("kernels_of_any_size")
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_vmap_is_a_loop(kind, with_gradients, rng):
+    module, data = case(kind, rng)
+    with torch.set_grad_enabled(with_gradients):
+        got = torch.vmap(lambda x: module(x[None])[0])(data)
+        torch.testing.assert_close(got, module(data), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("streams", [False, True])
+def test_gradients_per_sample_are_those_of_a_loop(kind, streams, rng, request):
+    if streams:
+        request.getfixturevalue("always_streaming")
+    module, data = case(kind, rng)
+
+    def loss(parameters, row):
+        return loss_of(module, parameters, row[None])
+
+    found = torch.vmap(torch.func.grad(loss), (None, 0))(parameters_of(module), data)
+    for i in range(len(data)):
+        module.zero_grad()
+        module(data[i : i + 1]).square().sum().backward()
+        for name, parameter in module.named_parameters():
+            # Rounding, next to the largest gradient of the parameter.
+            scale = max(1.0, parameter.grad.abs().max().item())
+            torch.testing.assert_close(
+                found[name][i], parameter.grad, atol=1e-4 * scale, rtol=1e-3, msg=name
+            )
+
+
+@pytest.mark.usefixtures("kernels_of_any_size")
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_forward_mode_gives_the_product_with_the_gradient(kind, requires_grad, rng):
+    module, data = case(kind, rng)
+    module.requires_grad_(requires_grad)
+    parameters = parameters_of(module)
+    step = {name: images(rng, *p.shape) for name, p in parameters.items()}
+
+    def loss(parameters):
+        return loss_of(module, parameters, data)
+
+    gradient = torch.func.grad(loss)(parameters)
+    expected = sum((gradient[name] * step[name]).sum() for name in parameters)
+    _, derivative = torch.func.jvp(loss, (parameters,), (step,))
+    torch.testing.assert_close(derivative, expected, atol=1e-3, rtol=1e-3)
+    with forward_ad.dual_level():
+        dual = {name: forward_ad.make_dual(p, step[name]) for name, p in parameters.items()}
+        derivative = forward_ad.unpack_dual(loss(dual)).tangent
+    torch.testing.assert_close(derivative, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("spec", [small_spec(network_depth=1), language_spec(network_depth=1)])

@@ -167,8 +167,8 @@ def test_functions_of_functions_in_torch(monkeypatch, always_streaming, rng):
     import torch
 
     monkeypatch.setattr(keys, "SCORES_PER_CHUNK", 60)
-    module = PerceiverIO(small_spec()).to_torch_module()
-    data = torch.from_numpy(arguments_for(module.spec, rng)[0])
+    module = PerceiverIO(small_spec()).to_torch_module().double()
+    data = torch.from_numpy(arguments_for(module.spec, rng)[0]).double()
 
     def loss(params):
         return (torch.func.functional_call(module, params, (data,)) ** 2).sum()
