@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
-from ivy_models.cli.images import find_images
+from ivy_models.cli.folders import list_files, select_files
 from ivy_models.cli.options import batch_size_option, model_options
 from ivy_models.cli.records import FORMATS
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILES..."
+)
 @model_options("perceiver_io_digits", "image classifier")
 @batch_size_option
 @click.option(
@@ -21,7 +23,7 @@ from ivy_models.cli.records import FORMATS
     default=3,
     show_default=True,
     type=click.IntRange(1),
-    help="Number of labels for each image.",
+    help="Number of labels for each file.",
 )
 @click.option(
     "--format",
@@ -31,25 +33,27 @@ from ivy_models.cli.records import FORMATS
     type=click.Choice(list(FORMATS)),
     help="Output format.",
 )
-def classify(images, load, batch_size: int, top: int, output_format: str) -> None:
-    """Print the most probable labels of images.
+def classify(sources, load, batch_size: int, top: int, output_format: str) -> None:
+    """Print the most probable labels of images or sounds.
 
-    IMAGES are files or folders; folders are searched recursively. Each result is printed as
-    soon as it is known. If an image cannot be read, the others are still classified and the
-    exit code is 1.
+    FILES are files or folders; folders are searched recursively for what the model can read,
+    and stderr says which files are passed over. Each result is printed as soon as it is known.
+    If a file cannot be read, the others are still classified and the exit code is 1.
 
     Example: ivy-models classify photos --format jsonl > labels.jsonl
     """
     from tqdm import tqdm
 
-    from ivy_models.tasks.classification import classify_each
+    from ivy_models.tasks.classification import check_classifier, classify_each
 
-    paths = find_images(images)
+    listed = list_files(sources)
     classifier = load()
+    check_classifier(classifier)
+    paths = select_files(listed, classifier.preprocessing)
     record, failures = FORMATS[output_format](), 0
     # Results printed to the same terminal would break the bar.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
-    with tqdm(total=len(paths), unit="image", disable=hidden) as bar:
+    with tqdm(total=len(paths), unit="file", disable=hidden) as bar:
         for path, predictions, error in classify_each(classifier, paths, top, batch_size):
             if error is not None:
                 failures += 1
@@ -57,5 +61,5 @@ def classify(images, load, batch_size: int, top: int, output_format: str) -> Non
             click.echo(record(path, predictions, error), nl=False)
             bar.update()
     if failures:
-        click.echo(f"{failures} of {len(paths)} images could not be classified.", err=True)
+        click.echo(f"{failures} of {len(paths)} files could not be classified.", err=True)
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -11,6 +12,7 @@ import numpy as np
 
 from ivy_models.base.fields import CHECKS, check_fields
 from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError, SpecError
 from ivy_models.preprocessing.checks import FIELD_CHECKS, bounded_floats
 from ivy_models.preprocessing.sources import is_file, name_of, named_errors, opened
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ROUNDINGS = ("up", "down")
+
+WITHOUT_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG")
+"""Formats that Pillow recognises but cannot decode, or only by running a program."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,13 @@ class ImagePreprocessing:
         with named_errors(images, "image"):
             return self.with_pixel_aspect(images, 1.0)
 
+    def can_open(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file is an image: by its suffix, or because Pillow recognises its content.
+
+        An image whose content is broken counts: reading it says what is wrong.
+        """
+        return is_image_file(path)
+
     def with_pixel_aspect(self, image: Any, pixel_aspect: float) -> np.ndarray:
         """Prepare one image whose pixels are ``pixel_aspect`` times as wide as high."""
         pixels = self._resize(self._crop(_read(image), pixel_aspect))
@@ -160,6 +172,23 @@ def read_rgb(image: Any) -> np.ndarray:
         if isinstance(pixels, np.ndarray):
             return np.ascontiguousarray(_with_channels(pixels, 3))
         return np.asarray(_converted(pixels, "RGB"), np.float32) / 255
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an image by its suffix, or has a format that Pillow recognises."""
+    from PIL import Image, UnidentifiedImageError
+
+    path = user_path(path)
+    named = Image.registered_extensions().get(path.suffix.lower())
+    if named in Image.OPEN:
+        return named not in WITHOUT_PIXELS
+    try:
+        with Image.open(path) as file:
+            return file.format not in WITHOUT_PIXELS
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # too large or not permitted, which reading it will say
+        return True
 
 
 def _read(image: Any) -> Image.Image | np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import mimetypes
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 
 from ivy_models.base.fields import check_fields
 from ivy_models.base.floating_point import whatever_seterr_says
+from ivy_models.base.paths import user_path
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing.checks import bounded_floats
 from ivy_models.preprocessing.media import decode, import_av
@@ -78,6 +81,33 @@ class SoundPreprocessing:
             else:
                 sound = mix_to_mono(sounds)[: self.num_samples]
             return np.pad(sound, [(0, self.num_samples - len(sound)), (0, 0)])
+
+    def can_open(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file has sound: by its suffix, or because its content has a sound stream.
+
+        A sound whose content is broken counts: reading it says what is wrong. Without PyAV only
+        the suffix and WAV content are recognised.
+        """
+        return is_sound_file(path)
+
+
+def is_sound_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a sound by its suffix, or has a sound stream."""
+    path = user_path(path)
+    # Not the table of this machine, which mimetypes.guess_type reads.
+    kind, _ = mimetypes.MimeTypes().guess_type(path.name)
+    if kind is not None and kind.startswith("audio/"):
+        return True
+    try:
+        with open(path, "rb") as file:
+            if file.read(12)[8:] == b"WAVE":
+                return True
+        next(decode(path, "audio"))
+    except (BackendError, InputError, StopIteration):
+        return False
+    except Exception:  # not permitted or not decodable, which reading it will say
+        return True
+    return True
 
 
 @whatever_seterr_says

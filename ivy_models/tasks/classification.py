@@ -11,6 +11,7 @@ import numpy as np
 from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
+from ivy_models.preprocessing.sources import is_file, name_of, reason, short
 from ivy_models.transformers import perceiver_io
 
 
@@ -53,24 +54,29 @@ def classify(
     Returns
     -------
     list of Prediction
-        The most probable first; for a list of sources, one such list a source.
+        The most probable first; for a list of sources, one such list for each source, so that
+        an empty list gives an empty list.
 
     Raises
     ------
     InputError
         If the model has no preprocessing or not a label for each class, or a source cannot be
-        used.
+        used, naming the source.
     """
     _check(model, top)
-    many = isinstance(sources, (list, tuple))
-    results = _predict(model, model.preprocessing(sources if many else [sources]), top)
-    return results if many else results[0]
+    if not isinstance(sources, (list, tuple)):
+        return classify(model, [sources], top)[0]
+    logits = _logits(model, [_prepared(model, source) for source in sources])
+    return [most_probable(row, model.labels, top) for row in logits]
 
 
 def classify_each(
     model: perceiver_io.PerceiverIO, sources: Iterable[Any], top: int = 5, batch_size: int = 1
 ) -> Iterator[Classified]:
-    """Name what is in each of many images or sounds; one that cannot be used stops no other.
+    """Name what is in each of many images or sounds, and go on after one that cannot be used.
+
+    Whatever the preprocessing raises, of your own or this library's, becomes one error that names
+    the source.
 
     Parameters
     ----------
@@ -101,7 +107,7 @@ def _classified(model, sources, top, batch_size) -> Iterator[Classified]:
     read, num_usable = [], 0  # of the next batch
     for source in sources:
         try:
-            read.append((source, model.preprocessing(source), None))
+            read.append((source, _prepared(model, source), None))
             num_usable += 1
         except InputError as error:
             read.append((source, None, error))
@@ -112,10 +118,35 @@ def _classified(model, sources, top, batch_size) -> Iterator[Classified]:
 
 
 def _classified_batch(model, read, top) -> Iterator[Classified]:
-    usable = [data for _, data, error in read if error is None]
-    predictions = iter(_predict(model, np.stack(usable), top) if usable else ())
+    usable = [(source, data) for source, data, error in read if error is None]
+    try:
+        rows = [(row, None) for row in _logits(model, [data for _, data in usable])]
+    except (InputError, MemoryError):  # of one of them, or of all at once
+        rows = [_logits_alone(model, source, data) for source, data in usable]
+    results = iter(rows)
     for source, _, error in read:
-        yield Classified(source, next(predictions) if error is None else None, error)
+        row, error = next(results) if error is None else (None, error)
+        predictions = None if row is None else most_probable(row, model.labels, top)
+        yield Classified(source, predictions, error)
+
+
+def _logits_alone(model, source, data) -> tuple[np.ndarray | None, InputError | None]:
+    try:
+        return _logits(model, [data])[0], None
+    except (InputError, MemoryError) as error:
+        return None, InputError(f"{short(source)} cannot be classified: {reason(error)}.")
+
+
+def _prepared(model: perceiver_io.PerceiverIO, source: Any) -> np.ndarray:
+    """A source as data, or one error that names it, whatever its preprocessing raises."""
+    try:
+        return np.asarray(model.preprocessing(source))
+    except InputError as error:
+        if not is_file(source) or name_of(source, "file") in str(error):
+            raise
+        raise InputError(f"{short(source)}: {error}") from error
+    except Exception as error:
+        raise InputError(f"{short(source)} cannot be read: {reason(error)}.") from error
 
 
 def check_classifier(model: perceiver_io.PerceiverIO) -> None:
@@ -146,9 +177,13 @@ def _check(model: perceiver_io.PerceiverIO, top: int) -> None:
         raise InputError(f"top is at least 1, got {top}.")
 
 
-def _predict(model: perceiver_io.PerceiverIO, data: np.ndarray, top: int) -> list[list[Prediction]]:
-    logits = to_native(ops_named("numpy"), model(data), "logits").reshape(len(data), -1)
-    return [most_probable(row, model.labels, top) for row in logits]
+def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarray:
+    """Data of each source -> (B, classes)."""
+    if not data:
+        return np.zeros((0, 0))
+    if len(shapes := {array.shape for array in data}) > 1:
+        raise InputError(f"The preprocessing gave data of several shapes: {sorted(shapes)}.")
+    return to_native(ops_named("numpy"), model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:

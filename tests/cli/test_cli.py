@@ -39,7 +39,7 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
     assert result.exit_code == 1
     assert "seven" in result.output
     assert "bad.png is not an image" in result.output
-    assert "2 of 3 images could not be classified" in result.output
+    assert "2 of 3 files could not be classified" in result.output
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, heed_interrupts
+from helpers.specs import small_spec
 from PIL import Image
 
 from ivy_models import classify, classify_each, create_model
 from ivy_models.errors import InputError
+from ivy_models.preprocessing import SoundPreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 SEVEN = str(ROOT / "examples" / "seven.png")
@@ -50,7 +53,7 @@ def test_a_folder_in_batches(run, folder, backend_name):
     assert "cannot be read" in bad["error"]
     assert "predictions" not in bad
     assert f"Error: {bad['error']}\n" in result.stderr
-    assert result.stderr.endswith("1 of 6 images could not be classified.\n")
+    assert result.stderr.endswith("1 of 6 files could not be classified.\n")
     model = create_model("perceiver_io_digits", pretrained=True)
     for line in lines:
         alone = classify(model, line["image"], 2)
@@ -74,7 +77,57 @@ def test_csv(run, folder):
 def test_a_folder_without_images(run, tmp_path):
     result = run("classify", str(tmp_path))
     assert result.exit_code == 2
-    assert f"There are no images in {tmp_path}" in result.stderr
+    assert f"There are no files in {tmp_path}" in result.stderr
+    for i in range(7):
+        (tmp_path / f"{i}.txt").write_text("no image")
+    result = run("classify", str(tmp_path))
+    assert result.exit_code == 2
+    assert "the model's preprocessing can open" in " ".join(result.stderr.split())
+    assert "2 more" in result.stderr
+
+
+def test_a_folder_is_read_whole(run, tmp_path, rng):
+    image = Image.fromarray(rng.integers(0, 256, (9, 8), np.uint8))
+    names = ["a.jp2", "b.tga", "c.ico", "d.pcx", "e.jfif", "f.pgm"]
+    for name in names:
+        image.save(tmp_path / name)
+    image.save(tmp_path / "without_suffix", "PNG")
+    image.save(tmp_path / "wrong.txt", "GIF")
+    (tmp_path / "broken.png").write_text("no image")
+    (tmp_path / ".git").mkdir()
+    image.save(tmp_path / ".git" / "hidden.png")
+    passed_over = ["clip.mpg", "data.h5", "labels.csv", "notes.txt", "page.pdf", "zip.zip"]
+    for name in passed_over:
+        (tmp_path / name).write_text("no image")
+    result = run("classify", str(tmp_path), "--format", "jsonl")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    found = sorted([*names, "without_suffix", "wrong.txt", "broken.png"])
+    assert [Path(line["image"]).name for line in lines] == found
+    assert [Path(line["image"]).name for line in lines if "error" in line] == ["broken.png"]
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("Passed over 6 files that the model's preprocessing cannot open: ")
+    assert all(str(tmp_path / name) in first for name in passed_over[:5])
+    assert first.endswith(" and 1 more.")
+
+
+def test_a_folder_of_sounds(run, tmp_path, rng):
+    spec = small_spec(num_input_axes=1, input_dim=1, output_dim=2, query_shape=[1])
+    model = PerceiverIO(spec)
+    model.preprocessing = SoundPreprocessing(8000, 64)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "sounds").mkdir()
+    for name in ("a.wav", "b.WAV", "c"):
+        with wave.open(str(tmp_path / "sounds" / name), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(rng.integers(-99, 99, 80, np.int16).tobytes())
+    (tmp_path / "sounds" / "notes.txt").write_text("no sound")
+    Image.new("L", (8, 8)).save(tmp_path / "sounds" / "cover.png")
+    options = ["--model", str(tmp_path / "model"), "--format", "jsonl"]
+    result = run("classify", str(tmp_path / "sounds"), *options)
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["a.wav", "b.WAV", "c"]
+    assert "Passed over 2 files" in result.stderr
 
 
 def test_a_saved_model(run, tmp_path):
@@ -153,7 +206,7 @@ def test_a_bar_where_results_go_elsewhere(folder):
         assert "5/5" in shown.result()
     os.close(main_end)
     assert run.stdout.count(b"\n") == 4 * 4
-    assert "image/s" not in subprocess.run([*PROGRAM, SEVEN], capture_output=True, text=True).stderr
+    assert "file/s" not in subprocess.run([*PROGRAM, SEVEN], capture_output=True, text=True).stderr
 
 
 # From Python
@@ -202,3 +255,44 @@ def test_classify_each_refuses_at_once(top, batch_size):
     model = create_model("perceiver_io_digits", pretrained=True)
     with pytest.raises(InputError, match="is at least 1"):
         classify_each(model, [], top, batch_size)
+
+
+class Raising:
+    """A preprocessing of one's own that fails on some sources."""
+
+    def __call__(self, source):
+        if isinstance(source, BaseException):
+            raise source
+        return np.full(source, 0.5, np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_classify_each_goes_on_after_any_failure(backend, batch_size):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    model.preprocessing = Raising()
+    good, other_shape = (8, 8, 1), (3, 5)
+    bad = [RuntimeError("my bug"), MemoryError(), SystemError("odd"), InputError("too dark")]
+    results = list(classify_each(model, [good, *bad, other_shape, good], 1, batch_size))
+    assert [result.predictions is None for result in results] == [False, *[True] * 5, False]
+    errors = [str(result.error) for result in results[1:6]]
+    assert "my bug" in errors[0]
+    assert "not enough memory" in errors[1]
+    assert "RuntimeError('my bug')" in errors[0]
+    assert "(3, 5)" in errors[4]
+    with pytest.raises(InputError, match="my bug"):
+        classify(model, [good, bad[0]])
+    with pytest.raises(KeyboardInterrupt):
+        list(classify_each(model, [KeyboardInterrupt()]))
+
+
+def test_wrong_labels_stop_every_image(backend):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    model.labels = ("one", "two")
+    with pytest.raises(InputError, match="2 labels for 10 classes"):
+        list(classify_each(model, [np.zeros((8, 8), np.uint8)] * 2))
+
+
+def test_no_sources_give_no_predictions(backend):
+    model = create_model("perceiver_io_digits", pretrained=True)
+    assert classify(model, []) == []
+    assert list(classify_each(model, [])) == []
