@@ -1,8 +1,8 @@
-"""Seconds to build each full-size model with random weights.
+"""Measure the time to build each model with random weights.
 
     python benchmarks/building.py --backends numpy torch
 
-Each model is built three times; the median and the fastest are printed.
+It builds each model three times, and prints the median and the shortest time in seconds.
 """
 
 from __future__ import annotations

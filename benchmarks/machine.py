@@ -1,4 +1,4 @@
-"""What the figures depend on besides the code: the machine and the versions."""
+"""Describe the machine and the versions that the figures depend on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def describe_machine(device: str) -> dict[str, str]:
         description["Memory"] = f"{memory / 2**30:.0f} GiB"
     if device != "cpu":
         description["GPU"] = _gpu_model()
-    if hasattr(os, "getloadavg"):  # threads of other programs slow the subjects unequally
+    if hasattr(os, "getloadavg"):  # other busy threads slow the subjects unequally
         description["Load before the start"] = f"{os.getloadavg()[0]:.1f} busy threads"
     description["Versions"] = ", ".join(_versions())
     return description

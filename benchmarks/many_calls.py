@@ -1,9 +1,9 @@
-"""What a process holds while one model is called with changing shapes on changing backends.
+"""Measure process memory while one model is called with changing shapes and backends.
 
     python benchmarks/many_calls.py --calls 1000
 
-Each call is of a random one of 72 shapes on a random backend, so that JAX and TensorFlow mostly
-compile anew: the model keeps fewer programs. Prints a row for every 100 calls.
+Each call takes a random backend and one of 72 random shapes. The model keeps fewer compiled
+programs than that, so JAX and TensorFlow usually compile again. Prints a row for every 100 calls.
 """
 
 from __future__ import annotations

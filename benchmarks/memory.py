@@ -1,4 +1,4 @@
-"""A process that fails when memory runs out, before others do."""
+"""Limit the memory of this process, so that running out of memory ends no other process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ivy_models.measure.memory import status
 
 
 def fail_alone(device: str) -> None:
-    """Make this process the one that fails when memory runs out, on Linux.
+    """Make this process the first to fail when memory runs out. Does nothing outside Linux.
 
-    It may take what is available now: beyond that its allocations fail, with an error that
-    names the reason. Should other processes need more meanwhile, the kernel ends this one.
+    Allocations beyond the memory available now fail with an error that gives the reason. If
+    other processes need more memory later, the kernel's OOM killer ends this process first.
     """
     if sys.platform != "linux":
         return

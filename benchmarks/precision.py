@@ -1,9 +1,9 @@
-"""What half precision gains and costs: time, and agreement with float32.
+"""Compare half precision with float32: time, and agreement of the logits.
 
     python benchmarks/precision.py
 
-Two models: perceiver_io_digits, trained, on all 1,797 images of scikit-learn's digits; and the
-full-size Fourier model with random weights at 224x224, timed in turns. Writes precision.md.
+It runs two models: the trained perceiver_io_digits on all 1,797 digits of scikit-learn, and the
+full-size Fourier model with random weights on a 224x224 image, which is timed. Writes precision.md.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BATCH = 256
 
 LEGEND = """\
 - **top-1**: share of the 1,797 digits that get the same label as in float32.
-- **digits**, **full size**: largest difference of the logits from float32, in standard
-  deviations of the logits.
-- **time**: median call of the full-size Fourier model, random weights, one 224x224 image; the
-  types take turns."""
+- **digits**, **full size**: largest difference from the float32 logits, in standard deviations of
+  those logits.
+- **time**: median time of a call of the full-size Fourier model, with random weights, on one
+  224x224 image. The types take turns."""
 
 COLUMNS = (
     "backend",
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(backend: str, device: str, repeats: int) -> list[list[str]]:
-    """One row of the table for each type."""
+    """Return one row of the table for each type."""
     ivy.set_backend(backend)
     digits = {name: _digit_logits(name, device) for name in TYPES}
     image = np.random.default_rng(0).standard_normal((1, 224, 224, 3), np.float32)

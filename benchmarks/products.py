@@ -1,4 +1,4 @@
-"""Matrix products: how many the latents need, and how fast a framework computes them."""
+"""Count the operations of the latents' matrix products, and measure a framework's speed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
-ROWS, INNER, COLUMNS = 512, 1024, 1024  # a projection of the latents
+ROWS, INNER, COLUMNS = 512, 1024, 1024  # the size of a projection of the latents
 SAMPLES, IN_A_ROW = 10, 4
 
 
 def latent_gflop(spec: PerceiverIOSpec) -> float:
-    """10^9 operations of the matrix products in all self-attention layers, for one image."""
+    """GFLOP of the matrix products in all self-attention layers, for a batch of one."""
     latents, channels, processor = spec.num_latents, spec.latent_dim, spec.processor()
     qk_dim = processor.qk_dim or channels
     v_dim = processor.v_dim or qk_dim
@@ -23,11 +23,11 @@ def latent_gflop(spec: PerceiverIOSpec) -> float:
     projections = latents * channels * (2 * qk_dim + 2 * v_dim + 2 * channels)
     attention = latents * latents * (qk_dim + v_dim)  # scores, and the weighted sum of values
     layers = spec.network_depth * spec.num_lat_att_per_layer
-    return 2e-9 * layers * (projections + attention)  # a multiplication and an addition each
+    return 2e-9 * layers * (projections + attention)  # each is a multiplication and an addition
 
 
 def gemm_gflop_per_second(ops: Ops, dtype: str, device: str) -> float:
-    """Rate of 512x1024 by 1024x1024, as the framework multiplies by default."""
+    """Measure the rate of a 512x1024 by 1024x1024 product with the framework's defaults."""
     rng = np.random.default_rng(0)
     a = ops.asarray(rng.standard_normal((ROWS, INNER)), dtype, device)
     b = ops.asarray(rng.standard_normal((INNER, COLUMNS)), dtype, device)
@@ -35,7 +35,7 @@ def gemm_gflop_per_second(ops: Ops, dtype: str, device: str) -> float:
     seconds = []
     for _ in range(SAMPLES):
         start = time.perf_counter()
-        for _ in range(IN_A_ROW):  # a GPU is not left idle between them
+        for _ in range(IN_A_ROW):  # so that a GPU is not idle between products
             product = ops.matmul(a, b)
         _finish(ops, product)
         seconds.append((time.perf_counter() - start) / IN_A_ROW)
@@ -43,7 +43,7 @@ def gemm_gflop_per_second(ops: Ops, dtype: str, device: str) -> float:
 
 
 def _finish(ops: Ops, x: Array) -> None:
-    """Wait for ``x`` without copying it, which would be timed too."""
+    """Wait for ``x`` without copying it, because the copy would be timed too."""
     if ops.name == "torch" and x.is_cuda:
         import torch
 

@@ -1,4 +1,4 @@
-"""From raw results to a table and a plot."""
+"""Write raw results as a table and a plot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from subjects import ACCELERATED, DROPOUT, HUGGINGFACE, ONLY_SHAPE, PLAIN, REMATERIALISED
 
-matplotlib.use("Agg")  # no display needed
+matplotlib.use("Agg")  # needs no display
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
@@ -38,36 +38,39 @@ COLUMNS = (
 )
 
 LEGEND = f"""\
-- **{HUGGINGFACE}** is the Perceiver of transformers, **{ACCELERATED}** the same after
+- **{HUGGINGFACE}** is the Perceiver of transformers, **{ACCELERATED}** the same model after
   `ivy_models.accelerate`; **numpy**, **torch**, **jax** and **tensorflow** are this library;
   **{PLAIN}** is this library with a reader that computes all attention scores at once. All have
-  random weights. **tiny** is all overhead: 8 latents of 16 channels, 8x6 layers, 64 inputs.
-- **time**: median, from a NumPy batch to NumPy logits. The subjects take turns. Where a call
-  takes less than 0.1 s, one measurement is the mean of calls in a row for that long.
-- Headings give the shape of the data: pixels, bytes (language), two frames (flow), or a clip's
-  frames (video, which also reads its sound, and decodes a 128th of pixels and sound).
-- **additional memory**: peak of a later call above what the loaded model takes. {{memory}}
-- **first call**: with compilation, where the framework compiles.
-- **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the
-  calls.
+  random weights. **tiny** measures overhead: it has 8 latents of 16 channels, 8x6 layers and 64
+  inputs.
+- **time**: median time from a NumPy batch to NumPy logits. The subjects take turns. If a call
+  takes less than 0.1 s, one measurement is the mean over successive calls for at least 0.1 s.
+- Headings give the shape of the data: pixels, bytes (language), two frames (flow), or the frames
+  of a clip (video). The video model also reads sound, and decodes 1/128 of the pixels and sound.
+- **additional memory**: peak memory during a later call, minus the memory of the loaded model.
+  {{memory}}
+- **first call**: time of the first call, including compilation if the framework compiles.
+- **GEMM**: median rate of a 512x1024 by 1024x1024 matrix product in the same framework, measured
+  between the calls.
 - **latent products**: share of the time that the matrix products of the latents' self-attention
-  layers take at that rate. The rest is the reader, the decoder and all else."""
+  layers would take at that rate. The rest is the reader, the decoder and everything else."""
 
 
 TRAINING_LEGEND = f"""\
-- A step is forward, backward and an update by AdamW, of random weights, on one NumPy batch.
-- **{HUGGINGFACE}** is the Perceiver of transformers without dropout, **{DROPOUT}** the same
-  with the dropout of attention weights, 0.1, that its configuration has by default; **torch**,
-  **jax** and **tensorflow** are this library, without dropout; **{REMATERIALISED}** keeps less for
-  the gradient and computes it again.
-- **time**: median. The subjects take turns.
-- **additional memory**: peak of a later step above what weights and AdamW's averages take.
-  {{memory}}
-- **first call**: with compilation, where the framework compiles.
-- **GEMM**: median rate of 512x1024 by 1024x1024 in the same framework, measured between the
-  steps.
+- A step is a forward pass, a backward pass and an AdamW update on one NumPy batch. The weights are
+  random.
+- **{HUGGINGFACE}** is the Perceiver of transformers without dropout; **{DROPOUT}** is the
+  same with its default dropout of attention weights, 0.1; **torch**, **jax** and **tensorflow** are
+  this library without dropout; **{REMATERIALISED}** recomputes intermediate results for the
+  gradient to save memory.
+- **time**: median time of a step. The subjects take turns.
+- **additional memory**: peak memory during a later step, minus the memory of the weights and of
+  AdamW's averages. {{memory}}
+- **first call**: time of the first call, including compilation if the framework compiles.
+- **GEMM**: median rate of a 512x1024 by 1024x1024 matrix product in the same framework, measured
+  between the steps.
 - **latent products**: share of the time that the matrix products of the latents' self-attention
-  layers, three times those of a call, take at that rate."""
+  layers would take at that rate. A step has three times the products of a call."""
 
 
 def write(results: dict[str, Any], output: Path) -> None:
@@ -79,7 +82,7 @@ def write(results: dict[str, Any], output: Path) -> None:
 
 
 def reason(measured: dict[str, Any]) -> str:
-    """Why a subject failed, in one line; the rest is in results.json."""
+    """The first line of a subject's error; results.json has all of it."""
     return measured["error"].strip().splitlines()[0][:200]
 
 
@@ -88,9 +91,9 @@ def reason(measured: dict[str, Any]) -> str:
 
 def _document(results: dict[str, Any]) -> str:
     if results["device"] == "cpu":
-        memory = "Of the process; not measured outside Linux."
+        memory = "Process memory; measured only on Linux."
     else:
-        memory = "Of the GPU, as PyTorch counts it; not measured in other frameworks."
+        memory = "GPU memory as PyTorch counts it; not measured in other frameworks."
     trains = results.get("training")
     title, legend = ("Training", TRAINING_LEGEND) if trains else ("Calls", LEGEND)
     parts = [f"# {title}", "\n".join(_header(results)), legend.format(memory=memory)]
@@ -151,7 +154,7 @@ def _cells(measured: dict, reference: dict, latent_gflop: float) -> list[str]:
 
 
 def _figures(measured: dict) -> tuple[float | None, float | None]:
-    """Median seconds and MiB; None where there are none."""
+    """Median seconds and additional MiB; None if not measured."""
     if not measured or "error" in measured:
         return None, None
     (extra_bytes,) = measured["extra_bytes"]
@@ -166,13 +169,13 @@ def _ratio(value: float | None, reference: float | None) -> str:
 
 
 def _rows_of_plot(cases: list[dict]) -> list[tuple[str, int]]:
-    """The models and batches of several sizes."""
+    """Pairs of model and batch size that were measured at more than one image size."""
     sizes = Counter((case["model"], case["batch"]) for case in cases)
     return [row for row, number in sizes.items() if number > 1]
 
 
 def _plot(cases: list[dict], path: Path) -> None:
-    """One row for each model and batch of several sizes; time to the left, memory to the right."""
+    """Draw one row for each model and batch size: time on the left, memory on the right."""
     rows = _rows_of_plot(cases)
     if not rows:
         return

@@ -4,8 +4,8 @@
     python benchmarks/run.py --sizes 224 --batches 1 --models fourier --repeats 3
     python benchmarks/run.py --training --output docs/benchmarks/training
 
-All subjects take turns, call by call, so that whatever else the machine does is shared
-among them. Writes table.md, results.json and plot.png.
+The subjects take turns after every call, so that other load on the machine affects all of them.
+Writes table.md, results.json and plot.png.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from machine import describe_machine
 from products import latent_gflop
 from subjects import DEPTHS, MODELS, ONLY_SHAPE, SUBJECTS, TRAINING_SUBJECTS, Case
 
-PAUSE = 0.2  # seconds, until the threads of the previous call have stopped spinning
+PAUSE = 0.2  # seconds; lets the threads of the previous call stop spinning
 
 
 def main() -> None:
@@ -63,16 +63,16 @@ def main() -> None:
             }
         )
         results["cases"].sort(key=_place)
-        report.write(results, arguments.output)  # after every case: a long run may be ended
+        report.write(results, arguments.output)  # after every case, in case the run is interrupted
 
 
 def _passes(arguments: argparse.Namespace) -> int:
-    """How often each product is taken: backward for a layer's input and for its weight."""
+    """Matrix products per layer: the backward pass adds one for the input, one for the weight."""
     return 3 if arguments.training else 1
 
 
 def _place(case: dict[str, Any]) -> tuple:
-    """Where a case stands in the report, whenever it was measured."""
+    """Sort key of a case: the report's order does not depend on the order of measuring."""
     return list(MODELS).index(case["model"]), case["batch"], case["size"] or 0
 
 
@@ -85,7 +85,9 @@ def _combinations(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--training", action="store_true", help="steps of training, not calls")
+    parser.add_argument(
+        "--training", action="store_true", help="measure training steps instead of calls"
+    )
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--batches", type=int, nargs="+")
     parser.add_argument("--models", nargs="+", choices=list(MODELS))
@@ -93,7 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="calls of each subject")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
-    parser.add_argument("--resume", action="store_true", help="keep the cases already there")
+    parser.add_argument("--resume", action="store_true", help="keep the cases in results.json")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
     arguments = parser.parse_args()
     everything = {
@@ -115,7 +117,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def compare(cases: list[Case], repeats: int) -> dict[str, dict[str, Any]]:
-    """Measure the subjects in turns; the results of each, by its name."""
+    """Measure the subjects in turns; return the results by subject."""
     workers = [Worker(case) for case in cases]
     try:
         for worker in workers:
@@ -133,7 +135,7 @@ def compare(cases: list[Case], repeats: int) -> dict[str, dict[str, Any]]:
 
 
 class Worker:
-    """The driver's end of a worker process. Once it has failed, it does nothing more."""
+    """Controls a worker process. After an error, further measurements are skipped."""
 
     def __init__(self, case: Case):
         self.case = case
@@ -150,7 +152,7 @@ class Worker:
         self._ask(asdict(self.case))
 
     def measure(self, what: str, field: str) -> None:
-        """Add one measurement to the list of results under ``field``."""
+        """Append one measurement to ``results[field]``."""
         if "error" in self.results:
             return
         time.sleep(PAUSE)
@@ -172,13 +174,13 @@ class Worker:
         answer = json.loads(line) if line else {"error": self._how_it_ended()}
         if isinstance(answer, dict):
             self.results["error"] = answer["error"]
-            self.end()  # the others get its memory
+            self.end()  # frees its memory for the other workers
             print(f"  {self.case.subject} failed: {report.reason(self.results)}", flush=True)
         return answer
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()
-        if code < 0:  # not all frameworks survive a failed allocation
+        if code < 0:  # some frameworks crash when an allocation fails
             return f"ended by {signal.Signals(-code).name}, perhaps out of memory"
         return f"ended with exit status {code}"
 

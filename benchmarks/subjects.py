@@ -1,7 +1,7 @@
-"""What is measured: the same models, by this library and by transformers.
+"""The subjects that are measured: the same models in this library and in transformers.
 
-Every subject is a function from one NumPy batch to NumPy outputs, so that each
-pays for its copies, and has finished its work when it returns.
+Every subject maps one NumPy batch to NumPy outputs. So its time includes all copies, and its work
+is finished when it returns.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TINY = PerceiverIOSpec(
     query_shape=[1],
     num_fourier_freq_bands=2,
 )
-"""All overhead: 8x6 layers, hardly any arithmetic."""
+"""Measures overhead: 8x6 layers with very little arithmetic."""
 
 MODELS = {
     "fourier": PRESETS["perceiver_io_imagenet_fourier"].spec,
@@ -50,7 +50,7 @@ MODELS = {
 DEPTHS = {
     f"fourier-depth-{depth}": MODELS["fourier"].replace(network_depth=depth) for depth in (1, 2, 4)
 }
-"""The Fourier model, of depth 8, less deep: what training keeps grows with the depth."""
+"""The Fourier model with fewer blocks than its 8: the memory of training grows with the depth."""
 MODELS |= DEPTHS
 
 ONLY_SHAPE = {
@@ -60,20 +60,20 @@ ONLY_SHAPE = {
     "video": (16, 224, 224, 3),
     "tiny": (8, 8, 3),
 }
-"""Shape of the data of models that are measured at one size: that of their positions, or
-because overhead does not grow."""
+"""Data shapes of models that are measured at one size only: their positions have a fixed size, or
+(tiny) their overhead does not depend on the size."""
 
 VIDEO_CHUNK = {
     "image": np.arange(16 * 224 * 224 // 128),
     "audio": np.arange(1920 // 128),
     "label": None,
 }
-"""Places of the outputs that one call decodes: the original goes over them in 128 chunks."""
+"""Indices of the outputs that one call decodes. The original decodes in 128 chunks; this is one."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One subject at one size: what a worker is told to load."""
+    """One subject at one size, which a worker loads."""
 
     subject: str
     model: str
@@ -100,15 +100,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a worker measures: ``call()`` runs the model once; ``ops`` are its framework's."""
+    """A model to measure: ``call()`` runs it once; ``ops`` are the operations of its framework."""
 
     call: Callable[[], np.ndarray]
     ops: Ops
 
 
 def load(case: Case) -> Subject:
-    """Build the model, with random weights."""
-    # One GPU is shared by all workers, so none may take all its memory at the start.
+    """Build the model with random weights."""
+    # All workers share one GPU, so no framework may allocate all of its memory at the start.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     os.environ["JAX_ENABLE_X64"] = str(int(case.dtype == "float64"))
@@ -134,7 +134,7 @@ def load(case: Case) -> Subject:
 
 
 def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
-    """This library, called as its users call it."""
+    """This library, through its public interface."""
     model = create(case)
     if case.model == "video":
         return lambda: _images(model(data, queries=VIDEO_CHUNK), lambda x: np.asarray(x.data))
@@ -142,7 +142,7 @@ def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
 
 
 def _images(outputs: Mapping[str, Any], to_numpy: Callable[[Any], np.ndarray]) -> np.ndarray:
-    """Copy what a video model decodes, sound and label too; only the pixels are looked at."""
+    """Copy all outputs of a video model to NumPy, so that all are timed; return the pixels."""
     return {name: to_numpy(outputs[name]) for name in VIDEO_CHUNK}["image"]
 
 
@@ -154,7 +154,7 @@ def _plain(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     model, ops = create(case), ops_named(case.framework)
     weights = unwrap_tree(model.v)
     core = PerceiverIOCore(model.spec, plain_reader=True)
-    if case.framework != "torch":  # whose public call compiles only when asked to
+    if case.framework != "torch":  # torch compiles only on request
         core = ops.compile(core)
     if case.model == "video":
         return lambda: _images(
@@ -183,7 +183,7 @@ def create(case: Case):
 
 
 def huggingface_config(spec: PerceiverIOSpec, **others: Any):
-    """The sizes of a spec, as transformers' Perceivers take them."""
+    """The configuration of transformers' Perceiver with the sizes of a spec."""
     import transformers
 
     return transformers.PerceiverConfig(
@@ -200,7 +200,7 @@ def huggingface_config(spec: PerceiverIOSpec, **others: Any):
 
 
 def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
-    """The Perceiver of transformers, in the sizes of the published checkpoints."""
+    """The Perceiver of transformers with the sizes of the published checkpoints."""
     import transformers
 
     spec = MODELS[case.model]
@@ -221,11 +221,11 @@ def _huggingface(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     elif case.model == "flow":
         config.train_size = list(spec.max_fourier_freq)
         model = transformers.PerceiverForOpticalFlow(config)
-        # It takes the neighbourhoods, not the pixels; what the channels hold costs the same.
+        # It expects 3x3 patches, not pixels. The values do not affect the cost, so repeat channels.
         data = np.repeat(data.transpose(0, 1, 4, 2, 3), 9, 2)
     else:
         model = _huggingface_tiny(config)
-        # It takes inputs with their positions.
+        # It expects inputs that already contain their positions.
         data = np.resize(data, (case.batch, case.shape[0] * case.shape[1], spec.encoded_dim))
     return _inference(model, np.ascontiguousarray(data), case)
 

@@ -1,6 +1,6 @@
-"""Steps of training, forward, backward and update, as users of each framework write them.
+"""Training steps (forward, backward, update), written as users of each framework write them.
 
-AdamW's two averages are there before memory is measured: they are held between steps.
+AdamW's two averages are allocated before memory is measured, because they persist between steps.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LEARNING_RATE = 1e-4
 
 
 def step(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
-    """A function that takes one step on images (B, height, width, 3); gives the logits."""
+    """Return a function that takes one step on images (B, height, width, 3) and gives logits."""
     if case.model not in ("fourier", *DEPTHS):
-        raise ValueError(f"training is measured of the Fourier model, not of {case.model}")
+        raise ValueError(f"Training is measured only for the Fourier model, not for {case.model}.")
     classes = np.arange(case.batch)
     if case.subject in (HUGGINGFACE, DROPOUT):
         return _huggingface(case, images, classes)
@@ -36,7 +36,7 @@ def step(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
 def _huggingface(case, images, classes):
     import transformers
 
-    # Dropout is on by default; this library's, and the published models', is off.
+    # transformers has dropout by default; this library and the published models have none.
     rate = 0.1 if case.subject == DROPOUT else 0.0
     config = huggingface_config(MODELS[case.model], attention_probs_dropout_prob=rate)
     model = transformers.PerceiverForImageClassificationFourier(config)
@@ -103,7 +103,7 @@ def _tensorflow(case, images, classes):
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
-        raise ValueError("Keras runs on another backend; unset KERAS_BACKEND")
+        raise ValueError("Keras runs on another backend: unset KERAS_BACKEND.")
     model = create(case).to_keras_model(case.subject.endswith(REMATERIALISED))
     optimizer = keras.optimizers.AdamW(LEARNING_RATE)
     optimizer.build(model.trainable_variables)

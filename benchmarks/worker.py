@@ -1,7 +1,7 @@
-"""One subject in a process of its own.
+"""Measure one subject in its own process.
 
-Reads JSON lines: first the case, then "call", "memory" or "gemm"; answers each with one.
-After an error, which is answered too, it ends.
+Reads one JSON value per line: first the case, then "call", "memory" or "gemm". Answers each with
+one line of JSON. After an error it sends the error and exits.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from subjects import Case, load
 from ivy_models.measure.memory import meter
 
 AT_LEAST = 0.1
-"""Seconds of calls in a row that make one measurement, but for the first call."""
+"""Minimum seconds of successive calls per measurement. The first call is measured alone."""
 
 
 def main() -> None:
-    # What frameworks print, from C++ too, goes to stderr: stdout holds nothing but answers.
+    # Send all output of the frameworks, C++ code included, to stderr: stdout carries only answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
@@ -31,7 +31,7 @@ def main() -> None:
         print(json.dumps("loaded"), file=answers)
         for line in sys.stdin:
             print(json.dumps(worker.measure(json.loads(line))), file=answers)
-    except Exception as error:  # whatever it is, the table shows it
+    except Exception as error:  # the report shows any error
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers)
 
 

@@ -1,11 +1,11 @@
-"""What an XLA flag costs and gains JAX on CPUs, for full-size models.
+"""Measure the effect of an XLA flag on full-size models in JAX on a CPU.
 
     python benchmarks/xla_flag.py --processes 5 --calls 7
 
-Processes with and without the flag alternate, so that a slower or faster minute of the machine
-meets both. Each makes one model with random weights and times its first call, which compiles, and
-later calls. Printed are medians over the processes, and the lowest and highest of them. Run it on
-a machine that does nothing else.
+Processes with and without the flag alternate, so that changes in the speed of the machine affect
+both. Each process builds one model with random weights, and times its first call, which compiles,
+and later calls. Prints the median, lowest and highest time over the processes. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type="
-"""Empty, it keeps XLA from computing matrix products by YNNPACK."""
+"""An empty value keeps XLA from using YNNPACK for matrix products."""
 
 MODELS = ("perceiver_io_imagenet_fourier", "perceiver_io_imagenet_conv", "perceiver_io_language")
 
 
 def measure(name: str, calls: int) -> dict[str, float]:
-    """Seconds of the first call, and the median of later ones, in this process."""
+    """Measure seconds of the first call, and the median of later calls, in this process."""
     import jax
 
     preset = PRESETS[name]
@@ -52,7 +52,7 @@ def measure(name: str, calls: int) -> dict[str, float]:
 
 
 def measured(name: str, calls: int, flag: str) -> dict[str, float]:
-    """The same in a new process, whose XLA has the flag."""
+    """Run :func:`measure` in a new process with the flag."""
     command = [sys.executable, __file__, "--models", name, "--calls", str(calls), "--here"]
     flags = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     run = subprocess.run(
@@ -68,7 +68,9 @@ def measured(name: str, calls: int, flag: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=list(PRESETS), default=MODELS)
-    parser.add_argument("--processes", type=int, default=5, help="with, and as many without")
+    parser.add_argument(
+        "--processes", type=int, default=5, help="number with the flag, and number without"
+    )
     parser.add_argument("--calls", type=int, default=7, help="after the first, in each process")
     parser.add_argument("--flag", default=FLAG)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
