@@ -2,7 +2,7 @@
 
     python tools/distributions.py --out dist
 
-Needs ``build``, ``twine`` and the package index. Without ``--out`` what is built is deleted.
+Needs ``build``, ``twine`` and the package index. Without ``--out`` the distributions are deleted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Coverage-guided fuzzing of the readers of files from strangers, with Atheris.
+"""Coverage-guided fuzzing of the readers of untrusted files, with Atheris.
 
     python tools/fuzz.py unpickler --seconds 60
 
-An input may be read or refused with one of this library's errors; whatever else it raises, or
-takes more than 2 GiB or 20 seconds for, is written to a file ``crash-...`` of the current folder,
-and the exit code is not 0. ``--seconds 0 FILE`` runs one such file again.
+A reader may accept an input, or refuse it with one of this library's errors. If it raises another
+error, or takes more than 2 GiB or 20 seconds, the input is written to a file ``crash-...`` in the
+current folder, and the exit code is not 0. ``--seconds 0 FILE`` runs such a file again.
 """
 
 import argparse
@@ -36,7 +36,7 @@ with atheris.instrument_imports(include=["ivy_models", "pickletools", "json"]):
 
 
 class Anything:
-    """Whatever a task is set on."""
+    """Stands for the model: ``set_task`` sets its attributes."""
 
 
 def read_unpickler(path: Path) -> None:
@@ -52,7 +52,7 @@ def _check_named(path: Path, error: Exception) -> None:
 
 
 def read_config(path: Path) -> None:
-    """As the config of this library's and of transformers' folders, and as an index of shards."""
+    """Read as a config of this library, as one of transformers, and as an index of shards."""
     for read in (_read_native, huggingface.read_huggingface_spec, read_index):
         try:
             read(path if read is read_index else path.parent)
@@ -87,7 +87,7 @@ def configs() -> list[bytes]:
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Change bytes; or, where they are JSON, one value in it, which bytes alone seldom do."""
+    """Change bytes. For JSON usually change one value: changed bytes are seldom valid JSON."""
     rng = random.Random(seed)
     try:
         content = json.loads(data)
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzz a reader.")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("again", nargs="*", help="Inputs to run instead.")
+    parser.add_argument("again", nargs="*", help="inputs to run instead of fuzzing")
     arguments = parser.parse_args()
     name, read, seeds = TARGETS[arguments.target]
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +138,7 @@ def main() -> None:
         seconds = [f"-max_total_time={arguments.seconds}"]
         files = arguments.again or [str(corpus)]
         mutator = {"custom_mutator": mutate} if arguments.target == "config" else {}
-        if pid := os.fork():  # the fuzzer ends its process itself, and leaves the folder there
+        if pid := os.fork():  # the fuzzer exits without removing the temporary folder
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         atheris.Setup([sys.argv[0], *limits, *seconds, *files], run, **mutator)
         atheris.Fuzz()

@@ -1,4 +1,4 @@
-"""Run the notebooks and write them back, with their outputs and nothing of the machine.
+"""Run the notebooks and save them with their outputs, but without traces of the machine.
 
 python tools/notebooks.py
 python tools/notebooks.py examples/notebooks/quick_start.ipynb
@@ -29,7 +29,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 LARGEST = 150_000
-"""Bytes of a notebook's file."""
+"""Largest size of a notebook's file, in bytes."""
 
 
 def read(path: Path) -> NotebookNode:
@@ -37,15 +37,15 @@ def read(path: Path) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Run a notebook's cells by this Python, in a folder laid out as ``examples`` is.
+    """Run a notebook's cells with this Python, in a folder with the layout of ``examples``.
 
     Parameters
     ----------
     notebook
-        Gets the outputs.
+        The outputs are stored in it.
     folder
-        Empty. What the cells write is below it, and nothing of the user's is read: no kernel
-        that was installed, no settings of IPython, no weights that were downloaded.
+        An empty folder, in which the cells write. Installed kernels, the user's IPython settings
+        and downloaded weights are not used.
 
     Returns
     -------
@@ -66,12 +66,12 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         "http_proxy": "http://127.0.0.1:9",  # no network
         "https_proxy": "http://127.0.0.1:9",
     }
-    # Without folders to look in there is one kernel, that of this Python.
+    # With no kernel folders, the only kernel is that of this Python.
     kernels = KernelSpecManager(kernel_dirs=[])
     client = NotebookClient(
         notebook,
         km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
-        timeout=120,  # seconds, of a cell
+        timeout=120,  # seconds per cell
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder / "notebooks")}},
     )
@@ -79,8 +79,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Leave code, text and outputs: no times, no paths, and nothing that went to stderr, where
-    frameworks tell of the machine.
+    """Keep code, text and outputs. Remove metadata such as times, and stderr, in which frameworks
+    describe the machine.
     """
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -95,7 +95,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def shrink(notebook: NotebookNode) -> NotebookNode:
-    """Give pictures 256 colours, all close to their own, which takes a third of the bytes."""
+    """Reduce pictures to the 256 nearest colours, which takes a third of the bytes."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):

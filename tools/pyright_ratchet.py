@@ -2,8 +2,8 @@
 
     python tools/pyright_ratchet.py
 
-Where a file has fewer, the baseline is rewritten: commit it. So the number only falls. A new file
-starts at 0.
+If a file has fewer errors, the baseline is rewritten: commit it. So the number never grows. A new
+file starts at 0.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Compare this library with recorded results of the original implementation.
 
-A case is a folder with the original's config.json, checkpoint.pystate and arrays.npz, or
-a full-size checkpoint whose weights and inputs are drawn from seeds:
+A case is a folder with config.json, checkpoint.pystate and arrays.npz of the original, or a
+full-size checkpoint whose weights and inputs are drawn from seeds:
 
     python tools/verify_reference.py tests/reference/tiny/imagenet_fourier --backend torch
     python tools/verify_reference.py --full imagenet_conv_preprocessing --backend jax
 
-One line a case: the largest absolute difference of its outputs, relative to the reference's
-standard deviation. Exits with 1 if one is above the tolerance.
+Prints one line per case: the largest absolute difference between the outputs, divided by the
+standard deviation of the reference. Exits with status 1 if a difference is above the tolerance.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def relative_difference(output: np.ndarray, expected: np.ndarray) -> float:
-    """Largest absolute difference over the expected standard deviation; infinite for NaN."""
+    """Largest absolute difference over the reference's standard deviation; infinite for NaN."""
     if output.shape != expected.shape:
         raise SystemExit(f"shape {output.shape}, expected {expected.shape}")
     difference = np.abs(output.astype(np.float64) - expected).max() / expected.std()
@@ -90,7 +90,7 @@ def relative_difference(output: np.ndarray, expected: np.ndarray) -> float:
 
 
 Outputs = list[tuple[np.ndarray, np.ndarray]]
-"""What this library computes, and what the original does."""
+"""Pairs of outputs: of this library, and of the original."""
 
 
 def run_tiny(folder: Path) -> Outputs:
@@ -119,7 +119,7 @@ def run_tiny(folder: Path) -> Outputs:
 
 
 def run_video(model: PerceiverIO, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Sound (B, samples), pixels (B, n, 3) and logits (B, classes) where the original gave them."""
+    """Sound (B, samples), pixels (B, n, 3) and logits (B, classes) at the recorded indices."""
     data = {"image": arrays["images"], "audio": arrays["audio"]}
     queries = {
         "image": arrays["image_output_indices"],
@@ -228,7 +228,7 @@ def tiny_video_spec(config: dict, folder: Path) -> PerceiverIOSpec:
         OutputModality("image", 3, (frames, size, size), **image),
         OutputModality("label", config["num_classes"], (1,), learned_query_dim=label_queries),
     ]
-    # The width of the head that the modalities share is not in the configuration.
+    # The configuration lacks the width of the shared head, so read it from the checkpoint.
     params = unpickle(folder / "checkpoint.pystate")
     shared_head = params["multimodal_decoder/~/basic_decoder/output"]["b"]
     input_width = max(m.adapter().num_channels for m in inputs)
@@ -282,7 +282,9 @@ def pick(given: int | None, recorded: np.lib.npyio.NpzFile, name: str) -> int:
     if given is not None:
         return given
     if name not in recorded:
-        raise SystemExit(f"the expected outputs record no {name}; pass it")
+        raise SystemExit(
+            f"the expected outputs do not record {name}: pass --{name.replace('_', '-')}"
+        )
     return int(recorded[name])
 
 

@@ -4,10 +4,9 @@
     python tools/versions.py newest --python python3.13 --extras jax tensorflow
     python tools/versions.py oldest --extras jax -- tests/shells/test_model.py
 
-Makes a fresh virtual environment with the package and its extras. ``oldest`` holds each of
-their dependencies at its lower bound; what those need in turn is pip's choice. The backends
-tested are NumPy and those among the extras. Prints the versions and the result of pytest, and
-exits with its status.
+Makes a fresh virtual environment with the package and its extras. ``oldest`` pins each of their
+dependencies to its lower bound; pip chooses the indirect dependencies. The tests run on NumPy and
+on the backends among the extras. Prints the versions, and exits with the status of pytest.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 BACKENDS = ("torch", "jax", "tensorflow")
-# They need transformers, onnx, sphinx and nbclient, which ask for newer releases than the lower
-# bounds.
+# These tests need transformers, onnx, sphinx or nbclient, which require newer releases than the
+# lower bounds.
 NEED_MORE = (
     "shells/test_accelerate",
     "project/test_docs",
@@ -69,7 +68,7 @@ def main() -> int:
 
 
 def requirements(extras: Iterable[str]) -> list[Requirement]:
-    """The package's and the extras' dependencies that apply to this machine."""
+    """Dependencies of the package and of the extras that apply to this machine."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     optional, found = project["optional-dependencies"], []
     lists = [project["dependencies"], *(optional[extra] for extra in extras)]
@@ -82,7 +81,7 @@ def requirements(extras: Iterable[str]) -> list[Requirement]:
 
 
 def lower_bounds(named: Iterable[Requirement]) -> dict[str, str]:
-    """``name==version`` of each lower bound, by name."""
+    """Pins such as ``numpy==2.0`` to the lower bounds, by name."""
     return {
         requirement.name: f"{requirement.name}=={bound.version}"
         for requirement in named
@@ -92,7 +91,7 @@ def lower_bounds(named: Iterable[Requirement]) -> dict[str, str]:
 
 
 def versions(python: Path, named: Iterable[Requirement]) -> str:
-    """What is installed of the dependencies that are named, a line each."""
+    """Installed versions of the given dependencies, one per line."""
     freeze = [python, "-m", "pip", "freeze"]
     lines = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout.splitlines()
     names = {canonicalize_name(requirement.name) for requirement in named}
