@@ -1,4 +1,4 @@
-"""Formulas drawn as SVG while building, in the text's colour: no script, no font to fetch."""
+"""Draw formulas as SVG in the colour of the text when the site is built: no scripts, no fonts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 SEVERAL_LINES = r"\begin{aligned}%s\end{aligned}"
-SIZE = 16  # units of the drawing an em
+SIZE = 16  # units of the drawing per em
 ziamath.config.svg2 = False
 ziamath.config.precision = 2
 
 
 def _draw(formula: str, inline: bool) -> str:
-    """The formula as an SVG element, as high as the text it stands in."""
+    """The formula as an SVG element, scaled to the surrounding text."""
     svg = ziamath.Latex(formula, size=SIZE, color="currentColor", inline=inline).svgxml()
     _, top, width, height = (float(number) / SIZE for number in svg.get("viewBox").split())
     svg.set("style", f"width:{width:.3f}em; vertical-align:{-top - height:.3f}em")

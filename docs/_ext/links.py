@@ -1,7 +1,7 @@
-"""Links to files, which work in the repository's view, made links of the site.
+"""Turn links to files, which work in the repository, into links of the site.
 
-A link to a page, ```text <page.rst#section>`_``, leads to that page of the site; one to any
-other file of the repository is a download. A link that leads nowhere is a warning.
+A link to a page, ```text <page.rst#section>`_``, becomes a link to that page of the site. A link to
+any other file of the repository becomes a download. A broken link is a warning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Links(SphinxTransform):
     default_priority = 500
 
     def apply(self) -> None:
-        """Replace all of them."""
+        """Replace all links of the page."""
         for link in list(self.document.findall(nodes.reference)):
             parts = urlsplit(link.get("refuri", ""))
             if not parts.scheme and (parts.path or parts.fragment):
@@ -60,7 +60,7 @@ class Links(SphinxTransform):
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Element
 ) -> nodes.reference | None:
-    """Make the link to a page, now that all pages have been read."""
+    """Make the link to a page, after all pages have been read."""
     if node["reftype"] != PAGE:
         return None
     page, section = node["reftarget"], node["section"]
@@ -72,11 +72,11 @@ def resolve(
 
 def _has(page: nodes.document, section: str) -> bool:
     node = page.ids.get(section)
-    return node is not None and "refuri" not in node  # not the name of a link
+    return node is not None and "refuri" not in node  # the id of a link is not a section
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the links. ``links_shown_by``: files outside of the pages, and the page of each."""
+    """Register the links. ``links_shown_by`` maps files outside ``docs`` to their pages."""
     app.add_config_value("links_shown_by", {}, "env")
     app.add_transform(Links)
     app.connect("missing-reference", resolve)
