@@ -13,6 +13,7 @@ from safetensors import deserialize, safe_open
 from safetensors.numpy import save
 
 from ivy_models.base.atomic_files import write_files
+from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.files import check_size, read_json
 from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -22,6 +23,9 @@ WEIGHTS_FILE = "model.safetensors"
 
 TASK = "task"
 """Key of what stands beside the spec's fields: labels and preprocessing."""
+
+TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+"""Types of numbers that are read, by their names in safetensors."""
 
 _CONFIG_DIGEST = "config_sha256"
 
@@ -53,7 +57,7 @@ def write_native(
     WeightsError
         If the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
     config = (json.dumps(fields, indent=2) + "\n").encode()
     # safetensors writes an array's memory whatever its strides.
@@ -75,7 +79,7 @@ def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
     SpecError
         If it describes no model.
     """
-    path = Path(folder) / SPEC_FILE
+    path = user_path(folder) / SPEC_FILE
     fields = read_json(path)
     task = fields.pop(TASK, {})
     if not isinstance(task, dict):
@@ -99,7 +103,7 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
     WeightsError
         If they cannot be read, or belong to another config.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     weights = read_safetensors(folder / WEIGHTS_FILE)
     with safe_open(folder / WEIGHTS_FILE, "numpy") as file:
         digest = (file.metadata() or {}).get(_CONFIG_DIGEST)
@@ -114,17 +118,19 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read flat weights from a safetensors file; of bfloat16, which NumPy lacks, as float32.
+    """Read flat weights from a safetensors file; bfloat16, which NumPy lacks, as float32.
 
     Raises
     ------
     WeightsError
-        If it is no safetensors file, a broken one, or too large.
+        If it is not a safetensors file, is broken or too large, or has numbers of another type
+        that NumPy lacks, such as float8.
     """
     check_size([path])
     try:
         with safe_open(path, "numpy") as file:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            _check_types(path, dtypes)
             arrays = {name: file.get_tensor(name) for name in dtypes if dtypes[name] != "BF16"}
         if len(arrays) < len(dtypes):
             for name, tensor in deserialize(Path(path).read_bytes()):
@@ -132,11 +138,23 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
                     bits = np.frombuffer(tensor["data"], "<u2").reshape(tensor["shape"])
                     arrays[name] = from_bfloat16(bits)
         return arrays
+    except WeightsError:
+        raise
     except Exception as error:  # of SafetensorError, NumPy and others
         raise WeightsError(
-            f"{path} is no safetensors file, or a broken one ({shown(str(error))}). "
+            f"{path} is not a safetensors file, or a broken one ({shown(str(error))}). "
             "If it was downloaded, download it again."
         ) from error
+
+
+def _check_types(path: str | Path, dtypes: Mapping[str, str]) -> None:
+    """Refuse types such as F8_E4M3, which need the scales that quantisation left elsewhere."""
+    for name, dtype in dtypes.items():
+        if dtype not in TYPES:
+            raise WeightsError(
+                f"{path}: {shown(name)} is of type {shown(dtype)}; expected {', '.join(TYPES)}. "
+                "Convert quantised weights to one of these with the library that quantised them."
+            )
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:

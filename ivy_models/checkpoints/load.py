@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.check import check_fresh, check_magnitudes, check_spec, check_weights
 from ivy_models.checkpoints.folder import WEIGHTS_FILE, read_native, read_safetensors, read_spec
 from ivy_models.checkpoints.haiku import read_haiku
@@ -52,7 +53,7 @@ def load_weights(
     WeightsError
         If the file is not there, cannot be read, or does not fit the model.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")
     description = PerceiverIOCore(spec).parameters()

@@ -6,6 +6,7 @@ A command imports everything but click when it runs, so that ``--help`` is fast.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 import click
@@ -30,6 +31,7 @@ class _Group(click.Group):
     """Prints errors as one message, without a traceback."""
 
     def invoke(self, ctx: click.Context):
+        _replace_closed_streams()
         try:
             return super().invoke(ctx)
         except IvyModelsError as error:
@@ -41,6 +43,17 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _replace_closed_streams() -> None:
+    """Write to nowhere what a closed stdout or stderr (``>&-``) would get.
+
+    Python has None in its place, which libraries do not expect, and the next file that is opened
+    would get its number.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open until the end
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -442,7 +442,7 @@ def test_other_models_are_refused(changes, message, changed):
 def test_broken_and_missing_files_are_refused(changed):
     folder = changed()
     (folder / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(WeightsError, match="no safetensors file, or a broken one"):
+    with pytest.raises(WeightsError, match="not a safetensors file, or a broken one"):
         read_huggingface(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match="neither model.safetensors nor pytorch_model.bin"):

@@ -5,15 +5,17 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import CHOSEN, TINY
 from helpers.specs import small_spec
 from verify_reference import tiny_spec
 
+from ivy_models.arrays import to_numpy
 from ivy_models.checkpoints.folder import read_safetensors, read_spec, write_native
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import WeightsError
-from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
+from ivy_models.models.presets import PRESETS
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import flatten
 
 CASE = TINY / "imagenet_conv"
@@ -157,3 +159,39 @@ def test_missing_files_and_unknown_formats_are_refused(tmp_path, spec):
         load_weights(tmp_path / "weights.bin", spec)
     with pytest.raises(WeightsError, match="cannot be read"):
         load_weights(tmp_path, spec)
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="writes with torch")
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_quantised_safetensors_are_refused_by_their_type(tmp_path, dtype):
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"latents": torch.zeros(3).to(getattr(torch, dtype))}, path)
+    with pytest.raises(WeightsError, match="latents is of type F8_E.*expected F64, F32") as error:
+        read_safetensors(path)
+    assert "broken" not in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["native", "huggingface"])
+def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch, layout):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(elsewhere)
+    fields = {"num_latents": 3, "latent_dim": 16, "queries_dim": 16, "num_lat_att_per_layer": 1}
+    published = PRESETS["perceiver_io_imagenet_fourier"].spec
+    model = PerceiverIO(published.replace(**fields, exact_gelu=True))
+    model.save_pretrained("~/model", layout)
+    weights = load_weights("~/model", model.spec)
+    again = PerceiverIO.from_pretrained("~/model")
+    assert [path.name for path in home.iterdir()] == ["model"]
+    assert not list(elsewhere.iterdir())
+    for tree in (weights, again.v):
+        np.testing.assert_array_equal(to_numpy(tree["latents"], ""), to_numpy(model.v.latents, ""))
+    if layout == "native":
+        write_native("~/written", model.spec, dict(flatten(weights)))
+        assert read_spec("~/written") == model.spec

@@ -176,3 +176,26 @@ def test_as_a_program():
     command = [sys.executable, "-m", "ivy_models", "classify", SEVEN]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "seven" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a stream in the shell's way")
+@pytest.mark.parametrize("stream", [1, 2])
+@pytest.mark.parametrize("arguments", [["list"], ["classify", SEVEN, "none.png"], ["info", "none"]])
+def test_a_closed_stream_has_no_traceback(arguments, stream):
+    command = [sys.executable, "-m", "ivy_models", *arguments]
+    shell = ["sh", "-c", f'exec "$@" {stream}>&-', "sh"]
+    result = subprocess.run([*shell, *command], capture_output=True, text=True)
+    assert result.returncode == (0 if arguments == ["list"] else 1)
+    assert "Traceback" not in result.stderr
+    closed, other = (result.stdout, result.stderr)[:: 1 if stream == 1 else -1]
+    assert not closed
+    assert stream == 2 or ("Error" in other) == (arguments != ["list"])
+
+
+def test_a_broken_pipe_of_a_list_is_quiet():
+    command = [sys.executable, "-m", "ivy_models", "list"]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program.stdout.close()  # as `| head -0` does
+    assert program.stderr.read() == ""
+    assert program.wait() == 1
+    program.stderr.close()

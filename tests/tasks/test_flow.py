@@ -286,7 +286,7 @@ def test_unknown_pixels_are_black_and_change_no_others(rng):
     assert (draw_flow(marked) == 0).all()
 
 
-def test_kitti_files(tmp_path, rng):
+def test_kitti_files(tmp_path, rng, monkeypatch):
     import av
 
     pixels = rng.integers(2**15 - 500, 2**15 + 500, (6, 8, 3)).astype(np.uint16)
@@ -298,6 +298,9 @@ def test_kitti_files(tmp_path, rng):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb48le").reformat(format="rgb48be")
         container.mux([*stream.encode(frame), *stream.encode(None)])
     flow, known = read_kitti_flow(path), pixels[..., 2] > 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    np.testing.assert_array_equal(read_kitti_flow(f"~/{path.name}"), flow)
     assert flow.dtype == np.float32
     np.testing.assert_array_equal(flow[known], (pixels[known][:, :2] - 2.0**15) / 64)
     assert (flow[~known] > 1e9).all()

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from ivy_models.base.atomic_files import write_files
+from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.check import check_weights
 from ivy_models.checkpoints.files import read_json
 from ivy_models.checkpoints.folder import read_safetensors
@@ -242,7 +243,7 @@ def write_huggingface(
     arrays = {huggingface_name(n, spec): _to_torch(n, array) for n, array in weights.items()}
     if spec.stem == "centred_convolution":
         arrays[_COUNT] = np.array(0)
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         files = {
             WEIGHTS_FILE: save(arrays, metadata={"format": "pt"}),
