@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
+from ivy_models.ops.torch_attention import twice_differentiable
 from ivy_models.ops.torch_linear import (
     autocasts,
     cheap,
@@ -179,14 +180,8 @@ class TorchOps(Ops):
             # No fused kernel takes these, and the one left looks for rows without a key.
             scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
             return torch.matmul(torch.softmax(scores, -1), v)
-        if key_mask is None:
-            return F.scaled_dot_product_attention(q, k, v)
-        any_key = key_mask.any(-1, keepdim=True)
-        bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
-        # Of float16 no finite number is below all sums with a score.
-        bias = bias.masked_fill(~key_mask & any_key, -float("inf"))[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return out * any_key[:, :, None, None]
+        formula = functools.partial(super().attention, key_mask=key_mask)
+        return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
     def fold_in(self, key, number):
         return key
@@ -220,6 +215,17 @@ class TorchOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return (*columns, *rows)
+
+
+def _fused_attention(q, k, v, key_mask):
+    if key_mask is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    any_key = key_mask.any(-1, keepdim=True)
+    bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
+    # Of float16 no finite number is below all sums with a score.
+    bias = bias.masked_fill(~key_mask & any_key, -float("inf"))[:, None, None, :]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return out * any_key[:, :, None, None]
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:

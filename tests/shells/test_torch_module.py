@@ -273,6 +273,39 @@ def test_forward_mode_gives_the_product_with_the_gradient(kind, requires_grad, r
     torch.testing.assert_close(derivative, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("rematerialise", [False, True])
+def test_second_derivatives_are_those_of_the_formula(kind, rematerialise, rng):
+    """torch.func computes attention by the formula; a graph of gradients by fused kernels."""
+    module, data = case(kind, rng)
+    module = module.double()
+    module.rematerialise = rematerialise
+    data = data.double() if data.is_floating_point() else data
+    mask = torch.arange(9) < torch.tensor([[9], [4], [0]]) if kind == "text" else None
+    parameters = parameters_of(module)
+    step = {name: torch.from_numpy(rng.standard_normal(p.shape)) for name, p in parameters.items()}
+
+    def along(gradients):
+        return sum((gradients[name] * step[name]).sum() for name in step)
+
+    def loss(parameters):
+        return torch.func.functional_call(module, parameters, (data, mask)).square().sum()
+
+    names, trained = zip(*module.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(module(data, mask).square().sum(), trained, create_graph=True)
+    along(dict(zip(names, gradients, strict=True))).backward()
+    expected = torch.func.grad(lambda p: along(torch.func.grad(loss)(p)))(parameters)
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], msg=name)
+
+
+def test_gradient_penalty(rng):
+    module, data = module_of(small_spec()), images(rng, 2, 6, 5, 3).requires_grad_()
+    (gradient,) = torch.autograd.grad(module(data).sum(), data, create_graph=True)
+    gradient.square().sum().backward()
+    assert module.latents.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("spec", [small_spec(network_depth=1), language_spec(network_depth=1)])
 def test_torch_compile_takes_the_whole_module(spec, rng):
     torch.compiler.reset()

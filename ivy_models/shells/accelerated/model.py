@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PretrainedConfig
 from transformers.models.perceiver.modeling_perceiver import PerceiverModel, PerceiverModelOutput
 
@@ -179,8 +177,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         queries, _ = check_queries(
             ops, spec, like, queries, checked.batch_shape, checked.grid_shape
         )
-        with _twice_differentiable():
-            latents, outputs = plan.core.run(params, checked.data, checked.mask, queries)
+        latents, outputs = plan.core.run(params, checked.data, checked.mask, queries)
         return latents, plan.kind.to_logits(outputs)
 
     def _weights(self, inspection: Inspection) -> Tree:
@@ -195,15 +192,6 @@ class AcceleratedPerceiverModel(PerceiverModel):
             # the gradients of all parameters, as DistributedDataParallel does, waits in vain.
             weights["latents"] = weights["latents"] + weights[name][:0].sum()
         return unflatten(weights)
-
-
-def _twice_differentiable() -> AbstractContextManager[Any]:
-    """Attention by products and a softmax where gradients may follow, as in transformers.
-
-    torch's fused kernels have no second derivative, and a forward pass cannot know whether one
-    will be asked for.
-    """
-    return sdpa_kernel(SDPBackend.MATH) if torch.is_grad_enabled() else nullcontext()
 
 
 AcceleratedPerceiverModel.__name__ = PerceiverModel.__name__
