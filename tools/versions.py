@@ -26,14 +26,17 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 BACKENDS = ("torch", "jax", "tensorflow")
-# These tests need transformers, onnx, sphinx or nbclient, which require newer releases than the
-# lower bounds.
+# These tests need packages outside the default extras, some of which require newer releases than
+# the lower bounds: transformers, onnx, peft, captum, sphinx, nbclient, mypy, twine.
 NEED_MORE = (
     "shells/test_accelerate",
     "project/test_docs",
     "checkpoints/test_huggingface",
     "project/test_notebooks",
+    "project/test_packaging",
     "project/test_site",
+    "project/test_types",
+    "shells/test_torch_layers",
     "shells/test_torch_module",
 )
 TESTS = ["-m", "not slow", *(f"--ignore=tests/{name}.py" for name in NEED_MORE)]
