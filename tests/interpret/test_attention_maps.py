@@ -398,5 +398,5 @@ def test_arguments_are_checked_as_in_a_call(backend, rng):
 
 
 def test_rollout_takes_maps_alone():
-    with pytest.raises(InputError, match=r"attention_maps\(model, data\) gives, got ndarray"):
+    with pytest.raises(InputError, match=r"attention_maps\(model, data\), got ndarray"):
         attention_rollout(np.ones((2, 3)))

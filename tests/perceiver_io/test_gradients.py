@@ -39,12 +39,24 @@ def check(name, spec, seed, dtype, chunk):
     plain, gradients = value_and_gradients(
         name, PerceiverIOCore(spec, plain_reader=True), arguments, dtype
     )
-    (fast,), (plain,) = fast.values(), plain.values()
+    exact, exact_gradients = plain, gradients
+    if dtype == "float32":
+        exact, exact_gradients = value_and_gradients(
+            name, PerceiverIOCore(spec, plain_reader=True), arguments, "float64"
+        )
+    (fast,), (plain,), (exact,) = fast.values(), plain.values(), exact.values()
     assert fast.dtype == dtype
-    assert np.abs(fast - plain).max() <= TOLERANCE[dtype] * np.abs(plain).max()
-    largest = max(np.abs(gradient).max() for gradient in gradients.values())
-    for key, gradient in gradients.items():
-        assert np.abs(fast_gradients[key] - gradient).max() <= TOLERANCE[dtype] * largest, key
+    check_close(fast, plain, exact, TOLERANCE[dtype] * np.abs(exact).max())
+    largest = max(np.abs(gradient).max() for gradient in exact_gradients.values())
+    for key, gradient in exact_gradients.items():
+        tolerance = TOLERANCE[dtype] * largest
+        check_close(fast_gradients[key], gradients[key], gradient, tolerance, key)
+
+
+def check_close(fast, plain, exact, tolerance, key=None):
+    """Streaming rounds no worse than plain attention, which can lose more than the tolerance."""
+    allowed = max(tolerance, np.abs(plain - exact).max())
+    assert np.abs(fast - exact).max() <= allowed, key
 
 
 CHUNKS = st.sampled_from([1, 60, 10**6])

@@ -131,7 +131,7 @@ class InputKind(ABC):
 def convert_mask(
     ops: Ops, like: Array, mask: Any, name: str, batch_shape: Axes, axes: Axes, convert: Convert
 ) -> Array:
-    """Turn a mask (*batch, *axes), or (*axes) for a whole batch, into booleans (B, M).
+    """Turn a mask (*batch, *axes), or (*axes) or one row for a batch, into booleans (B, M).
 
     Raises
     ------
@@ -139,7 +139,9 @@ def convert_mask(
         If it has another shape or holds floats.
     """
     mask = convert(mask, name)
-    if not (is_shape(mask.shape, (*batch_shape, *axes)) or is_shape(mask.shape, axes)):
+    one_row = (1,) * len(batch_shape)
+    shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
+    if not any(is_shape(mask.shape, shape) for shape in shapes):
         raise InputError(
             f"{name} has shape {tuple(mask.shape)}; expected {(*batch_shape, *axes)}, "
             f"or {axes} for the whole batch: True where an input takes part."
