@@ -14,6 +14,8 @@ from ivy_models.errors import BackendError, InputError, not_installed
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
 import ivy
 
+_IvyArray: Any = ivy.Array  # whose annotations type checkers cannot follow
+
 
 def set_backend(name: str) -> None:
     """Do ``ivy.set_backend(name)``, refusing what the models do not run on.
@@ -58,7 +60,7 @@ def current_ops(*arrays: Any) -> Ops:
 
 def unwrap(x: Any) -> Any:
     """The native array inside an ``ivy.Array``; anything else as it is."""
-    return x.data if isinstance(x, ivy.Array) else x
+    return x.data if isinstance(x, _IvyArray) else x
 
 
 def to_ivy(ops: Ops, x: Array) -> ivy.Array:
@@ -70,7 +72,7 @@ def to_ivy(ops: Ops, x: Array) -> ivy.Array:
         If Ivy's backend is another one by now.
     """
     try:
-        array = ivy.Array(x)
+        array = _IvyArray(x)
     except ivy.utils.exceptions.IvyException:
         array = None
     if array is None or not ops.is_array(array.data):  # Ivy converts arrays of NumPy in silence

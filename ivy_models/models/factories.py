@@ -275,7 +275,7 @@ def _build(
         v = None
     model = PerceiverIO(spec, seed=seed, v=v)
     if preset.tokenizer is not None and spec.vocabulary_size == preset.spec.vocabulary_size:
-        model.tokenizer = ByteTokenizer(*spec.learned_position_shape)
+        model.tokenizer = ByteTokenizer(*spec.learned_position_shape or ())
     if isinstance(preset.preprocessing, ClipPreprocessing):
         model.preprocessing = _clip_preprocessing(preset, spec)
     elif (
@@ -299,6 +299,7 @@ def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocess
     if not (clip.items() <= inputs.items() and (clip | {"label": 1}).items() <= axes.items()):
         return None
     num_frames, height, width = outputs["image"]
+    assert isinstance(preset.preprocessing, ClipPreprocessing)
     return ClipPreprocessing(
         VideoPreprocessing(num_frames, (height, width)),
         replace(preset.preprocessing.sound, num_samples=outputs["audio"][0]),

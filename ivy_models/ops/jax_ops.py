@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.errors import BackendError, InputError
@@ -17,7 +18,7 @@ class JaxOps(Ops):
     traces_loops = True
 
     def is_traced(self, x):
-        return isinstance(x, jax.core.Tracer)
+        return isinstance(x, Tracer)
 
     def is_array(self, x):
         return isinstance(x, jax.Array)
@@ -34,7 +35,7 @@ class JaxOps(Ops):
         return jnp.asarray(x, like.dtype)
 
     def move(self, x, like):
-        traced = isinstance(x, jax.core.Tracer) or isinstance(like, jax.core.Tracer)
+        traced = isinstance(x, Tracer) or isinstance(like, Tracer)
         if traced or x.devices() == like.devices():
             return x
         place = like.sharding
@@ -43,7 +44,7 @@ class JaxOps(Ops):
         return jax.device_put(x, place)
 
     def to_numpy(self, x):
-        if isinstance(x, jax.core.Tracer):
+        if isinstance(x, Tracer):
             raise InputError(
                 "A jax array that is being traced cannot leave jax. "
                 "Set the jax backend before jax.jit or jax.grad calls the model."

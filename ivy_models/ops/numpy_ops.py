@@ -138,12 +138,12 @@ class NumpyOps(Ops):
         if drop is not None:
             return super().attention(q, k, v, key_mask, drop)
         scores = np.matmul(q * q.shape[-1] ** -0.5, np.swapaxes(k, -1, -2))
-        if key_mask is not None:
-            hidden = ~key_mask[:, None, None, :]
+        hidden = None if key_mask is None else ~key_mask[:, None, None, :]
+        if hidden is not None:
             np.copyto(scores, MASKED_SCORE, where=hidden)
         scores -= scores.max(-1, keepdims=True)
         np.exp(scores, out=scores)
-        if key_mask is not None:
+        if hidden is not None:
             np.copyto(scores, 0, where=hidden)
         total = scores.sum(-1, keepdims=True)
         total[total == 0] = 1

@@ -47,31 +47,29 @@ class CompiledCalls:
     def __call__(self, ops: Ops, params: Tree, data: Any, input_mask: Any, queries: Any) -> Any:
         """Run ``core(params, data, input_mask, queries)``."""
         length = None
-        if self._pads(ops, data):
+        if (longest := self._longest_padding(ops, data)) is not None:
             length = data.shape[1]
-            data, input_mask = self._padded(ops, data, input_mask)
+            data, input_mask = _padded(ops, data, input_mask, longest)
         output = self._run(ops, "__call__", params, data, input_mask, queries)
-        cuts = length is not None and self.core.spec.queries().needs_data
-        return ops.slice(output, 0, length, 1) if cuts else output
+        if length is None or not self.core.spec.queries().needs_data:
+            return output
+        return ops.slice(output, 0, length, 1)
 
     def encode(self, ops: Ops, params: Tree, data: Any, input_mask: Any) -> Array:
         """Run ``core.encode(params, data, input_mask)``."""
-        if self._pads(ops, data):
-            data, input_mask = self._padded(ops, data, input_mask)
+        if (longest := self._longest_padding(ops, data)) is not None:
+            data, input_mask = _padded(ops, data, input_mask, longest)
         return self._run(ops, "encode", params, data, input_mask)
 
     def decode(self, ops: Ops, params: Tree, latents: Array, queries: Any) -> Any:
         """Run ``core.decode(params, latents, queries)``."""
         return self._run(ops, "decode", params, latents, queries)
 
-    def _pads(self, ops: Ops, data: Any) -> bool:
-        may_pad = self.core.spec.input().longest_padding is not None
-        return may_pad and ops.traces_loops and not ops.is_traced(data)
-
-    def _padded(self, ops: Ops, tokens: Array, mask: Array | None) -> tuple[Array, Array | None]:
+    def _longest_padding(self, ops: Ops, data: Any) -> int | None:
+        """Length up to which the data are padded, so that few programs serve every length."""
         longest = self.core.spec.input().longest_padding
-        length = max(MIN_LENGTH, 1 << (tokens.shape[1] - 1).bit_length())
-        return _pad(ops, tokens, mask, min(longest, length))
+        pads = longest is not None and ops.traces_loops and not ops.is_traced(data)
+        return longest if pads else None
 
     def _run(self, ops: Ops, method: str, params: Tree, *arguments: Any) -> Any:
         if not ops.traces_loops:
@@ -143,9 +141,12 @@ def _shapes(tree: Any) -> Any:
     return None if tree is None else (len(tree.shape), *tree.shape)
 
 
-def _pad(ops: Ops, tokens: Array, mask: Array | None, length: int) -> tuple[Array, Array | None]:
-    """Tokens and mask (B, M) with masked tokens added up to ``length``."""
+def _padded(
+    ops: Ops, tokens: Array, mask: Array | None, longest: int
+) -> tuple[Array, Array | None]:
+    """Tokens and mask (B, M) with masked tokens added, up to a power of two or ``longest``."""
     batch, num_tokens = tokens.shape
+    length = min(longest, max(MIN_LENGTH, 1 << (num_tokens - 1).bit_length()))
     if num_tokens == length:
         return tokens, mask
 

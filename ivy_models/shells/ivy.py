@@ -45,7 +45,9 @@ from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropo
 import ivy
 
 if TYPE_CHECKING:
-    from ivy_models import shells
+    import ivy_models.shells.jax
+    import ivy_models.shells.keras
+    import ivy_models.shells.torch
 
 LAYOUTS = ("native", "huggingface")
 """Of the folders that a model can be written to."""
@@ -98,9 +100,9 @@ class PerceiverIO(ivy.Module):
         ops.check_device(spec.device)
         super().__init__(build_mode="explicit", training=False, device=spec.device)
         self.spec = spec
-        self.preprocessing = None
-        self.labels = None
-        self.tokenizer = None
+        self.preprocessing: Any = None
+        self.labels: tuple[str, ...] | None = None
+        self.tokenizer: Any = None
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
         if v is None:
@@ -110,7 +112,7 @@ class PerceiverIO(ivy.Module):
             v = _converted(v, _detached)
             check_weights(self.core.parameters(), dict(flatten(v)), "v")
             check_magnitudes(spec, dict(flatten(v)), "v")
-        self._v = self._place(ops, v)
+        self._v: Any = self._place(ops, v)
         self._built = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -329,7 +331,7 @@ class PerceiverIO(ivy.Module):
             set_task(model, task, str(folder))
         return model
 
-    def to_torch_module(self, rematerialise: bool = False) -> shells.torch.PerceiverIO:
+    def to_torch_module(self, rematerialise: bool = False) -> ivy_models.shells.torch.PerceiverIO:
         """Copy the model into a ``torch.nn.Module``, in evaluation mode.
 
         Parameters
@@ -339,7 +341,7 @@ class PerceiverIO(ivy.Module):
 
         Returns
         -------
-        shells.torch.PerceiverIO
+        ivy_models.shells.torch.PerceiverIO
             Its parameters are copies; :meth:`with_weights` brings them back.
 
         Raises
@@ -352,7 +354,7 @@ class PerceiverIO(ivy.Module):
 
         return PerceiverIO(self.spec, self._copy_for(ops), rematerialise)
 
-    def to_keras_model(self, rematerialise: bool = False) -> shells.keras.PerceiverIO:
+    def to_keras_model(self, rematerialise: bool = False) -> ivy_models.shells.keras.PerceiverIO:
         """Copy the model into a ``keras.Model``, on whichever backend Keras is set to.
 
         Parameters
@@ -362,7 +364,7 @@ class PerceiverIO(ivy.Module):
 
         Returns
         -------
-        shells.keras.PerceiverIO
+        ivy_models.shells.keras.PerceiverIO
             Its variables are copies; :meth:`with_weights` brings them back.
 
         Raises
@@ -379,7 +381,7 @@ class PerceiverIO(ivy.Module):
             ) from error
         return PerceiverIO(self.spec, map_tree(_to_numpy, self._v), rematerialise)
 
-    def to_jax(self, rematerialise: bool = False) -> shells.jax.JaxModel:
+    def to_jax(self, rematerialise: bool = False) -> ivy_models.shells.jax.JaxModel:
         """Copy the model into a pure function and its parameters.
 
         Parameters
@@ -389,7 +391,7 @@ class PerceiverIO(ivy.Module):
 
         Returns
         -------
-        shells.jax.JaxModel
+        ivy_models.shells.jax.JaxModel
             ``apply, params``, so that ``apply(params, data, mask=None, queries=None)`` is a call of
             the model on arrays of JAX. The parameters are copies; :meth:`with_weights` brings
             them back.
@@ -468,7 +470,7 @@ class PerceiverIO(ivy.Module):
         check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
         return params if are_native else unwrap_tree(self._place(ops, params))
 
-    def _place(self, ops: Ops, weights: Tree) -> ivy.Container:
+    def _place(self, ops: Ops, weights: Tree) -> Any:
         """NumPy weights -> a container on the spec's device, in the spec's data type."""
 
         def place(name, leaf):

@@ -70,7 +70,7 @@ def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) ->
         return run
     num_axes = spec.num_input_axes + (0 if spec.input().holds_tokens else 1)
     if isinstance(data, Mapping):
-        modality = next(m for m in spec.input_modalities if m.name in data)
+        modality = next(m for m in spec.input_modalities or () if m.name in data)
         data, num_axes = data[modality.name], modality.num_input_axes + 1
     shardings = jax.typeof(jnp.asarray(data)).sharding.spec
     batch = PartitionSpec(*shardings[: len(shardings) - num_axes])

@@ -130,7 +130,7 @@ def _module(description: Any, weights: Any, path: str) -> nn.Module:
     if description.keys() == {"scale", "offset"}:
         return LayerNorm(weights["scale"].contiguous(), weights["offset"].contiguous())
     if description.keys() != {"weight", "bias"}:
-        return Branch(description, weights, path)
+        return Branch(dict(description), weights, path)
     weight = weights["weight"].t().contiguous()
     layer = nn.utils.skip_init(nn.Linear, *weights["weight"].shape, device="meta")
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(weights["bias"].contiguous())

@@ -58,8 +58,8 @@ def decode_in_chunks(
             name, chunks = modality.name, []
             for start in range(0, modality.num_queries, size):
                 indices = np.arange(start, min(start + size, modality.num_queries))
-                decoded = model.decode(latents, {name: indices})[name]
-                chunks.append(to_native(numpy_ops, decoded, name))
+                decoded: Any = model.decode(latents, {name: indices})
+                chunks.append(to_native(numpy_ops, decoded[name], name))
                 bar.update(len(indices))
             outputs[name] = _assembled(modality, np.concatenate(chunks, len(latents.shape) - 2))
     return outputs

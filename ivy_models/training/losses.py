@@ -130,15 +130,15 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     # Not "<=": not-a-number is a known pixel, and must show.
     unknown = ops.max(ops.maximum(target, -target), -1) > UNKNOWN
     known = ops.where(unknown, 0.0, ops.constant(np.ones((), np.float32), like=difference))
-    valid = known if valid is None else ops.where(valid, known, 0.0)
+    counted = known if valid is None else ops.where(valid, known, 0.0)
     # Before anything else: not-a-number there must reach neither the loss nor its gradient.
-    is_valid = ops.reshape(valid != 0, (*valid.shape, 1))
+    is_valid = ops.reshape(counted != 0, (*counted.shape, 1))
     difference = ops.where(is_valid, difference, 0.0)
     squares = ops.sum(difference * difference, -1)
     # The gradient of sqrt at 0 is infinite; use 0 as the gradient of the distance there.
     apart = squares != 0  # unlike "> 0", this is True for NaN
     distance = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
-    return _mean_where(distance, valid)
+    return _mean_where(distance, counted)
 
 
 def _cross_entropy(logits: Array, classes: Array) -> Array:

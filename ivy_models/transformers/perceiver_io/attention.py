@@ -218,11 +218,11 @@ def mlp_residual(
     return x + (output if dropout is None else dropout.of_mlp(ops, output))
 
 
-def project(ops: Ops, params: Tree, x: Array) -> Array:
+def project(ops: Ops, params: Any, x: Array) -> Array:
     return params(x) if callable(params) else ops.linear(x, params["weight"], params["bias"])
 
 
-def norm(ops: Ops, params: Tree, x: Array) -> Array:
+def norm(ops: Ops, params: Any, x: Array) -> Array:
     return params(x) if callable(params) else ops.layer_norm(x, params["scale"], params["offset"])
 
 

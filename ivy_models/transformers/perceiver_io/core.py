@@ -182,7 +182,7 @@ class PerceiverIOCore:
         tied = {}
         if spec.tied_head:
             embedding = params["input"]["embedding"]
-            embedding = embedding.weight if callable(embedding) else embedding
+            embedding = getattr(embedding, "weight", embedding)
             tied = {"weight": ops.transpose(embedding, (1, 0))}
 
         def decode(weights, latents):

@@ -124,10 +124,11 @@ def is_within(name: str, branches: Sequence[str]) -> bool:
     return any(name == branch or name.startswith(f"{branch}/") for branch in branches)
 
 
-def map_tree(function: Callable[[Any], Any], tree: Mapping[str, Any]) -> Tree:
+def map_tree(function: Callable[[Any], Any], tree: Any) -> Tree:
     """Apply ``function`` to every leaf; layers and blocks that are called stay as they are."""
     if callable(tree):
-        return tree
+        called: Any = tree
+        return called
     return {
         key: map_tree(function, value)
         if isinstance(value, Mapping) or callable(value)

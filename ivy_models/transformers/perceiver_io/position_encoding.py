@@ -31,7 +31,7 @@ class FourierPositionEncoding:
     """
 
     num_bands: int
-    max_resolution: float | tuple[float, ...] | None = None
+    max_resolution: float | Sequence[float] | None = None
     endpoint: bool = True
 
     def num_channels(self, num_axes: int) -> int:
@@ -125,10 +125,8 @@ def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> l
     ]
 
 
-def grid_table(tables: list[np.ndarray]) -> np.ndarray | None:
+def grid_table(tables: list[np.ndarray]) -> np.ndarray:
     """Tables (size, K) of some axes -> one table (product of sizes, sum of K) of their grid."""
-    if not tables:
-        return None
     sizes = [len(table) for table in tables]
     spread = [
         np.broadcast_to(

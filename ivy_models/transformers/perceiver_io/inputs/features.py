@@ -107,7 +107,7 @@ class Inputs:
         if self.data is not None:
             parts.append(self.data.project(ops, self.data.base))
         if isinstance(self.positions, FourierPositionEncoding):
-            parts.append(self._encoded_positions(ops, like))
+            parts.append(self._encoded(self.positions, ops, like))
         elif self.positions is not None:
             parts.append(self.positions.project(ops, self.positions.base))
         if self.padding is not None:
@@ -117,15 +117,15 @@ class Inputs:
         size = (self.batch(ops), self.num_inputs)
         return ops.concat([ops.broadcast_to(part, (*size, part.shape[-1])) for part in parts], -1)
 
-    def _encoded_positions(self, ops: Ops, like: Array) -> Array:
+    def _encoded(self, positions: FourierPositionEncoding, ops: Ops, like: Array) -> Array:
         """Fourier features (M, C'), spread here: compilers take minutes over large constants."""
         spread = []
-        for axis, table in enumerate(self.positions.axis_tables(self.shape)):
+        for axis, table in enumerate(positions.axis_tables(self.shape)):
             sizes = [size if a == axis else 1 for a, size in enumerate(self.shape)]
             features = ops.reshape(ops.constant(table, like=like), (*sizes, -1))
             features = ops.broadcast_to(features, (*self.shape, table.shape[-1]))
             spread.append(ops.reshape(features, (self.num_inputs, -1)))
-        return ops.take(ops.concat(spread, -1), self.positions.order(len(self.shape)), -1)
+        return ops.take(ops.concat(spread, -1), positions.order(len(self.shape)), -1)
 
 
 def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
@@ -176,7 +176,7 @@ class Grid:
             outer,
             inner,
             grid_table(tables[:split]),
-            grid_table(tables[split:]),
+            grid_table(tables[split:]) if tables[split:] else None,
             np.concatenate(
                 [np.arange(num_data), *channels, np.arange(num_encoded, inputs.num_channels)]
             ),

@@ -103,7 +103,7 @@ class GridAdapter(InputKind):
     stem: str | None = None
     stem_dim: int | None = None
     positions: FourierPositionEncoding | LearnedPositions | None = None
-    patch_shape: tuple[int, ...] | None = None
+    patch_shape: Sequence[int] | None = None
 
     @classmethod
     def of(cls, spec: PerceiverIOSpec) -> GridAdapter:
@@ -250,7 +250,7 @@ class GridAdapter(InputKind):
             size = self.positions.max_resolution
         if size is None or self._stem.shrinks:  # positions tell the grid's size, not the data's
             raise InputError("Nothing says what size the model's data have: give one.")
-        size = size if isinstance(size, tuple) else (size,) * self.num_grid_axes
+        size = size if isinstance(size, Sequence) else (size,) * self.num_grid_axes
         patch_shape = self.patch_shape or (1,) * len(size)
         return tuple(int(s) * p for s, p in zip(size, patch_shape, strict=True))
 

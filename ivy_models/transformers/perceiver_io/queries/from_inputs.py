@@ -42,7 +42,7 @@ class InputQueries(Queries):
         batch_shape: Axes,
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
-    ) -> tuple[None, Axes]:
+    ) -> tuple[None, Axes | dict[str, Axes]]:
         refuse(given, "that takes its inputs; pass none.")
         assert grid_shape is not None  # the kind is for one grid
         return None, grid_shape

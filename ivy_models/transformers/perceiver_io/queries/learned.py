@@ -52,7 +52,7 @@ class LearnedQueries(Queries):
         batch_shape: Axes,
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
-    ) -> tuple[None, Axes]:
+    ) -> tuple[None, Axes | dict[str, Axes]]:
         refuse(
             given,
             "that learned its own; pass none, or build the model with learn_query=False.",

@@ -99,7 +99,8 @@ class OutputModality:
         return math.prod(self.patch_shape or ()) * self.output_dim
 
     def positions(self) -> FourierPositionEncoding:
-        """How the queries' positions are encoded."""
+        """How the queries' positions are encoded, where they are not learned."""
+        assert self.num_fourier_freq_bands is not None
         return FourierPositionEncoding(
             self.num_fourier_freq_bands, self.max_fourier_freq, endpoint=False
         )
@@ -295,7 +296,7 @@ def modality_queries(
         if indices is not None:
             queries = ops.look_up(queries, indices)
         return Inputs((queries.shape[0],), Features(queries[None]), padding=padding)
-    positions, shape = modality.positions(), modality.query_shape
+    positions, shape = modality.positions(), tuple(modality.query_shape)
     if indices is None:
         return Inputs(shape, positions=positions, padding=padding)
     features, stride = [], 1

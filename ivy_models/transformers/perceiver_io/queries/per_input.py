@@ -31,7 +31,7 @@ class PerInputQueries(LearnedQueries):
                 "query_per_input needs learn_query=True and a query for each position: "
                 f"query_shape={list(longest or ())}, got {spec.query_shape}."
             )
-        return cls(tuple(spec.query_shape), spec.queries_dim)
+        return cls(tuple(longest), spec.queries_dim)
 
     def check(
         self,
@@ -41,7 +41,7 @@ class PerInputQueries(LearnedQueries):
         batch_shape: Axes,
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
-    ) -> tuple[None, Axes]:
+    ) -> tuple[None, Axes | dict[str, Axes]]:
         super().check(ops, like, given, batch_shape, grid_shape, convert)
         assert grid_shape is not None  # the kind is for tokens alone
         return None, grid_shape

@@ -6,6 +6,7 @@ squares for the layer norm, and their share of a weighted sum.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from ivy_models.ops import Array, Ops
@@ -23,7 +24,7 @@ class Window(NamedTuple):
 
 def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
     """Split folded queries (B, R, C), channels in the grid's order, among the inputs' parts."""
-    makers = [
+    makers: list[tuple[type[Part], Features]] = [
         (PerInput, features)
         for features in (inputs.data, inputs.positions)
         if isinstance(features, Features)
@@ -41,8 +42,24 @@ def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
     return parts
 
 
-class Part:
+class Part(ABC):
     """Channels that share a base: its scores, statistics and weighted sums, chunk by chunk."""
+
+    @abstractmethod
+    def chunk(self, window: Window) -> Any:
+        """The rows of the base that a window needs, if any."""
+
+    @abstractmethod
+    def scores(self, chunk: Any, window: Window) -> Array:
+        """Share of the scores, (B, R, size, inner) or what broadcasts to it."""
+
+    @abstractmethod
+    def stats(self, chunk: Any, window: Window) -> tuple[Any, ...]:
+        """Number of channels, their mean and sum of squared deviations, (B, size, inner)."""
+
+    @abstractmethod
+    def weighted(self, weights: Array, by_outer: Array, chunk: Any) -> Array:
+        """Sum of the base with weights (B, R, size, inner), which ``by_outer`` sums over inner."""
 
     def __init__(self, ops: Ops, query: Array, features: Features):
         self.ops, self.features = ops, features
