@@ -1,7 +1,8 @@
 """Send a model to another process: ``python(MAIN, backend, start_method)``.
 
 Runs in a process of its own, whose only threads are the chosen backend's: a fork copies no thread,
-but it copies the locks that JAX's and TensorFlow's threads hold.
+but it copies the locks that JAX's and TensorFlow's threads hold. Torch
+goes on there with one thread.
 """
 
 import multiprocessing
@@ -17,7 +18,11 @@ import ivy
 MAIN = "from helpers import other_process; other_process.main()"
 
 
-def call(model, data, queue):
+def call(model, data, queue, torch_threads):
+    if torch_threads is not None:
+        import torch
+
+        torch.set_num_threads(torch_threads)
     output = model(data)
     queue.put((ivy.current_backend_str(), type(output.data).__module__, ivy.to_numpy(output)))
 
@@ -27,11 +32,18 @@ def main():
     name, method = sys.argv[1:]
     ivy.set_backend(name)
     model = PerceiverIO(small_spec())
-    data = np.random.default_rng(0).standard_normal((2, 6, 5, 3), np.float32)
+    # Large enough for torch to start its threads.
+    data = np.random.default_rng(0).standard_normal((2, 64, 64, 3), np.float32)
+    if name == "torch":
+        import torch
+
+        torch.set_num_threads(2)  # whatever the machine has
     expected = ivy.to_numpy(model(data))
     context = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
-    process = context.Process(target=call, args=(model, data, queue), daemon=True)
+    process = context.Process(
+        target=call, args=(model, data, queue, 1 if name == "torch" else None), daemon=True
+    )
     process.start()
     process.join(timeout=LIMIT)
     assert process.exitcode == 0, process.exitcode
