@@ -10,10 +10,11 @@ from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import Ops
+from ivy_models.ops.namespace import NamespaceOps
 
 
-class JaxOps(Ops):
+class JaxOps(NamespaceOps):
+    xp = jnp
     name = "jax"
     traces_loops = True
 
@@ -57,18 +58,6 @@ class JaxOps(Ops):
     def cast(self, x, dtype):
         return x.astype(dtype)
 
-    def reshape(self, x, shape):
-        return jnp.reshape(x, shape)
-
-    def transpose(self, x, axes):
-        return jnp.transpose(x, axes)
-
-    def concat(self, arrays, axis):
-        return jnp.concatenate(arrays, axis)
-
-    def broadcast_to(self, x, shape):
-        return jnp.broadcast_to(x, shape)
-
     def take(self, x, indices, axis):
         return jnp.take(x, indices, axis, mode="clip")
 
@@ -78,26 +67,8 @@ class JaxOps(Ops):
     def slice(self, x, start, size, axis):
         return lax.dynamic_slice_in_dim(x, start, size, axis)
 
-    def matmul(self, a, b):
-        return jnp.matmul(a, b)
-
-    def exp(self, x):
-        return jnp.exp(x)
-
-    def log(self, x):
-        return jnp.log(x)
-
-    def tanh(self, x):
-        return jnp.tanh(x)
-
     def erf(self, x):
         return lax.erf(x)
-
-    def sqrt(self, x):
-        return jnp.sqrt(x)
-
-    def sum(self, x, axis, keepdims=False):
-        return jnp.sum(x, axis, keepdims=keepdims)
 
     def max(self, x, axis, keepdims=False):
         # jnp.max looks for NaN, which takes XLA on CPU 25 times as long. A generic reduction
@@ -106,12 +77,6 @@ class JaxOps(Ops):
         lowest = jnp.asarray(jnp.finfo(x.dtype).min)  # -inf would stop jax_debug_infs
         largest = lax.reduce(lax.stop_gradient(x), lowest, _larger, (axis,))
         return jnp.expand_dims(largest, axis) if keepdims else largest
-
-    def maximum(self, a, b):
-        return jnp.maximum(a, b)
-
-    def where(self, condition, a, b):
-        return jnp.where(condition, a, b)
 
     def fold_in(self, key, number):
         return jax.random.fold_in(key, number)

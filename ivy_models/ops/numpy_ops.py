@@ -7,10 +7,12 @@ import math
 import numpy as np
 
 from ivy_models.errors import BackendError
-from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, same_padding
+from ivy_models.ops.namespace import NamespaceOps
 
 
-class NumpyOps(Ops):
+class NumpyOps(NamespaceOps):
+    xp = np
     name = "numpy"
 
     def is_array(self, x):
@@ -50,18 +52,6 @@ class NumpyOps(Ops):
     def cast(self, x, dtype):
         return x.astype(dtype, copy=False)
 
-    def reshape(self, x, shape):
-        return np.reshape(x, shape)
-
-    def transpose(self, x, axes):
-        return np.transpose(x, axes)
-
-    def concat(self, arrays, axis):
-        return np.concatenate(arrays, axis)
-
-    def broadcast_to(self, x, shape):
-        return np.broadcast_to(x, shape)
-
     def take(self, x, indices, axis):
         return np.take(x, indices, axis)
 
@@ -73,18 +63,6 @@ class NumpyOps(Ops):
         index[axis] = slice(start, start + size)
         return x[tuple(index)]
 
-    def matmul(self, a, b):
-        return np.matmul(a, b)
-
-    def exp(self, x):
-        return np.exp(x)
-
-    def log(self, x):
-        return np.log(x)
-
-    def tanh(self, x):
-        return np.tanh(x)
-
     def erf(self, x):
         try:
             from scipy.special import erf
@@ -92,20 +70,8 @@ class NumpyOps(Ops):
             erf = np.frompyfunc(math.erf, 1, 1)
         return np.asarray(erf(x), x.dtype)
 
-    def sqrt(self, x):
-        return np.sqrt(x)
-
-    def sum(self, x, axis, keepdims=False):
-        return np.sum(x, axis, keepdims=keepdims)
-
     def max(self, x, axis, keepdims=False):
         return np.max(x, axis, keepdims=keepdims)
-
-    def maximum(self, a, b):
-        return np.maximum(a, b)
-
-    def where(self, condition, a, b):
-        return np.where(condition, a, b)
 
     def linear(self, x, weight, bias):
         out = np.matmul(x, weight)
