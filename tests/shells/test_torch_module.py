@@ -182,9 +182,17 @@ def test_replicas_and_parametrisations(rng):
     torch.testing.assert_close(module(data), before)
 
 
-def test_moves_to_another_device():
+def test_moves_to_another_device(rng):
     module = module_of(small_spec()).to("meta")
     assert module(torch.empty(2, 6, 5, 3, device="meta")).shape == (2, 1, 5)
+    module = module_of(language_spec()).to("meta")
+    mask = torch.ones(2, 9, dtype=torch.bool, device="meta")
+    tokens = torch.zeros(2, 9, dtype=torch.long, device="meta")
+    assert module(tokens, mask).shape == (2, 9, 262)
+    data = map_tree(lambda x: torch.from_numpy(x).to("meta"), multimodal_data(rng))
+    module = module_of(multimodal_spec()).to("meta")
+    queries = {"image": torch.zeros(2, dtype=torch.long, device="meta")}
+    assert module(data, queries=queries)["image"].shape == (2, 2, 3)
 
 
 def test_shapes_alone_are_streamed(always_streaming):
