@@ -31,6 +31,7 @@ from ivy_models.errors import (
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
+from ivy_models.shells.inherited import WithoutInherited
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -53,7 +54,7 @@ LAYOUTS = ("native", "huggingface")
 """Of the folders that a model can be written to."""
 
 
-class PerceiverIO(ivy.Module):
+class PerceiverIO(WithoutInherited, ivy.Module):
     """Perceiver IO (arXiv 2107.14795), in whichever backend Ivy is set to.
 
     Parameters
@@ -406,14 +407,15 @@ class PerceiverIO(ivy.Module):
 
         return split(self.spec, self._copy_for(ops), rematerialise)
 
-    def with_weights(self, weights: Mapping) -> PerceiverIO:
+    def with_weights(self, weights: Any) -> PerceiverIO:
         """Copy the model with other weights, such as a native module's after training.
 
         Parameters
         ----------
         weights
-            Nested dict of arrays of any framework, by the names of :attr:`v`. Those that
-            training does not change may be left out.
+            A model of this class or of :meth:`to_torch_module`, :meth:`to_keras_model` or
+            :meth:`to_jax`; or a nested dict of arrays of any framework, by the names of
+            :attr:`v`. Weights that training does not change may be left out.
 
         Returns
         -------
@@ -423,8 +425,10 @@ class PerceiverIO(ivy.Module):
         Raises
         ------
         WeightsError
-            If they do not have the names and shapes of the model's.
+            If they do not have the names and shapes of the model's, or a layer of the torch module
+            computes with more than its own weight.
         """
+        weights = _tree_of(weights)
         check_tree(weights, "weights")
         given = dict(flatten(weights))
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
@@ -487,6 +491,19 @@ class PerceiverIO(ivy.Module):
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
+
+
+def _tree_of(model: Any) -> Any:
+    """The weights of a model or native module; anything else unchanged."""
+    if isinstance(model, Mapping):
+        return model
+    if isinstance(model, PerceiverIO):
+        return model.v
+    if isinstance(model, tuple) and hasattr(model, "params"):  # of to_jax
+        return model.params
+    # A Keras model has a list called weights.
+    tree = getattr(model, "weight_tree", None) or getattr(model, "weights", None)
+    return tree() if callable(tree) else model
 
 
 def _are_native(ops: Ops, params: Tree) -> bool:

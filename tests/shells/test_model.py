@@ -320,6 +320,67 @@ def test_weights_that_are_no_tree_are_refused(v):
             refused()
 
 
+def test_weights_of_a_model_or_native_module(backend, rng):
+    model, source = PerceiverIO(small_spec()), PerceiverIO(small_spec(), seed=1)
+    data = image(rng, 6, 5, 3)
+    expected = numpy_of(source(data))
+    copies = {"model": source, "v": source.v}
+    if "torch" in CHOSEN:
+        copies["torch"] = source.to_torch_module()
+    if "jax" in CHOSEN:
+        copies["jax"] = source.to_jax()
+    for copy in copies.values():
+        np.testing.assert_allclose(numpy_of(model.with_weights(copy)(data)), expected, atol=1e-5)
+
+
+def test_other_modules_have_no_weights_for_a_model():
+    with pytest.raises(WeightsError, match="nested dict of weights"):
+        PerceiverIO(small_spec()).with_weights(ivy.Linear(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("to_keras_module", "to_keras_model"),
+        ("to_flax_module", "to_jax"),
+        ("to_haiku_module", "to_jax"),
+        ("to_paddle_module", "not on Paddle"),
+        ("from_torch_module", "with_weights"),
+        ("from_keras_module", "with_weights"),
+        ("save", "save_pretrained"),
+        ("save_weights", "save_pretrained"),
+        ("load", "from_pretrained"),
+        ("trace_graph", "compile"),
+        ("show_graph", "model_costs"),
+        ("register_parameter", "with_weights"),
+        ("register_buffer", "with_weights"),
+        ("to_device", "device="),
+    ],
+)
+def test_inherited_names_that_do_not_fit_name_the_right_one(name, instead):
+    model = PerceiverIO(small_spec())
+    for subject in (model, PerceiverIO):
+        with pytest.raises(
+            AttributeError, match=f"PerceiverIO does not support {name}: .*{instead}"
+        ):
+            getattr(subject, name)
+    assert name not in dir(model)
+
+
+def test_inherited_names_are_own_refused_or_known_to_work(backend, rng):
+    model = PerceiverIO(small_spec())
+    inherited = {name for name in dir(model) if not name.startswith("_")} - set(vars(model))
+    inherited -= set(vars(PerceiverIO))
+    working = {"buffers", "build_mode", "built", "device", "dtype", "eval", "module_dict"}
+    assert inherited == working | {"state_dict", "training", "v"}
+    data = image(rng, 6, 5, 3)
+    np.testing.assert_array_equal(numpy_of(model.eval()(data)), numpy_of(model(data)))
+    assert sorted(model.state_dict) == sorted(model.v)
+    assert model.built and not model.training  # noqa: PT018
+    for name in working:
+        getattr(model, name)
+
+
 def test_changed_weights_change_the_result(backend, rng):
     model, data = PerceiverIO(small_spec()), image(rng, 6, 5, 3)
     before = numpy_of(model(data))
