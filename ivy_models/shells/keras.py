@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import keras
+import numpy as np
 
-from ivy_models.errors import BackendError
+from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, ops_named
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -30,12 +31,41 @@ def _keras_ops() -> Ops:
     return ops_named(name)
 
 
+def _shape(argument: Any) -> Any:
+    """Shape of an argument of a call, by modality where it has several; None for None."""
+    if isinstance(argument, Mapping):
+        return {name: _shape(part) for name, part in argument.items()}
+    return None if argument is None else tuple(np.shape(argument))
+
+
+def _symbolic(shape: Any) -> Any:
+    """Undo :func:`_shape`: tensors without values, nested as the shapes are."""
+    if isinstance(shape, Mapping):
+        return {name: _symbolic(part) for name, part in shape.items()}
+    if shape is None:
+        return None
+    if all(size is None or isinstance(size, int) for size in shape):
+        return keras.KerasTensor(tuple(shape))
+    return tuple(_symbolic(part) for part in shape)
+
+
+def _refuse_to_quantize(layer: keras.layers.Layer) -> NotImplementedError:
+    return NotImplementedError(
+        f"{layer.name} cannot be quantized by Keras, which quantizes its own layers, such as "
+        "Dense. Its weights stay as they are."
+    )
+
+
 class _Branch(keras.layers.Layer):
     """A branch of the parameter tree: variables, and a layer for each branch of its own."""
 
     def __init__(self, description: Tree, dtype: Any, name: str):
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.parts = _add_parts(self, description)
+
+    def quantize(self, *_arguments: Any, **_named: Any) -> None:
+        """Refuse, which Keras shows as a warning when it quantizes a model around this layer."""
+        raise _refuse_to_quantize(self)
 
 
 def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
@@ -46,7 +76,7 @@ def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
             with keras.name_scope(
                 layer.name, caller=layer
             ):  # a part's path begins with its branch's
-                parts[name] = _Branch(part, layer.dtype_policy, name)
+                parts[name] = _Branch(dict(part), layer.dtype_policy, name)
         else:
             parts[name] = layer.add_weight(
                 shape=part.shape, initializer="zeros", trainable=part.trainable, name=name
@@ -78,8 +108,8 @@ def _assign(layer: keras.layers.Layer, weights: Tree) -> None:
 class PerceiverIO(keras.Model):
     """Perceiver IO as a ``keras.Model``; made by ``PerceiverIO.to_keras_model()``.
 
-    A layer of it is a branch of the parameter tree, and a variable's path its name there, such as
-    ``perceiver_io/processor/layer_0/self_attention_0/mlp/hidden/weight``.
+    Each branch of the parameter tree is a layer, and the path of a variable is its name in the
+    tree, such as ``perceiver_io/processor/layer_0/self_attention_0/mlp/hidden/weight``.
 
     Parameters
     ----------
@@ -95,7 +125,7 @@ class PerceiverIO(keras.Model):
     Raises
     ------
     BackendError
-        If Keras runs on a backend that the models do not.
+        If Keras runs on a backend that the models do not support.
     """
 
     def __init__(
@@ -120,16 +150,167 @@ class PerceiverIO(keras.Model):
         return _tensors(self)
 
     def call(self, data: Any, mask: Any = None, queries: Any = None, training: bool = False) -> Any:
-        """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
+        """Run the model.
+
+        Parameters
+        ----------
+        data, mask, queries
+            As in a call of ``ivy_models``' ``PerceiverIO``. ``fit``, ``evaluate`` and ``predict``
+            pass one argument, so ``data`` may hold all three: a tuple (data, mask) or
+            (data, mask, queries), or a dict ``{"data": ..., "mask": ..., "queries": ...}``. With
+            ``input_modalities`` a dict is the data by modality, unless its ``"data"`` is itself
+            a dict.
+        training
+            Whether to drop out.
 
         Returns
         -------
         tensor or dict
-            What that gives, as tensors of Keras' backend.
+            What ``PerceiverIO`` returns, as tensors of Keras' backend.
+
+        Raises
+        ------
+        InputError
+            If an argument does not fit the model.
         """
+        data, mask, queries = self._unpacked(data, mask, queries)
+        self._record_shapes(data, mask, queries)
         key = self._dropout_key() if training else None
         weights = _tensors(self)
         return checked_call(self._ops, self.spec, self.core, weights, data, mask, queries, key)
+
+    def _unpacked(self, data: Any, mask: Any, queries: Any) -> tuple[Any, Any, Any]:
+        """Take ``data`` apart where it holds all arguments."""
+        names = "data", "mask", "queries"
+        if isinstance(data, Mapping):
+            if self.spec.input_modalities and not isinstance(data.get("data"), Mapping):
+                return data, mask, queries
+            parts = dict(data)
+        elif isinstance(data, (tuple, list)) and len(data) and not np.isscalar(data[0]):
+            if not (hasattr(data[0], "shape") or isinstance(data[0], Mapping)):
+                return data, mask, queries  # numbers in nested lists
+            parts = dict(zip((*names, "a fourth part"), data, strict=False))
+        else:
+            return data, mask, queries
+        if "data" not in parts or not set(parts) <= set(names):
+            raise InputError(
+                f"The model got {', '.join(map(str, parts))}; expected the data, a tuple (data, "
+                'mask[, queries]) or a dict of "data" and, if needed, "mask" and "queries".'
+            )
+        # Keras passes a mask nested as the data are, which holds None for plain arrays.
+        if queries is not None or any(x is not None for x in keras.tree.flatten(mask)):
+            raise InputError(
+                "mask or queries came both within data and as arguments. Pass them once."
+            )
+        return parts["data"], parts.get("mask"), parts.get("queries")
+
+    def build(self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None) -> None:
+        """Do nothing but let Keras record the shapes: the variables exist from the beginning."""
+
+    def _record_shapes(self, *arguments: Any) -> None:
+        """Record the shapes of the first call, for ``summary``, ``export`` and TFLite."""
+        if self.get_build_config() is None:
+            data, *others = map(_shape, arguments)
+            names = "mask_shape", "queries_shape"
+            given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
+            self.build(data, **given)
+
+    @property
+    def input_dtype(self) -> str:
+        """Data type of the data in exported programs: half precision is too coarse for them."""
+        if self.spec.input().holds_tokens:
+            return "int32"
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    def compute_output_shape(
+        self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None
+    ) -> Any:
+        """Give the shape of the output for shapes of arguments, whose sizes may be None.
+
+        Raises
+        ------
+        InputError
+            If arguments of these shapes do not fit the model.
+        """
+        shapes = input_shape, mask_shape, queries_shape
+        return _shape(self.compute_output_spec(*map(_symbolic, shapes)))
+
+    def compute_output_spec(
+        self, data: Any, mask: Any = None, queries: Any = None, training: bool = False
+    ) -> Any:
+        """Give the output as ``keras.KerasTensor``, by modality where there are several.
+
+        Raises
+        ------
+        InputError
+            If arguments of these shapes do not fit the model.
+        """
+        arguments = self._unpacked(data, mask, queries)
+        self._record_shapes(*arguments)
+        data_shape, _, queries_shape = map(_shape, arguments)
+        batch_shape, grid_shape = self.spec.input().split_shape(data_shape)
+        axes = self.spec.queries().output_axes(queries_shape, batch_shape, grid_shape)
+
+        def tensor(axes: tuple, channels: int) -> keras.KerasTensor:
+            return keras.KerasTensor((*batch_shape, *axes, channels), self.compute_dtype)
+
+        if isinstance(axes, Mapping):
+            modalities = self.spec.output_modalities or ()
+            return {
+                m.name: tensor(axes[m.name], m.output_dim) for m in modalities if m.name in axes
+            }
+        decoder = self.spec.decoder()
+        if decoder is None:
+            return tensor(axes, self.spec.latent_dim)
+        return tensor(axes, decoder.output_dim or decoder.query_dim)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **named: Any,
+    ) -> None:
+        """Export as ``keras.Model`` does.
+
+        Raises
+        ------
+        InputError
+            If the first call had a mask or queries and ``input_signature`` is not given.
+        """
+        if input_signature is None and "shapes_dict" in (self.get_build_config() or {}):
+            raise InputError(
+                "The first call of the model had a mask or queries, and Keras records only their "
+                "shapes. Call export with input_signature=[keras.InputSpec(shape=..., "
+                "dtype=...), ...], one for each of data, mask and queries."
+            )
+        super().export(filepath, format, verbose, input_signature, **named)
+
+    def save(self, filepath: Any, *arguments: Any, **named: Any) -> None:
+        """Save as ``keras.Model`` does, but not in Keras' legacy format ``.h5``.
+
+        Raises
+        ------
+        InputError
+            If the file's name ends in ``.h5`` or ``.hdf5``.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise InputError(
+                f"{filepath} would be in Keras' legacy format, which cannot hold this model. Save "
+                'it as "....keras", or its weights alone with save_weights("....weights.h5").'
+            )
+        super().save(filepath, *arguments, **named)
+
+    def quantize(self, *_arguments: Any, **_named: Any) -> None:
+        """Refuse.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise _refuse_to_quantize(self)
 
     def _dropout_key(self) -> Any:
         if not (self.spec.attn_dropout or self.spec.fc_dropout):
@@ -142,7 +323,7 @@ class PerceiverIO(keras.Model):
         return jax.random.fold_in(jax.random.key(seed[0]), seed[1])
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras saves beside the weights."""
+        """Give what Keras saves beside the weights."""
         settings = {
             "spec": json.loads(self.spec.to_json()),
             "rematerialise": self.core.rematerialise,
@@ -193,12 +374,37 @@ class GridCrossAttention(keras.layers.Layer):
         self.parts = _add_parts(self, self.core.parameters())
         _assign(self, initialise(self.core.parameters(), seed))
 
+    def build(  # pyright: ignore[reportIncompatibleMethodOverride]: Keras passes them by name
+        self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
+    ) -> None:
+        """Do nothing but let Keras record the shapes: the variables exist from the beginning."""
+
+    def compute_output_shape(
+        self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
+    ) -> tuple[int | None, ...]:
+        """Give the shape of the output, (B, N, D)."""
+        return (data_shape[0], *queries_shape[1:])
+
+    def quantize(self, *_arguments: Any, **_named: Any) -> None:
+        """Refuse.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise _refuse_to_quantize(self)
+
     def call(self, queries: Any, data: Any, mask: Any = None) -> Any:
-        """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
-        return self.core(_tensors(self), queries, data, mask)
+        """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D).
+
+        The output has the compute type of the layer's dtype policy.
+        """
+        attended = self.core(_tensors(self), queries, data, mask)
+        return keras.ops.cast(attended, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras saves beside the weights."""
+        """Give what Keras saves beside the weights."""
         fields = asdict(self.core)
         positions = fields.pop("positions")
         return (

@@ -108,9 +108,138 @@ again = keras.saving.load_model(sys.argv[1] + "/layer.keras")
 np.testing.assert_array_equal(again.predict(arguments, batch_size=4, verbose=0), before)
 """
 
+CONVENTIONS = """
+import sys
+import keras
+import numpy as np
+from helpers.specs import language_spec, small_spec
+from keras.src.testing import TestCase
 
+import ivy
+from ivy_models.errors import InputError
+from ivy_models.shells.keras import GridCrossAttention
+from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
+
+def refuses(error, words, function, *arguments, **named):
+    try:
+        function(*arguments, **named)
+    except error as caught:
+        assert words in str(caught), caught
+    else:
+        raise AssertionError(words)
+
+def numbers(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+ivy.set_backend("numpy")
+rng = np.random.default_rng(0)
+shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
+data, mask = rng.standard_normal((4, 9, 7, 3), np.float32), rng.random((4, 9, 7)) < 0.5
+module = PerceiverIO(small_spec(**shallow)).to_keras_model()
+
+# Data and mask as one argument.
+expected = numbers(module(data, mask=mask))
+assert not np.allclose(expected, numbers(module(data)), atol=1e-4)
+for packed in ((data, mask), {"data": data, "mask": mask}, {"mask": mask, "data": data}):
+    np.testing.assert_allclose(module.predict(packed, verbose=0), expected, atol=1e-5)
+    np.testing.assert_allclose(numbers(module(packed)), expected, atol=1e-5)
+module.compile("sgd", "mse")
+for packed in ((data, mask), {"data": data, "mask": mask}):
+    module.fit(packed, expected + 1, batch_size=2, verbose=0)
+    predicted = module.predict(packed, verbose=0)
+    loss = module.evaluate(packed, expected, verbose=0)
+    np.testing.assert_allclose(loss, np.square(predicted - expected).mean(), rtol=1e-3)
+refuses(InputError, "came both", module, (data, mask), mask=mask)
+refuses(InputError, "got data, masks", module, {"data": data, "masks": mask})
+refuses(InputError, "a fourth part", module, (data, mask, None, None))
+kinds = [InputModality("data", 3, 2), InputModality("label", 4, 0)]
+several = PerceiverIO(
+    small_spec(input_dim=8, num_input_axes=1, input_modalities=kinds, fourier_encode_input=False,
+               **shallow)
+).to_keras_model()
+by_modality = {"data": data, "label": np.ones((4, 4), np.float32)}
+seen = {"data": mask}
+expected = numbers(several(by_modality, mask=seen))
+assert not np.allclose(expected, numbers(several(by_modality)), atol=1e-4)
+for packed in ((by_modality, seen), {"data": by_modality, "mask": seen}):
+    np.testing.assert_allclose(several.predict(packed, verbose=0), expected, atol=1e-5)
+assert several.compute_output_shape({k: (None, *x.shape[1:]) for k, x in by_modality.items()}) == (
+    None, *expected.shape[1:])
+
+# Shapes of outputs, with and without sizes that are known.
+def agrees(model, *shapes, arguments):
+    output = model(*arguments)
+    known = model.compute_output_shape(*(x.shape for x in arguments))
+    assert known == tuple(output.shape)
+    spec = model.compute_output_spec(*arguments)
+    assert keras.backend.standardize_dtype(output.dtype) == spec.dtype
+    return model.compute_output_shape(*shapes)
+
+queries = rng.standard_normal((4, 6, 14), np.float32)
+given = PerceiverIO(small_spec(learn_query=False, query_shape=None, queries_dim=14, **shallow))
+text = PerceiverIO(language_spec(**shallow)).to_keras_model()
+tokens = rng.integers(0, 262, (3, 9))
+latents = PerceiverIO(small_spec(with_decoder=False, **shallow)).to_keras_model()
+half = type(module)(module.spec, dtype="mixed_bfloat16")
+open_image = None, None, None, 3
+assert agrees(module, open_image, arguments=[data])[0] is None
+assert agrees(half, open_image, arguments=[data]) == module.compute_output_shape(open_image)
+assert agrees(text, (None, None), arguments=[tokens]) == (None, None, 262)
+assert agrees(latents, open_image, arguments=[data]) == (
+    None, latents.spec.num_latents, latents.spec.latent_dim)
+given = given.to_keras_model()
+assert given.compute_output_shape(data.shape, None, queries.shape) == given(
+    data, queries=queries).shape
+patches = PerceiverIO(small_spec(patch_shape=[3, 7], queries_from_inputs=True, learn_query=False,
+    query_shape=None, queries_dim=small_spec(patch_shape=[3, 7]).encoded_dim, **shallow))
+patches = patches.to_keras_model()
+assert agrees(patches, (None, None, 7, 3), arguments=[data])[:3] == (None, None, 1)
+refuses(InputError, "channels", module.compute_output_shape, (None, 9, 7, 4))
+timed = keras.layers.TimeDistributed(module)
+frames = np.stack([data, data], 1)
+np.testing.assert_allclose(numbers(timed(frames))[:, 1], numbers(module(data)), atol=1e-5)
+inputs = keras.Input((2, 9, 7, 3))
+assert timed(inputs).shape == (None, 2, *module(data).shape[1:])
+
+# Saving keeps the recorded shapes; what cannot be done is refused.
+module.save(sys.argv[1] + "/model.keras")
+again = keras.saving.load_model(sys.argv[1] + "/model.keras", compile=False)
+assert again.get_build_config() == module.get_build_config()
+refuses(InputError, "legacy format", module.save, sys.argv[1] + "/model.h5")
+refuses(NotImplementedError, "cannot be quantized", module.quantize, "int8")
+np.testing.assert_array_equal(again.predict(data, verbose=0), module.predict(data, verbose=0))
+refuses(InputError, "input_signature", module.export, sys.argv[1] + "/masked")
+
+settings = {"query_dim": 16, "data_dim": 3, "num_bands": 4}
+shapes = {"queries_shape": (2, 4, 16), "data_shape": (2, 8, 8, 3)}
+TestCase().run_layer_test(
+    GridCrossAttention, settings, input_shape=shapes, expected_output_shape=(2, 4, 16),
+    supports_masking=False, run_training_check=False,
+)
+refuses(NotImplementedError, "cannot be quantized", GridCrossAttention(**settings).quantize, "int8")
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    for name, network, x in (("image", latents, data), ("text", text, tokens)):
+        network.export(sys.argv[1] + "/" + name, verbose=False)
+        served = tf.saved_model.load(sys.argv[1] + "/" + name).serve(x.astype(network.input_dtype))
+        np.testing.assert_allclose(served, network.predict(x, verbose=0), atol=1e-5)
+    flat = tf.lite.TFLiteConverter.from_keras_model(latents).convert()
+    assert len(flat) > 1000
+    signature = [
+        keras.InputSpec(shape=(None, 9, 7, 3), dtype="float32"),
+        keras.InputSpec(shape=(None, 9, 7), dtype="bool"),
+    ]
+    module.export(sys.argv[1] + "/masked", verbose=False, input_signature=signature)
+    served = tf.saved_model.load(sys.argv[1] + "/masked").serve(data, mask)
+    np.testing.assert_allclose(served, module.predict((data, mask), verbose=0), atol=1e-5)
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, CONVENTIONS], ids=["trains", "conventions"])
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
-def test_on_each_backend_of_keras(name, tmp_path):
+def test_on_each_backend_of_keras(name, script, tmp_path):
     if name not in CHOSEN:
         pytest.skip(f"needs {name}")
     environment = os.environ | {
@@ -118,7 +247,7 @@ def test_on_each_backend_of_keras(name, tmp_path):
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
     }
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        [sys.executable, "-c", script, str(tmp_path)],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

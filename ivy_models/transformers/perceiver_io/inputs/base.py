@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Axes = tuple[int, ...]
 
+OpenAxes = tuple[int | None, ...]
+"""Sizes of axes, None where a size is not known yet."""
+
 Convert = Callable[[Any, str], Array]
 """``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
 
@@ -92,6 +95,21 @@ class InputKind(ABC):
         ------
         InputError
             If one of them does not fit the model.
+        """
+
+    @abstractmethod
+    def split_shape(self, shape: Any) -> tuple[OpenAxes, OpenAxes | dict[str, OpenAxes]]:
+        """Give the batch axes and the axes of the inputs for data of a shape.
+
+        Parameters
+        ----------
+        shape
+            Shape of the data, by modality where there are several. Sizes may be None.
+
+        Raises
+        ------
+        InputError
+            If data of this shape do not fit the model.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     CheckedInputs,
     Convert,
     InputKind,
+    OpenAxes,
     check_one_an_axis,
     convert_mask,
     size_of_axes,
@@ -166,7 +167,7 @@ class GridAdapter(InputKind):
             tree |= self.positions.parameters()
         return tree
 
-    def check_shape(self, shape: Axes, name: str = "data") -> None:
+    def check_shape(self, shape: OpenAxes, name: str = "data") -> None:
         """Check the shape of data, (*batch, *axes, data_dim).
 
         Raises
@@ -187,6 +188,8 @@ class GridAdapter(InputKind):
         if 0 in shape:
             raise InputError(f"{what}, which holds nothing; expected {expected}.")
         size = shape[len(shape) - self.num_axes - 1 : -1]
+        if None in size:
+            return  # the size is checked once it is known
         patch_shape = self.patch_shape
         if patch_shape and any(s % p for s, p in zip(size, patch_shape, strict=True)):
             raise InputError(
@@ -234,6 +237,17 @@ class GridAdapter(InputKind):
             mask = convert_mask(ops, like, mask, "mask", batch_shape, grid_shape, convert)
             data = _zero_where_masked(ops, data, mask, grid_shape)
         return CheckedInputs(data, mask, batch_shape, grid_shape)
+
+    def split_shape(self, shape: OpenAxes, name: str = "data") -> tuple[OpenAxes, OpenAxes]:
+        self.check_shape(shape, name)
+        num_batch_axes = len(shape) - self.num_axes - 1
+        axes = shape[num_batch_axes:-1]
+        grid_shape = self.grid_shape(tuple(1 if size is None else size for size in axes))
+        axes = axes[len(axes) - len(grid_shape) :]
+        open_shape = (
+            None if size is None else inputs for size, inputs in zip(axes, grid_shape, strict=True)
+        )
+        return tuple(shape[:num_batch_axes]), tuple(open_shape)
 
     def data_shape(self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]) -> Axes:
         size = size_of_axes(self._trained_size() if size is None else size, self.num_grid_axes)

@@ -16,6 +16,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     CheckedInputs,
     Convert,
     InputKind,
+    OpenAxes,
     check_one_an_axis,
     convert_mask,
 )
@@ -143,9 +144,7 @@ class MultimodalInput(InputKind):
                 arrays[name] = convert(data[name], name)
                 adapter = modalities[name].adapter()
                 batch_shapes[name] = adapter.check_data(ops, arrays[name], name)
-        batch_shape = next(iter(batch_shapes.values()), None)
-        if batch_shape is None or not all(is_shape(s, batch_shape) for s in batch_shapes.values()):
-            raise InputError(f"The modalities must share one batch shape, got {batch_shapes}.")
+        batch_shape = _shared(batch_shapes)
         converted, seen, grid_shapes = {}, {}, {}
         for name, modality in modalities.items():
             array, masked = arrays.get(name), mask.get(name)
@@ -164,6 +163,15 @@ class MultimodalInput(InputKind):
                     ops, like, masked, what, batch_shape, grid_shapes[name], convert
                 )
         return CheckedInputs(converted, seen or None, batch_shape, grid_shapes)
+
+    def split_shape(self, shape: Mapping[str, OpenAxes]) -> tuple[OpenAxes, dict[str, OpenAxes]]:
+        modalities = {modality.name: modality for modality in self.modalities}
+        check_names("data", shape, modalities)
+        batch_shapes, grid_shapes = {}, {}
+        for name, own in shape.items():
+            split = modalities[name].adapter().split_shape(tuple(own), name)
+            batch_shapes[name], grid_shapes[name] = split
+        return _shared(batch_shapes), grid_shapes
 
     def data_shape(
         self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
@@ -216,6 +224,14 @@ class MultimodalInput(InputKind):
         dense = inputs.dense(ops, like=data)
         token = ops.broadcast_to(params["mask_token"], ops.shape(dense))
         return Inputs.from_array(ops.where(seen[modality.name][..., None], dense, token))
+
+
+def _shared(batch_shapes: Mapping[str, Any]) -> Any:
+    """Give the batch axes that all modalities have."""
+    batch_shape = next(iter(batch_shapes.values()), None)
+    if batch_shape is None or not all(is_shape(s, batch_shape) for s in batch_shapes.values()):
+        raise InputError(f"The modalities must share one batch shape, got {batch_shapes}.")
+    return batch_shape
 
 
 def _check_may_be_missing(modality: InputModality, mask: Any) -> None:

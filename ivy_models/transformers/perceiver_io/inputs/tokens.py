@@ -15,6 +15,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     CheckedInputs,
     Convert,
     InputKind,
+    OpenAxes,
     check_one_an_axis,
     convert_mask,
     size_of_axes,
@@ -92,7 +93,7 @@ class TokenAdapter(InputKind):
     def longest_padding(self) -> int:
         return self.max_length
 
-    def check_shape(self, shape: Axes) -> None:
+    def check_shape(self, shape: OpenAxes) -> None:
         """Check the shape of tokens, (*batch, length).
 
         Raises
@@ -104,9 +105,10 @@ class TokenAdapter(InputKind):
             raise InputError(
                 f"data has shape {shape}; expected tokens (*batch, length), at least one."
             )
-        if shape[-1] > self.max_length:
+        length = shape[-1]
+        if length is not None and length > self.max_length:
             raise InputError(
-                f"data has {shape[-1]} tokens; the model has positions for {self.max_length}. "
+                f"data has {length} tokens; the model has positions for {self.max_length}. "
                 "Truncate or split the sequence."
             )
 
@@ -132,6 +134,10 @@ class TokenAdapter(InputKind):
                 f"data has tokens from {lowest} to {highest}; the model's are from 0 to "
                 f"{self.vocabulary_size - 1}."
             )
+
+    def split_shape(self, shape: OpenAxes) -> tuple[OpenAxes, OpenAxes]:
+        self.check_shape(shape)
+        return tuple(shape[:-1]), tuple(shape[-1:])
 
     def data_shape(self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]) -> Axes:
         shape = size_of_axes((self.max_length,) if size is None else size, 1)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Axes = tuple[int, ...]
 
+OpenAxes = tuple[int | None, ...]
+"""Sizes of axes, None where a size is not known yet."""
+
 Convert = Callable[[Any, str], Array]
 """``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
 
@@ -90,6 +93,24 @@ class Queries(ABC):
         ------
         InputError
             If they do not fit the model.
+        """
+
+    @abstractmethod
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        """Give the axes of the result between batch and channels.
+
+        Parameters
+        ----------
+        given
+            Shape of the queries that a call passes, by modality where there are several; None
+            where it passes none. Sizes may be None, here and below.
+        batch_shape, grid_shape
+            As :meth:`check` takes them.
+
+        Returns
+        -------
+        tuple or dict
+            The axes, by modality where there are several.
         """
 
     def __call__(

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries, refuse
+from ivy_models.transformers.perceiver_io.queries.base import (
+    Axes,
+    Convert,
+    OpenAxes,
+    Queries,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -46,6 +52,9 @@ class InputQueries(Queries):
         refuse(given, "that takes its inputs; pass none.")
         assert grid_shape is not None  # the kind is for one grid
         return None, grid_shape
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        return grid_shape
 
     def __call__(self, params, latents, given, inputs, input_mask):
         return inputs, None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -52,28 +52,28 @@ class GivenQueries(Queries):
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[Array, Axes]:
+        queries = None if given is None else convert(given, "queries")
+        shape = None if queries is None else tuple(queries.shape)
+        axes = self.output_axes(shape, batch_shape, grid_shape)
+        if not ops.is_float(queries):
+            raise InputError(f"queries are floats; got the type {ops.dtype(queries)}.")
+        queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))
+        return ops.match(queries, ops.widen(like)), axes
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
         if given is None:
             raise InputError(
                 "The model has learn_query=False, so each call passes queries=..., of shape "
                 f"(*batch, *query_axes, {self.dim})."
             )
-        queries = convert(given, "queries")
-        axes = self._axes(ops, queries, batch_shape)
-        queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))
-        return ops.match(queries, ops.widen(like)), axes
-
-    def _axes(self, ops: Ops, queries: Array, batch_shape: Axes) -> Axes:
-        shape = tuple(queries.shape)
+        shape = tuple(given)
         if len(shape) < 2 or shape[-1] != self.dim:
             raise InputError(
                 f"queries have shape {shape}; expected (*batch, *query_axes, {self.dim}), "
                 "or the same without batch for queries that a whole batch shares."
             )
-        if 0 in shape or not ops.is_float(queries):
-            raise InputError(
-                f"queries are floats and at least one; got shape {shape} of type "
-                f"{ops.dtype(queries)}."
-            )
+        if 0 in shape:
+            raise InputError(f"queries are at least one; got shape {shape}.")
         is_shared = len(shape) - 1 == (1 if self.shape is None else len(self.shape))
         axes = shape[:-1] if is_shared else shape[len(batch_shape) : -1]
         begins = is_shape(shape[: len(batch_shape)], batch_shape)
@@ -82,9 +82,9 @@ class GivenQueries(Queries):
                 f"queries have shape {shape}, which does not begin with the data's batch axes "
                 f"{batch_shape}; pass (O, {self.dim}) for queries that a whole batch shares."
             )
-        if self.shape is not None and axes != self.shape:
+        if self.shape is not None and not is_shape(axes, self.shape):
             raise InputError(f"queries have axes {axes}; the spec's query_shape is {self.shape}.")
-        return axes
+        return axes if self.shape is None else self.shape
 
     def __call__(self, params, latents, given, inputs, input_mask):
         ops = ops_for(latents)

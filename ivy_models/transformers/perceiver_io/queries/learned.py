@@ -10,7 +10,13 @@ from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries, refuse
+from ivy_models.transformers.perceiver_io.queries.base import (
+    Axes,
+    Convert,
+    OpenAxes,
+    Queries,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -58,6 +64,9 @@ class LearnedQueries(Queries):
             "that learned its own; pass none, or build the model with learn_query=False.",
         )
         return None, self.shape
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        return self.shape
 
     def __call__(self, params, latents, given, inputs, input_mask):
         return ops_for(latents).match(params["queries"][None], latents), None

@@ -24,7 +24,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 )
 from ivy_models.transformers.perceiver_io.patches import depth_to_space
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -259,6 +259,19 @@ class ModalityQueries(Queries):
                 indices[name] = _indices(ops, like, modality, given[name], convert)
                 axes[name] = (indices[name].shape[0], *(modality.patch_shape or ()))
         return indices, axes
+
+    def output_axes(
+        self, given: Any, batch_shape: OpenAxes, grid_shape: Any
+    ) -> dict[str, OpenAxes]:
+        modalities = {modality.name: modality for modality in self.modalities}
+        given = dict.fromkeys(modalities) if given is None else given
+        check_names("queries", given, modalities)
+        return {
+            name: modalities[name].output_shape
+            if given[name] is None
+            else (given[name][0], *(modalities[name].patch_shape or ()))
+            for name in given
+        }
 
     def decode(
         self, decoder, params, latents, given, inputs=None, input_mask=None, dropout=None

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, Queries, refuse
+from ivy_models.transformers.perceiver_io.queries.base import (
+    Axes,
+    Convert,
+    OpenAxes,
+    Queries,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -39,3 +45,6 @@ class NoQueries(Queries):
     ) -> tuple[None, Axes]:
         refuse(given, "without a decoder; pass none.")
         return None, (self.num_latents,)
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        return (self.num_latents,)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes
 from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class PerInputQueries(LearnedQueries):
         super().check(ops, like, given, batch_shape, grid_shape, convert)
         assert grid_shape is not None  # the kind is for tokens alone
         return None, grid_shape
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        return grid_shape
 
     def __call__(self, params, latents, given, inputs, input_mask):
         queries, _ = super().__call__(params, latents, given, inputs, input_mask)
