@@ -113,11 +113,9 @@ import sys
 import keras
 import numpy as np
 from helpers.specs import language_spec, small_spec
-from keras.src.testing import TestCase
 
 import ivy
 from ivy_models.errors import InputError
-from ivy_models.shells.keras import GridCrossAttention
 from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
 
 def refuses(error, words, function, *arguments, **named):
@@ -200,40 +198,6 @@ frames = np.stack([data, data], 1)
 np.testing.assert_allclose(numbers(timed(frames))[:, 1], numbers(module(data)), atol=1e-5)
 inputs = keras.Input((2, 9, 7, 3))
 assert timed(inputs).shape == (None, 2, *module(data).shape[1:])
-
-# Saving keeps the recorded shapes; what cannot be done is refused.
-module.save(sys.argv[1] + "/model.keras")
-again = keras.saving.load_model(sys.argv[1] + "/model.keras", compile=False)
-assert again.get_build_config() == module.get_build_config()
-refuses(InputError, "legacy format", module.save, sys.argv[1] + "/model.h5")
-refuses(NotImplementedError, "cannot be quantized", module.quantize, "int8")
-np.testing.assert_array_equal(again.predict(data, verbose=0), module.predict(data, verbose=0))
-refuses(InputError, "input_signature", module.export, sys.argv[1] + "/masked")
-
-settings = {"query_dim": 16, "data_dim": 3, "num_bands": 4}
-shapes = {"queries_shape": (2, 4, 16), "data_shape": (2, 8, 8, 3)}
-TestCase().run_layer_test(
-    GridCrossAttention, settings, input_shape=shapes, expected_output_shape=(2, 4, 16),
-    supports_masking=False, run_training_check=False,
-)
-refuses(NotImplementedError, "cannot be quantized", GridCrossAttention(**settings).quantize, "int8")
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    for name, network, x in (("image", latents, data), ("text", text, tokens)):
-        network.export(sys.argv[1] + "/" + name, verbose=False)
-        served = tf.saved_model.load(sys.argv[1] + "/" + name).serve(x.astype(network.input_dtype))
-        np.testing.assert_allclose(served, network.predict(x, verbose=0), atol=1e-5)
-    flat = tf.lite.TFLiteConverter.from_keras_model(latents).convert()
-    assert len(flat) > 1000
-    signature = [
-        keras.InputSpec(shape=(None, 9, 7, 3), dtype="float32"),
-        keras.InputSpec(shape=(None, 9, 7), dtype="bool"),
-    ]
-    module.export(sys.argv[1] + "/masked", verbose=False, input_signature=signature)
-    served = tf.saved_model.load(sys.argv[1] + "/masked").serve(data, mask)
-    np.testing.assert_allclose(served, module.predict((data, mask), verbose=0), atol=1e-5)
 """
 
 
