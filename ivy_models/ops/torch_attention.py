@@ -40,7 +40,8 @@ class _TwiceDifferentiable(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         _, _, *needed = ctx.needs_input_grad
         if not torch.is_grad_enabled():
             return gradient, None, *(None for _ in needed)

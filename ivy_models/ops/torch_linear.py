@@ -37,7 +37,7 @@ def cheap(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torc
     """``function(*sources)``, which :func:`linear` computes again rather than keep it."""
     x = function(*sources)
     if x.requires_grad and not torch.compiler.is_compiling():
-        x._computed_by = function, sources
+        x._computed_by = function, sources  # pyright: ignore[reportAttributeAccessIssue]
     return x
 
 
@@ -51,7 +51,8 @@ class _Linear(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         weight, *sources = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         product = _product if _mkl_is_slow() else F.linear
@@ -157,7 +158,7 @@ def is_transformed() -> bool:
     Compilers break these down themselves.
     """
     return not torch.compiler.is_compiling() and (
-        torch._C._functorch.peek_interpreter_stack() is not None
+        torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
         or torch.autograd.forward_ad._current_level >= 0
     )
 

@@ -30,7 +30,8 @@ class TorchOps(Ops):
         return isinstance(x, torch.Tensor)
 
     def is_traced(self, x):
-        compiles = torch.compiler.is_compiling() or torch.jit.is_tracing() or is_transformed()
+        traces = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        compiles = torch.compiler.is_compiling() or traces or is_transformed()
         return compiles or (self.is_array(x) and x.is_meta)  # of shapes alone
 
     def more_than_numbers(self, x):
