@@ -53,10 +53,10 @@ class PerceiverIOCore:
             "processor": {f"layer_{i}": spec.processor().parameters() for i in range(layers)},
         }
         if decoder := spec.decoder():
-            tree["decoder"] = decoder.parameters()
+            branches = {"queries": {}, "decoder": decoder.parameters()}
             if spec.tied_head:
-                del tree["decoder"]["head"]["weight"]
-            tree |= spec.queries().parameters(decoder)
+                del branches["decoder"]["head"]["weight"]
+            tree |= branches | spec.queries().parameters(decoder)
         return {name: branch for name, branch in tree.items() if branch}
 
     def __call__(
