@@ -217,7 +217,7 @@ class PerceiverIO(keras.Model):
 
     @property
     def input_dtype(self) -> str:
-        """Data type of the data in exported programs: half precision is too coarse for them."""
+        """Data type that exported programs give the data."""
         if self.spec.input().holds_tokens:
             return "int32"
         return "float64" if self.compute_dtype == "float64" else "float32"
