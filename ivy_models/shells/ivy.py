@@ -499,8 +499,8 @@ def _tree_of(model: Any) -> Any:
         return model
     if isinstance(model, PerceiverIO):
         return model.v
-    if isinstance(model, tuple) and hasattr(model, "params"):  # of to_jax
-        return model.params
+    if isinstance(model, tuple):  # of to_jax
+        return getattr(model, "params", model)
     # A Keras model has a list called weights.
     tree = getattr(model, "weight_tree", None) or getattr(model, "weights", None)
     return tree() if callable(tree) else model

@@ -175,8 +175,8 @@ class GridAdapter(InputKind):
         InputError
             If it does not fit.
         """
-        axes = "".join(f"axis_{i}, " for i in range(self.num_axes))
-        what, expected = f"{name} has shape {shape}", f"(*batch, {axes}{self.data_dim})"
+        names = "".join(f"axis_{i}, " for i in range(self.num_axes))
+        what, expected = f"{name} has shape {shape}", f"(*batch, {names}{self.data_dim})"
         if len(shape) < self.num_axes + 1:
             raise InputError(f"{what}; expected {expected}: it has too few axes.")
         if shape[-1] != self.data_dim:
@@ -187,8 +187,9 @@ class GridAdapter(InputKind):
             )
         if 0 in shape:
             raise InputError(f"{what}, which holds nothing; expected {expected}.")
-        size = shape[len(shape) - self.num_axes - 1 : -1]
-        if None in size:
+        axes = shape[len(shape) - self.num_axes - 1 : -1]
+        size = tuple(s for s in axes if s is not None)
+        if len(size) < len(axes):
             return  # the size is checked once it is known
         patch_shape = self.patch_shape
         if patch_shape and any(s % p for s, p in zip(size, patch_shape, strict=True)):
