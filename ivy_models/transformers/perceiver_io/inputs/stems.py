@@ -10,6 +10,7 @@ import numpy as np
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import LAYER_NORM_EPSILON
+from ivy_models.transformers.perceiver_io.inputs.base import Axes
 from ivy_models.transformers.perceiver_io.inputs.features import Features
 from ivy_models.transformers.perceiver_io.parameters import (
     Parameter,
@@ -19,8 +20,6 @@ from ivy_models.transformers.perceiver_io.parameters import (
     ones,
     zeros,
 )
-
-Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.attention import Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.inputs.base import Axes, Convert, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-
-Axes = tuple[int, ...]
-
-OpenAxes = tuple[int | None, ...]
-"""Sizes of axes, None where a size is not known yet."""
-
-Convert = Callable[[Any, str], Array]
-"""``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
 
 
 class Queries(ABC):
