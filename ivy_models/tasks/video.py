@@ -50,7 +50,7 @@ def reconstruct_video(
         If the model is no autoencoder of video, or the clip cannot be used.
     """
     if not isinstance(model.preprocessing, ClipPreprocessing):
-        raise InputError("The model is no autoencoder of video: build perceiver_io_video.")
+        raise InputError("The model is not an autoencoder of video: build perceiver_io_video.")
     if top < 1:
         raise InputError(f"top is at least 1, got {top}.")
     latents = model.encode(model.preprocessing(video, sound))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import helpers.ivy_ops  # noqa: F401  registers the operations of ivy.Array
 import numpy as np
 import pytest
 from helpers import (

@@ -93,7 +93,7 @@ def test_what_is_no_clip_is_refused(clip, tmp_path):
         reconstruct_video(model, frames[:3], sound)
     with pytest.raises(InputError, match="top is at least 1"):
         reconstruct_video(model, *clip, top=0)
-    with pytest.raises(InputError, match="is no autoencoder of video"):
+    with pytest.raises(InputError, match="is not an autoencoder of video"):
         reconstruct_video(create_model("perceiver_io_digits"), *clip)
     with pytest.raises(InputError, match="no output_modalities"):
         decode_in_chunks(create_model("perceiver_io_digits"), np.zeros((16, 64), np.float32))
@@ -104,4 +104,4 @@ def test_what_is_no_clip_is_refused(clip, tmp_path):
     result = CliRunner().invoke(main, ["video", "a.mp4", str(tmp_path / "none" / "b.mp4")])
     assert result.exit_code == 2
     result = CliRunner().invoke(main, ["video", "a.mp4", "b.mp4", "--model", "perceiver_io_digits"])
-    assert "is no autoencoder of video" in result.output
+    assert "is not an autoencoder of video" in result.output

@@ -187,10 +187,10 @@ class PerceiverIOCore:
 
         def decode(weights, latents):
             if tied:
-                weights = weights | {"head": weights["head"] | tied}
+                weights = {**weights, "head": {**weights["head"], **tied}}
             return spec.queries().decode(
                 spec.decoder(),
-                params | {"decoder": weights},
+                {**params, "decoder": weights},
                 latents,
                 queries,
                 inputs,

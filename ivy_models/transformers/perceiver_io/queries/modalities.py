@@ -189,7 +189,7 @@ class MultimodalOutput:
         )
         weights = params["decoder"]
         head = _head(ops, weights.get("head"), params["outputs"][modality.name])
-        outputs = self.decoder(weights | {"head": head}, queries, latents, dropout=dropout)
+        outputs = self.decoder({**weights, "head": head}, queries, latents, dropout=dropout)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
             return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
