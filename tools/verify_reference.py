@@ -22,8 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-import ivy
-
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "tests" / "reference"
 sys.path[:0] = [str(ROOT), str(REFERENCE)]
@@ -45,6 +43,7 @@ from ivy_models.transformers.perceiver_io import (  # noqa: E402
     PerceiverIO,
     PerceiverIOSpec,
 )
+import ivy  # noqa: E402
 
 FULL = {
     "imagenet_fourier_position_encoding": "perceiver_io_imagenet_fourier",

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from helpers import unset_backends
 
-import ivy
-
 torch = pytest.importorskip("torch")
 
 import train_flow  # noqa: E402
@@ -20,6 +18,7 @@ from ivy_models import (  # noqa: E402
 )
 from ivy_models.arrays import unwrap_tree  # noqa: E402
 from ivy_models.training.losses import end_point_error  # noqa: E402
+import ivy  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,12 @@
 """Nothing is imported before it is needed; what is public can be imported."""
 
+import ast
 import importlib
 import subprocess
 import sys
 
 import pytest
-from helpers import CHOSEN
+from helpers import CHOSEN, ROOT
 
 import ivy_models
 from ivy_models.base import moved
@@ -79,3 +80,21 @@ def test_former_paths_give_the_same_module(former, current):
         module = importlib.import_module(former)
     assert module is importlib.import_module(current)
     assert module.__spec__.name == current
+
+
+def test_programs_of_the_repository_import_ivy_after_the_library():
+    """Imported first, Ivy writes into the working folder."""
+    for folder in ("benchmarks", "docs", "examples", "tests", "tools"):
+        for path in (ROOT / folder).rglob("*.py"):
+            imported = [
+                name.partition(".")[0]
+                for statement in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(statement, (ast.Import, ast.ImportFrom))
+                for name in (
+                    [alias.name for alias in statement.names]
+                    if isinstance(statement, ast.Import)
+                    else [statement.module or ""]
+                )
+            ]
+            names = [name for name in imported if name in ("ivy", "ivy_models", "helpers")]
+            assert names[:1] != ["ivy"], path
