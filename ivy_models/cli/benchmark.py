@@ -87,11 +87,10 @@ def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[s
     import numpy as np
 
     use_backend(backend, dtype)
-    from ivy_models.arrays import to_native, unwrap_tree
+    from ivy_models.arrays import to_numpy, unwrap_tree
     from ivy_models.measure.memory import meter
     from ivy_models.measure.timing import time_calls
     from ivy_models.models.data_shape import data_shape
-    from ivy_models.ops import ops_named
     from ivy_models.shells.ivy import PerceiverIO
 
     spec = model.spec.replace(device=device, dtype=dtype or model.spec.dtype)
@@ -108,7 +107,7 @@ def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[s
     def call():
         outputs = network(data)
         for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
-            to_native(ops_named("numpy"), output, "output")
+            to_numpy(output, "output")
 
     weights_on = str(unwrap_tree(network.v)["latents"].device)
     on = "cpu" if "cpu" in weights_on.lower() else weights_on

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ivy_models.arrays import set_backend, to_native
+from ivy_models.arrays import set_backend, to_numpy
 from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.rollout import attention_rollout
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
-from ivy_models.ops import BACKENDS, ops_named
+from ivy_models.ops import BACKENDS
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.tasks.classification import Prediction, check_classifier, most_probable
@@ -91,7 +91,7 @@ class Models:
             model = self._load(name)
             start = perf_counter()
             data = model.preprocessing(image)
-            logits = _numpy(model(data[None])).ravel()
+            logits = to_numpy(model(data[None]), "logits").ravel()
             seconds = perf_counter() - start
             looked = _looked(model, data) if look else None
         return Answer(
@@ -131,7 +131,7 @@ def _check(kind: str, name: str, known: Mapping[str, str] | Sequence[str]) -> No
 
 def _looked(model: Any, data: np.ndarray) -> np.ndarray:
     """Rollout: the share of each part of the image in the answer, (rows, columns)."""
-    share = _numpy(attention_rollout(attention_maps(model, data[None])))[0]
+    share = to_numpy(attention_rollout(attention_maps(model, data[None])), "rollout")[0]
     return share.reshape(-1, *share.shape[-2:])[0]
 
 
@@ -141,7 +141,3 @@ def _pixels(data: np.ndarray, preprocessing: ImagePreprocessing) -> np.ndarray:
         preprocessing.mean, np.float32
     )
     return np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
-
-
-def _numpy(x: Any) -> np.ndarray:
-    return to_native(ops_named("numpy"), x, "the model's output")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.arrays import to_native
+from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError, not_installed
-from ivy_models.ops import ops_named
 from ivy_models.preprocessing.image import read_rgb
 from ivy_models.tasks.classification import Prediction
 from ivy_models.tasks.flow import check_flow, draw_flow
@@ -67,7 +66,7 @@ def draw_attention(
     InputError
         If a shape is wrong, or the number of images, titles or axes differs from that of maps.
     """
-    weights = _numpy(weights, "weights")
+    weights = to_numpy(weights, "weights")
     if weights.ndim not in (2, 3) or 0 in weights.shape:
         raise InputError(
             f"weights have shape {weights.shape}; expected (height, width) or (n, height, width): "
@@ -153,7 +152,7 @@ def draw_latents(latents: Sequence[Any], axes: Places = None) -> Figure:
     InputError
         If the latents have another shape.
     """
-    latents = [_numpy(x, "latents") for x in latents]
+    latents = [to_numpy(x, "latents") for x in latents]
     if not latents or any(x.ndim != 2 or 0 in x.shape for x in latents):
         shapes = ", ".join(str(x.shape) for x in latents)
         raise InputError(
@@ -275,17 +274,13 @@ def draw_reconstruction(
         _as_picture(place, f"frame {i + 1}" if i < number else "")
     pictures[0].set_ylabel("given")
     pictures[number].set_ylabel("made")
-    given = _numpy(sound, "sound").ravel()
+    given = to_numpy(sound, "sound").ravel()
     wave.plot(given, color=BLUE, label="given")
     wave.plot(reconstruction.sound.ravel(), color=ORANGE, label="made", linestyle="--")
     wave.set(xlabel="sample", ylabel="sound", xlim=(0, len(given) - 1))
     wave.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     wave.spines[["top", "right"]].set_visible(False)
     return _figure_of(wave)
-
-
-def _numpy(x: Any, name: str) -> np.ndarray:
-    return to_native(ops_named("numpy"), x, name)
 
 
 def _figure() -> type[Figure]:

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ivy_models.arrays import to_native
+from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
-from ivy_models.ops import ops_named
 from ivy_models.preprocessing.sources import is_file, name_of, reason, short
 from ivy_models.transformers import perceiver_io
 
@@ -183,7 +182,7 @@ def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarr
         return np.zeros((0, 0))
     if len(shapes := {array.shape for array in data}) > 1:
         raise InputError(f"The preprocessing gave data of several shapes: {sorted(shapes)}.")
-    return to_native(ops_named("numpy"), model(np.stack(data)), "logits").reshape(len(data), -1)
+    return to_numpy(model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:

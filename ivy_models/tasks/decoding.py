@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.arrays import to_native
+from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
-from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io.patches import depth_to_space
 
 if TYPE_CHECKING:
@@ -52,14 +51,14 @@ def decode_in_chunks(
         raise InputError("The model has no output_modalities; call model.decode(latents).")
     if size < 1:
         raise InputError(f"size is at least 1, got {size}.")
-    numpy_ops, outputs = ops_named("numpy"), {}
+    outputs = {}
     with _progress_bar(progress, sum(m.num_queries for m in modalities)) as bar:
         for modality in modalities:
             name, chunks = modality.name, []
             for start in range(0, modality.num_queries, size):
                 indices = np.arange(start, min(start + size, modality.num_queries))
                 decoded: Any = model.decode(latents, {name: indices})
-                chunks.append(to_native(numpy_ops, decoded[name], name))
+                chunks.append(to_numpy(decoded[name], name))
                 bar.update(len(indices))
             outputs[name] = _assembled(modality, np.concatenate(chunks, len(latents.shape) - 2))
     return outputs

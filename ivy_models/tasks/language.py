@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ivy_models.arrays import to_native
+from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
-from ivy_models.ops import ops_named
 from ivy_models.preprocessing.text import MASK, NUM_SPECIAL
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def fill_mask(
     masked = np.flatnonzero(tokens == MASK)
     if not masked.size:
         raise InputError('The text has no "[MASK]"; write it where the model is to fill in.')
-    logits = to_native(ops_named("numpy"), model(tokens), "logits")[masked, NUM_SPECIAL:]
+    logits = to_numpy(model(tokens), "logits")[masked, NUM_SPECIAL:]
     log_probabilities = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
     return [_best(rows, top) for rows in log_probabilities.reshape(-1, length, logits.shape[-1])]
 

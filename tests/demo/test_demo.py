@@ -121,16 +121,16 @@ def test_visitors_with_different_backends_take_turns(monkeypatch):
     def arrive():
         arrived[visitor.backend].set()
 
-    def record(x):
+    def record(x, name):
         """Go on once the other visitor is kept waiting, or has changed the backend, a defect."""
         arrive()
         (other,) = arrived.keys() - {visitor.backend}
         assert arrived[other].wait(LIMIT)
         computed[visitor.backend].add(type(x.data).__module__)
-        return numpy_of(x)
+        return numpy_of(x, name)
 
-    numpy_of = models._numpy
-    monkeypatch.setattr(models, "_numpy", record)
+    numpy_of = models.to_numpy
+    monkeypatch.setattr(models, "to_numpy", record)
     shown = models.Models()
     shown._lock = Turns(arrive)
     app = make_app(shown, {"model": DIGITS, "backend": "numpy"})
