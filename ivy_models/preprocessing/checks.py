@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.base.fields import CHECKS, Check
+from ivy_models.base.fields import sizes
 from ivy_models.errors import InputError, SpecError
 
 ROUNDING = 1e-5
@@ -43,12 +43,9 @@ def bounded_floats(name: str, array: np.ndarray, low: int, hint: str) -> np.ndar
     return np.clip(array, low, 1).astype(np.float32)
 
 
-def _pair(name: str, value: Any) -> tuple[int, ...]:
-    sizes = CHECKS["Sequence[int]"](name, value)
-    if len(sizes) != 2:
-        raise SpecError(f"{name} is a height and a width, got {value!r}.")
-    return sizes
-
-
-FIELD_CHECKS: dict[str, Check] = {"tuple[int, int]": _pair}
-"""Checks of fields by their annotation, beside those of specs."""
+def image_size(name: str, value: Any) -> tuple[int, int]:
+    """Accept a height and a width."""
+    size = sizes(name, value)
+    if len(size) != 2:
+        raise SpecError(f"{name} must be a height and a width, got {value!r}.")
+    return size

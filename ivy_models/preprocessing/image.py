@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.base.fields import CHECKS, check_fields
+from ivy_models.base.fields import check_fields, number, numbers, positive_int, text
 from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError, SpecError
-from ivy_models.preprocessing.checks import FIELD_CHECKS, bounded_floats
+from ivy_models.preprocessing.checks import bounded_floats, image_size
 from ivy_models.preprocessing.sources import is_file, name_of, named_errors, opened
 
 if TYPE_CHECKING:
@@ -58,25 +57,35 @@ class ImagePreprocessing:
     crop_rounding: str = "up"
 
     def __post_init__(self):
-        check_fields(self, FIELD_CHECKS | {"float | tuple[float, ...]": _numbers})
+        check_fields(
+            self,
+            size=image_size,
+            channels=positive_int,
+            crop_fraction=number,
+            mean=numbers(number),
+            std=numbers(number),
+            crop_rounding=text,
+        )
         for name in ("mean", "std"):
-            numbers = getattr(self, name)
-            if isinstance(numbers, Real):
-                object.__setattr__(self, name, (numbers,) * self.channels)
-            elif len(numbers) != self.channels:
+            value = getattr(self, name)
+            if isinstance(value, Real):
+                object.__setattr__(self, name, (value,) * self.channels)
+            elif len(value) != self.channels:
                 raise SpecError(
-                    f"{name} has a number for each channel, got {len(numbers)} for "
+                    f"{name} must have a number for each channel, got {len(value)} for "
                     f"{self.channels} channels."
                 )
         if self.channels not in (1, 3):
-            raise SpecError(f"channels is 3 for RGB or 1 for grey, got {self.channels}.")
+            raise SpecError(f"channels must be 3 for RGB or 1 for grey, got {self.channels}.")
         if not 0 < self.crop_fraction <= 1:
-            raise SpecError(f"crop_fraction is above 0 and at most 1, got {self.crop_fraction}.")
-        if not all(number > 0 for number in np.atleast_1d(self.std)):
-            raise SpecError(f"std is above 0, got {self.std}.")
+            raise SpecError(
+                f"crop_fraction must be above 0 and at most 1, got {self.crop_fraction}."
+            )
+        if not all(value > 0 for value in np.atleast_1d(self.std)):
+            raise SpecError(f"std must be above 0, got {self.std}.")
         if self.crop_rounding not in ROUNDINGS:
             raise SpecError(
-                f"crop_rounding is one of {', '.join(ROUNDINGS)}, got {self.crop_rounding!r}."
+                f"crop_rounding must be one of {', '.join(ROUNDINGS)}, got {self.crop_rounding!r}."
             )
 
     @whatever_seterr_says
@@ -150,12 +159,6 @@ class ImagePreprocessing:
             for c in np.moveaxis(_with_channels(image, self.channels), -1, 0)
         ]
         return np.clip(np.stack(channels, -1), 0, 1)
-
-
-def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(CHECKS["float"](f"each number of {name}", number) for number in value)
-    return CHECKS["float"](name, value)
 
 
 @whatever_seterr_says

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields
+from ivy_models.base.fields import check_fields, positive_int
 from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import BackendError, InputError
@@ -38,14 +38,14 @@ class SoundPreprocessing:
     Raises
     ------
     SpecError
-        If a field is not a whole number of at least 1.
+        If a field is not an integer of at least 1.
     """
 
     sample_rate: int
     num_samples: int
 
     def __post_init__(self):
-        check_fields(self)
+        check_fields(self, sample_rate=positive_int, num_samples=positive_int)
 
     @whatever_seterr_says
     def __call__(self, sounds: Any) -> np.ndarray:

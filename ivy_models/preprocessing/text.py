@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields
+from ivy_models.base.fields import check_fields, positive_int
 from ivy_models.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]")
@@ -34,13 +34,13 @@ class ByteTokenizer:
     Raises
     ------
     SpecError
-        If it is not a whole number of at least 1.
+        If it is not an integer of at least 1.
     """
 
     max_length: int = 2048
 
     def __post_init__(self):
-        check_fields(self)
+        check_fields(self, max_length=positive_int)
 
     def encode(self, text: str | bytes, truncate: bool = False) -> np.ndarray:
         """Turn a text into tokens.

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ivy_models.base.atomic_files import replaced
-from ivy_models.base.fields import check_fields
+from ivy_models.base.fields import check_fields, optional, positive_int, positive_number
 from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
-from ivy_models.errors import InputError, SpecError
-from ivy_models.preprocessing.checks import FIELD_CHECKS
+from ivy_models.errors import InputError
+from ivy_models.preprocessing.checks import image_size
 from ivy_models.preprocessing.image import ImagePreprocessing, read_rgb
 from ivy_models.preprocessing.media import decode, import_av
 from ivy_models.preprocessing.sound import mix_to_mono
@@ -54,9 +54,12 @@ class VideoPreprocessing:
     frame_rate: float | None = None
 
     def __post_init__(self):
-        check_fields(self, FIELD_CHECKS)
-        if self.frame_rate is not None and self.frame_rate <= 0:
-            raise SpecError(f"frame_rate is above 0, got {self.frame_rate}.")
+        check_fields(
+            self,
+            num_frames=positive_int,
+            size=image_size,
+            frame_rate=optional(positive_number),
+        )
 
     @whatever_seterr_says
     def __call__(self, clip: Any) -> np.ndarray:
@@ -229,11 +232,11 @@ def write_video(
     """
     av = import_av()
     if not 0 < frame_rate < math.inf:
-        raise InputError(f"frame_rate is above 0 and finite, got {frame_rate}.")
+        raise InputError(f"frame_rate must be above 0 and finite, got {frame_rate}.")
     rates = av.Codec("aac", "w").audio_rates
     if sample_rate not in rates:
         raise InputError(
-            f"sample_rate is one of {', '.join(map(str, sorted(rates)))}, got {sample_rate}."
+            f"sample_rate must be one of {', '.join(map(str, sorted(rates)))}, got {sample_rate}."
         )
     if sound is not None:
         sound = mix_to_mono(sound)

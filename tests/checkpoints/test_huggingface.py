@@ -427,7 +427,7 @@ def test_torch_files_of_other_kinds(changed):
         ({"num_latents": 0}, "num_latents is 0"),
         ({"qk_channels": 0}, "qk_channels is 0"),
         ({"output_shape": [1, 2]}, r"output_shape is \[1, 2\]"),
-        ({"id2label": {}}, "output_dim is a whole number of at least 1"),
+        ({"id2label": {}}, "output_dim must be an integer of at least 1"),
         ({"v_channels": 12}, "the processor's values have 12 channels"),
         ({"num_cross_attention_heads": 8}, "cannot be divided among 8 attention heads"),
         ({"num_latents": 6}, r"latents: \(5, 16\), expected \(6, 16\)"),

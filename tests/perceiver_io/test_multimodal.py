@@ -216,11 +216,11 @@ CLASS = OutputModality("label", 3, (1,), learned_query_dim=4)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_modalities": ()}, "is a list of InputModality"),
+        ({"input_modalities": ()}, "must be a list of InputModality"),
         ({"input_modalities": [SOUND, SOUND]}, "different names"),
-        ({"input_modalities": ["sound"]}, "'sound' in it"),
-        ({"input_modalities": [{"name": "sound"}]}, "is no InputModality"),
-        ({"input_modalities": [CLASS]}, "is a list of InputModality"),
+        ({"input_modalities": ["sound"]}, "it contains 'sound'"),
+        ({"input_modalities": [{"name": "sound"}]}, "is not an InputModality"),
+        ({"input_modalities": [CLASS]}, "must be a list of InputModality"),
         ({"input_dim": 10}, "input_dim=10 is less"),
         ({"queries_dim": 12}, "queries_dim=12 is less"),
         ({"fourier_encode_input": True}, "its own axes, positions"),
@@ -248,7 +248,9 @@ def test_contradictions_are_refused(changes, message):
         (lambda: OutputModality("x", 1, (2,)), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, learned_query_dim=4), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, max_fourier_freq=(1, 2)), "needs one number"),
-        (lambda: OutputModality("x", 1, ()), "query_shape"),
+        (lambda: OutputModality("x", 1, ()), "set one of the two"),
+        (lambda: OutputModality("x", 1, (), 3), "no positions"),
+        (lambda: OutputModality("x", 1, 2, 3), "query_shape must be a list"),
     ],
 )
 def test_modalities_check_themselves(make, message):

@@ -331,15 +331,15 @@ def test_the_extra_pixel_of_a_crop(rng, size):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 224}, "size is a list of whole numbers"),
-        ({"size": (224,)}, "size is a height and a width"),
+        ({"size": 224}, "size must be a list of integers"),
+        ({"size": (224,)}, "size must be a height and a width"),
         ({"size": (224, 0)}, "at least 1"),
-        ({"channels": 2}, "channels is 3 for RGB or 1 for grey"),
-        ({"crop_fraction": 0}, "crop_fraction is above 0 and at most 1"),
-        ({"mean": (0.5,)}, "mean has a number for each channel, got 1 for 3"),
-        ({"mean": "grey"}, "mean is a finite number"),
-        ({"std": 0.0}, "std is above 0"),
-        ({"crop_rounding": "left"}, "crop_rounding is one of up, down"),
+        ({"channels": 2}, "channels must be 3 for RGB or 1 for grey"),
+        ({"crop_fraction": 0}, "crop_fraction must be above 0 and at most 1"),
+        ({"mean": (0.5,)}, "mean must have a number for each channel, got 1 for 3"),
+        ({"mean": "grey"}, "mean must be a finite number"),
+        ({"std": 0.0}, "std must be above 0"),
+        ({"crop_rounding": "left"}, "crop_rounding must be one of up, down"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message):

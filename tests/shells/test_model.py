@@ -426,7 +426,7 @@ def test_modules_of_the_user_are_still_built_at_once(backend):
 
 def test_dropout_is_not_ignored_in_silence(backend):
     assert PerceiverIO(small_spec()).train().eval().built
-    with pytest.raises(SpecError, match="drop nothing"):
+    with pytest.raises(SpecError, match="does not apply dropout"):
         PerceiverIO(small_spec(attn_dropout=0.1)).train()
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import Check, check_fields
+from ivy_models.base.fields import (
+    Validator,
+    axes,
+    check_fields,
+    flag,
+    number,
+    numbers,
+    optional,
+    positive_int,
+    positive_number,
+    sizes,
+    text,
+)
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.inputs import InputModality
 from ivy_models.transformers.perceiver_io.inputs.stems import STEMS
@@ -31,7 +43,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     SpecError
         If a field has a wrong type or value, or two of them contradict each other.
     """
-    check_fields(spec, _MODALITY_CHECKS)
+    check_fields(spec, **_VALIDATORS)
     _check_size(spec)
     _check_inputs(spec)
     _check_tokens(spec)
@@ -45,38 +57,37 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     _check_heads(spec)
     for name in ("attn_dropout", "fc_dropout"):
         if not 0 <= getattr(spec, name) < 1:
-            raise SpecError(f"{name} is a share in [0, 1), got {getattr(spec, name)}.")
+            raise SpecError(f"{name} must be in [0, 1), got {getattr(spec, name)}.")
     if spec.dtype not in DTYPES:
-        raise SpecError(f"dtype is one of {', '.join(DTYPES)}, got {spec.dtype!r}.")
+        raise SpecError(f"dtype must be one of {', '.join(DTYPES)}, got {spec.dtype!r}.")
 
 
 def _check_size(spec: PerceiverIOSpec) -> None:
-    """A few bytes of a file from a stranger must not describe what takes for ever to build."""
+    """Limit what a small untrusted file can ask for, such as a billion layers."""
     layers = spec.network_depth * spec.num_lat_att_per_layer
     if layers > MAX_LAYERS:
         raise SpecError(
             f"network_depth={spec.network_depth} times num_lat_att_per_layer="
-            f"{spec.num_lat_att_per_layer} are {layers:,} layers; at most {MAX_LAYERS:,} are "
-            f"allowed, which is MAX_LAYERS of {__name__}."
+            f"{spec.num_lat_att_per_layer} makes {layers:,} layers; the limit is "
+            f"{MAX_LAYERS:,} (MAX_LAYERS of {__name__})."
         )
     if spec.num_input_axes > MAX_AXES:
-        raise SpecError(f"num_input_axes is at most {MAX_AXES}, got {spec.num_input_axes}.")
+        raise SpecError(f"num_input_axes must be at most {MAX_AXES}, got {spec.num_input_axes}.")
 
 
 def _check_inputs(spec: PerceiverIOSpec) -> None:
     if spec.stem not in STEMS:
-        raise SpecError(f"stem is one of {', '.join(map(repr, STEMS))}, got {spec.stem!r}.")
+        raise SpecError(f"stem must be one of {', '.join(map(repr, STEMS))}, got {spec.stem!r}.")
     if (spec.stem is None) != (spec.stem_dim is None):
         raise SpecError(
-            f"stem and stem_dim go together, got stem={spec.stem!r} and stem_dim={spec.stem_dim}."
+            f"Set both stem and stem_dim, or neither; got stem={spec.stem!r} and "
+            f"stem_dim={spec.stem_dim}."
         )
 
 
 def _check_tokens(spec: PerceiverIOSpec) -> None:
     if spec.vocabulary_size is None and (spec.query_per_input or spec.tied_head):
-        raise SpecError(
-            "query_per_input and tied_head are for tokens: set vocabulary_size as well."
-        )
+        raise SpecError("query_per_input and tied_head need tokens as data: set vocabulary_size.")
     if spec.tied_head and (
         not (spec.with_decoder and spec.with_final_head)
         or (spec.output_dim, spec.queries_dim) != (spec.vocabulary_size, spec.input_dim)
@@ -109,18 +120,16 @@ def _check_heads(spec: PerceiverIOSpec) -> None:
             raise SpecError(f"{name}={getattr(spec, name)} cannot be divided among {heads} heads.")
 
 
-def _modalities(kind: type) -> Check:
-    """Check of a sequence of modalities, as objects or as JSON has them; sorts them by name."""
+def _modalities(kind: type) -> Validator:
+    """Accept a list of modalities, as objects or as JSON has them, and sort it by name."""
 
-    def check(name: str, value: Any) -> tuple | None:
-        if value is None:
-            return None
+    def check(name: str, value: Any) -> tuple:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) or not value:
-            raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r}.")
+            raise SpecError(f"{name} must be a list of {kind.__name__}, got {value!r}.")
         modalities = [_modality(kind, name, v) for v in value]
         names = [modality.name for modality in modalities]
         if len({*names}) < len(names):
-            raise SpecError(f"{name} have different names, got {', '.join(names)}.")
+            raise SpecError(f"{name} must have different names, got {', '.join(names)}.")
         return tuple(sorted(modalities, key=lambda modality: modality.name))
 
     return check
@@ -131,15 +140,57 @@ def _modality(kind: type, name: str, value: Any) -> InputModality | OutputModali
         try:
             value = kind(**value)
         except TypeError as error:
-            raise SpecError(f"{name}: {value!r} is no {kind.__name__}: {error}.") from error
+            raise SpecError(f"{name}: {value!r} is not an {kind.__name__}: {error}.") from error
     if not isinstance(value, kind):
-        raise SpecError(f"{name} is a list of {kind.__name__}, got {value!r} in it.")
+        raise SpecError(f"{name} must be a list of {kind.__name__}; it contains {value!r}.")
     return value
 
 
-_MODALITY_CHECKS = {
-    "Sequence[InputModality] | None": _modalities(InputModality),
-    "Sequence[OutputModality] | None": _modalities(OutputModality),
+_VALIDATORS: dict[str, Validator] = {
+    "input_dim": positive_int,
+    "num_input_axes": positive_int,
+    "output_dim": positive_int,
+    "queries_dim": positive_int,
+    "network_depth": positive_int,
+    "num_latents": positive_int,
+    "latent_dim": positive_int,
+    "num_cross_att_heads": positive_int,
+    "num_self_att_heads": positive_int,
+    "cross_head_dim": optional(positive_int),
+    "latent_head_dim": optional(positive_int),
+    "weight_tie_layers": flag,
+    "learn_query": flag,
+    "query_shape": optional(axes),
+    "attn_dropout": number,
+    "fc_dropout": number,
+    "num_lat_att_per_layer": positive_int,
+    "cross_attend_in_every_layer": flag,
+    "with_decoder": flag,
+    "with_final_head": flag,
+    "fourier_encode_input": flag,
+    "num_fourier_freq_bands": positive_int,
+    "max_fourier_freq": optional(numbers(positive_number)),
+    "device": optional(text),
+    "dtype": text,
+    "stem": optional(text),
+    "stem_dim": optional(positive_int),
+    "learned_position_shape": optional(sizes),
+    "learned_position_dim": optional(positive_int),
+    "query_residual": flag,
+    "reader_v_dim": optional(positive_int),
+    "processor_v_dim": optional(positive_int),
+    "decoder_v_dim": optional(positive_int),
+    "vocabulary_size": optional(positive_int),
+    "query_per_input": flag,
+    "tied_head": flag,
+    "queries_from_inputs": flag,
+    "output_scale": number,
+    "patch_shape": optional(sizes),
+    "exact_gelu": flag,
+    "num_decoder_heads": optional(positive_int),
+    "decoder_head_dim": optional(positive_int),
+    "input_modalities": optional(_modalities(InputModality)),
+    "output_modalities": optional(_modalities(OutputModality)),
 }
 
 
@@ -154,7 +205,7 @@ def check_without_dropout(spec: PerceiverIOSpec) -> None:
     if spec.attn_dropout or spec.fc_dropout:
         raise SpecError(
             f"The model has attn_dropout={spec.attn_dropout} and fc_dropout={spec.fc_dropout}, "
-            "but calls of this module drop nothing. Train a native module of it "
-            "(to_torch_module, to_keras_model, to_jax), or build it anew without: "
+            "but this module does not apply dropout. Train a native module of it "
+            "(to_torch_module, to_keras_model, to_jax), or rebuild it without dropout: "
             "PerceiverIO(model.spec.replace(attn_dropout=0.0, fc_dropout=0.0), v=model.v)."
         )

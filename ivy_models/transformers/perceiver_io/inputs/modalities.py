@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.base.fields import Count, check_fields
+from ivy_models.base.fields import (
+    check_fields,
+    count,
+    numbers,
+    optional,
+    positive_int,
+    positive_number,
+    sizes,
+    text,
+)
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
@@ -56,13 +65,21 @@ class InputModality:
 
     name: str
     input_dim: int
-    num_input_axes: Count
+    num_input_axes: int
     num_fourier_freq_bands: int | None = None
     max_fourier_freq: float | Sequence[float] | None = None
     patch_shape: Sequence[int] | None = None
 
     def __post_init__(self):
-        check_fields(self)
+        check_fields(
+            self,
+            name=text,
+            input_dim=positive_int,
+            num_input_axes=count,
+            num_fourier_freq_bands=optional(positive_int),
+            max_fourier_freq=optional(numbers(positive_number)),
+            patch_shape=optional(sizes),
+        )
         check_modality(self, self.num_input_axes)
         if not self.num_input_axes and self.num_fourier_freq_bands is not None:
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import check_fields
+from ivy_models.base.fields import (
+    axes,
+    check_fields,
+    numbers,
+    optional,
+    positive_int,
+    positive_number,
+    sizes,
+    text,
+)
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout, project
@@ -41,7 +50,8 @@ class OutputModality:
     output_dim
         Channels of an output.
     query_shape
-        Axes of the queries: ``[1]`` for a class, ``[frames, height, width]`` for a video.
+        Axes of the queries: ``[]`` for a class, ``[frames, height, width]`` for a video. ``[1]`` is
+        the same as ``[]``, with an axis of size 1 in the output.
     num_fourier_freq_bands
         Frequency bands an axis of the queries' Fourier features; the i-th of n positions
         along an axis is -1 + 2 i / n. None: the queries are learned.
@@ -67,8 +77,19 @@ class OutputModality:
     patch_shape: Sequence[int] | None = None
 
     def __post_init__(self):
-        check_fields(self)
+        check_fields(
+            self,
+            name=text,
+            output_dim=positive_int,
+            query_shape=axes,
+            num_fourier_freq_bands=optional(positive_int),
+            max_fourier_freq=optional(numbers(positive_number)),
+            learned_query_dim=optional(positive_int),
+            patch_shape=optional(sizes),
+        )
         check_modality(self, len(self.query_shape))
+        if not self.query_shape and self.num_fourier_freq_bands is not None:
+            raise SpecError(f"{self.name}: without axes (query_shape=[]) there are no positions.")
         if (self.num_fourier_freq_bands is None) == (self.learned_query_dim is None):
             raise SpecError(
                 f"{self.name}: queries are Fourier features (num_fourier_freq_bands) or learned "
