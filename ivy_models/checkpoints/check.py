@@ -155,12 +155,20 @@ def differing_fields(
         field.name
         for field in fields(spec)
         if field.name not in NOT_COMPARED
-        and getattr(spec, field.name) != getattr(published, field.name)
+        and _compared(spec, field.name) != _compared(published, field.name)
         and not (
             field.name in ONLY_CONCERNS
             and all(is_within(branch, fresh) for branch in ONLY_CONCERNS[field.name])
         )
     ]
+
+
+def _compared(spec: PerceiverIOSpec, name: str) -> Any:
+    """A field's value; axes of size 1 in query_shape change no weight and no number."""
+    value = getattr(spec, name)
+    if name == "query_shape" and value is not None:
+        return tuple(size for size in value if size != 1)
+    return value
 
 
 def check_spec(

@@ -295,8 +295,8 @@ def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocess
     inputs = {modality.name: modality.num_input_axes for modality in spec.input_modalities or ()}
     outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
     axes = {name: len(shape) for name, shape in outputs.items()}
-    clip = {"image": 3, "audio": 1}
-    if not (clip.items() <= inputs.items() and (clip | {"label": 1}).items() <= axes.items()):
+    clip = {"image": 3, "audio": 1}.items()
+    if not (clip <= inputs.items() and clip <= axes.items() and "label" in outputs):
         return None
     num_frames, height, width = outputs["image"]
     assert isinstance(preset.preprocessing, ClipPreprocessing)

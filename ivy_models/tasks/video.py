@@ -58,5 +58,5 @@ def reconstruct_video(
     return Reconstruction(
         np.clip(outputs["image"], 0, 1),
         np.clip(outputs["audio"], -1, 1),
-        most_probable(outputs["label"][0], model.labels, top),
+        most_probable(outputs["label"].ravel(), model.labels, top),
     )

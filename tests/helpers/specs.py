@@ -92,7 +92,7 @@ def specs(draw):
         latent_head_dim=draw(st.sampled_from([None, 5])),
         weight_tie_layers=draw(st.booleans()),
         learn_query=draw(st.booleans()),
-        query_shape=draw(st.sampled_from([(1,), (2, 3)])),
+        query_shape=draw(st.sampled_from([(), (1,), (2, 3)])),
         num_lat_att_per_layer=draw(st.integers(1, 2)),
         cross_attend_in_every_layer=draw(st.booleans()),
         with_decoder=draw(st.booleans()),

@@ -49,7 +49,8 @@ class PerceiverIOSpec:
     learn_query
         Whether the decoder's queries are learned; if not, each call passes them.
     query_shape
-        Axes of the learned queries, and so of the output: ``[1]`` for a classifier.
+        Axes of the learned queries, and so of the output. For a classifier, ``[]`` gives outputs
+        (B, output_dim) and ``[1]`` gives (B, 1, output_dim).
     attn_dropout, fc_dropout
         Share of attention weights and of MLP outputs dropped in training, which is done with
         the native modules. A call of the Ivy module is inference: it drops nothing.

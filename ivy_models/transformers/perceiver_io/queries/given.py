@@ -67,7 +67,7 @@ class GivenQueries(Queries):
                 f"(*batch, *query_axes, {self.dim})."
             )
         shape = tuple(given)
-        if len(shape) < 2 or shape[-1] != self.dim:
+        if len(shape) < (1 if self.shape == () else 2) or shape[-1] != self.dim:
             raise InputError(
                 f"queries have shape {shape}; expected (*batch, *query_axes, {self.dim}), "
                 "or the same without batch for queries that a whole batch shares."
@@ -77,7 +77,7 @@ class GivenQueries(Queries):
         is_shared = len(shape) - 1 == (1 if self.shape is None else len(self.shape))
         axes = shape[:-1] if is_shared else shape[len(batch_shape) : -1]
         begins = is_shape(shape[: len(batch_shape)], batch_shape)
-        if (not is_shared and not begins) or not axes:
+        if (not is_shared and not begins) or (not axes and self.shape != ()):
             raise InputError(
                 f"queries have shape {shape}, which does not begin with the data's batch axes "
                 f"{batch_shape}; pass (O, {self.dim}) for queries that a whole batch shares."

@@ -42,7 +42,7 @@ class LearnedQueries(Queries):
         if spec.query_shape is None:
             raise SpecError(
                 "learn_query=True needs query_shape, the axes of the learned queries: "
-                "[1] for a classifier, [height, width] for a map. "
+                "[] for a classifier, [height, width] for a map. "
                 "To pass queries at each call set learn_query=False."
             )
         return cls(tuple(spec.query_shape), spec.queries_dim)
