@@ -16,9 +16,9 @@ SAMPLES, IN_A_ROW = 10, 4
 
 def latent_gflop(spec: PerceiverIOSpec) -> float:
     """GFLOP of the matrix products in all self-attention layers, for a batch of one."""
-    latents, channels, processor = spec.num_latents, spec.latent_dim, spec.processor()
-    qk_dim = processor.qk_dim or channels
-    v_dim = processor.v_dim or qk_dim
+    latents, channels = spec.num_latents, spec.latent_dim
+    settings = spec.processor().settings
+    qk_dim, v_dim = settings.qk_dim, settings.v_dim
     # Queries, keys, values and output of attention, and two layers of the MLP.
     projections = latents * channels * (2 * qk_dim + 2 * v_dim + 2 * channels)
     attention = latents * latents * (qk_dim + v_dim)  # scores, and the weighted sum of values

@@ -48,70 +48,107 @@ class Dropout:
         return ops.dropout(x, self.mlp, ops.fold_in(self.key, 1)) if self.mlp else x
 
 
+@dataclass(frozen=True)
+class AttentionSettings:
+    """How a block of attention and an MLP computes.
+
+    Parameters
+    ----------
+    num_heads
+        H, the number of heads.
+    qk_dim, v_dim
+        Channels of queries and keys, and of values, over all heads.
+    exact_gelu
+        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
+    """
+
+    num_heads: int
+    qk_dim: int
+    v_dim: int
+    exact_gelu: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        width: int,
+        num_heads: int,
+        qk_dim: int | None,
+        v_dim: int | None,
+        exact_gelu: bool = False,
+    ) -> AttentionSettings:
+        """Make the settings: ``qk_dim`` defaults to ``width``, and ``v_dim`` to ``qk_dim``."""
+        qk_dim = qk_dim or width
+        return cls(num_heads, qk_dim, v_dim or qk_dim, exact_gelu)
+
+
 SCORES_PER_CHUNK = 2**20
 """Scores of cross-attention held at a time (4 MB in float32): fits the caches of current CPUs."""
 
 
-def attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:
+def attention_parameters(settings: AttentionSettings, query_dim: int, input_dim: int) -> Tree:
     """Describe the four projections of attention; the output is as wide as the queries."""
     return {
-        "query": linear(query_dim, qk_dim),
-        "key": linear(input_dim, qk_dim),
-        "value": linear(input_dim, v_dim),
-        "output": linear(v_dim, query_dim),
+        "query": linear(query_dim, settings.qk_dim),
+        "key": linear(input_dim, settings.qk_dim),
+        "value": linear(input_dim, settings.v_dim),
+        "output": linear(settings.v_dim, query_dim),
     }
 
 
 def mlp_parameters(dim: int) -> Tree:
+    """Describe the weights of :func:`mlp_residual`."""
     return {
         "mlp_norm": layer_norm(dim),
         "mlp": {"hidden": linear(dim, dim), "output": linear(dim, dim)},
     }
 
 
-def cross_attention_parameters(query_dim: int, input_dim: int, qk_dim: int, v_dim: int) -> Tree:
+def cross_attention_parameters(settings: AttentionSettings, query_dim: int, input_dim: int) -> Tree:
+    """Describe the weights of :func:`cross_attention`."""
     return {
         "query_norm": layer_norm(query_dim),
         "input_norm": layer_norm(input_dim),
-        "attention": attention_parameters(query_dim, input_dim, qk_dim, v_dim),
+        "attention": attention_parameters(settings, query_dim, input_dim),
         **mlp_parameters(query_dim),
     }
 
 
-def self_attention_parameters(dim: int, qk_dim: int, v_dim: int) -> Tree:
+def self_attention_parameters(settings: AttentionSettings, dim: int) -> Tree:
+    """Describe the weights of :func:`self_attention`."""
     return {
         "norm": layer_norm(dim),
-        "attention": attention_parameters(dim, dim, qk_dim, v_dim),
+        "attention": attention_parameters(settings, dim, dim),
         **mlp_parameters(dim),
     }
 
 
 def cross_attention(
     ops: Ops,
+    settings: AttentionSettings,
     params: Tree,
     queries: Array,
     inputs: Array,
-    num_heads: int,
     input_mask: Array | None = None,
     query_mask: Array | None = None,
     query_residual: bool = True,
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
-    exact_gelu: bool = False,
     dropout: Dropout | None = None,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
     Parameters
     ----------
+    ops
+        The arrays' framework.
+    settings
+        Heads, widths and activation.
     params
         Weights as :func:`cross_attention_parameters` describes them.
     queries
         (B, N, D), or (1, N, D) for a whole batch.
     inputs
         (B, M, C); normed in their own data type.
-    num_heads
-        H, the number of heads.
     input_mask
         Booleans (B, M), True where an input takes part.
     query_mask
@@ -123,8 +160,6 @@ def cross_attention(
     chunked
         Whether to go over the queries in chunks, so that memory grows with the inputs and
         the outputs alone, not with their product. With dropout it never does.
-    exact_gelu
-        Whether the MLP's activation is exact, not its approximation by tanh.
     dropout
         What is dropped in training, if anything.
 
@@ -136,6 +171,7 @@ def cross_attention(
     batch, num_inputs, _ = ops.shape(inputs)
     input_norm = map_tree(lambda weight: ops.match(weight, inputs), params["input_norm"])
     normed_inputs = norm(ops, input_norm, inputs)
+    num_heads = settings.num_heads
     attention, known = params["attention"], None
     if not callable(attention):
         known = _keys_and_values(ops, attention, normed_inputs, num_heads)
@@ -154,7 +190,7 @@ def cross_attention(
 
         attended = apply(attention, norm(ops, params["query_norm"], queries), compute)
         attended = queries + attended if query_residual else attended
-        return head(mlp_residual(ops, params, attended, exact_gelu, dropout))
+        return head(mlp_residual(ops, params, attended, settings.exact_gelu, dropout))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     # A layer that is called sees all queries at once, as its hooks expect.
@@ -184,10 +220,9 @@ def _keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> t
 
 def self_attention(
     ops: Ops,
+    settings: AttentionSettings,
     params: Tree,
     latents: Array,
-    num_heads: int,
-    exact_gelu: bool = False,
     dropout: Dropout | None = None,
 ) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
@@ -195,14 +230,14 @@ def self_attention(
 
     def attend(params, normed):
         q, k, v = (
-            split_heads(ops, project(ops, params[name], normed), num_heads)
+            split_heads(ops, project(ops, params[name], normed), settings.num_heads)
             for name in ("query", "key", "value")
         )
         attended = merge_heads(ops, ops.attention(q, k, v, drop=drop))
         return project(ops, params["output"], attended)
 
     latents = latents + apply(params["attention"], norm(ops, params["norm"], latents), attend)
-    return mlp_residual(ops, params, latents, exact_gelu, dropout)
+    return mlp_residual(ops, params, latents, settings.exact_gelu, dropout)
 
 
 def mlp_residual(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    AttentionSettings,
     Dropout,
     cross_attention,
     cross_attention_parameters,
@@ -56,11 +58,18 @@ class Decoder:
     query_residual: bool = True
     exact_gelu: bool = False
 
+    @functools.cached_property
+    def settings(self) -> AttentionSettings:
+        """Heads, widths and activation, with the defaults filled in."""
+        return AttentionSettings.of(
+            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+        )
+
     def parameters(self) -> Tree:
         """Describe the decoder's weights."""
         tree = {
             "cross_attention": cross_attention_parameters(
-                self.query_dim, self.latent_dim, *self._attention_dims
+                self.settings, self.query_dim, self.latent_dim
             )
         }
         if self.output_dim is not None:
@@ -125,14 +134,13 @@ class Decoder:
         def attend(weights, queries):
             return cross_attention(
                 ops,
+                self.settings,
                 weights,
                 queries,
                 latents,
-                self.num_heads,
                 query_mask=query_mask,
                 query_residual=self.query_residual,
                 head=head if is_plain(params) else lambda attended: attended,
-                exact_gelu=self.exact_gelu,
                 dropout=dropout,
             )
 
@@ -141,14 +149,7 @@ class Decoder:
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:
         """Whether folded attention takes fewer multiplications a query than plain attention."""
-        qk_dim, v_dim = self._attention_dims
         rows = self.num_heads * num_latents
         folded = rows * (queries.num_own_channels + self.query_dim)
-        plain = (self.query_dim + num_latents) * (qk_dim + v_dim)
+        plain = (self.query_dim + num_latents) * (self.settings.qk_dim + self.settings.v_dim)
         return folded < plain and not self.query_residual
-
-    @property
-    def _attention_dims(self) -> tuple[int, int]:
-        """Channels of queries and keys, and of values, over all heads."""
-        qk_dim = self.qk_dim or self.latent_dim
-        return qk_dim, self.v_dim or qk_dim

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    AttentionSettings,
     Dropout,
     self_attention,
     self_attention_parameters,
@@ -41,10 +43,16 @@ class Processor:
     exact_gelu: bool = False
     rematerialise: bool = False
 
+    @functools.cached_property
+    def settings(self) -> AttentionSettings:
+        """Heads, widths and activation, with the defaults filled in."""
+        return AttentionSettings.of(
+            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+        )
+
     def parameters(self) -> Tree:
         """Describe the block's weights."""
-        qk_dim = self.qk_dim or self.latent_dim
-        layer = self_attention_parameters(self.latent_dim, qk_dim, self.v_dim or qk_dim)
+        layer = self_attention_parameters(self.settings, self.latent_dim)
         return {f"self_attention_{i}": layer for i in range(self.num_layers)}
 
     def __call__(self, params: Tree, latents: Array, dropout: Dropout | None = None) -> Array:
@@ -54,10 +62,10 @@ class Processor:
             drops = dropout and dropout.at(ops, i)
 
             def layer(weights, latents, drops=drops):
-                settings = self.num_heads, self.exact_gelu, drops
-                return apply(
-                    weights, latents, lambda params, z: self_attention(ops, params, z, *settings)
-                )
+                def attend(params, z):
+                    return self_attention(ops, self.settings, params, z, drops)
+
+                return apply(weights, latents, attend)
 
             layer = ops.rematerialise(layer) if self.rematerialise else ops.keep_products(layer)
             latents = layer(params[f"self_attention_{i}"], latents)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    AttentionSettings,
     Dropout,
     cross_attention,
     cross_attention_parameters,
@@ -46,9 +48,16 @@ class Reader:
     v_dim: int | None = None
     exact_gelu: bool = False
 
+    @functools.cached_property
+    def settings(self) -> AttentionSettings:
+        """Heads, widths and activation, with the defaults filled in."""
+        return AttentionSettings.of(
+            self.input_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+        )
+
     def parameters(self) -> Tree:
         """Describe the reader's weights."""
-        return cross_attention_parameters(self.latent_dim, self.input_dim, *self._attention_dims)
+        return cross_attention_parameters(self.settings, self.latent_dim, self.input_dim)
 
     def __call__(
         self,
@@ -92,13 +101,12 @@ class Reader:
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
             return cross_attention(
                 ops,
+                self.settings,
                 params,
                 latents,
                 dense,
-                self.num_heads,
                 input_mask,
                 chunked=not plain,
-                exact_gelu=self.exact_gelu,
                 dropout=dropout,
             )
         attended = streaming_attend(
@@ -120,15 +128,9 @@ class Reader:
         many as an input has channels of its own, in place of a head's: with many channels,
         and many heads, that is more.
         """
-        qk_dim, v_dim = self._attention_dims
         num_inputs = sum(segment.num_inputs for segment in segments)
-        plain = num_inputs * (self.input_dim + num_latents) * (qk_dim + v_dim)
+        plain = num_inputs * (self.input_dim + num_latents)
+        plain *= self.settings.qk_dim + self.settings.v_dim
         rows = self.num_heads * num_latents
         streaming = sum(s.num_inputs * rows * 2 * s.num_own_channels for s in segments)
         return plain < streaming + STREAMING_OVERHEAD
-
-    @property
-    def _attention_dims(self) -> tuple[int, int]:
-        """Channels of queries and keys, and of values, over all heads."""
-        qk_dim = self.qk_dim or self.input_dim
-        return qk_dim, self.v_dim or qk_dim

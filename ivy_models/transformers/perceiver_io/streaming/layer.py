@@ -8,7 +8,11 @@ from typing import Any
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
-from ivy_models.transformers.perceiver_io.attention import attention_parameters, norm
+from ivy_models.transformers.perceiver_io.attention import (
+    AttentionSettings,
+    attention_parameters,
+    norm,
+)
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, map_tree
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
@@ -54,12 +58,11 @@ class GridCrossAttention:
 
     def parameters(self) -> Tree:
         """Describe the weights: two layer norms and the four projections of attention."""
-        qk_dim = self.qk_dim or self.query_dim
-        v_dim = self.v_dim or qk_dim
+        settings = AttentionSettings.of(self.query_dim, self.num_heads, self.qk_dim, self.v_dim)
         return {
             "query_norm": layer_norm(self.query_dim),
             "input_norm": layer_norm(self.input_dim),
-            "attention": attention_parameters(self.query_dim, self.input_dim, qk_dim, v_dim),
+            "attention": attention_parameters(settings, self.query_dim, self.input_dim),
         }
 
     def __call__(self, params: Tree, queries: Array, data: Array, mask: Any = None) -> Array:
