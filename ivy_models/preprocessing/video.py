@@ -125,8 +125,12 @@ class _Shown(NamedTuple):
 
     def pixels(self) -> np.ndarray:
         """Uint8 (height, width, 3), upright."""
-        # Phones film on their side, and note by how much to turn the frames back.
-        return np.rot90(self.frame.to_ndarray(format="rgb24"), self.frame.rotation // 90)
+        # Phones film on their side or mirrored, and note how to show the frames.
+        (a, b), (c, d) = _display_matrix(self.frame)
+        pixels = self.frame.to_ndarray(format="rgb24")
+        if _is_turned(self.frame):
+            pixels, a, d = pixels.swapaxes(0, 1), c, b
+        return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _shown(decoded: Iterable[tuple[Any, Any]], frame_rate: float | None) -> Iterator[_Shown]:
@@ -174,7 +178,21 @@ def _pixel_aspect(frame: Any, stream: Any) -> float:
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not aspect or aspect < 0:
         return 1.0
-    return float(1 / aspect if frame.rotation % 180 else aspect)
+    return float(1 / aspect if _is_turned(frame) else aspect)
+
+
+def _display_matrix(frame: Any) -> np.ndarray:
+    """Matrix (2, 2): a row (x, y) of a stored pixel times it is where to show the pixel."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return np.eye(2)
+    return np.frombuffer(data, np.int32, 9).reshape(3, 3)[:2, :2]
+
+
+def _is_turned(frame: Any) -> bool:
+    """Whether the rows of a frame are shown as columns."""
+    (a, b), _ = _display_matrix(frame)
+    return abs(b) > abs(a)
 
 
 def start_of(source: Any) -> float | None:

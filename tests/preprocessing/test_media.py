@@ -263,16 +263,30 @@ def test_frames_and_sound_alternate_in_the_file():
     assert np.diff(seconds).min() > -3
 
 
-def test_frames_are_turned_as_the_file_says(folder):
+TURNS = {  # (x, y) -> (a x + c y, b x + d y), of (a, b, c, d)
+    (1, 0, 0, 1): lambda clip: clip,
+    (-1, 0, 0, 1): lambda clip: clip[:, :, ::-1],
+    (1, 0, 0, -1): lambda clip: clip[:, ::-1],
+    (-1, 0, 0, -1): lambda clip: clip[:, ::-1, ::-1],
+    (0, 1, -1, 0): lambda clip: np.rot90(clip, -1, axes=(1, 2)),
+    (0, -1, 1, 0): lambda clip: np.rot90(clip, 1, axes=(1, 2)),
+    (0, 1, 1, 0): lambda clip: clip.swapaxes(1, 2),
+    (0, -1, -1, 0): lambda clip: clip.swapaxes(1, 2)[:, ::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_frames_are_turned_and_mirrored_as_the_file_says(folder, turn):
     clip = smooth_clip(5)
     write_video("clip.mp4", clip)
     content = bytearray((folder / "clip.mp4").read_bytes())
     matrix = content.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: 3 x 3, of 16.16 fixed point
-    quarter = [0, 1 << 16, 0, -1 << 16, 0, 0]  # (x, y) -> (-y, x): clockwise
-    content[matrix : matrix + 24] = np.array(quarter, ">i4").tobytes()
+    a, b, c, d = np.array(turn) * 65536
+    content[matrix : matrix + 24] = np.array([a, b, 0, c, d, 0], ">i4").tobytes()
     (folder / "turned.mp4").write_bytes(content)
-    upright = np.rot90(clip, -1, axes=(1, 2))
-    np.testing.assert_allclose(VideoPreprocessing(5, (64, 48))("turned.mp4"), upright, atol=0.1)
+    upright = TURNS[turn](clip)
+    shown = VideoPreprocessing(5, upright.shape[1:3])("turned.mp4")
+    np.testing.assert_allclose(shown, upright, atol=0.1)
 
 
 @pytest.mark.parametrize(
