@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.global_state import get_global_attribute
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, ops_named
@@ -56,12 +57,26 @@ def _refuse_to_quantize(layer: keras.layers.Layer) -> NotImplementedError:
     )
 
 
+def _refuse_legacy_format() -> InputError:
+    return InputError(
+        "A file .h5 or .hdf5 has Keras' legacy format, which cannot hold this model. Save it as "
+        '"....keras", or its weights alone with save_weights("....weights.h5").'
+    )
+
+
 class _Branch(keras.layers.Layer):
     """A branch of the parameter tree: variables, and a layer for each branch of its own."""
 
     def __init__(self, description: Tree, dtype: Any, name: str):
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.parts = _add_parts(self, description)
+
+    def build(self, output_shape: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Do nothing but let Keras record the shape of what this part of the model computes."""
+
+    def compute_output_shape(self, output_shape: Any) -> Any:
+        """Give the recorded shape, for ``summary``."""
+        return output_shape
 
     def quantize(self, *_arguments: Any, **_named: Any) -> None:
         """Refuse, which Keras shows as a warning when it quantizes a model around this layer."""
@@ -85,12 +100,12 @@ def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
     return parts
 
 
-def _tensors(layer: keras.layers.Layer) -> Tree:
-    """The weights as a tree of the backend's tensors, in the policy's compute type."""
+def _tensors(layer: keras.layers.Layer, dtype: str) -> Tree:
+    """The weights as a tree of the backend's tensors, of a data type."""
     return {
-        name: _tensors(part)
+        name: _tensors(part, dtype)
         if isinstance(part, _Branch)
-        else keras.ops.cast(part.value, layer.compute_dtype)
+        else keras.ops.cast(part.value, dtype)
         for name, part in layer.parts.items()
     }
 
@@ -146,8 +161,11 @@ class PerceiverIO(keras.Model):
         _assign(self, initialise(self.core.parameters()) if weights is None else weights)
 
     def weight_tree(self) -> Tree:
-        """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``."""
-        return _tensors(self)
+        """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``.
+
+        They have the type in which they are stored, float32 under a policy of mixed precision.
+        """
+        return _tensors(self, self.variable_dtype)
 
     def call(self, data: Any, mask: Any = None, queries: Any = None, training: bool = False) -> Any:
         """Run the model.
@@ -174,10 +192,11 @@ class PerceiverIO(keras.Model):
             If an argument does not fit the model.
         """
         data, mask, queries = self._unpacked(data, mask, queries)
-        self._record_shapes(data, mask, queries)
         key = self._dropout_key() if training else None
-        weights = _tensors(self)
-        return checked_call(self._ops, self.spec, self.core, weights, data, mask, queries, key)
+        weights = _tensors(self, self.compute_dtype)
+        output = checked_call(self._ops, self.spec, self.core, weights, data, mask, queries, key)
+        self._record_shapes(data, mask, queries, output=output)
+        return output
 
     def _unpacked(self, data: Any, mask: Any, queries: Any) -> tuple[Any, Any, Any]:
         """Take ``data`` apart where it holds all arguments."""
@@ -207,13 +226,21 @@ class PerceiverIO(keras.Model):
     def build(self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None) -> None:
         """Do nothing but let Keras record the shapes: the variables exist from the beginning."""
 
-    def _record_shapes(self, *arguments: Any) -> None:
+    def _record_shapes(self, *arguments: Any, output: Any) -> None:
         """Record the shapes of the first call, for ``summary``, ``export`` and TFLite."""
-        if self.get_build_config() is None:
-            data, *others = map(_shape, arguments)
-            names = "mask_shape", "queries_shape"
-            given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
-            self.build(data, **given)
+        if self.get_build_config() is not None:
+            return
+        data, *others = map(_shape, arguments)
+        names = "mask_shape", "queries_shape"
+        given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
+        self.build(data, **given)
+        batch_shape, _ = self.spec.input().split_shape(data)
+        latents = (*batch_shape, self.spec.num_latents, self.spec.latent_dim)
+        for name, shape in zip(
+            ("reader", "processor", "decoder"), (latents, latents, _shape(output)), strict=True
+        ):
+            if name in self.parts:
+                self.parts[name].build(shape)
 
     @property
     def input_dtype(self) -> str:
@@ -233,7 +260,7 @@ class PerceiverIO(keras.Model):
             If arguments of these shapes do not fit the model.
         """
         shapes = input_shape, mask_shape, queries_shape
-        return _shape(self.compute_output_spec(*map(_symbolic, shapes)))
+        return _shape(self._output_spec(*self._unpacked(*map(_symbolic, shapes))))
 
     def compute_output_spec(
         self, data: Any, mask: Any = None, queries: Any = None, training: bool = False
@@ -246,7 +273,11 @@ class PerceiverIO(keras.Model):
             If arguments of these shapes do not fit the model.
         """
         arguments = self._unpacked(data, mask, queries)
-        self._record_shapes(*arguments)
+        output = self._output_spec(*arguments)
+        self._record_shapes(*arguments, output=output)
+        return output
+
+    def _output_spec(self, *arguments: Any) -> Any:
         data_shape, _, queries_shape = map(_shape, arguments)
         batch_shape, grid_shape = self.spec.input().split_shape(data_shape)
         axes = self.spec.queries().output_axes(queries_shape, batch_shape, grid_shape)
@@ -296,11 +327,22 @@ class PerceiverIO(keras.Model):
             If the file's name ends in ``.h5`` or ``.hdf5``.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
-            raise InputError(
-                f"{filepath} would be in Keras' legacy format, which cannot hold this model. Save "
-                'it as "....keras", or its weights alone with save_weights("....weights.h5").'
-            )
+            raise _refuse_legacy_format()
         super().save(filepath, *arguments, **named)
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The parts of the model that have weights of their own.
+
+        Raises
+        ------
+        InputError
+            If Keras asks in order to write the model in its legacy format ``.h5``, as
+            ``keras.saving.save_model`` does without calling :meth:`save`.
+        """
+        if get_global_attribute("use_legacy_config"):
+            raise _refuse_legacy_format()
+        return super().layers
 
     def quantize(self, *_arguments: Any, **_named: Any) -> None:
         """Refuse.
@@ -400,7 +442,7 @@ class GridCrossAttention(keras.layers.Layer):
 
         The output has the compute type of the layer's dtype policy.
         """
-        attended = self.core(_tensors(self), queries, data, mask)
+        attended = self.core(_tensors(self, self.compute_dtype), queries, data, mask)
         return keras.ops.cast(attended, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -200,8 +200,108 @@ inputs = keras.Input((2, 9, 7, 3))
 assert timed(inputs).shape == (None, 2, *module(data).shape[1:])
 """
 
+FILES = """
+import sys
+import keras
+import numpy as np
+from helpers.specs import small_spec
+from keras.src.testing import TestCase
 
-@pytest.mark.parametrize("script", [SCRIPT, CONVENTIONS], ids=["trains", "conventions"])
+import ivy
+from ivy_models.errors import InputError
+from ivy_models.shells.keras import GridCrossAttention
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+def refuses(error, words, function, *arguments, **named):
+    try:
+        function(*arguments, **named)
+    except error as caught:
+        assert words in str(caught), caught
+    else:
+        raise AssertionError(words)
+
+def numbers(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+ivy.set_backend("numpy")
+rng, folder = np.random.default_rng(0), sys.argv[1]
+data = rng.standard_normal((4, 9, 7, 3), np.float32)
+model = PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1))
+module = model.to_keras_model()
+refuses(InputError, "channels", module, data[..., :2])  # whose shape is not recorded
+expected = numbers(module(data))
+
+# Shapes of the groups.
+lines = []
+module.summary(print_fn=lambda line, **named: lines.append(line))
+rows = {name: row for row in "\\n".join(lines).split("\\n") for name in module.parts if name in row}
+latents = f"(4, {module.spec.num_latents}, {module.spec.latent_dim})"
+assert latents in rows["reader"] and latents in rows["processor"], rows
+assert "(4, 1, 5)" in rows["decoder"], rows
+
+# Mixed precision computes with weights that are cast; what is stored is not.
+mixed = type(module)(module.spec, dtype="mixed_bfloat16")
+mixed.set_weights(module.get_weights())
+again = model.with_weights(mixed.weight_tree())
+np.testing.assert_allclose(ivy.to_numpy(again(data)), expected, atol=1e-5)
+
+# Keras' legacy format holds it within a functional model alone.
+for save in (module.save, lambda path: keras.saving.save_model(module, path)):
+    refuses(InputError, "legacy format", save, folder + "/model.h5")
+inputs = keras.Input((9, 7, 3))
+functional = keras.Model(inputs, keras.layers.Flatten()(module(inputs)))
+functional.save(folder + "/functional.h5")
+again = keras.saving.load_model(folder + "/functional.h5")
+np.testing.assert_allclose(numbers(again(data)), expected[:, 0], atol=1e-5)
+refuses(NotImplementedError, "cannot be quantized", module.quantize, "int8")
+np.testing.assert_array_equal(numbers(module(data)), expected)
+
+# Keras' own test of a layer. Its training check would pass both arguments as one.
+class LayerTest(TestCase):
+    def runTest(self):
+        fields = {"query_dim": 14, "data_dim": 3, "num_bands": 4, "num_heads": 2}
+        self.run_layer_test(
+            GridCrossAttention,
+            fields,
+            input_shape={"queries_shape": (4, 7, 14), "data_shape": (4, 9, 7, 3)},
+            expected_output_shape=(4, 7, 14),
+            supports_masking=False,
+            run_training_check=False,
+        )
+
+LayerTest().runTest()
+
+# Programs of other formats, after a call. Keras' torch backend needs torch_xla for a SavedModel.
+layer = GridCrossAttention(14, 3, num_bands=4, num_heads=2)
+queries = rng.standard_normal((4, 7, 14), np.float32)
+arguments = [keras.Input((7, 14)), keras.Input((9, 7, 3))]
+around = keras.Model(arguments, layer(*arguments))
+if keras.backend.backend() != "torch":
+    import tensorflow as tf
+
+    module.export(folder + "/program", verbose=False)
+    program = tf.saved_model.load(folder + "/program")
+    np.testing.assert_allclose(program.serve(data), expected, atol=1e-5)
+    np.testing.assert_allclose(program.serve(data[:3]), expected[:3], atol=1e-5)
+    around.export(folder + "/layer", verbose=False)
+    program = tf.saved_model.load(folder + "/layer")
+    attended = program.serve([queries, data])
+    np.testing.assert_allclose(attended, numbers(layer(queries, data)), atol=1e-5)
+if keras.backend.backend() == "tensorflow":
+    content = tf.lite.TFLiteConverter.from_keras_model(module).convert()
+    interpreter = tf.lite.Interpreter(model_content=content)
+    (argument,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(argument["index"], data.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(argument["index"], data)
+    interpreter.invoke()
+    np.testing.assert_allclose(interpreter.get_tensor(result["index"]), expected, atol=1e-5)
+"""
+
+SCRIPTS = {"trains": SCRIPT, "conventions": CONVENTIONS, "files": FILES}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_on_each_backend_of_keras(name, script, tmp_path):
     if name not in CHOSEN:
