@@ -202,6 +202,8 @@ def _read(image: Any) -> Image.Image | np.ndarray:
         return _read_file(image)
     if not isinstance(image, Image.Image):
         return _read_array(image)
+    if 0 in image.size:
+        raise InputError(f"The image has no pixels: its size is {image.size}.")
     image.load()
     image = _upright(image)
     if image.mode == "I":

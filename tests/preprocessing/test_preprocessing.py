@@ -112,6 +112,7 @@ def test_one_pixel():
         (np.zeros((2, 20, 30, 3)), "Pass several images as a list"),
         (np.zeros((20, 30, 2)), "1, 3 or 4 channels"),
         (np.zeros((0, 30, 3)), "image has shape"),
+        (Image.new("RGB", (0, 30)), r"no pixels: its size is \(0, 30\)"),
         (np.full((4, 4), np.nan), "not finite"),
         (np.full((4, 4), np.inf), "not finite"),
         (np.full((4, 4), 255.0), r"from 255 to 255; expected floats in \[0, 1\]"),
