@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,12 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None = None) -> None:
+def write_files(
+    folder: Path,
+    files: Mapping[str, bytes],
+    withdrawn: str | None = None,
+    removed: Collection[str] = (),
+) -> None:
     """Write files into a folder, which is created if needed; they are replaced in the given order.
 
     Parameters
@@ -41,6 +46,8 @@ def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None 
     withdrawn
         The file without which readers refuse the folder. Its old version is removed before the
         other files are replaced, so that nobody reads a mixture of old and new files.
+    removed
+        Files of an older write, which do not belong to the new files.
 
     Raises
     ------
@@ -59,6 +66,8 @@ def write_files(folder: Path, files: Mapping[str, bytes], withdrawn: str | None 
             for name in files:
                 os.replace(Path(temporary, name), folder / name)
                 begun = True
+                for old in set(removed) - set(files):
+                    (folder / old).unlink(missing_ok=True)
         finally:
             if withdrawn is not None and not begun and kept.exists():
                 os.replace(kept, folder / withdrawn)

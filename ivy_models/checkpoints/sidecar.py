@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -122,13 +122,13 @@ def checked_attribute(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "labels":
-        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
             raise InputError(f"labels is a list of texts, one for each class; got {value!r}.")
         names = tuple(value)
         if wrong := [label for label in names if not isinstance(label, str)]:
             raise InputError(f"labels is a list of texts, one for each class; got {wrong[0]!r}.")
         return names
-    if name == "preprocessing" and not callable(value):
+    if name == "preprocessing" and (not callable(value) or isinstance(value, ByteTokenizer)):
         raise InputError(
             "preprocessing is called with images, sounds or clips, such as an ImagePreprocessing; "
             f"got {value!r}."

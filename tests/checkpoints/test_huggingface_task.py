@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ivy_models import classify, fill_mask
-from ivy_models.errors import WeightsError
+from ivy_models.errors import InputError, WeightsError
 from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
@@ -79,9 +79,56 @@ def test_a_language_model_goes_there_and_back(tmp_path):
     model.save_pretrained(tmp_path / "ours", layout="huggingface")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
     text = "a[MASK] b"
+    pipeline = transformers.pipeline("fill-mask", str(tmp_path / "ours"))
+    theirs = pipeline(text, top_k=262)
+    theirs = {answer["token"]: answer["score"] for answer in theirs}
+    inputs = pipeline.tokenizer(text)["input_ids"]
+    logits = ivy.to_numpy(model(np.array([inputs])))[0, inputs.index(3)]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose([theirs[n] for n in range(262)], expected, atol=1e-5)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     np.testing.assert_array_equal(ids, model.tokenizer.encode(text))
     assert tokenizer.model_max_length == 64
+
+
+def test_files_of_another_model_do_not_remain(classifier, tmp_path):
+    model = PerceiverIO.from_pretrained(classifier)
+    (classifier / "tokenizer_config.json").write_text("{}")
+    (classifier / "notes.txt").write_text("the user's own")
+    model.save_pretrained(classifier, layout="huggingface")
+    kept = {"config.json", "model.safetensors", "notes.txt", "preprocessor_config.json"}
+    assert {path.name for path in classifier.iterdir()} == kept
+    model.preprocessing = model.labels = None
+    model.save_pretrained(classifier, layout="huggingface")
+    assert {path.name for path in classifier.iterdir()} == kept - {"preprocessor_config.json"}
+    again = PerceiverIO.from_pretrained(classifier)
+    assert again.preprocessing is None
+    assert again.labels is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels", "cat"),
+        ("labels", b"cat"),
+        ("labels", 3),
+        ("labels", [1, 2, 3]),
+        ("labels", {"cat": 0, "dog": 1, "emu": 2}),
+        ("labels", {"cat", "dog", "emu"}),
+        ("preprocessing", 224),
+        ("preprocessing", "imagenet"),
+        ("preprocessing", np.zeros(3)),
+        ("preprocessing", ByteTokenizer()),
+        ("tokenizer", 2048),
+        ("tokenizer", ImagePreprocessing((8, 8))),
+    ],
+)
+def test_attributes_of_a_wrong_type_are_refused(classifier, name, value):
+    model = PerceiverIO.from_pretrained(classifier)
+    before = getattr(model, name)
+    with pytest.raises(InputError, match=f"{name} "):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
 
 
 def test_names_of_placeholders_are_no_labels(classifier):

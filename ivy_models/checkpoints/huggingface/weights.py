@@ -20,7 +20,11 @@ from ivy_models.checkpoints.check import check_weights
 from ivy_models.checkpoints.files import read_json
 from ivy_models.checkpoints.folder import read_safetensors
 from ivy_models.checkpoints.huggingface.config import config_of, spec_of
-from ivy_models.checkpoints.huggingface.task import task_files
+from ivy_models.checkpoints.huggingface.task import (
+    PREPROCESSOR_FILE,
+    TOKENIZER_FILE,
+    task_files,
+)
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
 from ivy_models.errors import WeightsError
@@ -216,7 +220,8 @@ def write_huggingface(
     Parameters
     ----------
     folder
-        Made where it is not there; gets config.json and model.safetensors.
+        Created if needed. It gets config.json, model.safetensors and, for what ``task`` has,
+        preprocessor_config.json and tokenizer_config.json; those of another model are removed.
     spec
         The model. Its ``device`` is not written.
     weights
@@ -250,6 +255,8 @@ def write_huggingface(
             CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(),
             **beside,
         }
-        write_files(folder, files, withdrawn=CONFIG_FILE)
+        write_files(
+            folder, files, withdrawn=CONFIG_FILE, removed=(PREPROCESSOR_FILE, TOKENIZER_FILE)
+        )
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
