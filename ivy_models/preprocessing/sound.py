@@ -155,7 +155,8 @@ def read_sound(
             chunks = _decoded(source, sample_rate, start)
         sound = _joined(chunks, num_samples)
         if not sound.size:
-            raise InputError(f"{name_of(source, 'sound')} has a sound without samples.")
+            after = "" if start is None else f" after its first picture, at {start:.4g} seconds"
+            raise InputError(f"{name_of(source, 'sound')} has a sound without samples{after}.")
         return np.clip(sound, -1, 1)[:, None]
 
 

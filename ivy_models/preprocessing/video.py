@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,10 @@ TOLERANCE = 0.1
 """Share of the time between two frames by which a file may round their times."""
 
 
+MIN_RATE, MAX_RATE = 0.001, 1000
+"""Frames a second of a video to write."""
+
+
 @dataclass(frozen=True)
 class VideoPreprocessing:
     """Take the first frames, crop their centre, resize (bicubic, antialiased), scale to [0, 1].
@@ -41,7 +45,8 @@ class VideoPreprocessing:
     size
         Height and width in pixels. The crop is the largest of these proportions.
     frame_rate
-        Frames a second to take of a file. None: its average rate.
+        Frames a second to take of a file. None: its average rate, by its index; in a file
+        without one, such as Matroska, that of its first ``num_frames`` frames.
 
     Raises
     ------
@@ -101,7 +106,12 @@ class VideoPreprocessing:
         prepare = ImagePreprocessing(self.size, mean=0.0, std=1.0)
         frames: list[np.ndarray] = []
         last = None
-        for shown in _shown(decode(source, "video"), self.frame_rate):
+        decoded = itertools.starmap(_Shown.of, decode(source, "video"))
+        rate = self.frame_rate
+        if rate is None:
+            first = list(itertools.islice(decoded, self.num_frames))
+            decoded, rate = itertools.chain(first, decoded), _average_rate(first)
+        for shown in _shown(decoded, rate):
             if shown is last:
                 frames.append(frames[-1])
             else:
@@ -109,19 +119,31 @@ class VideoPreprocessing:
             last = shown
             if len(frames) == self.num_frames:
                 return np.stack(frames)
-        rate = "" if self.frame_rate is None else f" at {self.frame_rate:.4g} frames a second"
+        at = "" if self.frame_rate is None else f" at {self.frame_rate:.4g} frames a second"
         raise InputError(
-            f"{name_of(source, 'video')} has {len(frames)} frames{rate}; the model takes "
+            f"{name_of(source, 'video')} has {len(frames)} frames{at}; the model takes "
             f"{self.num_frames}. Pass a longer one."
         )
 
 
 class _Shown(NamedTuple):
-    """A decoded frame: its time in seconds, None if unknown, and how it is to be shown."""
+    """A decoded frame: its time in seconds, None if unknown, and how it is to be shown.
+
+    It has what is needed of its stream, which must not be touched once the file is closed.
+    """
 
     frame: Any
     time: float | None
     pixel_aspect: float
+    average_rate: float | None
+    has_index: bool
+
+    @classmethod
+    def of(cls, frame: Any, stream: Any) -> _Shown:
+        rate = stream.average_rate
+        has_index = bool(stream.frames and stream.duration)
+        aspect = _pixel_aspect(frame, stream)
+        return cls(frame, frame.time, aspect, float(rate) if rate else None, has_index)
 
     def pixels(self) -> np.ndarray:
         """Uint8 (height, width, 3), upright."""
@@ -133,13 +155,22 @@ class _Shown(NamedTuple):
         return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _shown(decoded: Iterable[tuple[Any, Any]], frame_rate: float | None) -> Iterator[_Shown]:
+def _average_rate(first: Sequence[_Shown]) -> float | None:
+    """Frames a second of a file whose first frames are given; None if it does not say."""
+    times = [shown.time for shown in first if shown.time is not None]
+    if not first or first[0].has_index or len(times) < max(2, len(first)):
+        return first[0].average_rate if first else None
+    seconds = max(times) - min(times)  # what the file calls its average rate is a hint
+    return (len(times) - 1) / seconds if seconds else first[0].average_rate
+
+
+def _shown(decoded: Iterable[_Shown], frame_rate: float | None) -> Iterator[_Shown]:
     """The frames that are on the screen at 0, 1, 2, ... / frame_rate seconds after the first."""
-    begun, last, interval, taken = None, None, 0.0, 0
-    for frame, stream in decoded:
-        current = _Shown(frame, frame.time, _pixel_aspect(frame, stream))
+    begun, last, taken = None, None, 0
+    interval = 1 / frame_rate if frame_rate else 0.0
+    for current in decoded:
         if last is None:
-            begun, interval = current.time, _interval(frame_rate, stream)
+            begun = current.time
         if begun is None or current.time is None or not interval:
             yield current  # without times, frames are counted
             last, taken = current, taken + 1
@@ -159,12 +190,6 @@ def _shown(decoded: Iterable[tuple[Any, Any]], frame_rate: float | None) -> Iter
         while taken * interval < end - TOLERANCE * interval:
             yield last
             taken += 1
-
-
-def _interval(frame_rate: float | None, stream: Any) -> float:
-    """Seconds between two frames to take; 0 if the file does not say."""
-    rate = frame_rate or stream.average_rate
-    return 1 / float(rate) if rate else 0.0
 
 
 def _duration(frame: Any) -> float:
@@ -249,8 +274,7 @@ def write_video(
         If PyAV is not installed.
     """
     av = import_av()
-    if not 0 < frame_rate < math.inf:
-        raise InputError(f"frame_rate must be above 0 and finite, got {frame_rate}.")
+    rate = _rational(frame_rate)
     rates = av.Codec("aac", "w").audio_rates
     if sample_rate not in rates:
         raise InputError(
@@ -269,7 +293,7 @@ def write_video(
         with av.open(temporary, "w", format="mp4", options=options) as container:
             pictures = container.add_stream(
                 "libx264" if "libx264" in av.codecs_available else "mpeg4",
-                rate=Fraction(frame_rate).limit_denominator(1001),  # 29.97 is 30000 / 1001
+                rate=rate,
                 height=first.shape[0],
                 width=first.shape[1],
                 pix_fmt="yuv420p",
@@ -282,6 +306,16 @@ def write_video(
                 _encode(container, sounds, [samples])
             images = itertools.chain([first], pixels)
             _encode(container, pictures, (av.VideoFrame.from_ndarray(image) for image in images))
+
+
+def _rational(frame_rate: Any) -> Fraction:
+    """A rate as MP4 files have it: 29.97 is 30000 / 1001."""
+    if not isinstance(frame_rate, Real) or not MIN_RATE <= frame_rate <= MAX_RATE:
+        raise InputError(
+            f"frame_rate must be a number from {MIN_RATE} to {MAX_RATE:,} frames a second, got "
+            f"{frame_rate!r}."
+        )
+    return Fraction(float(frame_rate)).limit_denominator(1001)
 
 
 def _encode(container: Any, stream: Any, frames: Iterable[Any]) -> None:

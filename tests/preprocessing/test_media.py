@@ -323,9 +323,13 @@ def test_a_sound_file_is_no_clip():
         ({"frames": smooth_clip(0)}, "at least one frame"),
         ({"sound": np.float32([2])}, r"expected floats in \[-1, 1\]"),
         ({"sample_rate": 12345}, "sample_rate must be one of 7350, 8000.*got 12345"),
-        ({"frame_rate": 0}, "frame_rate must be above 0 and finite, got 0"),
-        ({"frame_rate": float("inf")}, "frame_rate must be above 0 and finite, got inf"),
-        ({"frame_rate": float("nan")}, "frame_rate must be above 0 and finite, got nan"),
+        *(
+            (
+                {"frame_rate": rate},
+                "frame_rate must be a number from 0.001 to 1,000 frames a second, got",
+            )
+            for rate in (0, -1, 1e-300, 1e300, float("inf"), float("nan"), "25", None)
+        ),
         ({"path": "none/clip.mp4"}, "There is no folder none"),
     ],
 )
@@ -478,6 +482,44 @@ def test_frames_are_timed_not_counted():
     shown = VideoPreprocessing(20, (32, 64), frame_rate=25)("clip.mkv").mean((1, 2, 3)) * 255
     expected = [shades[np.searchsorted(times, n / 25 + 0.001) - 1] for n in range(20)]
     np.testing.assert_allclose(shown, expected, atol=6)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_clip_of_a_varying_rate_is_taken_at_its_average(suffix):
+    """A Matroska file may declare any rate, as this one 1000 frames a second."""
+    times = np.array([0, 0.04, 0.08, 0.5, 0.9])
+    shades = np.array([10, 60, 120, 200, 240])
+    write_clip(f"clip.{suffix}", shades, times)
+    shown = VideoPreprocessing(5, (32, 64))(f"clip.{suffix}").mean((1, 2, 3)) * 255
+    interval = 0.9 / 4 if suffix == "mkv" else 0.901 / 5  # MP4 has the last frame's duration
+    expected = [shades[np.searchsorted(times, n * interval + 0.01) - 1] for n in range(5)]
+    np.testing.assert_allclose(shown, expected, atol=6)
+
+
+def test_sound_that_ends_before_the_pictures_is_refused():
+    write_clip("clip.mkv", [90] * 40, 10 + np.arange(40) / 25, sound_at=0)
+    prepare = ClipPreprocessing(VideoPreprocessing(16, (32, 32)), SoundPreprocessing(RATE, RATE))
+    with pytest.raises(InputError, match=r"clip\.mkv has a sound without samples after its first"):
+        prepare("clip.mkv")
+
+
+def test_pictures_may_change_their_size_midway():
+    import av
+
+    content = b""
+    for shade, width, height in [(50, 64, 32), (200, 128, 96)]:
+        file = io.BytesIO()
+        with av.open(file, "w", format="mpeg2video") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            frame = np.full((height, width, 3), shade, np.uint8)
+            for _ in range(5):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+            container.mux(stream.encode(None))
+        content += file.getvalue()
+    prepare = VideoPreprocessing(10, (32, 64), frame_rate=25)
+    shown = prepare(content).mean((1, 2, 3)) * 255
+    np.testing.assert_allclose(shown, [50] * 5 + [200] * 5, atol=6)
 
 
 @pytest.mark.parametrize("rate", [10, 24, 25, 29.97, 30, 50, 60, 100])
