@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ivy_models.arrays import current_ops, to_ivy
+from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.attention import Dropout
@@ -46,6 +47,7 @@ class AttentionMaps(NamedTuple):
     decoder: ivy.Array | dict[str, ivy.Array] | None
 
 
+@whatever_seterr_says
 def attention_maps(
     model: PerceiverIO, data: Any, mask: Any = None, queries: Any = None
 ) -> AttentionMaps:

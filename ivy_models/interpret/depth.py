@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.arrays import to_ivy
+from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.interpret.attention_maps import layer_by_layer
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 import ivy
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
 
 
+@whatever_seterr_says
 def latents_over_depth(model: PerceiverIO, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
     """Return the latents after the reader, and after each block of the processor.
 

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from ivy_models.arrays import current_ops, to_ivy, to_native
+from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import AttentionMaps
 
 
+@whatever_seterr_says
 def attention_rollout(maps: AttentionMaps) -> Any:
     """Multiply attention through the layers: the share of each input in each output.
 

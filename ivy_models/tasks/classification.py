@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from ivy_models.arrays import to_numpy
+from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.sources import is_file, name_of, reason, short
 from ivy_models.transformers import perceiver_io
@@ -185,6 +186,7 @@ def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarr
     return to_numpy(model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
+@whatever_seterr_says
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
     """Logits (classes,) -> the ``top`` most probable classes, the first one first.
 
