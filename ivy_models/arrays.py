@@ -1,4 +1,4 @@
-"""Arrays of any framework, in and out of the one that Ivy is set to."""
+"""Conversion of arrays between frameworks, and from and to ``ivy.Array``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ivy_models.errors import BackendError, InputError, not_installed
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
 import ivy
 
-_IvyArray: Any = ivy.Array  # whose annotations type checkers cannot follow
+_IvyArray: Any = ivy.Array  # type checkers cannot follow its annotations
 
 
 def set_backend(name: str) -> None:
-    """Do ``ivy.set_backend(name)``, refusing what the models do not run on.
+    """Call ``ivy.set_backend(name)``, and refuse backends that the models do not run on.
 
     Raises
     ------
@@ -33,9 +33,9 @@ def set_backend(name: str) -> None:
 
 
 def current_ops(*arrays: Any) -> Ops:
-    """Operations of the backend that Ivy is set to.
+    """Return the operations of Ivy's backend.
 
-    Where none is set: of the framework of the first array that has one, else NumPy.
+    If none is set, return those of the first array that belongs to a framework, otherwise NumPy's.
 
     Raises
     ------
@@ -59,27 +59,27 @@ def current_ops(*arrays: Any) -> Ops:
 
 
 def unwrap(x: Any) -> Any:
-    """The native array inside an ``ivy.Array``; anything else as it is."""
+    """The native array inside an ``ivy.Array``; anything else unchanged."""
     return x.data if isinstance(x, _IvyArray) else x
 
 
 def to_ivy(ops: Ops, x: Array) -> ivy.Array:
-    """A native array of ``ops``' framework as an ``ivy.Array``.
+    """Wrap a native array of ``ops``' framework in an ``ivy.Array``.
 
     Raises
     ------
     BackendError
-        If Ivy's backend is another one by now.
+        If Ivy's backend has been changed to another one.
     """
     try:
         array = _IvyArray(x)
     except ivy.utils.exceptions.IvyException:
         array = None
-    if array is None or not ops.is_array(array.data):  # Ivy converts arrays of NumPy in silence
+    if array is None or not ops.is_array(array.data):  # Ivy converts NumPy arrays silently
         raise BackendError(
             f"Ivy's backend was changed to {ivy.current_backend_str()!r} while a model ran on "
-            f"{ops.name!r}. It is one for all threads: set it before they start, or set none, so "
-            "that each call runs on the framework of its data."
+            f"{ops.name!r}. All threads share one backend: set it before they start, or set none, "
+            "so that each call runs on the framework of its data."
         )
     return array
 
@@ -106,10 +106,10 @@ def to_native(ops: Ops, x: Any, name: str) -> Array:
         The framework to convert to.
     x
         An ``ivy.Array``, a native array of any framework, nested lists of numbers, or an object
-        that NumPy can read as an array. Any byte order and strides; data types that NumPy does
-        not have, such as bfloat16, become float32 or int32.
+        that NumPy can read as an array, with any byte order and strides. Data types that NumPy
+        does not have, such as bfloat16, become float32 or int32.
     name
-        What the caller calls it, for the error.
+        Name of the argument, for the error.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def to_native(ops: Ops, x: Any, name: str) -> Array:
 
 
 def to_numpy(x: Any, name: str) -> np.ndarray:
-    """Convert ``x`` to a plain NumPy array; parameters and errors as :func:`to_native`."""
+    """Convert ``x`` to a plain NumPy array; parameters and errors as in :func:`to_native`."""
     native = unwrap(x)
     if isinstance(native, (list, tuple)) and not _holds_numbers(native):
         # np.array would ignore the mask, unit or gradient of an array within the list.
@@ -151,17 +151,17 @@ PLAIN_TYPES = {
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *("bfloat16", "float16", "float32", "float64"),
 }
-"""Data types that the frameworks compute with as they are."""
+"""Data types that the frameworks compute with directly."""
 
 _NARROW_TYPE = re.compile(r"float[468]_\w+|bfloat16|u?int[24]")
-"""Data types that are converted to a plain one first, which loses nothing."""
+"""Data types that are first converted to a plain one, without loss."""
 
 _READABLE = (Number, Sequence)
-"""What NumPy reads without ``__array__``; of any other object it makes an array of objects."""
+"""Types that NumPy reads without ``__array__``. It turns others into an array of objects."""
 
 
 def _holds_numbers(values: Sequence[Any]) -> bool:
-    """Whether nested lists hold Python's numbers alone."""
+    """Whether nested lists hold only Python's numbers."""
     return all(
         _holds_numbers(value) if isinstance(value, (list, tuple)) else isinstance(value, Number)
         for value in values
@@ -175,8 +175,8 @@ def _convert(name: str, convert: Callable[[], Any]) -> Any:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(_refusal(name, f"what cannot be converted ({reason})")) from error
+        got = f"a value that cannot be converted ({' '.join(str(error).split())})"
+        raise InputError(_refusal(name, got)) from error
 
 
 def _plain_array(name: str, given: np.ndarray) -> np.ndarray:
@@ -186,7 +186,7 @@ def _plain_array(name: str, given: np.ndarray) -> np.ndarray:
     dtype = given.dtype.newbyteorder("=")
     if dtype == np.longdouble:
         dtype = np.dtype(np.float64)
-    elif dtype.isbuiltin == 2:  # of ml_dtypes
+    elif dtype.isbuiltin == 2:  # a type of ml_dtypes
         dtype = np.dtype(_plain_type(name, dtype.name))
     with np.errstate(all="ignore"):  # a number beyond float64 becomes infinity
         plain = np.asarray(given).astype(dtype, copy=False)
@@ -201,8 +201,8 @@ def _check_32_bits(name: str, whole: np.ndarray) -> None:
     """Refuse whole numbers that JAX would wrap around."""
     if whole.max() > _INT32.max or whole.min() < _INT32.min:
         raise InputError(
-            f"{name} has whole numbers from {whole.min()} to {whole.max()}; the largest that a "
-            "model takes have 32 bits."
+            f"{name} has whole numbers from {whole.min()} to {whole.max()}; a model takes those "
+            "of at most 32 bits."
         )
 
 
@@ -210,14 +210,14 @@ _INT32 = np.iinfo(np.int32)
 
 
 def _plain_type(name: str, dtype: str) -> str:
-    """The plain data type that holds every number of another one."""
+    """The plain data type that holds every number of a narrow one."""
     if not _NARROW_TYPE.fullmatch(dtype):
         raise InputError(_refusal(name, f"an array of type {dtype}"))
     return "float32" if "float" in dtype else "int32"
 
 
 def _check_plain(ops: Ops, x: Array, name: str) -> None:
-    """Refuse an array that is more, or less, than its dense numbers."""
+    """Refuse an array that is not just dense real numbers."""
     if more := ops.more_than_numbers(x):
         raise InputError(f"{name} {more}")
     if ops.name != "numpy" and ops.dtype(x) not in PLAIN_TYPES:
@@ -226,15 +226,15 @@ def _check_plain(ops: Ops, x: Array, name: str) -> None:
 
 
 def _check_unit(x: Any, name: str) -> None:
-    """Refuse an array with a unit, as of astropy or pint, which conversion would drop."""
+    """Refuse an array with a unit, such as astropy's or pint's, which conversion would drop."""
     if _type_module(x).startswith(("numpy", "torch", "jax", "tensorflow", "pandas")):
         return  # a table's column may be called "unit"
     units = (getattr(x, attribute, None) for attribute in ("unit", "units"))
     unit = next((unit for unit in units if unit is not None), None)
     if unit is not None and not inspect.isroutine(unit):
         raise InputError(
-            f"{name} has a unit, {unit}, which the model does not know of. Pass the plain numbers "
-            "in the unit that the model was trained on, such as x.value or x.magnitude."
+            f"{name} has a unit, {unit}, which the model does not know. Pass plain numbers in the "
+            "unit that the model was trained on, such as x.value or x.magnitude."
         )
 
 

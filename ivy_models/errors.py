@@ -13,7 +13,7 @@ class SpecError(IvyModelsError, ValueError):
 
 
 class InputError(IvyModelsError, ValueError):
-    """An array, image, sound, video or mask that a model or preprocessing cannot take."""
+    """An array, image, sound, video or mask that a model or preprocessing cannot use."""
 
 
 class WeightsError(IvyModelsError, ValueError):
@@ -21,7 +21,7 @@ class WeightsError(IvyModelsError, ValueError):
 
 
 class DownloadError(IvyModelsError, OSError):
-    """A weights file that could not be fetched."""
+    """A weights file that could not be downloaded."""
 
 
 class BackendError(IvyModelsError, RuntimeError):
@@ -47,7 +47,7 @@ def how_to_install(extra: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value from a file for a message: short, and without characters that rule a terminal."""
+    """Format a value from a file for a message: short, and without terminal control characters."""
     if isinstance(value, str):
         value = value if len(value) <= 100 else f"{value[:50]}...{value[-47:]}"
         return value if value.isprintable() else ascii(value)

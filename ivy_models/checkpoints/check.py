@@ -1,4 +1,4 @@
-"""Whether a set of weights fits a model, before any of it is used."""
+"""Checks that a set of weights fits a model, before any of it is used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_wi
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 LISTED = 10
-"""Names that an error lists of each kind of misfit."""
+"""Maximum number of names that an error lists for each kind of mismatch."""
 
 
 def check_tree(weights: Any, source: str) -> None:
-    """Check that weights are nested dicts by names; what the leaves are is not looked at.
+    """Check that weights are nested dicts whose keys are text. Leaves are not checked.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def check_tree(weights: Any, source: str) -> None:
     """
     if not isinstance(weights, Mapping):
         raise WeightsError(
-            f"{source} is a nested dict of weights by their names, as model.v is; got a "
+            f"{source} must be a nested dict of weights by name, like model.v; got a "
             f"{type(weights).__name__}."
         )
     for name, branch in weights.items():
         if not isinstance(name, str):
-            raise WeightsError(f"The names in {source} are text, got {shown(name)}.")
+            raise WeightsError(f"The names in {source} must be text, got {shown(name)}.")
         if isinstance(branch, Mapping):
             check_tree(branch, source)
 
@@ -43,7 +43,7 @@ def check_weights(description: Tree, weights: Mapping[str, Any], source: str) ->
     Raises
     ------
     WeightsError
-        Listing what is missing, unexpected, misshapen or no number.
+        Lists the weights that are missing, unexpected, of another shape or not floats.
     """
     expected = dict(flatten(description))
     shared = [name for name in expected if name in weights]
@@ -70,15 +70,15 @@ def check_weights(description: Tree, weights: Mapping[str, Any], source: str) ->
 
 
 def check_magnitudes(spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray], source: str) -> None:
-    """Check that flat weights are small enough for layer norm, whose squares are float32.
+    """Check that the squares of flat weights do not overflow float32 in layer norm.
 
-    Beyond 1e20 it would give zeros, and the model a plausible answer that is wrong. Not a number
-    is let through: it shows in the output.
+    With an overflow, layer norm returns zeros and the model a plausible but wrong answer. NaN is
+    allowed, because it shows in the output.
 
     Raises
     ------
     WeightsError
-        If one of them is larger than :data:`.LARGEST`, but in a model of float64.
+        If one of them is larger than :data:`.LARGEST`, except in a float64 model.
     """
     if spec.dtype == "float64":
         return
@@ -89,13 +89,13 @@ def check_magnitudes(spec: PerceiverIOSpec, weights: Mapping[str, np.ndarray], s
     ]
     if huge:
         raise WeightsError(
-            f"Weights in {source} are larger than {LARGEST:g}, which {spec.dtype} does not compute "
-            'with rightly; dtype="float64" does:\n' + "\n".join(_listing("too large", huge))
+            f"Weights in {source} are larger than {LARGEST:g}, so layer norm would overflow in "
+            f'{spec.dtype}. Use dtype="float64":\n' + "\n".join(_listing("too large", huge))
         )
 
 
 def _largest(array: np.ndarray) -> float:
-    """The largest magnitude of what is a number."""
+    """Largest absolute value, ignoring NaN."""
     return max(float(np.fmax.reduce(array, axis=None)), -float(np.fmin.reduce(array, axis=None)))
 
 
@@ -107,7 +107,7 @@ def _listing(kind: str, names: list[str]) -> list[str]:
 
 
 def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
-    """Check that each of the branches to draw at random is one of a model's.
+    """Check that each branch to draw at random is a branch of the model.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
         If it is not.
     """
     if isinstance(fresh, str):
-        raise SpecError(f"fresh is a list of branches, such as [{fresh!r}], got {fresh!r}.")
+        raise SpecError(f"fresh must be a list of branches, such as [{fresh!r}], got {fresh!r}.")
     names = [name for name, _ in flatten(description)]
     for branch in fresh:
         if not any(is_within(name, [branch]) for name in names):
@@ -126,7 +126,7 @@ def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
 
 
 NOT_COMPARED = ("device", "dtype", "attn_dropout", "fc_dropout")
-"""Fields that may differ between a model and the weights that it takes."""
+"""Fields that may differ between a model and its weights."""
 
 ONLY_CONCERNS = {
     "output_dim": ("decoder/head",),
@@ -144,13 +144,13 @@ ONLY_CONCERNS = {
     "decoder_head_dim": ("decoder",),
     "output_modalities": ("queries", "outputs"),
 }
-"""Fields that may differ too where these branches are fresh: no trained one uses them."""
+"""Fields that may differ too if these branches are fresh: no trained weight depends on them."""
 
 
 def differing_fields(
     published: PerceiverIOSpec, spec: PerceiverIOSpec, fresh: Sequence[str] = ()
 ) -> list[str]:
-    """Names of the fields in which two models differ, but for those of ``fresh`` branches."""
+    """Names of the fields in which two models differ, except those that only affect ``fresh``."""
     return [
         field.name
         for field in fields(spec)
@@ -174,9 +174,9 @@ def _compared(spec: PerceiverIOSpec, name: str) -> Any:
 def check_spec(
     published: PerceiverIOSpec, spec: PerceiverIOSpec, source: str, fresh: Sequence[str] = ()
 ) -> None:
-    """Check that a spec describes the model that some weights were trained in.
+    """Check that a spec describes the model that weights were trained in.
 
-    Fields that only concern ``fresh`` branches may differ.
+    Fields that only affect ``fresh`` branches may differ.
 
     Raises
     ------
@@ -191,8 +191,8 @@ def check_spec(
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     table = "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
     advice = "Change these fields, or build the model with pretrained=False."
-    # Without head or learned queries there is nothing to train anew.
+    # Without a head or learned queries there is no branch to retrain.
     if spec.with_final_head and spec.learn_query and ONLY_CONCERNS.keys() >= set(names):
         branches = sorted({*fresh, *(b for name in names for b in ONLY_CONCERNS[name])})
-        advice += f" To train these branches anew, pass fresh={branches}."
+        advice += f" To retrain these branches, pass fresh={branches}."
     raise WeightsError(f"The spec does not describe the model of {source}:\n{table}\n{advice}")

@@ -1,4 +1,4 @@
-"""What all readers of weights and configurations share: limits, and refusals that can be read."""
+"""Limits and errors that all readers of weights and configurations share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from ivy_models.errors import WeightsError, shown
 
 MAX_BYTES_VARIABLE = "IVY_MODELS_MAX_BYTES"
-"""Environment variable: bytes that a weights file, or all shards of one, may have."""
+"""Environment variable: upper bound on the bytes of a weights file, or of all its shards."""
 
 MAX_BYTES = 4 << 30
-"""Without it; the largest published one has 0.8 GB."""
+"""Default of that bound. The largest published file has 0.8 GB."""
 
 MAX_JSON_BYTES = 4 << 20
-"""What a configuration or an index may have, whose objects take 25 times as much memory."""
+"""Upper bound on the bytes of a configuration or an index. As objects they take 25 times that."""
 
 
 class RefusedError(Exception):
@@ -26,27 +26,27 @@ class RefusedError(Exception):
 
 
 def check_size(paths: Iterable[str | os.PathLike[str]]) -> int:
-    """Check that weights files are files, and not larger together than is allowed.
+    """Check that weights files are regular files, and together not larger than the limit.
 
     Returns
     -------
     int
-        Their bytes.
+        Their total size in bytes.
 
     Raises
     ------
     WeightsError
-        If they are not, naming the first file at fault.
+        If they are not. The message names the first file at fault.
     """
     limit = os.environ.get(MAX_BYTES_VARIABLE) or str(MAX_BYTES)
     if not limit.isdecimal():
-        raise WeightsError(f"{MAX_BYTES_VARIABLE} is a whole number of bytes, got {limit!r}.")
+        raise WeightsError(f"{MAX_BYTES_VARIABLE} must be a whole number of bytes, got {limit!r}.")
     total = 0
     for path in paths:
         total += _file_size(path)
         if total > int(limit):
             raise WeightsError(
-                f"{path} has {total:,} bytes, with the shards before it, if any; "
+                f"{path} has {total:,} bytes, including the shards before it, if any; "
                 f"{int(limit):,} are allowed. If you trust it, set {MAX_BYTES_VARIABLE}={total}."
             )
     return total
@@ -58,7 +58,7 @@ def _file_size(path: str | os.PathLike[str]) -> int:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}.") from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
-        raise WeightsError(f"{path} is no file.")
+        raise WeightsError(f"{path} is not a regular file.")
     return status.st_size
 
 
@@ -71,21 +71,21 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file cannot be read, is too large, or holds anything else.
     """
     if (size := _file_size(path)) > MAX_JSON_BYTES:
-        raise WeightsError(f"{path} has {size:,} bytes; JSON has at most {MAX_JSON_BYTES:,} here.")
+        raise WeightsError(f"{path} has {size:,} bytes; JSON files may have {MAX_JSON_BYTES:,}.")
     try:
         content = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_duplicates)
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} is a JSON object, got {type(content).__name__}.")
+        raise WeightsError(f"{path} must be a JSON object, got {type(content).__name__}.")
     return content
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ in which of two values of a name they take."""
+    """Refuse a name with two values, because readers differ in which one they use."""
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f"{shown(name)} stands in it twice")
+            raise ValueError(f"{shown(name)} is in it twice")
         values[name] = value
     return values

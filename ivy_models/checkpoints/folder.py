@@ -22,10 +22,10 @@ SPEC_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 TASK = "task"
-"""Key of what stands beside the spec's fields: labels and preprocessing."""
+"""Key of the labels, preprocessing and tokenizer, beside the spec's fields."""
 
 TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-"""Types of numbers that are read, by their names in safetensors."""
+"""Data types that are read, by their names in safetensors."""
 
 _CONFIG_DIGEST = "config_sha256"
 
@@ -38,19 +38,19 @@ def write_native(
 ) -> None:
     """Write a model's spec and flat weights into a folder.
 
-    Each file is complete before it takes its name, and the weights record which spec they
-    belong to: of a write that was broken off, the old model or an error is what is read.
+    Each file is complete before it gets its name, and the weights record which spec they
+    belong to. After an interrupted write, reading gives the old model or an error.
 
     Parameters
     ----------
     folder
-        Made where it does not exist; a model in it is replaced.
+        Created if it does not exist. A model in it is replaced.
     spec
         The model's description.
     weights
-        Arrays by their names.
+        Arrays by name.
     task
-        What else the config keeps, as JSON has it.
+        Labels, preprocessing and tokenizer as JSON values.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def write_native(
     folder = user_path(folder)
     fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
     config = (json.dumps(fields, indent=2) + "\n").encode()
-    # safetensors writes an array's memory whatever its strides.
+    # safetensors writes an array's memory and ignores its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
     try:
@@ -75,15 +75,15 @@ def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
     Raises
     ------
     WeightsError
-        If there is no config, or it is no JSON object.
+        If there is no config, or it is not a JSON object.
     SpecError
-        If it describes no model.
+        If it does not describe a model.
     """
     path = user_path(folder) / SPEC_FILE
     fields = read_json(path)
     task = fields.pop(TASK, {})
     if not isinstance(task, dict):
-        raise WeightsError(f"{path}: {TASK!r} is no JSON object.")
+        raise WeightsError(f"{path}: {TASK!r} is not a JSON object.")
     try:
         return PerceiverIOSpec.from_json(json.dumps(fields)), task
     except SpecError as error:
@@ -101,7 +101,7 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
     Raises
     ------
     WeightsError
-        If they cannot be read, or belong to another config.
+        If they cannot be read, or were written with another config.
     """
     folder = user_path(folder)
     weights = read_safetensors(folder / WEIGHTS_FILE)
@@ -111,20 +111,20 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
     if digest not in (None, hashlib.sha256(config).hexdigest()):
         raise WeightsError(
             f"{folder} holds weights and a {SPEC_FILE} that were not written together: either "
-            "saving was broken off or one was changed. Save the model again; if the change was "
-            f"meant, read {WEIGHTS_FILE} alone, by its path."
+            "saving was interrupted or one of them was changed. Save the model again. If the "
+            f"change was intended, load {WEIGHTS_FILE} alone, by its path."
         )
     return weights
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read flat weights from a safetensors file; bfloat16, which NumPy lacks, as float32.
+    """Read flat weights from a safetensors file. bfloat16, which NumPy lacks, becomes float32.
 
     Raises
     ------
     WeightsError
-        If it is not a safetensors file, is broken or too large, or has numbers of another type
-        that NumPy lacks, such as float8.
+        If it is not a safetensors file, is broken or too large, or has another data type that
+        NumPy lacks, such as float8.
     """
     check_size([path])
     try:
@@ -140,15 +140,15 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         return arrays
     except WeightsError:
         raise
-    except Exception as error:  # of SafetensorError, NumPy and others
+    except Exception as error:  # SafetensorError, NumPy's errors and others
         raise WeightsError(
-            f"{path} is not a safetensors file, or a broken one ({shown(str(error))}). "
+            f"{path} is not a safetensors file, or is broken ({shown(str(error))}). "
             "If it was downloaded, download it again."
         ) from error
 
 
 def _check_types(path: str | Path, dtypes: Mapping[str, str]) -> None:
-    """Refuse types such as F8_E4M3, which need the scales that quantisation left elsewhere."""
+    """Refuse types such as F8_E4M3: quantised weights mean nothing without their scales."""
     for name, dtype in dtypes.items():
         if dtype not in TYPES:
             raise WeightsError(
@@ -158,5 +158,5 @@ def _check_types(path: str | Path, dtypes: Mapping[str, str]) -> None:
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Widen exactly: a bfloat16, of which NumPy has the bits, is the upper half of a float32."""
+    """Widen exactly: the bits of a bfloat16 are the upper half of a float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)

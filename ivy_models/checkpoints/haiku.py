@@ -1,6 +1,6 @@
 """The original implementation's checkpoints: Haiku parameters, in a pickle.
 
-One table, from this library's names to Haiku's, made from the model's description.
+The names of the weights in a model's description are translated to Haiku's.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ _SCOPES = {
 
 @dataclass(frozen=True)
 class HaikuLayout:
-    """How one of the original's models names its parts."""
+    """Haiku's names for the parts of one of the original's models."""
 
     encoder: str
     decoder: str
     scopes: Mapping[str, str]
-    """Scopes by this library's branches or names."""
+    """Scopes, keyed by this library's branches or names."""
 
 
 IMAGE = HaikuLayout("perceiver_encoder/~", "classification_decoder/~/basic_decoder", _SCOPES)
@@ -125,7 +125,7 @@ VIDEO = HaikuLayout(
 
 
 def layout_of(description: Tree) -> HaikuLayout:
-    """The layout of the original's model that a parameter tree belongs to."""
+    """Return the layout of the original's model with this parameter tree."""
     adapter = description.get("input", {})
     if "outputs" in description:
         return VIDEO
@@ -159,7 +159,7 @@ def haiku_name(name: str, layout: HaikuLayout = IMAGE) -> tuple[str, str, str]:
     scope = scope.format(encoder=layout.encoder, decoder=layout.decoder)
     section = "state" if leaf in ("mean", "variance") else "params"
     if layout is LANGUAGE and branch == "decoder/head":
-        return section, scope, leaf  # a bias of its own, not of a linear layer
+        return section, scope, leaf  # a bare bias, which Haiku does not call "b"
     return section, scope, _LEAVES[leaf]
 
 
@@ -214,13 +214,13 @@ def read_haiku(
     description
         The parameter tree of the model that the weights are for.
     fresh
-        Branches to leave out, even if the file's weights there are others than the model's.
+        Branches to leave out, even if the file's weights for them do not fit the model.
 
     Returns
     -------
     dict
-        Arrays by this library's names. What the model has no name for keeps its own, so
-        that a check against the description finds it.
+        Arrays by this library's names. Weights that the model does not have keep their own
+        names, so that a check against the description finds them.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def read_haiku(
         for name, array in _arrays_of(arrays, scope, path)
     }
     weights, layout = {}, layout_of(description)
-    num_layers = len({scope for _, scope, _ in found})  # an upper bound: each has scopes of its own
+    num_layers = len({scope for _, scope, _ in found})  # upper bound: each has its own scopes
     for name in _names_of(layout, num_layers) if fresh else ():
         if name.rpartition("/")[2] in _LEAVES and is_within(name, fresh):
             found.pop(haiku_name(name, layout), None)
@@ -248,19 +248,19 @@ def read_haiku(
         if array is not None:
             weights[name] = _without_unit_axes(array, parameter.shape)
     for (_, scope, name), array in found.items():
-        if name not in ("counter", "hidden"):  # of the moving averages; not used in inference
+        if name not in ("counter", "hidden"):  # moving averages' own state
             weights[f"{scope}/{name}"] = array
     return weights
 
 
 def _arrays_of(arrays: Any, scope: str, path: str | Path):
     if not isinstance(arrays, dict) or any(isinstance(a, dict) for a in arrays.values()):
-        raise WeightsError(f"{path}: {scope!r} does not hold arrays by their names.")
+        raise WeightsError(f"{path}: {scope!r} does not hold arrays by name.")
     return arrays.items()
 
 
 def _without_unit_axes(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Drop leading axes of size 1, which Haiku keeps for broadcasting, down to the shape."""
+    """Drop leading axes of size 1, which Haiku keeps for broadcasting, if ``shape`` has fewer."""
     extra = array.ndim - len(shape)
     if extra > 0 and array.shape[:extra] == (1,) * extra:
         return array.reshape(array.shape[extra:])

@@ -1,4 +1,4 @@
-"""Weights from a file or folder, whatever its format."""
+"""Reads weights from a file or folder of any supported format."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def load_weights(
         A folder in this library's format or Hugging Face transformers', a ``.safetensors``
         file, or a pickle of the original implementation (``.pystate``, ``.pickle``, ``.pkl``).
     spec
-        The model that they are for.
+        Spec of the model.
     fresh
-        Branches that are drawn at random; what the file has of them is left out.
+        Branches to draw at random. The file's weights for them are ignored.
     seed
         Seed of the random weights.
 
@@ -51,7 +51,7 @@ def load_weights(
     SpecError
         If the model has no such branch.
     WeightsError
-        If the file is not there, cannot be read, or does not fit the model.
+        If the file does not exist, cannot be read, or does not fit the model.
     """
     path = user_path(path)
     if not path.exists():
@@ -70,7 +70,7 @@ def load_weights(
         weights = read_haiku(path, description, fresh)
     else:
         raise WeightsError(
-            f"{path} is of no known format; weights are a folder with {WEIGHTS_FILE}, a "
+            f"{path} has an unknown format. Weights are a folder with {WEIGHTS_FILE}, a "
             f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
         )
     loaded, drawn = {}, {}

@@ -1,4 +1,4 @@
-"""Weights in several files, shards, of which an index says what is in which."""
+"""Weights that are split into several files (shards), with an index of their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ivy_models.errors import WeightsError, shown
 
 
 def index_name(weights_file: str) -> str:
-    """The name of the index that stands in place of a file."""
+    """Name of the index that replaces a weights file."""
     return f"{weights_file}.index.json"
 
 
@@ -23,27 +23,28 @@ def read_index(path: Path) -> dict[str, set[str]]:
     Parameters
     ----------
     path
-        As :func:`index_name`.
+        Path of the index, with a name of :func:`index_name`.
 
     Returns
     -------
     dict
-        Names of weights by the shard's, which is that of a file beside the index and of its kind.
+        The names of the weights in each shard. A shard is a file in the index's folder, with the
+        same suffix as the file that the index replaces.
 
     Raises
     ------
     WeightsError
-        If it cannot be read, or names anything else as a shard.
+        If it cannot be read, or names another kind of file as a shard.
     """
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise WeightsError(f'{path} is no index of shards, {{"weight_map": {{name: shard}}}}.')
+        raise WeightsError(f'{path} is not an index of shards, {{"weight_map": {{name: shard}}}}.')
     suffix = Path(path.name.removesuffix(index_name(""))).suffix
     shards: dict[str, set[str]] = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or not re.fullmatch(rf"\w[\w.-]*\{suffix}", shard):
             raise WeightsError(
-                f"{path} names '{shown(shard)}' as a shard, which is no {suffix} file beside it."
+                f"{path} names '{shown(shard)}' as a shard, which is not a {suffix} file beside it."
             )
         shards.setdefault(shard, set()).add(name)
     return shards
@@ -55,9 +56,9 @@ def read_shards(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     Parameters
     ----------
     path
-        Of the index.
+        Path of the index.
     read
-        What reads a shard.
+        Function that reads a shard.
 
     Raises
     ------
@@ -67,14 +68,14 @@ def read_shards(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     arrays, index = {}, read_index(path)
     for shard in index:
         if not (path.parent / shard).exists():
-            raise WeightsError(f"{path} names the shard {shard}, which is not there.")
+            raise WeightsError(f"{path} names the shard {shard}, which does not exist.")
     check_size(path.parent / shard for shard in index)
     for shard, names in index.items():
         part = read(path.parent / shard)
         if differing := sorted(part.keys() ^ names, key=str):
             raise WeightsError(
-                f"{path} does not say what is in {shard}: {len(differing)} weights are in one "
-                f"alone, such as {shown(differing[0])}."
+                f"{path} and {shard} contradict each other: {len(differing)} weights are in only "
+                f"one of them, such as {shown(differing[0])}."
             )
         arrays |= part
     return arrays

@@ -1,4 +1,4 @@
-"""What a model needs beside spec and weights to be used, as JSON: labels and preprocessing."""
+"""A model's labels, preprocessing and tokenizer as JSON, saved beside its spec and weights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ATTRIBUTES = {
     "labels": tuple,
     "tokenizer": ByteTokenizer,
 }
-"""Of a model, by the kinds of what is read for them; all of them None where it has none."""
+"""Attributes of a model that are saved, with their types. Each may be None."""
 
 MAX_NUMBERS = 1 << 28
-"""Numbers of one image, sound or video that a preprocessing may ask for."""
+"""Upper bound on the numbers of one image, sound or video after a saved preprocessing."""
 
 KINDS = {
     kind.__name__: kind
@@ -49,14 +49,14 @@ def task_of(model: Any) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If one of them is of a kind that cannot be written.
+        If one of them has a type that cannot be saved.
     """
     values = {name: getattr(model, name) for name in ATTRIBUTES}
     return {name: _to_json(value) for name, value in values.items() if value is not None}
 
 
 def set_task(model: Any, task: dict[str, Any], source: str) -> None:
-    """Give a model what :func:`task_of` described.
+    """Set a model's attributes from a description by :func:`task_of`.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def set_task(model: Any, task: dict[str, Any], source: str) -> None:
             raise WeightsError(f"{source}: a task has {', '.join(ATTRIBUTES)}; got {shown(name)}.")
         is_right = isinstance(value, ATTRIBUTES[name])
         if not is_right or (name == "labels" and not all(isinstance(n, str) for n in value)):
-            raise WeightsError(f"{source}: the task's {name} are {shown(value)}.")
+            raise WeightsError(f"{source}: the task's {name} cannot be {shown(value)}.")
     for name, value in values.items():
         setattr(model, name, value)
 
@@ -100,7 +100,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _of_reasonable_size(part: Any) -> Any:
-    """Refuse a file that asks for arrays beyond any memory."""
+    """Refuse a preprocessing whose result would exceed the memory."""
     numbers = math.prod(
         math.prod(value) if name == "size" else value
         for name, value in vars(part).items()
@@ -112,27 +112,28 @@ def _of_reasonable_size(part: Any) -> Any:
 
 
 def checked_attribute(name: str, value: Any) -> Any:
-    """What a user sets as a model's labels, preprocessing or tokenizer; labels as a tuple.
+    """Check a value for a model's labels, preprocessing or tokenizer. Labels become a tuple.
 
     Raises
     ------
     InputError
-        If it is of another kind.
+        If it has another type.
     """
     if value is None:
         return None
     if name == "labels":
+        expected = "labels must be a list of texts, one for each class"
         if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
-            raise InputError(f"labels is a list of texts, one for each class; got {value!r}.")
+            raise InputError(f"{expected}; got {value!r}.")
         names = tuple(value)
         if wrong := [label for label in names if not isinstance(label, str)]:
-            raise InputError(f"labels is a list of texts, one for each class; got {wrong[0]!r}.")
+            raise InputError(f"{expected}; got {wrong[0]!r}.")
         return names
     if name == "preprocessing" and (not callable(value) or isinstance(value, ByteTokenizer)):
         raise InputError(
-            "preprocessing is called with images, sounds or clips, such as an ImagePreprocessing; "
+            "preprocessing must be callable with images, sounds or clips, like ImagePreprocessing; "
             f"got {value!r}."
         )
     if name == "tokenizer" and not callable(getattr(value, "encode", None)):
-        raise InputError(f"tokenizer has a method encode, as a ByteTokenizer; got {value!r}.")
+        raise InputError(f"tokenizer must have a method encode, like ByteTokenizer; got {value!r}.")
     return value

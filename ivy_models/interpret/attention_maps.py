@@ -1,4 +1,4 @@
-"""The attention weights of a model's call, recorded."""
+"""Records the attention weights of a model's call."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
 
 Place = tuple[int, ...]
-"""Where attention is in the core: the numbers that it gives dropout, from the outside in."""
+"""Where attention is in the core: the numbers that the core passes to dropout, outermost first."""
 
 
 class AttentionMaps(NamedTuple):
-    """Attention weights of a call: over what is attended to they sum to 1, or 0 if all is masked.
+    """Attention weights of a call. Each row sums to 1, or to 0 if everything is masked.
 
     Parameters
     ----------
     reader
         (*batch, H, N, *axes), one for each time that the latents read the inputs. The axes are
-        the data's; with patches those of the patches, with a convolution those that it gives.
-        With ``input_modalities`` by their names; all of them together sum to 1.
+        those of the data, of the grid of patches, or of the output of a convolution. With
+        ``input_modalities``, a dict by modality; all its maps together sum to 1.
     processor
-        (*batch, H, N, N), one for each self-attention layer, those of all blocks in order: a row
-        is a latent, a column one that it attends to.
+        (*batch, H, N, N), one for each self-attention layer of all blocks, in order. A row is a
+        latent; the columns are the latents that it attends to.
     decoder
-        (*batch, H, *query_axes, N); None without a decoder. With ``output_modalities`` by the
-        names of those that are decoded; for some of the queries (*batch, H, n, N).
+        (*batch, H, *query_axes, N), or None without a decoder. With ``output_modalities``, a dict
+        by decoded modality; if a modality has n chosen queries, (*batch, H, n, N).
     """
 
     reader: tuple[ivy.Array | dict[str, ivy.Array], ...]
@@ -51,9 +51,9 @@ class AttentionMaps(NamedTuple):
 def attention_maps(
     model: PerceiverIO, data: Any, mask: Any = None, queries: Any = None
 ) -> AttentionMaps:
-    """Run a model as the paper writes it, and give the weights of all of its attention.
+    """Run a model with attention as in the paper, and return all attention weights.
 
-    They are held all at once: the reader's alone are B H N M numbers.
+    All weights are in memory at once; the reader's alone are B H N M numbers.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def attention_maps(
     Returns
     -------
     AttentionMaps
-        Arrays of the current backend; of float32 where the model is of half precision.
+        Arrays of the current backend, in float32 if the model has half precision.
 
     Raises
     ------
     InputError, BackendError
-        As a call of the model.
+        For the same reasons as a call of the model.
     """
     ops, spec, params, inputs = layer_by_layer(model, data, mask)
     like = params["latents"]
@@ -114,7 +114,7 @@ def attention_maps(
 
 @dataclass(frozen=True)
 class Recorder(Dropout):
-    """Dropout that drops nothing, and keeps the attention weights (B, H, N, M) of each place."""
+    """Dropout that drops nothing, but keeps the attention weights (B, H, N, M) of each place."""
 
     attention: float = 0.0
     mlp: float = 0.0
@@ -125,7 +125,7 @@ class Recorder(Dropout):
         return replace(self, key=(*self.key, number))
 
     def of_attention(self, ops: Ops) -> Callable[[Array], Array]:
-        def keep(weights):  # which are not divided by their sum yet
+        def keep(weights):  # not yet divided by their sum
             total = ops.sum(weights, -1, keepdims=True)
             self.weights[self.key] = weights / ops.where(total > 0, total, 1.0)
             return weights
@@ -133,7 +133,7 @@ class Recorder(Dropout):
         return keep
 
     def parts(self) -> tuple[list[Array], list[Array], dict[Place, Array]]:
-        """What was kept of the reader, the processor and the decoder, as the core numbers them."""
+        """Weights of the reader, the processor and the decoder. The core numbers the places."""
         encoding = [(len(place), x) for place, x in self.weights.items() if place[0] == 0]
         return (
             [x for depth, x in encoding if depth == 2],
@@ -145,14 +145,14 @@ class Recorder(Dropout):
 def layer_by_layer(
     model: PerceiverIO, data: Any, mask: Any
 ) -> tuple[Ops, PerceiverIOSpec, Tree, CheckedInputs]:
-    """What a call of a model computes with, its layers one by one."""
+    """Operations, spec, weights and checked inputs of a call, with each layer on its own."""
     ops = current_ops(data)
     spec, params = untied(model.spec, model._native_weights(ops))
     return ops, spec, params, check_inputs(ops, spec, params["latents"], data, mask)
 
 
 def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
-    """The same model with its layers one by one: those that share weights may run as a program."""
+    """The same model without shared weights, whose layers would run as one compiled loop."""
     if not spec.weight_tie_layers:
         return spec, params
     layers = [f"layer_{i}" for i in range(spec.network_depth)]
@@ -163,7 +163,7 @@ def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
 
 
 def _cut(ops: Ops, weights: Array, grids: dict[str, tuple[int, ...]]):
-    """(B, H, N, M) -> name and weights of each modality."""
+    """Yield the name and the weights of each modality from (B, H, N, M)."""
     start = 0
     for name, grid in grids.items():
         size = math.prod(grid)

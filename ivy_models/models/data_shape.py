@@ -1,4 +1,4 @@
-"""The shape of a model's data, from its description and a size."""
+"""The shape of a model's data, from its spec and a size."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Shape = tuple[int, ...]
 def data_shape(
     spec: PerceiverIOSpec, preprocessing: Any = None, size: Sequence[int] | None = None
 ) -> Shape | dict[str, Shape]:
-    """Shape of the data of one element of a batch.
+    """Return the shape of the data of one batch element.
 
     Parameters
     ----------
     spec
         The model's description.
     preprocessing
-        The model's, which knows the size that it was trained on; None where it has none.
+        The model's preprocessing, which has the size that the model was trained on, or None.
     size
-        Of each axis, such as an image's height and width, or one number for all of them. None:
+        Size of each axis, such as an image's height and width, or one number for all axes. None:
         the size that the model was trained on.
 
     Returns
     -------
     tuple or dict
-        (*axes, input_dim), or (length,) for tokens; with ``input_modalities`` by their names.
+        (*axes, input_dim), or (length,) for tokens. With ``input_modalities``, a dict by modality.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Models by what they are for, and by name."""
+"""Functions that build models, by purpose and by name."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def perceiver_io_img_classification(
     Parameters
     ----------
     spec
-        The model's description. Where weights are loaded into a published architecture and
-        ``max_fourier_freq`` is None, it becomes the published one: the bands resolve
+        The model's description. If weights are loaded into a published architecture and
+        ``max_fourier_freq`` is None, it becomes the published value: the bands resolve
         (224, 224) at any image size.
     pretrained
         Whether to load the published weights: from the cache, or downloaded (about 200 MB).
@@ -61,12 +61,12 @@ def perceiver_io_img_classification(
     BackendError
         If the spec's device is not available.
     DownloadError
-        If the published weights cannot be fetched.
+        If the published weights cannot be downloaded.
     SpecError
-        If the model has no branch of ``fresh``, or nothing is loaded.
+        If ``fresh`` names a branch that the model does not have, or no weights are loaded.
     WeightsError
-        If the spec does not describe the weights' model, with a table of the fields that
-        differ, or the file is broken.
+        If the spec does not describe the model of the weights (the message has a table of the
+        fields that differ), or the file is broken.
     """
     preset = _published_like(spec)
     if spec.max_fourier_freq is None and (pretrained or weights is not None):
@@ -103,8 +103,8 @@ def perceiver_io_language(
     Returns
     -------
     PerceiverIO
-        Tokens (*batch, length) in, logits (*batch, length, 262) out; ``model.tokenizer``
-        makes the tokens.
+        Tokens (*batch, length) in, logits (*batch, length, 262) out. ``model.tokenizer`` converts
+        text to tokens.
 
     Raises
     ------
@@ -182,9 +182,9 @@ def perceiver_io_video(
     Returns
     -------
     PerceiverIO
-        "image" (*batch, 16, 224, 224, 3) in [0, 1], "audio" (*batch, 30720, 1) in [-1, 1] and,
-        where it is known, "label" (*batch, 700), one-hot, in; all three out, the label as
-        logits (*batch, 1, 700).
+        In: "image" (*batch, 16, 224, 224, 3) in [0, 1], "audio" (*batch, 30720, 1) in [-1, 1] and,
+        if it is known, "label" (*batch, 700), one-hot. Out: all three, the label as logits
+        (*batch, 1, 700).
 
     Raises
     ------
@@ -220,16 +220,16 @@ def create_model(
     seed
         Seed of the random weights.
     fresh
-        Branches of the weights that are drawn at random instead of loaded, such as
-        ``("queries", "decoder")``, for a new task. Fields of the spec that only concern them
-        may differ from the trained model's.
+        Branches of the weights to draw at random instead of loading, such as
+        ``("queries", "decoder")`` for a new task. Fields of the spec that only affect these
+        branches may differ from the trained model's.
     spec_overrides
         Fields of the model's :class:`.PerceiverIOSpec` to change.
 
     Raises
     ------
     SpecError
-        If there is no such model, field or branch, or ``fresh`` is given where nothing is
+        If there is no such model, field or branch, or ``fresh`` is given but no weights are
         loaded.
     BackendError, DownloadError, WeightsError
         As :func:`perceiver_io_img_classification`.
@@ -268,8 +268,8 @@ def _build(
         v = _load_published(preset, spec, fresh, seed)
     elif fresh:
         raise SpecError(
-            "fresh names branches that are not loaded, but without pretrained=True or weights= "
-            "nothing is: leave it out."
+            "fresh names branches not to load, but no weights are loaded. Leave it out, or pass "
+            "pretrained=True or weights=."
         )
     else:
         v = None
@@ -291,7 +291,7 @@ def _build(
 
 
 def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocessing | None:
-    """What turns clips into the data of an autoencoder, of the size of its outputs."""
+    """Preprocessing of clips to the size of an autoencoder's outputs; None for other models."""
     inputs = {modality.name: modality.num_input_axes for modality in spec.input_modalities or ()}
     outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
     axes = {name: len(shape) for name, shape in outputs.items()}
@@ -307,7 +307,7 @@ def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocess
 
 
 def _num_classes(spec: PerceiverIOSpec) -> int:
-    """Channels of the output, or of the label where there are several outputs."""
+    """Channels of the output, or of the label if there are several outputs."""
     channels = {modality.name: modality.output_dim for modality in spec.output_modalities or ()}
     return channels.get("label", spec.output_dim)
 
@@ -326,8 +326,8 @@ def _load_published(
             return load_weights(path, spec, fresh, seed)
         except WeightsError as error:
             raise WeightsError(
-                f"{error}\nThis is not what was published: remove {path}, and the next call "
-                "downloads it again."
+                f"{error}\nThis is not the published file. Remove {path}; the next call downloads "
+                "it again."
             ) from error
     with as_file(files("ivy_models") / "data" / preset.weights) as folder:
         return load_weights(folder, spec, fresh, seed)

@@ -1,4 +1,4 @@
-"""The models that can be had by name, as data."""
+"""The models that can be built by name, as data."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 @dataclass(frozen=True)
 class Preset:
-    """A model that can be had by name.
+    """A model that can be built by name.
 
     Parameters
     ----------
     description
-        One line.
+        One line about the model.
     task
-        What kind of model it is, in words.
+        The kind of model, such as "image classifier".
     spec
-        The model's description.
+        The model's spec.
     num_parameters
-        Trainable weights.
+        Number of trainable weights.
     weights
-        Where the trained weights are: a file to download, or the name of a folder in the package.
+        The trained weights: a file to download, or the name of a folder in the package.
     licence
-        Of the weights.
+        Licence of the weights.
     accuracy
-        Published share of right answers on the test set, in percent, of a classifier.
+        Published accuracy of a classifier on the test set, in percent.
     preprocessing
-        What turns images or clips into the model's data.
+        Converts images or clips to the model's data.
     labels
         Name of the list of class names in the package.
     tokenizer
-        What turns text into the model's data.
+        Converts text to the model's data.
     """
 
     description: str
@@ -100,7 +100,7 @@ def _imagenet(how: str, file: str, num_parameters: int, accuracy: float, **chang
 
 VIDEO_FRAMES = 16
 VIDEO_SAMPLES = VIDEO_FRAMES * 1920
-"""Of the video model's sound, at 48 kHz and 25 frames a second."""
+"""Samples of the video model's sound, at 48 kHz and 25 frames per second."""
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(

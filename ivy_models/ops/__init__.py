@@ -1,7 +1,7 @@
-"""What the models need of a framework, one class a framework.
+"""The operations that models need, with one class per framework.
 
-A framework is imported only when its operations are asked for; an array's framework is
-looked up only among those already imported.
+A framework is imported only when its operations are requested. The framework of an array is
+searched only among those already imported.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def ops_for(x: Any) -> Ops:
 
 
 def register_type(array_type: type, ops: Ops) -> None:
-    """Let :func:`ops_for` know the operations for arrays of a type that is no framework's."""
+    """Register operations for :func:`ops_for`, for a type of arrays that no framework has."""
     _ops_of_type[array_type] = ops
 
 

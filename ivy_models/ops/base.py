@@ -1,7 +1,7 @@
-"""The operations that the model needs of a framework.
+"""The interface of a framework's operations.
 
-The core of every model is written once, as functions of native arrays, against this
-interface. Elementwise arithmetic (``+ - * /``) is the arrays' own.
+The core of every model is written once against this interface, as functions of native arrays.
+Elementwise arithmetic (``+ - * /``) is the arrays' own.
 
 Shapes use one set of letters: B batch, M inputs, N latents (or queries), C channels,
 H heads, K channels of one head.
@@ -26,11 +26,11 @@ MASKED_SCORE = -1e30
 LAYER_NORM_EPSILON = 1e-5
 
 HALF_TYPES = ("bfloat16", "float16")
-"""Data types in which layer norm and attention are computed in float32 all the same."""
+"""Data types for which layer norm and attention are computed in float32."""
 
 
 def is_shape(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
-    """Whether shapes are the same, as far as a program that is being traced can tell."""
+    """Whether shapes are the same, as far as their sizes are known in a traced program."""
     known = [
         (a, b) for a, b in zip(shape, expected, strict=False) if type(a) is int and type(b) is int
     ]
@@ -38,7 +38,7 @@ def is_shape(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
 
 
 class Ops(ABC):
-    """One framework's implementation; stateless, one instance a framework.
+    """One framework's implementation. It is stateless, with one instance per framework.
 
     A new backend implements the abstract methods and overrides the composed ones
     (``layer_norm``, ``gelu``, ``attention``) where the framework has a faster kernel.
@@ -48,11 +48,11 @@ class Ops(ABC):
     """The name that ``ivy.set_backend`` knows the framework by."""
 
     traces_loops = False
-    """Whether :meth:`loop` is compiled as a loop, so that whole models compile in a time
-    that does not grow with their depth or their input; compiled by default then."""
+    """Whether :meth:`loop` is compiled as a loop, so that compile time does not grow with the
+    model's depth or its input. If so, models are compiled by default."""
 
     def is_traced(self, x: Array) -> bool:
-        """Whether ``x`` stands for an array in a program that the caller is compiling."""
+        """Whether ``x`` is traced: a placeholder in a program that the caller is compiling."""
         return False
 
     # Arrays in and out
@@ -62,7 +62,8 @@ class Ops(ABC):
         """Whether ``x`` is a native array of this framework."""
 
     def more_than_numbers(self, x: Array) -> str | None:
-        """Why ``x`` is not its dense real numbers alone, to follow its name; None if it is."""
+        """Why ``x`` is not just dense real numbers: the rest of a sentence that begins with its
+        name. None if it is."""
         return None
 
     @abstractmethod
@@ -70,7 +71,7 @@ class Ops(ABC):
         """Copy a NumPy array to a native array on ``device`` (None: the framework's default)."""
 
     def matrix(self, x: np.ndarray, dtype: str | None, device: str | None) -> Array:
-        """Copy the weight (C_in, C_out) of :meth:`linear`, laid out in memory as it is fastest."""
+        """Copy the weight (C_in, C_out) of :meth:`linear`, in the fastest memory layout."""
         return self.asarray(x, dtype, device)
 
     @abstractmethod
@@ -90,16 +91,16 @@ class Ops(ABC):
         return self.move(self.cast(x, self.dtype(like)), like)
 
     def detach(self, x: Array) -> Array:
-        """``x`` without its part in gradients."""
+        """``x`` without gradients through it."""
         return x
 
     @abstractmethod
     def to_numpy(self, x: Array) -> np.ndarray:
-        """Copy a native array to a NumPy array; refuses one that a gradient flows through."""
+        """Copy a native array to a NumPy array; refuse one that requires a gradient."""
 
     @abstractmethod
     def check_device(self, device: str | None) -> None:
-        """Raise BackendError if ``device`` ("cpu", "cuda", "cuda:0", "gpu:0") is not here."""
+        """Raise BackendError if ``device`` ("cpu", "cuda", "cuda:0", "gpu:0") does not exist."""
 
     def dtype(self, x: Array) -> str:
         """Name of the data type, such as ``"float32"``."""
@@ -107,16 +108,16 @@ class Ops(ABC):
 
     @abstractmethod
     def cast(self, x: Array, dtype: str) -> Array:
-        """Convert to the data type of that name; returns ``x`` if it has it already."""
+        """Convert to the data type of that name; return ``x`` if it already has it."""
 
     def widen(self, x: Array) -> Array:
-        """``x`` in float32 if it is of half precision, else as it is."""
+        """``x`` in float32 if it has half precision, otherwise unchanged."""
         return self.cast(x, "float32") if self.dtype(x) in HALF_TYPES else x
 
     # Shapes
 
     def shape(self, x: Array) -> tuple[Any, ...]:
-        """Size of each axis; of one that a traced program leaves open, what stands for it."""
+        """Size of each axis: an integer, or a traced scalar if the program leaves it open."""
         return tuple(x.shape)
 
     @abstractmethod
@@ -133,7 +134,7 @@ class Ops(ABC):
 
     @abstractmethod
     def take(self, x: Array, indices: np.ndarray, axis: int) -> Array:
-        """Pick ``indices``, known before the arrays are, along ``axis``."""
+        """Select constant ``indices`` along ``axis``."""
 
     @abstractmethod
     def look_up(self, table: Array, indices: Array) -> Array:
@@ -168,7 +169,7 @@ class Ops(ABC):
 
     @abstractmethod
     def max(self, x: Array, axis: int, keepdims: bool = False) -> Array:
-        """Largest, for shifts that cancel: its gradient and what it makes of NaN are left open."""
+        """Largest value, for softmax shifts only: gradient and NaN behaviour are undefined."""
 
     @abstractmethod
     def maximum(self, a: Array, b: Array | float) -> Array: ...
@@ -195,7 +196,7 @@ class Ops(ABC):
         return self.cast(normed, self.dtype(x))
 
     def gelu(self, x: Array, exact: bool = False) -> Array:
-        """Gaussian error linear unit (arXiv 1606.08415, section 2), by tanh or exactly, by erf."""
+        """Gaussian error linear unit (arXiv 1606.08415, section 2), by tanh, or exact by erf."""
         wide = self.widen(x)
         if exact:
             return self.cast(0.5 * wide * (1 + self.erf(wide * 0.5**0.5)), self.dtype(x))
@@ -217,9 +218,9 @@ class Ops(ABC):
         q, k, v
             Queries (B, H, N, K), keys (B, H, M, K) and values (B, H, M, K').
         key_mask
-            Booleans (B, M), True where a key takes part. Queries with no key left get zeros.
+            Booleans (B, M), True for keys to attend to. A query without such a key gets zeros.
         drop
-            Dropout of the attention weights (B, H, N, M).
+            Applies dropout to the attention weights (B, H, N, M).
 
         Returns
         -------
@@ -242,15 +243,15 @@ class Ops(ABC):
             weights = drop(weights)
         return self.cast(self.matmul(weights, v) / total, dtype)
 
-    # Randomness. Nothing is drawn but from a key that the caller passes.
+    # Randomness. The caller passes the key of each draw.
 
     def fold_in(self, key: Any, number: Any) -> Any:
-        """A key of its own for one of several draws; ``number`` may be a traced integer."""
-        raise BackendError(f"Nothing is trained on {self.name}, so it has no dropout.")
+        """Derive the key of one of several draws; ``number`` may be a traced integer."""
+        raise BackendError(f"The {self.name} backend cannot train, so it has no dropout.")
 
     def dropout(self, x: Array, rate: float, key: Any) -> Array:
         """Set a share ``rate`` of ``x`` to zero, and divide the rest by 1 - ``rate``."""
-        raise BackendError(f"Nothing is trained on {self.name}, so it has no dropout.")
+        raise BackendError(f"The {self.name} backend cannot train, so it has no dropout.")
 
     @abstractmethod
     def conv2d(self, x: Array, weight: Array, stride: int) -> Array:
@@ -263,7 +264,7 @@ class Ops(ABC):
     # Control flow
 
     def loop(self, times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
-        """``carry = body(i, carry)`` for i in 0 .. times - 1; traced once by compilers.
+        """``carry = body(i, carry)`` for i in 0 .. times - 1. Compilers trace the body once.
 
         ``carry`` is an array or a (nested) tuple of arrays whose shapes stay the same.
         """
@@ -274,11 +275,11 @@ class Ops(ABC):
     def map_chunks(
         self, function: Callable[..., Array], arrays: Sequence[Array], size: int
     ) -> Array:
-        """Apply a function to chunks of arrays that are cut along axis 1, and join what it gives.
+        """Apply a function to chunks of arrays along axis 1, and join its results.
 
         (B, S, ...), (B, S, ...) -> (B', S, K') becomes (B, M, ...), (B, M, ...) -> (B', M, K').
-        Chunks have ``size`` rows, the last one what remains. The first array's data type is
-        the results'.
+        Chunks have ``size`` rows, the last one the rest. Results have the data type of the first
+        array.
         """
         times, rest = divmod(arrays[0].shape[1], size)
         if times + (rest > 0) == 1:
@@ -298,25 +299,25 @@ class Ops(ABC):
         return self.concat([function(i) for i in range(times)], 1)
 
     def rematerialise(self, function: Callable) -> Callable:
-        """Let the gradient compute the intermediate results again instead of keeping them."""
+        """Recompute intermediate results in the backward pass instead of storing them."""
         return function
 
     def rematerialise_chunks(self, function: Callable) -> Callable:
-        """The same, of a function that is called for one chunk after the other, where that can be.
+        """Do the same for a function that is called chunk by chunk, if the framework can.
 
-        It may close over arrays, but for its arguments.
+        The function may close over arrays.
         """
         return self.rematerialise(function)
 
     def keep_products(self, function: Callable) -> Callable:
-        """Let the gradient keep products with weights alone, where the rest costs no more again.
+        """Store only products with weights for the backward pass, if recomputing the rest is cheap.
 
-        Here it keeps what the framework keeps. The function's last argument is an array.
+        The default stores what the framework stores. The function's last argument is an array.
         """
         return function
 
     def compile(self, function: Callable) -> Callable:
-        """Compile a function of nested dicts of native arrays; here: return it as it is."""
+        """Compile a function of nested dicts of native arrays. The default returns it unchanged."""
         return function
 
 

@@ -27,8 +27,8 @@ class JaxOps(NamespaceOps):
     def asarray(self, x, dtype=None, device=None):
         if dtype == "float64" and not jax.config.jax_enable_x64:
             raise BackendError(
-                "jax computes in float64 only after "
-                'jax.config.update("jax_enable_x64", True); it is off.'
+                "jax has float64 switched off. Call "
+                'jax.config.update("jax_enable_x64", True) first.'
             )
         return jnp.array(x, dtype, device=_device(device))
 
@@ -40,7 +40,7 @@ class JaxOps(NamespaceOps):
         if traced or x.devices() == like.devices():
             return x
         place = like.sharding
-        if isinstance(place, NamedSharding):  # a part of a weight's axes says nothing of the data's
+        if isinstance(place, NamedSharding):  # how a weight is sharded does not fit the data
             place = NamedSharding(place.mesh, PartitionSpec())
         return jax.device_put(x, place)
 
@@ -71,7 +71,7 @@ class JaxOps(NamespaceOps):
         return lax.erf(x)
 
     def max(self, x, axis, keepdims=False):
-        # jnp.max looks for NaN, which takes XLA on CPU 25 times as long. A generic reduction
+        # jnp.max propagates NaN, which makes XLA on CPU 25 times slower. This generic reduction
         # has no gradient.
         axis %= x.ndim
         lowest = jnp.asarray(jnp.finfo(x.dtype).min)  # -inf would stop jax_debug_infs
@@ -99,7 +99,7 @@ class JaxOps(NamespaceOps):
         return lax.fori_loop(0, times, body, carry)
 
     def map_steps(self, function, times, dtype):
-        # One traced step, whatever their number.
+        # The step is traced once, whatever the number of steps.
         steps = lax.map(function, jnp.arange(times))
         joined = jnp.moveaxis(steps, 0, 1)
         return joined.reshape(joined.shape[0], -1, joined.shape[-1])
@@ -111,17 +111,17 @@ class JaxOps(NamespaceOps):
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         lighter = jax.checkpoint(function, policy=policy)
 
-        def chosen(*arguments):  # what is not traced has no gradient
+        def chosen(*arguments):  # an untraced call has no gradient
             return (lighter if self.is_traced(arguments[-1]) else function)(*arguments)
 
         return chosen
 
     def compile(self, function):
-        # A function of its own: equal callables would share one cache, which then never shrinks.
+        # A new function, because equal callables share one cache, which would never shrink.
         return jax.jit(lambda *arguments: function(*arguments))
 
 
-def _larger(a, b):  # one function: JAX keeps for ever what it knows of each
+def _larger(a, b):  # module-level, so that JAX's trace cache does not grow with every call
     return lax.select(a > b, a, b)
 
 

@@ -1,4 +1,4 @@
-"""Operations that NumPy and JAX name alike."""
+"""Operations that have the same names in NumPy and JAX."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class NumpyOps(NamespaceOps):
         return isinstance(x, (np.ndarray, np.generic))
 
     def more_than_numbers(self, x):
-        # Also of classes other than NumPy's own, such as astropy's Masked.
+        # Other libraries have masked arrays too, such as astropy's Masked.
         if type(x) is not np.ndarray and np.any(getattr(x, "mask", False)):
             return (
                 "is a masked array, whose mask would be lost. Pass x.filled(value), and "

@@ -1,6 +1,7 @@
-"""Arrays that are a shape and nothing else: a model runs on them in milliseconds.
+"""Arrays that have a shape but no numbers. A model runs on them in milliseconds.
 
-What it would compute and hold is tallied on the way, so that no formula has to follow the code.
+The operations count the FLOPs and the memory of the real ones. So the costs always follow the
+code, unlike a formula.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from ivy_models.ops import register_type
 from ivy_models.ops.base import Ops
 
 BYTES = {"float64": 8, "float32": 4, "int32": 4, "bfloat16": 2, "float16": 2, "bool": 1}
-"""Of a number, by its data type."""
+"""Bytes of a number, by its data type."""
 
 
 class Tally:
-    """What the operations on some arrays would cost, by the part of the model at work.
+    """Counts the costs of operations on shape arrays, by part of the model.
 
     Attributes
     ----------
     flops : Counter
-        Floating-point operations of matrix products and convolutions: a multiplication and an
-        addition for each pair of numbers that is multiplied.
+        Floating-point operations of matrix products and convolutions. A multiply-add counts as
+        two.
     peak : Counter
-        Largest number of bytes in arrays that are alive at one time, where each operation
-        makes an array of its result, and views share their array's memory. What an
-        operation takes inside is not known, and not in it.
+        Largest number of bytes in arrays that are alive at one time, if each operation allocates
+        its result and views share memory. Temporary arrays within an operation are not known and
+        not counted.
     """
 
     def __init__(self):
@@ -41,20 +42,20 @@ class Tally:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count as this part's what happens within."""
+        """Count the operations in this context for the part."""
         outer, self._part = self._part, name
         yield
         self._part = outer
 
     @contextmanager
     def repeated(self, times: int) -> Iterator[None]:
-        """Count what happens within as if it happened that often, one after the other."""
+        """Count the operations in this context as if they ran that often, one after the other."""
         outer, self._times = self._times, self._times * times
         yield
         self._times = outer
 
     def restart(self) -> None:
-        """Count from here on, besides the arrays that are there already."""
+        """Start counting again; arrays that already exist are left out."""
         self.flops.clear()
         self.peak.clear()
         self._live = 0
@@ -76,13 +77,13 @@ class ShapeArray:
     Parameters
     ----------
     shape, dtype
-        As an array's.
+        As those of an array.
     tally
         Where its costs are counted.
     base
         The array whose memory it shares, if it is a view.
     packed
-        Whether its numbers lie one after the other, so that another shape of them is a view.
+        Whether its numbers are contiguous, so that a reshape is a view.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class ShapeArray:
         self.tally.free(self._bytes)
 
     def new(self, *shape: int, dtype: str | None = None) -> ShapeArray:
-        """Another array, counted in the same place."""
+        """Make another array with the same tally."""
         return ShapeArray(shape, dtype or self.dtype, self.tally)
 
     def view(self, *shape: int, packed: bool = True) -> ShapeArray:
@@ -120,7 +121,7 @@ class ShapeArray:
 
 
 class ShapeOps(Ops):
-    """Operations on shapes, laid out as NumPy's are: where that works in place, so do these."""
+    """Operations on shapes. They work in place and allocate where NumPy's do."""
 
     name = "shape"
 
@@ -128,7 +129,7 @@ class ShapeOps(Ops):
         return isinstance(x, ShapeArray)
 
     def asarray(self, x, dtype=None, device=None):
-        raise TypeError("A shape array is made by ShapeArray(shape, dtype, tally).")
+        raise TypeError("Make a shape array with ShapeArray(shape, dtype, tally).")
 
     def to_numpy(self, x):
         raise TypeError("A shape array holds no numbers.")
@@ -228,8 +229,8 @@ class ShapeOps(Ops):
         batch, height, width, channels = x.shape
         return x.new(batch, -(-height // stride), -(-width // stride), channels)
 
-    # Control flow: what is repeated runs once and then, for all other times, a second time,
-    # when arrays of the first are still there.
+    # Control flow: the body runs once, and a second time that counts for all further steps,
+    # because arrays of the first step are then still alive.
 
     def loop(self, times, body, carry):
         carry = body(0, carry) if times else carry

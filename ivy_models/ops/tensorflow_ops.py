@@ -22,7 +22,7 @@ class TensorflowOps(Ops):
 
     def asarray(self, x, dtype=None, device=None):
         with tf.device(_device(device)):
-            # tf.identity: tf.constant may share the NumPy array's memory on CPU.
+            # tf.identity copies, because tf.constant may share the NumPy array's memory on CPU.
             x = tf.constant(x)
             return tf.identity(x if dtype is None else tf.cast(x, dtype))
 
@@ -75,7 +75,7 @@ class TensorflowOps(Ops):
 
     def matmul(self, a, b):
         # tensorflow-cpu 2.21 returns garbage for some broadcast batches, such as
-        # (3, 1, 6, 25) @ (1, 25, 25), so broadcasting is never left to it.
+        # (3, 1, 6, 25) @ (1, 25, 25), so batches are broadcast here first.
         a_batch, b_batch = tuple(a.shape[:-2]), tuple(b.shape[:-2])
         if a_batch == b_batch:
             return tf.matmul(a, b)
@@ -115,7 +115,7 @@ class TensorflowOps(Ops):
         return tf.where(condition, a, b)
 
     def gelu(self, x, exact=False):
-        if not exact and x.dtype == tf.float64:  # TensorFlow's has a constant in float32
+        if not exact and x.dtype == tf.float64:  # TensorFlow's own uses a float32 constant
             return super().gelu(x)
         return tf.cast(tf.nn.gelu(self.widen(x), approximate=not exact), x.dtype)
 
@@ -139,14 +139,14 @@ class TensorflowOps(Ops):
             lambda i, carry: (i + 1, body(i, carry)),
             (tf.constant(0), carry),
             parallel_iterations=1,
-            maximum_iterations=times,  # for gradients in a caller's program by XLA
+            maximum_iterations=times,  # needed for gradients if the caller compiles with XLA
         )
         return carry[1]
 
     def map_steps(self, function, times, dtype):
         if tf.executing_eagerly():
             return super().map_steps(function, times, dtype)
-        # One traced step, whatever their number.
+        # The step is traced once, whatever the number of steps.
         steps = tf.map_fn(
             function, tf.range(times), parallel_iterations=1, fn_output_signature=tf.as_dtype(dtype)
         )
@@ -158,15 +158,15 @@ class TensorflowOps(Ops):
         return tf.recompute_grad(function)
 
     def rematerialise_chunks(self, function):
-        return function  # recompute_grad has no gradients of what a function closes over
+        return function  # recompute_grad gives no gradients for arrays that a function closes over
 
     def compile(self, function):
-        # Not by XLA, although that is faster: it has no gradients through a compiled loop.
+        # XLA would be faster, but gradients cannot pass through a loop that it compiled.
         return tf.function(function)
 
 
 def _broadcast_batch(a: tuple, b: tuple) -> list:
-    """The shape that two broadcast to, where sizes can be scalars of a program."""
+    """The shape that two shapes broadcast to. Sizes may be traced scalars."""
     pairs = itertools.zip_longest(reversed(a), reversed(b), fillvalue=1)
     return [y if isinstance(x, int) and x == 1 else x for x, y in pairs][::-1]
 

@@ -1,4 +1,4 @@
-"""Second derivatives of attention on torch, whose fused kernels have only first ones."""
+"""Second derivatives of attention on torch, whose fused kernels have only first derivatives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ivy_models.ops.torch_linear import needs_gradient
 def twice_differentiable(
     out: torch.Tensor, formula: Callable[..., torch.Tensor], *sources: torch.Tensor
 ) -> torch.Tensor:
-    """``out``, whose gradient is that of ``formula(*sources)`` where it is differentiated again.
+    """Return ``out`` with a gradient that can be differentiated again, by ``formula(*sources)``.
 
     Parameters
     ----------
     out
-        What a fused kernel computes from ``sources``. Ordinary gradients go through that kernel.
+        A fused kernel's result for ``sources``. Ordinary gradients go through that kernel.
     formula
         Computes the same from ``sources`` by operations that have derivatives of any order.
     """
@@ -27,10 +27,11 @@ def twice_differentiable(
 
 
 class _TwiceDifferentiable(torch.autograd.Function):
-    """Sends the gradient to the kernel, or past it to its sources.
+    """Sends the gradient to the kernel, or past it to the kernel's sources.
 
-    Gradients are enabled in a backward pass only if its result is to be differentiated again
-    (``create_graph=True``). It saves what the kernel saves, so it takes no memory of its own.
+    Gradients are enabled in a backward pass only if its result will be differentiated again
+    (``create_graph=True``). This saves the tensors that the kernel saves, so it takes no more
+    memory.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Linear layers on torch: by oneDNN where that is faster, and with little kept for the gradient."""
+"""Linear layers on torch, by oneDNN where that is faster, that store little for the gradient."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 
 ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's linear layer, where torch is built with it. Torch itself calls MKL in float32,
+"""oneDNN's linear layer, or None if torch is built without it. In float32 torch itself calls MKL,
 which reaches half of oneDNN's rate on AMD processors."""
 
 ONEDNN_MIN_PRODUCTS = 2**22
-"""Multiplications above which oneDNN's longer call pays off."""
+"""Multiplications from which oneDNN is faster, although its call takes longer."""
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
-    columns = weight.t()  # as nn.Linear keeps it
-    # Compilers see to gradients themselves; torch.func takes none of our own.
+    columns = weight.t()  # the layout of nn.Linear
+    # Compilers derive gradients themselves, and torch.func refuses custom ones.
     compiles = torch.compiler.is_compiling()
     if compiles or not needs_gradient(x, columns, bias) or not takes_hooks():
         return _product(x, columns, bias)
@@ -33,8 +33,8 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
     return _Linear.apply(x, columns, bias, function, *sources)
 
 
-def cheap(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torch.Tensor:
-    """``function(*sources)``, which :func:`linear` computes again rather than keep it."""
+def recomputable(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torch.Tensor:
+    """``function(*sources)``, which :func:`linear` recomputes for the gradient, not stores."""
     x = function(*sources)
     if x.requires_grad and not torch.compiler.is_compiling():
         x._computed_by = function, sources  # pyright: ignore[reportAttributeAccessIssue]
@@ -42,7 +42,7 @@ def cheap(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torc
 
 
 class _Linear(torch.autograd.Function):
-    """Keeps for the gradient, in place of its input, what that is computed from."""
+    """Stores for the gradient the sources of its input instead of the input."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, function, *sources):
@@ -73,16 +73,16 @@ def _itself(x: torch.Tensor) -> torch.Tensor:
 
 
 def _has_own_gradient(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether :class:`_Linear` can be used, and spares memory or time."""
-    plain = type(x) is type(weight) is torch.Tensor  # not distributed, for one
+    """Whether :class:`_Linear` can be used and saves memory or time."""
+    plain = type(x) is type(weight) is torch.Tensor  # not DTensor, for example
     faster = _mkl_is_slow() and _suits_onednn(x, weight)
     return plain and (faster or hasattr(x, "_computed_by"))
 
 
 def _parameter_of(columns: torch.Tensor) -> torch.Tensor:
-    """The parameter that ``columns`` is the same view of, if it is one.
+    """The parameter of which ``columns`` is an identical view, otherwise ``columns``.
 
-    Autocast casts a parameter once a step, but a view of it at each use.
+    Autocast casts a parameter once per step, but a view of it at each use.
     """
     base = columns._base
     same = base is not None and base.is_leaf and base.stride() == columns.stride()
@@ -104,7 +104,7 @@ def _onednn(rows: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None
     return ONEDNN_LINEAR(rows, columns, bias, "none", [], "")
 
 
-# torch.compile knows oneDNN's layer with constant weights only; this hides it from it.
+# torch.compile supports oneDNN's layer only with constant weights, so this hides the layer.
 _opaque_onednn = torch.library.custom_op("ivy_models::onednn_linear", _onednn, mutates_args=())
 
 
@@ -116,7 +116,7 @@ def _(rows, columns, bias):
 def _takes_onednn(x: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None) -> bool:
     """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
     return (
-        not torch.compiler.is_exporting()  # programs run where this library is not installed
+        not torch.compiler.is_exporting()  # exported programs run without this library
         and _suits_onednn(x, columns)
         and not autocasts(x)
         and not is_transformed()
@@ -134,28 +134,28 @@ def _suits_onednn(x: torch.Tensor, columns: torch.Tensor) -> bool:
 
 
 def needs_gradient(*arrays: torch.Tensor | None) -> bool:
-    """Whether a gradient with respect to one of these can be asked for later."""
+    """Whether a gradient for one of these can be requested later."""
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in arrays)
 
 
 def autocasts(x: torch.Tensor) -> bool:
-    """Whether autocast is on where ``x`` is; of shapes alone, on the device "meta", it has none."""
+    """Whether autocast is on for the device of ``x``. The device "meta" has no autocast."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
 @functools.cache
 def _mkl_is_slow() -> bool:
-    """Whether the processor is AMD's."""
-    description = Path("/proc/cpuinfo")  # which platform does not read
+    """Whether torch uses MKL on an AMD processor."""
+    description = Path("/proc/cpuinfo")  # on Linux, platform does not name the manufacturer
     linux = description.read_text() if description.exists() else ""
     return torch.backends.mkl.is_available() and "AuthenticAMD" in platform.processor() + linux
 
 
 def is_transformed() -> bool:
-    """Whether torch.func or forward-mode differentiation is at work.
+    """Whether torch.func or forward-mode differentiation is active.
 
-    They take no function with a gradient of its own, no kernel without one and no fused attention.
-    Compilers break these down themselves.
+    They refuse custom gradients, kernels without a gradient, and fused attention. Compilers
+    decompose these operations themselves.
     """
     return not torch.compiler.is_compiling() and (
         torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
@@ -164,7 +164,7 @@ def is_transformed() -> bool:
 
 
 def takes_hooks() -> bool:
-    """Whether saved tensors can be replaced, as checkpoints do; within torch.func they cannot."""
+    """Whether saved tensors can be replaced, as checkpointing does; torch.func forbids it."""
     if is_transformed():
         return False
     try:

@@ -14,9 +14,9 @@ from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 from ivy_models.ops.torch_attention import twice_differentiable
 from ivy_models.ops.torch_linear import (
     autocasts,
-    cheap,
     is_transformed,
     linear,
+    recomputable,
     takes_hooks,
 )
 
@@ -32,7 +32,7 @@ class TorchOps(Ops):
     def is_traced(self, x):
         traces = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         compiles = torch.compiler.is_compiling() or traces or is_transformed()
-        return compiles or (self.is_array(x) and x.is_meta)  # of shapes alone
+        return compiles or (self.is_array(x) and x.is_meta)  # shapes without numbers
 
     def more_than_numbers(self, x):
         if type(x).__name__ == "MaskedTensor":
@@ -55,7 +55,7 @@ class TorchOps(Ops):
         return torch.tensor(x, dtype=dtype, device=_device(device))
 
     def matrix(self, x, dtype, device):
-        # Columns one after the other, as nn.Linear keeps them: what oneDNN is fastest with.
+        # Column-major, the layout of nn.Linear, with which oneDNN is fastest.
         return self.asarray(np.ascontiguousarray(x.T), dtype, device).t()
 
     def constant(self, x, like):
@@ -125,7 +125,7 @@ class TorchOps(Ops):
     def matmul(self, a, b):
         if not autocasts(a):
             return torch.matmul(a, b)
-        # The reader's scores and sums stay in the wider type that they were given in.
+        # Autocast would narrow the reader's scores and sums; they stay in the wider type.
         dtype = torch.promote_types(a.dtype, b.dtype)
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a.to(dtype), b.to(dtype))
@@ -164,13 +164,13 @@ class TorchOps(Ops):
 
     def layer_norm(self, x, scale, offset):
         shape = x.shape[-1:]
-        return cheap(
+        return recomputable(
             lambda x, *affine: F.layer_norm(x, shape, *affine, LAYER_NORM_EPSILON), x, scale, offset
         )
 
     def gelu(self, x, exact=False):
         approximate = "none" if exact else "tanh"
-        return cheap(lambda x: F.gelu(x, approximate=approximate), x)
+        return recomputable(lambda x: F.gelu(x, approximate=approximate), x)
 
     def attention(self, q, k, v, key_mask=None, drop=None):
         if drop is not None or is_transformed():
@@ -179,7 +179,7 @@ class TorchOps(Ops):
             return self.attention(q.float(), k.float(), v.float(), key_mask).half()
         unequal = q.shape[-1] != v.shape[-1]
         if key_mask is None and unequal and q.device.type == "cpu" and q.dtype.itemsize >= 4:
-            # No fused kernel takes these, and the one left looks for rows without a key.
+            # No fused kernel supports this, and torch's plain one also searches for masked rows.
             scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
             return torch.matmul(torch.softmax(scores, -1), v)
         formula = functools.partial(super().attention, key_mask=key_mask)
@@ -189,12 +189,12 @@ class TorchOps(Ops):
         return key
 
     def dropout(self, x, rate, key):
-        # torch's own generator, of torch.manual_seed: the only one that torch.compile, copies of
-        # a module and its checkpointing all know. The key says no more than that there is one.
+        # torch's own generator (torch.manual_seed), because torch.compile, copies of a module and
+        # checkpointing support no other. The key is only a flag here: dropout is on.
         return F.dropout(x, rate)
 
     def rematerialise(self, function):
-        # Compilers choose for themselves what they keep.
+        # Compilers decide themselves what they store.
         if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and takes_hooks()):
             return function
         return functools.partial(checkpoint, function, use_reentrant=False)
@@ -213,7 +213,7 @@ class TorchOps(Ops):
 
     @staticmethod
     def _padding(x, window, stride):
-        """Padding of (B, Y, X, C) as F.pad takes it: the last axis first."""
+        """Padding of (B, Y, X, C) in the order of F.pad: the last axis first."""
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return (*columns, *rows)
@@ -224,15 +224,15 @@ def _fused_attention(q, k, v, key_mask):
         return F.scaled_dot_product_attention(q, k, v)
     any_key = key_mask.any(-1, keepdim=True)
     bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
-    # Of float16 no finite number is below all sums with a score.
+    # No finite float16 is guaranteed to stay below score + bias, so use -inf.
     bias = bias.masked_fill(~key_mask & any_key, -float("inf"))[:, None, None, :]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     return out * any_key[:, :, None, None]
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:
-    """Whether ``x`` is float16 on a CPU, where torch takes a hundred times as long for products
-    as in float32."""
+    """Whether ``x`` is float16 on a CPU, where torch's products take a hundred times as long as in
+    float32."""
     return x.dtype == torch.float16 and x.device.type == "cpu"
 
 

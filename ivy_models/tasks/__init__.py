@@ -1,1 +1,1 @@
-"""From data to results: classes, masked text, optical flow, reconstructed video."""
+"""Functions from data to results: classes, masked text, optical flow, reconstructed video."""

@@ -1,4 +1,4 @@
-"""From images or sounds to named classes."""
+"""Classification of images and sounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """An image or a sound of many: its predictions, or the error that says what is wrong."""
+    """One of many images or sounds, with its predictions or the error that says what is wrong."""
 
     source: Any
     predictions: list[Prediction] | None
@@ -39,7 +39,7 @@ def classify(model: perceiver_io.PerceiverIO, sources: Any, top: int = 5) -> lis
 def classify(
     model: perceiver_io.PerceiverIO, sources: Any, top: int = 5
 ) -> list[Prediction] | list[list[Prediction]]:
-    """Name what is in an image or a sound, or in each of a list of them.
+    """Classify an image or a sound, or each of a list.
 
     Parameters
     ----------
@@ -47,21 +47,21 @@ def classify(
         A classifier that has a ``preprocessing``: an image classifier of :func:`create_model`
         or ``perceiver_io_img_classification``, or any other whose ``preprocessing`` was set.
     sources
-        One image or sound, or a list, as ``model.preprocessing`` takes them.
+        An image or a sound that ``model.preprocessing`` accepts, or a list of these.
     top
-        How many of the most probable classes to return.
+        Number of most probable classes to return.
 
     Returns
     -------
     list of Prediction
-        The most probable first; for a list of sources, one such list for each source, so that
-        an empty list gives an empty list.
+        The most probable first. For a list of sources, one such list for each source; an empty
+        list gives an empty list.
 
     Raises
     ------
     InputError
-        If the model has no preprocessing or not a label for each class, or a source cannot be
-        used, naming the source.
+        If the model has no preprocessing, or the numbers of labels and classes differ, or a
+        source cannot be used (the message names it).
     """
     _check(model, top)
     if not isinstance(sources, (list, tuple)):
@@ -73,38 +73,38 @@ def classify(
 def classify_each(
     model: perceiver_io.PerceiverIO, sources: Iterable[Any], top: int = 5, batch_size: int = 1
 ) -> Iterator[Classified]:
-    """Name what is in each of many images or sounds, and go on after one that cannot be used.
+    """Classify many images or sounds, and continue after one that cannot be used.
 
-    Whatever the preprocessing raises, of your own or this library's, becomes one error that names
-    the source.
+    Any exception of the preprocessing, your own or this library's, becomes an error that names the
+    source.
 
     Parameters
     ----------
     model, top
         As in :func:`classify`.
     sources
-        Images or sounds, as ``model.preprocessing`` takes them; read as they are needed.
+        Images or sounds that ``model.preprocessing`` accepts. They are read when needed.
     batch_size
-        B, how many the model takes at a time.
+        Batch size B of the model's calls.
 
     Returns
     -------
     Iterator of Classified
-        One a source, in their order, as soon as its batch is done.
+        One for each source, in order, as soon as its batch is done.
 
     Raises
     ------
     InputError
-        If the model has no preprocessing, or not a label for each class.
+        If the model has no preprocessing, or the numbers of labels and classes differ.
     """
     _check(model, top)
     if batch_size < 1:
-        raise InputError(f"batch_size is at least 1, got {batch_size}.")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     return _classified(model, sources, top, batch_size)
 
 
 def _classified(model, sources, top, batch_size) -> Iterator[Classified]:
-    read, num_usable = [], 0  # of the next batch
+    read, num_usable = [], 0  # the next batch
     for source in sources:
         try:
             read.append((source, _prepared(model, source), None))
@@ -121,7 +121,7 @@ def _classified_batch(model, read, top) -> Iterator[Classified]:
     usable = [(source, data) for source, data, error in read if error is None]
     try:
         rows = [(row, None) for row in _logits(model, [data for _, data in usable])]
-    except (InputError, MemoryError):  # of one of them, or of all at once
+    except (InputError, MemoryError):  # one source is at fault, or all at once need too much memory
         rows = [_logits_alone(model, source, data) for source, data in usable]
     results = iter(rows)
     for source, _, error in read:
@@ -138,7 +138,7 @@ def _logits_alone(model, source, data) -> tuple[np.ndarray | None, InputError | 
 
 
 def _prepared(model: perceiver_io.PerceiverIO, source: Any) -> np.ndarray:
-    """A source as data, or one error that names it, whatever its preprocessing raises."""
+    """Preprocess a source; turn any exception into an error that names it."""
     try:
         return np.asarray(model.preprocessing(source))
     except InputError as error:
@@ -150,55 +150,55 @@ def _prepared(model: perceiver_io.PerceiverIO, source: Any) -> np.ndarray:
 
 
 def check_classifier(model: perceiver_io.PerceiverIO) -> None:
-    """Check that a model can read images or sounds, and gives one class of each.
+    """Check that a model can read images or sounds, and returns one class for each.
 
     Raises
     ------
     InputError
-        If it cannot, or gives something else.
+        If it cannot, or returns something else.
     """
     spec = model.spec
     if model.preprocessing is None:
         raise InputError(
-            "The model has no preprocessing, so nothing turns images or sounds into its data. "
-            "For a classifier of your own set model.preprocessing."
+            "The model has no preprocessing, so it cannot read images or sounds. For a classifier "
+            "of your own, set model.preprocessing."
         )
     if spec.output_modalities is not None:
-        raise InputError("The model decodes more than a class; for a video use reconstruct_video.")
+        raise InputError("The model decodes more than a class. For a video, use reconstruct_video.")
     if not spec.with_decoder:
-        raise InputError("The model has no decoder, so it gives latents and no class.")
+        raise InputError("The model has no decoder, so it returns latents, not a class.")
     if spec.query_per_input or spec.queries_from_inputs or math.prod(spec.query_shape or ()) != 1:
-        raise InputError("The model gives many outputs, not one class; call it on data instead.")
+        raise InputError("The model returns many outputs, not one class. Call it on data.")
 
 
 def _check(model: perceiver_io.PerceiverIO, top: int) -> None:
     check_classifier(model)
     if top < 1:
-        raise InputError(f"top is at least 1, got {top}.")
+        raise InputError(f"top must be at least 1, got {top}.")
 
 
 def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarray:
-    """Data of each source -> (B, classes)."""
+    """Logits (B, classes) for the data of each source."""
     if not data:
         return np.zeros((0, 0))
     if len(shapes := {array.shape for array in data}) > 1:
-        raise InputError(f"The preprocessing gave data of several shapes: {sorted(shapes)}.")
+        raise InputError(f"The preprocessing returned data of several shapes: {sorted(shapes)}.")
     return to_numpy(model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
 @whatever_seterr_says
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
-    """Logits (classes,) -> the ``top`` most probable classes, the first one first.
+    """Return the ``top`` most probable classes from logits (classes,), the most probable first.
 
     Raises
     ------
     InputError
-        If there are not as many labels as classes.
+        If the numbers of labels and classes differ.
     """
     if labels and len(labels) != len(logits):
         raise InputError(
-            f"The model has {len(labels):,} labels for {len(logits):,} classes; set model.labels "
-            "to one a class, or to None."
+            f"The model has {len(labels):,} labels for {len(logits):,} classes. Set model.labels "
+            "to one label for each class, or to None."
         )
     exponentials = np.exp(logits - logits.max())
     probabilities = exponentials / exponentials.sum()

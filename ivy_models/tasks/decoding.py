@@ -1,4 +1,4 @@
-"""Outputs of many positions, decoded some at a time from the same latents."""
+"""Decoding of many outputs from the same latents, in chunks."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
 
 QUERIES_PER_CHUNK = 2**14
-"""A second or so of work on two cores; divides the 802,816 pixels of the video model."""
+"""About a second of work on two cores. It divides the 802,816 pixels of the video model."""
 
 
 def decode_in_chunks(
     model: PerceiverIO, latents: Any, size: int = QUERIES_PER_CHUNK, progress: bool = False
 ) -> dict[str, np.ndarray]:
-    """Decode all outputs of all modalities, a chunk of queries at a time.
+    """Decode all outputs of all modalities, in chunks of queries.
 
-    What it gives is what ``model.decode(latents)`` gives; between chunks it shows how far it
-    is, and can be interrupted.
+    The result equals that of ``model.decode(latents)``. The work can be interrupted between
+    chunks, and shows its progress.
 
     Parameters
     ----------
     model
         A model with ``output_modalities``.
     latents
-        (*batch, num_latents, latent_dim), of ``model.encode``.
+        (*batch, num_latents, latent_dim), from ``model.encode``.
     size
-        Queries a chunk.
+        Number of queries in a chunk.
     progress
         Whether to show a progress bar over the queries.
 
     Returns
     -------
     dict
-        By modality (*batch, *axes, output_dim), NumPy arrays.
+        For each modality a NumPy array (*batch, *axes, output_dim).
 
     Raises
     ------
@@ -50,7 +50,7 @@ def decode_in_chunks(
     if modalities is None:
         raise InputError("The model has no output_modalities; call model.decode(latents).")
     if size < 1:
-        raise InputError(f"size is at least 1, got {size}.")
+        raise InputError(f"size must be at least 1, got {size}.")
     outputs = {}
     with _progress_bar(progress, sum(m.num_queries for m in modalities)) as bar:
         for modality in modalities:

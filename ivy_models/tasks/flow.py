@@ -1,4 +1,4 @@
-"""Optical flow of frames of any size, and flow fields as files and pictures."""
+"""Optical flow between frames of any size, and flow fields as files and pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OVERLAP = 20
 """Pixels that neighbouring tiles share, as in the original."""
 
 UNKNOWN = 1e9
-"""Flow beyond this many pixels is unknown, as in the ground truth of Middlebury."""
+"""Flow above this many pixels is unknown, as in Middlebury's ground truth."""
 
 FLO_MAGIC = b"PIEH"
 """First bytes of a Middlebury file: 202021.25 as a little-endian float."""
@@ -34,20 +34,20 @@ def estimate_flow(
 ) -> np.ndarray:
     """Estimate how far each pixel moves from one frame to the next.
 
-    Frames larger than the model's are cut into overlapping tiles; where tiles overlap, each
-    counts by its distance from its own border, as in the original. Smaller ones are continued
-    by their border's pixels.
+    Frames larger than the model's are cut into overlapping tiles. Where tiles overlap, each is
+    weighted by the distance from its own border, as in the original. Smaller frames are padded by
+    repeating their border pixels.
 
     Parameters
     ----------
     model
         A model of ``perceiver_io_optical_flow`` or :func:`create_model`.
     first, second
-        Frames of the same size: paths, PIL images or arrays, as ``ImagePreprocessing`` takes.
+        Frames of the same size: paths, PIL images or arrays that ``ImagePreprocessing`` accepts.
     progress
         Whether to show a progress bar over the tiles.
     batch_size
-        Tiles that the model takes at a time.
+        Number of tiles in a call of the model.
 
     Returns
     -------
@@ -57,16 +57,16 @@ def estimate_flow(
     Raises
     ------
     InputError
-        If the model estimates no flow, or a frame cannot be used.
+        If the model does not estimate flow, or a frame cannot be used.
     """
     if model.spec.stem != "frame_pair" or not model.spec.queries_from_inputs:
-        raise InputError("The model estimates no flow: build perceiver_io_optical_flow.")
+        raise InputError("The model does not estimate flow: build perceiver_io_optical_flow.")
     if batch_size < 1:
-        raise InputError(f"batch_size is at least 1, got {batch_size}.")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     frames = [read_rgb(frame) for frame in (first, second)]
     if frames[0].shape != frames[1].shape:
         sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in frames)
-        raise InputError(f"The two frames have the same size; got {sizes} (height x width).")
+        raise InputError(f"The two frames must have the same size; got {sizes} (height x width).")
     from tqdm import tqdm
 
     height, width, _ = frames[0].shape
@@ -93,14 +93,14 @@ def estimate_flow(
 
 
 def _tile_size(model: PerceiverIO, size: tuple[int, int]) -> tuple[int, int]:
-    """The size that the model was trained for; any, where its positions have none."""
+    """The size that the model was trained for, or the frame's if its positions have no size."""
     resolution = model.spec.max_fourier_freq or model.spec.learned_position_shape or size
     height, width = np.broadcast_to(resolution, 2)
     return int(height), int(width)
 
 
 def _starts(size: int, tile: int) -> list[int]:
-    """Where tiles begin along an axis; the last ends with it."""
+    """Where tiles begin along an axis. The last one ends with the axis."""
     return [*range(0, size - tile, max(1, tile - OVERLAP)), size - tile]
 
 
@@ -122,9 +122,9 @@ def write_flo(path: str | os.PathLike[str], flow: Any) -> None:
     Raises
     ------
     InputError
-        If it is no flow field.
+        If it is not a flow field.
     OSError
-        If the file cannot be written; one that is there stays then.
+        If the file cannot be written. An existing file is then left unchanged.
     """
     flow = check_flow(flow)
     height, width, _ = flow.shape
@@ -136,23 +136,23 @@ def write_flo(path: str | os.PathLike[str], flow: Any) -> None:
 def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a Middlebury ``.flo`` file: float32 (height, width, 2).
 
-    Unknown pixels have flow beyond ``UNKNOWN`` (1e9).
+    Unknown pixels have flow above ``UNKNOWN`` (1e9).
 
     Raises
     ------
     InputError
-        If it cannot be read or is no such file.
+        If the file cannot be read, or is not such a file.
     """
     try:
         content = user_path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if content[:4] != FLO_MAGIC or len(content) < 12:
-        raise InputError(f"{path} is no .flo file: it does not begin with {FLO_MAGIC.decode()}.")
+        raise InputError(f"{path} is not a .flo file: it does not begin with {FLO_MAGIC.decode()}.")
     width, height = (int(n) for n in np.frombuffer(content, "<i4", 2, offset=4))
     if width < 1 or height < 1 or len(content) != 12 + 8 * width * height:
         raise InputError(
-            f"{path} is broken: its header says {width} x {height} pixels, which does not fit "
+            f"{path} is broken: its header says {width} x {height} pixels, which does not match "
             f"its {len(content)} bytes."
         )
     flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
@@ -162,14 +162,14 @@ def read_flo(path: str | os.PathLike[str]) -> np.ndarray:
 def read_kitti_flow(path: str | os.PathLike[str]) -> np.ndarray:
     """Read ground truth of KITTI, a PNG file of 16 bits: float32 (height, width, 2).
 
-    Unknown pixels have flow beyond ``UNKNOWN`` (1e9), as :func:`read_flo` gives them.
+    Unknown pixels have flow above ``UNKNOWN`` (1e9), as in :func:`read_flo`.
 
     Raises
     ------
     InputError
-        If it cannot be read or is not such a file.
+        If the file cannot be read, or is not such a file.
     BackendError
-        If PyAV is not installed: Pillow reads the upper 8 bits alone.
+        If PyAV is not installed. Pillow reads only the upper 8 bits.
     """
     from ivy_models.preprocessing.media import decode
     from ivy_models.preprocessing.sources import named_errors
@@ -189,18 +189,18 @@ def read_kitti_flow(path: str | os.PathLike[str]) -> np.ndarray:
 
 @whatever_seterr_says
 def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
-    """Colour a flow field by the wheel of Baker et al. (2011), section 4.1.
+    """Colour a flow field with the colour wheel of Baker et al. (2011), section 4.1.
 
-    Hue is the direction, saturation the length. Unknown pixels, whose flow is beyond
-    ``UNKNOWN`` (1e9), are black.
+    Hue is the direction, saturation the length. Unknown pixels, whose flow is above ``UNKNOWN``
+    (1e9), are black.
 
     Parameters
     ----------
     flow
         (height, width, 2).
     longest
-        The length in pixels that is fully saturated; longer ones are darker. None: the
-        longest that is known.
+        The length in pixels that is fully saturated; longer vectors are darker. None: the longest
+        known one.
 
     Returns
     -------
@@ -210,11 +210,11 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     Raises
     ------
     InputError
-        If it is no flow field, or ``longest`` is not above 0.
+        If it is not a flow field, or ``longest`` is not above 0.
     """
     flow = check_flow(flow)
     if longest is not None and not longest > 0:
-        raise InputError(f"longest is above 0, got {longest}.")
+        raise InputError(f"longest must be above 0, got {longest}.")
     unknown = np.abs(flow).max(-1) > UNKNOWN
     flow = np.where(unknown[..., None], 0, flow)
     wheel = _colour_wheel()
@@ -232,7 +232,7 @@ def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
 
 
 def _colour_wheel() -> np.ndarray:
-    """Hues around the circle, (55, 3) in [0, 1]; more of them where the eye tells more apart."""
+    """Hues around the circle, (55, 3) in [0, 1], denser where the eye distinguishes more."""
     red, yellow, green, cyan, blue, magenta = np.array(
         [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1)], float
     )
@@ -247,7 +247,7 @@ def _colour_wheel() -> np.ndarray:
 
 
 def check_flow(flow: Any) -> np.ndarray:
-    """A flow field of any framework -> float32 (height, width, 2).
+    """Convert a flow field of any framework to float32 (height, width, 2).
 
     Raises
     ------
@@ -256,7 +256,7 @@ def check_flow(flow: Any) -> np.ndarray:
     """
     flow = to_numpy(flow, "flow")
     if flow.ndim != 3 or flow.shape[-1] != 2 or 0 in flow.shape:
-        raise InputError(f"A flow field is (height, width, 2), got shape {flow.shape}.")
+        raise InputError(f"A flow field must be (height, width, 2), got shape {flow.shape}.")
     if not np.isfinite(flow).all():
         raise InputError("The flow field holds numbers that are not finite.")
     return flow.astype(np.float32, copy=False)

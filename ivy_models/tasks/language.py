@@ -1,4 +1,4 @@
-"""What a masked language model expects in place of a mask."""
+"""Filling in masks with a masked language model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Candidate(NamedTuple):
-    """A text in place of a mask, and its probability, between 0 and 1."""
+    """A text to replace a mask, and its probability, between 0 and 1."""
 
     text: str
     probability: float
@@ -29,38 +29,38 @@ def fill_mask(
 ) -> list[list[Candidate]]:
     """Find the most probable texts for each ``[MASK]``.
 
-    The model gives every masked byte a distribution of its own, not knowing what the other
-    masks become; a candidate's probability is the product over its bytes.
+    The model predicts each masked byte independently of the others, so a candidate's probability
+    is the product over its bytes.
 
     Parameters
     ----------
     model
         A masked language model of ``perceiver_io_language`` or :func:`create_model`.
     text
-        With ``[MASK]`` at least once.
+        Text that contains ``[MASK]`` at least once.
     top
-        Candidates to return for each mask.
+        Number of candidates to return for each mask.
     length
-        Bytes that each mask stands for.
+        Number of bytes that each mask stands for.
 
     Returns
     -------
     list of list of Candidate
-        For each mask, in the order of the text, the most probable candidate first.
+        For each mask, in the order of the text, a list with the most probable candidate first.
 
     Raises
     ------
     InputError
-        If the model is no masked language model, or the text has no mask or is too long.
+        If the model is not a masked language model, or the text has no mask or is too long.
     """
     if model.tokenizer is None or not model.spec.tied_head:
-        raise InputError("The model is no masked language model: build perceiver_io_language.")
+        raise InputError("The model is not a masked language model: build perceiver_io_language.")
     if top < 1 or length < 1:
-        raise InputError(f"top and length are at least 1, got {top} and {length}.")
+        raise InputError(f"top and length must be at least 1, got {top} and {length}.")
     tokens = model.tokenizer.encode(text.replace("[MASK]", "[MASK]" * length))
     masked = np.flatnonzero(tokens == MASK)
     if not masked.size:
-        raise InputError('The text has no "[MASK]"; write it where the model is to fill in.')
+        raise InputError('The text has no "[MASK]". Write it where the model should fill in text.')
     logits = to_numpy(model(tokens), "logits")[masked, NUM_SPECIAL:]
     log_probabilities = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
     return [_best(rows, top) for rows in log_probabilities.reshape(-1, length, logits.shape[-1])]

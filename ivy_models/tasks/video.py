@@ -1,4 +1,4 @@
-"""Video with sound through an autoencoder: reconstructed, and named."""
+"""Reconstruction and labelling of video with sound, by an autoencoder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Reconstruction(NamedTuple):
-    """What an autoencoder makes of a clip.
+    """A clip as an autoencoder reconstructs it.
 
-    ``frames`` are float32 (frames, height, width, 3) in [0, 1], ``sound`` float32 (samples, 1)
-    in [-1, 1], ``predictions`` the most probable classes, the first one first.
+    ``frames`` are float32 (frames, height, width, 3) in [0, 1], ``sound`` is float32 (samples, 1)
+    in [-1, 1], and ``predictions`` are the most probable classes, the most probable first.
     """
 
     frames: np.ndarray
@@ -30,29 +30,29 @@ class Reconstruction(NamedTuple):
 def reconstruct_video(
     model: PerceiverIO, video: Any, sound: Any = None, top: int = 5, progress: bool = False
 ) -> Reconstruction:
-    """Encode a clip, its label hidden, and decode its frames, its sound and its label.
+    """Encode a clip without its label, and decode its frames, its sound and its label.
 
     Parameters
     ----------
     model
         A model of ``perceiver_io_video`` or :func:`create_model`.
     video, sound
-        As :class:`.ClipPreprocessing` takes them: paths or arrays. Without ``sound``, that of
-        the video's file.
+        Paths or arrays that :class:`.ClipPreprocessing` accepts. Without ``sound``, that of the
+        video's file.
     top
-        How many of the most probable classes to return.
+        Number of most probable classes to return.
     progress
-        Whether to show a progress bar over what is decoded.
+        Whether to show a progress bar over the decoded queries.
 
     Raises
     ------
     InputError
-        If the model is no autoencoder of video, or the clip cannot be used.
+        If the model is not an autoencoder of video, or the clip cannot be used.
     """
     if not isinstance(model.preprocessing, ClipPreprocessing):
         raise InputError("The model is not an autoencoder of video: build perceiver_io_video.")
     if top < 1:
-        raise InputError(f"top is at least 1, got {top}.")
+        raise InputError(f"top must be at least 1, got {top}.")
     latents = model.encode(model.preprocessing(video, sound))
     outputs = decode_in_chunks(model, latents, progress=progress)
     return Reconstruction(

@@ -18,7 +18,7 @@ SHAPE = (2, 6, 5, 3)
 
 
 class Quantity(np.ndarray):
-    """An array with a unit, as astropy's and unyt's."""
+    """An array with a unit, like those of astropy and unyt."""
 
     unit = "mJy"
 
@@ -97,7 +97,7 @@ REFUSED = {
     "an unwilling array": (lambda x: Broken(), "no dense copy by itself"),
     "bytes": (lambda x: x.tobytes(), "type |S"),
     "a text": (lambda x: "x.npy", "type <U5"),
-    "beyond 32 bits": (lambda x: np.full(SHAPE, 2**32 + 1), "4294967297; the largest .* 32 bits"),
+    "beyond 32 bits": (lambda x: np.full(SHAPE, 2**32 + 1), "4294967297; .* at most 32 bits"),
 }
 
 

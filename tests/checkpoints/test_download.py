@@ -326,7 +326,7 @@ def test_a_file_is_never_larger_than_is_allowed(server, cached, monkeypatch):
     with pytest.raises(DownloadError, match="it has 1,000,000 bytes, more than the 999,999"):
         download.download(PublishedFile(server.url))
     server.always = "endless"
-    with pytest.raises(DownloadError, match="more than it said, or than is allowed"):
+    with pytest.raises(DownloadError, match="more bytes than it announced or than are allowed"):
         download.download(PublishedFile(server.url, SHA256))
     assert cached() == {}
 
@@ -341,7 +341,7 @@ def test_offline_nothing_is_asked(server, tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_bytes(CONTENT)
     assert download.download(PublishedFile(server.url, SHA256)) == path
-    with pytest.raises(DownloadError, match="is set, and the file that is there has another SHA"):
+    with pytest.raises(DownloadError, match="is set, and the file in the cache has another SHA"):
         download.download(PublishedFile(server.url, "0" * 64))
     assert path.read_bytes() == CONTENT
     assert server.asked == []

@@ -150,7 +150,7 @@ def test_a_classifier_of_tokens_fills_no_masks():
     path, spec = tiny("language_mlm")
     model = perceiver_io_language(spec.replace(**TOKENS), weights=path, fresh=["decoder/head"])
     assert model(model.tokenizer.encode("abc")).shape == (3, 9)
-    with pytest.raises(InputError, match="no masked language model"):
+    with pytest.raises(InputError, match="not a masked language model"):
         fill_mask(model, "[MASK]")
 
 
@@ -192,7 +192,7 @@ def test_branches_that_the_model_does_not_have_are_refused(saved, fresh):
 
 
 def test_a_text_in_place_of_a_list_is_refused():
-    with pytest.raises(SpecError, match="fresh is a list of branches"):
+    with pytest.raises(SpecError, match="fresh must be a list of branches"):
         create_model("perceiver_io_digits", pretrained=True, fresh="decoder")
 
 

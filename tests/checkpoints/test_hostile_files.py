@@ -162,7 +162,7 @@ def test_shards_are_no_larger_together_than_is_allowed(tmp_path, monkeypatch):
     monkeypatch.setenv(MAX_BYTES_VARIABLE, str(size))
     assert read_shards(index, read_safetensors).keys() == {"a", "b"}
     monkeypatch.setenv(MAX_BYTES_VARIABLE, str(size - 1))
-    with pytest.raises(WeightsError, match="with the shards before it"):
+    with pytest.raises(WeightsError, match="including the shards before it"):
         read_shards(index, read_safetensors)
 
 

@@ -160,13 +160,13 @@ def test_a_hostile_index_downloads_nothing_more(hub, tmp_path):
 def test_offline_nothing_is_asked(hub, tmp_path, variable):
     run = load(hub, tmp_path, "own/model", **{variable: "1"})
     assert run.returncode == 1
-    assert "Without a network pass a folder with config.json and model.safetensors" in run.stderr
+    assert "Without a network, pass a folder with config.json and model.safetensors" in run.stderr
     assert hub.requests == 0
 
 
 def test_what_the_hub_does_not_have_is_refused(hub, tmp_path):
     run = load(hub, tmp_path, "own/other")
     assert run.returncode == 1
-    assert "DownloadError: There is no folder own/other, and it could not be had" in run.stderr
+    assert "DownloadError: There is no folder own/other, and it could not be downloaded" in run.stderr
     run = load(hub, tmp_path, "own/model", HF_HUB_OFFLINE="1")
     assert "DownloadError" in run.stderr

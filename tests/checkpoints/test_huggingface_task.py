@@ -1,4 +1,4 @@
-"""Labels, preprocessing and tokenizer of folders of transformers, read and written back."""
+"""Labels, preprocessing and tokenizer of transformers folders, read and written."""
 
 import json
 
@@ -159,7 +159,7 @@ def test_other_preprocessing_is_told_of(classifier, change):
 def test_what_transformers_has_no_form_for_is_told_of(classifier, tmp_path):
     model = PerceiverIO.from_pretrained(classifier)
     model.preprocessing = ImagePreprocessing((8, 8), 1)
-    with pytest.warns(UserWarning, match="no form for this preprocessing"):
+    with pytest.warns(UserWarning, match="This preprocessing is not written"):
         model.save_pretrained(tmp_path / "ours", layout="huggingface")
     assert not (tmp_path / "ours" / "preprocessor_config.json").exists()
     model.labels = ["one"]

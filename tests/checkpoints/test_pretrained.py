@@ -138,7 +138,7 @@ def test_preprocessing_of_ones_own_is_not_saved(tmp_path):
     [
         ("{", WeightsError, "cannot be read"),
         ("[]", WeightsError, "JSON object"),
-        ('{"task": 3}', WeightsError, "no JSON object"),
+        ('{"task": 3}', WeightsError, "not a JSON object"),
         ("{}", SpecError, "needs more fields"),
     ],
 )
@@ -172,7 +172,7 @@ def test_what_is_no_task_is_refused(tmp_path, task):
 def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="There is no folder"):
         PerceiverIO.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(WeightsError, match="nor is that the name of a repository"):
+    with pytest.raises(WeightsError, match="it is not the name of a repository"):
         PerceiverIO.from_pretrained("no/such/folder")
 
 

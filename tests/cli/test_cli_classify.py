@@ -253,7 +253,7 @@ def test_classify_each_reads_no_further_than_a_batch(folder):
 @pytest.mark.parametrize(("top", "batch_size"), [(0, 1), (1, 0)])
 def test_classify_each_refuses_at_once(top, batch_size):
     model = create_model("perceiver_io_digits", pretrained=True)
-    with pytest.raises(InputError, match="is at least 1"):
+    with pytest.raises(InputError, match="must be at least 1"):
         classify_each(model, [], top, batch_size)
 
 

@@ -157,7 +157,7 @@ def test_arrows_over_a_frame(rng):
     assert place.collections[0].scale == 2
     with pytest.raises(InputError, match="frame has shape"):
         draw_flow_arrows(flow, frame[:4])
-    with pytest.raises(InputError, match="longest is above 0"):
+    with pytest.raises(InputError, match="longest must be above 0"):
         draw_flow_arrows(flow, longest=0)
 
 

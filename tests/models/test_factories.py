@@ -1,4 +1,4 @@
-"""Models by what they are for, and by name."""
+"""Functions that build models, by purpose and by name."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_a_downloaded_file_that_is_no_checkpoint_is_named(offline):
     path.write_bytes(b"<html>Log in first.</html>")
     with pytest.raises(WeightsError) as refusal:
         perceiver_io_img_classification(PerceiverIOSpec(**MISSION))
-    assert str(refusal.value).startswith(f"{path} is no pickle of arrays")
+    assert str(refusal.value).startswith(f"{path} is not a pickle of arrays")
     assert f"remove {path}," in str(refusal.value)
 
 

@@ -169,7 +169,7 @@ def test_tiles_in_batches(rng, batch_size, calls):
     flow = estimate_flow(model, first, frame(rng, 30, 40), batch_size=batch_size)
     assert model.calls == calls
     np.testing.assert_allclose(flow, first[:, :, :2] * 2 - 1, atol=1e-5)
-    with pytest.raises(InputError, match="batch_size is at least 1, got 0"):
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         estimate_flow(model, first, first, batch_size=0)
 
 

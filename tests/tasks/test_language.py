@@ -225,7 +225,7 @@ def test_candidates_of_several_bytes_multiply(backend):
 def test_without_a_mask_or_a_language_model(rng):
     with pytest.raises(InputError, match="has no"):
         fill_mask(language_model(), "abc")
-    with pytest.raises(InputError, match="no masked language model"):
+    with pytest.raises(InputError, match="not a masked language model"):
         fill_mask(create_model("perceiver_io_digits"), "[MASK]")
     with pytest.raises(InputError, match="positions|bytes"):
         fill_mask(language_model(), "[MASK]", length=24)

@@ -91,13 +91,13 @@ def test_what_is_no_clip_is_refused(clip, tmp_path):
         reconstruct_video(model, frames)
     with pytest.raises(InputError, match="has 3 frames"):
         reconstruct_video(model, frames[:3], sound)
-    with pytest.raises(InputError, match="top is at least 1"):
+    with pytest.raises(InputError, match="top must be at least 1"):
         reconstruct_video(model, *clip, top=0)
     with pytest.raises(InputError, match="is not an autoencoder of video"):
         reconstruct_video(create_model("perceiver_io_digits"), *clip)
     with pytest.raises(InputError, match="no output_modalities"):
         decode_in_chunks(create_model("perceiver_io_digits"), np.zeros((16, 64), np.float32))
-    with pytest.raises(InputError, match="size is at least 1"):
+    with pytest.raises(InputError, match="size must be at least 1"):
         decode_in_chunks(model, np.zeros((6, 16), np.float32), 0)
     with pytest.raises(InputError, match="reconstruct_video"):
         classify(model, frames)

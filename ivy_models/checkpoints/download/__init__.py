@@ -1,1 +1,1 @@
-"""Published checkpoints: where they are, and how they get to this machine."""
+"""Downloads of published checkpoints, from their servers and from the Hugging Face hub."""

@@ -1,4 +1,4 @@
-"""Published weights, from where they are published."""
+"""Download of published weights to the cache folder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class PublishedFile:
     Parameters
     ----------
     url
-        Where it is.
+        Address of the file.
     sha256
-        Its checksum, where known.
+        Its checksum, if known.
     """
 
     url: str
@@ -41,13 +41,15 @@ def is_offline() -> bool:
 def download(file: PublishedFile) -> Path:
     """Return the local path of a published file, downloading it first if it is not there.
 
-    A progress bar goes to stderr. A file in the cache is complete; a broken download is continued
-    by the next call. Of several processes or threads one downloads and the others wait.
+    A progress bar goes to stderr. A file in the cache is always complete: the next call resumes an
+    interrupted download. If several processes or threads need the file, one downloads it while
+    the others wait.
 
     Raises
     ------
     DownloadError
-        Saying what to download, from where, to which path, and how to pass it.
+        If the download fails. The message says which file to fetch, from where, and where to put
+        it.
     """
     path = cache_folder() / file.name
     try:
@@ -75,10 +77,10 @@ def _download(file: PublishedFile, path: Path) -> None:
     from ivy_models.checkpoints.download.http import fetch
 
     if is_offline():
-        found = ", and the file that is there has another SHA-256" if path.exists() else ""
+        found = ", and the file in the cache has another SHA-256" if path.exists() else ""
         raise DownloadError(f"{OFFLINE_VARIABLE} is set{found}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The system releases the lock of a process that dies; the lock's file stays.
+    # If a process dies, the system releases its lock. The lock file stays.
     with FileLock(path.with_name(f"{path.name}.lock")):
         if not _is_there(path, file.sha256):
             path.unlink(missing_ok=True)

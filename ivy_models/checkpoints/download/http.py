@@ -1,4 +1,4 @@
-"""A file over HTTP, continued where an earlier transfer broke off."""
+"""Resumable download of a file over HTTP."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tqdm import tqdm
 from ivy_models.errors import DownloadError
 
 TIMEOUT_S = 30
-"""Seconds without an answer, or without another byte, after which a transfer has broken off."""
+"""Seconds without a response, or without another byte, after which a transfer counts as broken."""
 
 RETRIES = 5
-"""Times that a transfer is taken up again without getting any further."""
+"""Retries in a row that bring no new bytes, after which a download fails."""
 
 RETRY_DELAY_S = 1
-"""Seconds before the first retry; each one after it waits twice as long."""
+"""Seconds before the first retry; doubled for each further one."""
 
 MAX_BYTES = 4 << 30
-"""What a file may have; the largest published one has 0.8 GB."""
+"""Upper bound on a file's size. The largest published one has 0.8 GB."""
 
 _CHUNK = 1 << 16
 
-# A file that is wrong or not there stays so; these pass.
+# Only these errors are temporary, so only these are retried.
 _BROKEN = (
     requests.ConnectionError,
     requests.Timeout,
@@ -36,25 +36,25 @@ _BROKEN = (
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> None:
-    """Download a file; it takes its name when it is complete.
+    """Download a file, which gets its name only when it is complete.
 
-    What a broken transfer leaves is kept beside it as ``NAME.part``, if the server gave a
-    validator by which the rest can be asked of the same file, later and by another process. Two
-    at once are for the caller to prevent.
+    A partial download is kept as ``NAME.part`` if the server sent a validator for it (ETag or
+    Last-Modified). This or another process can then resume it. The caller must prevent two
+    downloads of one file at the same time.
 
     Parameters
     ----------
     url
-        Where it is.
+        Address of the file.
     path
-        Where to put it; the folder exists.
+        Where to put it. The folder must exist.
     sha256
-        Its checksum. Without it a file is complete when it has the length that the server said.
+        Its checksum. Without it, a file is complete when it has the announced length.
 
     Raises
     ------
     DownloadError, OSError
-        If the server does not give the file, or it cannot be written.
+        If the server does not deliver the file, or it cannot be written.
     """
     part = _Part(path)
     try:
@@ -75,12 +75,12 @@ def checksum(path: Path) -> str:
 
 
 class _Part:
-    """A file that is not complete, and the server's validator of what it is a part of.
+    """A partial download, with the server's validator for the whole file.
 
     Parameters
     ----------
     path
-        Of the complete file.
+        Path of the complete file.
     """
 
     def __init__(self, path: Path):
@@ -97,7 +97,7 @@ class _Part:
         return self._validator.read_text("utf-8") or None if self._validator.exists() else None
 
     def start(self, validator: str | None) -> None:
-        self.drop()  # first: bytes never stand beside the validator of others
+        self.drop()  # first, so that old bytes never pair with a new validator
         if validator is not None:
             self._validator.write_text(validator, "utf-8")
 
@@ -107,7 +107,7 @@ class _Part:
 
 
 def _receive_all(url: str, part: _Part, sha256: str | None) -> None:
-    """Receive a file, taking a transfer up again that breaks off after it has begun."""
+    """Receive a file, and resume a transfer that breaks off after it has begun."""
     begun, furthest, failures = False, part.size, 0
     while True:
         before = part.size
@@ -135,14 +135,14 @@ def _receive(url: str, part: _Part, sha256: str | None) -> None:
         elif offset and response.status_code in (206, 416):
             total = _total_from(response, offset)
             if total is None or _validator(response) != part.validator:
-                part.drop()  # not the rest of what there is
+                part.drop()  # this response does not continue the partial file
                 return _receive(url, part, sha256)
         else:
-            passes = response.status_code >= 500
-            error = requests.ConnectionError if passes else DownloadError
+            is_temporary = response.status_code >= 500
+            error = requests.ConnectionError if is_temporary else DownloadError
             raise error(f"the server answered {response.status_code} {response.reason}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError("the server sent it compressed, which was not asked for")
+            raise DownloadError("the server sent it compressed, which was not requested")
         if total is None and sha256 is None:
             raise DownloadError("the server does not say how long it is")
         if (total or 0) > MAX_BYTES:
@@ -156,23 +156,25 @@ def _append(response: requests.Response, part: _Part, offset: int, total: int | 
         for chunk in response.iter_content(_CHUNK):
             if file.tell() + len(chunk) > (MAX_BYTES if total is None else total):
                 part.drop()
-                raise DownloadError("the server sends more than it said, or than is allowed")
+                raise DownloadError(
+                    "the server sent more bytes than it announced or than are allowed"
+                )
             file.write(chunk)
             progress.update(len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if total is not None and part.size < total:
-        raise requests.ConnectionError(f"{part.size:,} of {total:,} bytes came")
+        raise requests.ConnectionError(f"only {part.size:,} of {total:,} bytes were received")
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What changes when the file does: an ETag, unless it is a weak one, or a date."""
+    """A value that changes when the file does: a strong ETag, otherwise the modification date."""
     etag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified") if etag.startswith("W/") else etag
 
 
 def _total_from(response: requests.Response, offset: int) -> int | None:
-    """Length of a file whose rest this is; None if it is anything else."""
+    """Length of the whole file if the response continues it from ``offset``, otherwise None."""
     content_range = response.headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range)
     if response.status_code != 206 or match is None:

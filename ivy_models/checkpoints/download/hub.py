@@ -13,13 +13,13 @@ from ivy_models.checkpoints.shards import index_name, read_index
 from ivy_models.errors import DownloadError, WeightsError, how_to_install
 
 BESIDE = [CONFIG_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE]
-"""Files of a repository beside its weights."""
+"""Files of a repository other than its weights."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def local_folder(source: str | Path) -> Path:
-    """Find the folder of a model: on this machine, else on the hub.
+    """Return a model's folder, downloading it from the hub if it is not on this machine.
 
     Parameters
     ----------
@@ -29,21 +29,21 @@ def local_folder(source: str | Path) -> Path:
     Returns
     -------
     Path
-        Of the hub's, the folder in its cache, which HF_HOME can move; with HF_HUB_OFFLINE=1
-        or IVY_MODELS_OFFLINE=1 nothing is asked for.
+        The folder, or the repository's folder in the hub's cache, whose place ``HF_HOME`` sets.
+        With ``HF_HUB_OFFLINE=1`` or ``IVY_MODELS_OFFLINE=1`` the hub is not contacted.
 
     Raises
     ------
     WeightsError
         If it is neither, or its index of shards is broken.
     DownloadError
-        If the repository cannot be had.
+        If the repository cannot be downloaded.
     """
     if user_path(source).is_dir():
         return user_path(source)
     if isinstance(source, Path) or not _REPOSITORY.fullmatch(source):
         raise WeightsError(
-            f"There is no folder {source}, nor is that the name of a repository, owner/name."
+            f"There is no folder {source}, and it is not the name of a repository, owner/name."
         )
     for file in (WEIGHTS_FILE, TORCH_FILE):
         index = index_name(file)
@@ -71,7 +71,7 @@ def _download(repository: str, files: list[str]) -> Path:
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         why = f"{OFFLINE_VARIABLE} is set, and {error}" if is_offline() else error
         raise DownloadError(
-            f"There is no folder {repository}, and it could not be had from the hub: {why}\n"
-            f"Without a network pass a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or copy the "
-            "hub's cache."
+            f"There is no folder {repository}, and it could not be downloaded from the hub: {why}\n"
+            f"Without a network, pass a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or copy the "
+            "hub's cache to this machine."
         ) from error

@@ -1,7 +1,7 @@
-"""The configurations of Hugging Face transformers' Perceivers, as specs and back.
+"""Conversion between specs and the configurations of Hugging Face transformers' Perceivers.
 
-A configuration gives a model's sizes; the rest is fixed by its class. Whether a spec can be
-written is found by reading its configuration back: nothing is lost in silence.
+A configuration gives a model's sizes; its class fixes the rest. A configuration that was made from
+a spec is read back and compared with the spec, so that nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 
 MODEL_TYPE = "perceiver"
 ACTIVATIONS = {"gelu": True, "gelu_new": False, "gelu_pytorch_tanh": False}
-"""Whether they are ``exact_gelu``."""
+"""Activations, and whether they are ``exact_gelu``."""
 
 MODALITIES = ("audio", "image", "label")
 
-# transformers' own, where a configuration does not name them. layer_norm_eps is none of them:
-# the classes do not use it, their layer norms have 1e-5 as here.
+# transformers' defaults for values that a configuration does not name. layer_norm_eps is left out
+# because the classes do not use it: their layer norms have 1e-5, as here.
 _DEFAULTS: dict[str, Any] = {
     "num_latents": 256,
     "d_latents": 1280,
@@ -54,7 +54,7 @@ _DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
 }
 
-# Of which only these values describe a model that this library has.
+# This library has models for these values only; others are refused.
 _ONLY = {
     "model_type": (MODEL_TYPE,),
     "hidden_act": tuple(ACTIVATIONS),
@@ -70,19 +70,19 @@ _ONLY = {
 
 
 def spec_of(config: dict[str, Any], source: str) -> PerceiverIOSpec:
-    """The spec of the model that a configuration describes.
+    """Return the spec of the model that a configuration describes.
 
     Parameters
     ----------
     config
-        What config.json holds.
+        Contents of config.json.
     source
-        Where it comes from, for the errors.
+        Where it comes from, for error messages.
 
     Raises
     ------
     WeightsError
-        If it is of another kind of model, or of one that this library does not have.
+        If it describes another kind of model, or one that this library does not have.
     """
     try:
         return _spec_of(*_checked(config))
@@ -91,7 +91,7 @@ def spec_of(config: dict[str, Any], source: str) -> PerceiverIOSpec:
 
 
 def _checked(config: dict[str, Any]) -> tuple[str, SimpleNamespace]:
-    """The class's name, and every value that its spec depends on."""
+    """Return the class's name and every value that its spec depends on."""
     values = _DEFAULTS | {"dtype": config.get("torch_dtype") or "float32"} | config
     for name, allowed in _ONLY.items():
         if values.get(name) not in allowed:
@@ -106,14 +106,14 @@ def _checked(config: dict[str, Any]) -> tuple[str, SimpleNamespace]:
         )
     for name, default in _DEFAULTS.items():
         if not _is_like(values[name], default):
-            raise WeightsError(f"{name} is {values[name]!r}; expected such as {default!r}.")
+            raise WeightsError(f"{name} is {values[name]!r}; expected a value such as {default!r}.")
     labels = values.get("id2label")
     values["num_labels"] = len(labels) if isinstance(labels, dict) else values.get("num_labels", 2)
     return names[0], SimpleNamespace(**values)
 
 
 def _is_like(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind of a default: sizes are whole numbers of at least 1."""
+    """Whether a value has the type of a default. Sizes are whole numbers of at least 1."""
     if isinstance(default, list):
         same_length = isinstance(value, list) and len(value) == len(default)
         return same_length and all(_is_like(size, 1) for size in value)
@@ -136,8 +136,9 @@ def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
     processor_v = config.v_channels or processor_qk
     if processor_v != latent_dim:
         raise WeightsError(
-            f"the processor's values have {processor_v} channels (v_channels, or qk_channels where "
-            f"that is null); transformers adds them to latents of d_latents={latent_dim} channels."
+            f"the processor's values have {processor_v} channels (v_channels, or qk_channels if "
+            f"that is null), but transformers adds them to latents of "
+            f"d_latents={latent_dim} channels."
         )
     reader_heads = config.num_cross_attention_heads
     reader_qk = config.qk_channels or (encoded_dim if reads_like_inputs else latent_dim)
@@ -250,7 +251,7 @@ def _optical_flow(config: SimpleNamespace) -> dict[str, Any]:
         "stem_dim": 64,
         "query_residual": False,
         "queries_from_inputs": True,
-        "output_scale": 1 / 100,  # the original multiplies by 20 too
+        "output_scale": 1 / 100,  # the original also multiplies by 20
     }
 
 
@@ -298,20 +299,20 @@ CLASSES = {
     "PerceiverForOpticalFlow": _optical_flow,
     "PerceiverForMultimodalAutoencoding": _multimodal,
 }
-"""transformers' classes, and what each makes of a configuration: fields of a spec."""
+"""For each class of transformers, a function from a configuration to fields of a spec."""
 
 
 # From a spec to a configuration
 
 
 def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
-    """The configuration of the model that a spec describes.
+    """Return the configuration of the model that a spec describes.
 
     Raises
     ------
     WeightsError
-        If none of transformers' classes is that model, naming the fields in which the nearest
-        differs.
+        If no class of transformers describes the model. The message names the fields in which the
+        nearest one differs.
     """
     name = _nearest_class(spec)
     config = _DEFAULTS | {
@@ -369,7 +370,7 @@ def _nearest_class(spec: PerceiverIOSpec) -> str:
 
 
 def _multimodal_sizes(spec: PerceiverIOSpec) -> tuple[dict[str, Any], int]:
-    """What a configuration says of sound and images, and the number of labels."""
+    """Return a configuration's values for sound and images, and the number of labels."""
     outputs = {modality.name: modality for modality in spec.output_modalities or ()}
     if set(outputs) != set(MODALITIES):
         raise WeightsError(
@@ -391,7 +392,10 @@ def _multimodal_sizes(spec: PerceiverIOSpec) -> tuple[dict[str, Any], int]:
 
 
 def _sizes(value: Any, count: int) -> list[int]:
-    """A field of one whole number an axis; of others ones, by which it is found to differ."""
+    """Return a field of one whole number per axis.
+
+    A field of another form becomes ones, so that the comparison with the spec reports it.
+    """
     if isinstance(value, tuple) and len(value) == count:
         return [max(int(size), 1) for size in value]
     return [1] * count

@@ -1,4 +1,4 @@
-"""Labels, preprocessing and tokenizer of a folder of transformers, read and written back."""
+"""Reads and writes the labels, preprocessing and tokenizer of a transformers folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PREPROCESSOR_FILE = "preprocessor_config.json"
 TOKENIZER_FILE = "tokenizer_config.json"
 
 BICUBIC = 3
-"""Pillow's number of the resampling."""
+"""Pillow's number for bicubic resampling."""
 
 _CROP = 256
-"""What transformers divides the size by for the crop, unless a folder says otherwise."""
+"""Default crop_size of transformers: the crop is size / crop_size of the image's shorter side."""
 
-# transformers' own, where a folder does not name them.
+# transformers' defaults for values that a folder does not name.
 _DEFAULTS: dict[str, Any] = {
     "size": 224,
     "crop_size": _CROP,
@@ -39,14 +39,14 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def read_task(folder: Path, spec: PerceiverIOSpec) -> dict[str, Any]:
-    """What a folder says beside the model: values of a model's attributes by their names.
+    """Read a model's labels, preprocessing and tokenizer from its folder, by attribute name.
 
     Parameters
     ----------
     folder
-        With config.json; preprocessor_config.json and tokenizer_config.json are optional.
+        A folder with config.json and, optionally, preprocessor_config.json.
     spec
-        The model in it.
+        Spec of the model in the folder.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_task(folder: Path, spec: PerceiverIOSpec) -> dict[str, Any]:
 
 
 def _labels(names: Any) -> tuple[str, ...] | None:
-    """Names of classes; None for the placeholders that transformers writes where it has none."""
+    """Names of classes, or None if they are only the placeholders that transformers writes."""
     if not isinstance(names, dict):
         return None
     try:
@@ -81,7 +81,7 @@ def _labels(names: Any) -> tuple[str, ...] | None:
 
 
 def placeholders(count: int) -> tuple[str, ...]:
-    """The names that transformers gives to classes without one."""
+    """Names that transformers gives to classes without a name."""
     return tuple(f"LABEL_{label}" for label in range(count))
 
 
@@ -110,16 +110,16 @@ def _preprocessing(config: dict[str, Any], source: str) -> ImagePreprocessing | 
     except SpecError as error:
         raise WeightsError(f"{source}: {error}") from error
     warnings.warn(
-        f"{source} asks for preprocessing that this library does not have, so the model has none: "
-        "set model.preprocessing. Read are a square centre crop, a bicubic resize to a square, "
-        "and the scale 1/255.",
+        f"{source} describes preprocessing that this library does not have, so the model has none. "
+        "Set model.preprocessing yourself. This library reads a square centre crop, a bicubic "
+        "resize to a square, and the scale 1/255.",
         stacklevel=2,
     )
     return None
 
 
 def _size(size: Any) -> tuple[int, int] | None:
-    """{"height": 224, "width": 224}, or one number for both."""
+    """Height and width from {"height": 224, "width": 224}, or from one number for both."""
     if isinstance(size, int):
         return size, size
     if isinstance(size, dict) and size.keys() == {"height", "width"}:
@@ -128,9 +128,9 @@ def _size(size: Any) -> tuple[int, int] | None:
 
 
 def task_files(preprocessing: Any, tokenizer: Any) -> dict[str, bytes]:
-    """The files beside config.json and the weights from which transformers' pipeline opens a model.
+    """Files for transformers' pipeline, to be written beside config.json and the weights.
 
-    Warns of what transformers has no form for, which is not written.
+    Warns of preprocessing that transformers does not have; it is not written.
     """
     files: dict[str, Any] = {}
     if isinstance(preprocessing, ImagePreprocessing) and preprocessing.channels == 3:
@@ -150,8 +150,8 @@ def task_files(preprocessing: Any, tokenizer: Any) -> dict[str, bytes]:
             del files[PREPROCESSOR_FILE]
     if preprocessing is not None and PREPROCESSOR_FILE not in files:
         warnings.warn(
-            "transformers has no form for this preprocessing, which is not written: it has square "
-            f"RGB images, got {preprocessing!r}.",
+            "This preprocessing is not written, because transformers has only one for square RGB "
+            f"images; got {preprocessing!r}.",
             stacklevel=3,
         )
     if isinstance(tokenizer, ByteTokenizer):

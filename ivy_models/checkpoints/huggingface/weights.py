@@ -1,6 +1,6 @@
 """Hugging Face transformers' Perceiver checkpoints: a folder with config.json and the weights.
 
-One table, from this library's names to transformers', for reading and writing.
+Reading and writing use the same table of this library's names and transformers'.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TORCH_FILE = "pytorch_model.bin"
 
-# Groups stand for names within a layer, which are translated by the next table.
+# Groups match names within a layer, which the next table translates.
 _NAMES = {
     "latents": "perceiver.embeddings.latents",
     "queries": "{decoder}.output_position_encodings.position_embeddings",
@@ -80,7 +80,7 @@ _WITHIN_LAYERS = {
     "variance": "running_var",
 }
 
-# Batch norm's count of batches: torch saves it, inference does not use it.
+# Batch norm's count of batches, which torch saves although inference does not use it.
 _COUNT = "perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"
 
 
@@ -92,7 +92,7 @@ def huggingface_name(name: str, spec: PerceiverIOSpec) -> str:
     name
         Such as "processor/layer_0/self_attention_1/mlp/hidden/weight".
     spec
-        A model that transformers has.
+        Spec of a model that transformers has.
     """
     table = _NAMES
     if spec.vocabulary_size is not None:
@@ -111,7 +111,7 @@ def _within_layer(name: str) -> str:
     return ".".join(parts)
 
 
-# Arrays. torch keeps a layer's output channels first, and vectors that are broadcast as (1, K).
+# Arrays. torch stores a layer's output channels first, and broadcast vectors as (1, K).
 
 
 def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
@@ -126,16 +126,16 @@ def _to_torch(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose) -> Any:
-    """A view of an array that transformers keeps, in this library's layout.
+    """View one of transformers' arrays in this library's layout.
 
     Parameters
     ----------
     name
-        This library's.
+        The weight's name in this library.
     array
         A NumPy array, or a tensor with ``transpose=torch.permute``.
     transpose
-        Permutes an array's axes.
+        Function that permutes an array's axes.
     """
     _, _, leaf = name.rpartition("/")
     if leaf == "weight" and array.ndim >= 2:
@@ -151,7 +151,7 @@ def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose)
 
 
 def is_huggingface(folder: str | Path) -> bool:
-    """Whether a folder's config.json is one of transformers, not this library's own."""
+    """Whether a folder's config.json is one of transformers, not one of this library."""
     try:
         config = read_json(Path(folder) / CONFIG_FILE)
     except WeightsError:
@@ -160,13 +160,13 @@ def is_huggingface(folder: str | Path) -> bool:
 
 
 def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.ndarray]]:
-    """Read a model that transformers saved, or its hub offers.
+    """Read a model that transformers saved.
 
     Parameters
     ----------
     folder
-        With config.json and model.safetensors, or pytorch_model.bin; either whole or in shards
-        with an index.
+        A folder with config.json and model.safetensors or pytorch_model.bin. The weights may be
+        split into shards with an index.
 
     Returns
     -------
@@ -177,8 +177,8 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     Raises
     ------
     WeightsError
-        If a file is not there, cannot be read or does not fit the other, or if the model is
-        none that this library has.
+        If a file does not exist, cannot be read or does not fit the other, or if this library
+        does not have the model.
     """
     folder = Path(folder)
     spec = read_huggingface_spec(folder)
@@ -189,13 +189,13 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
         array = arrays.pop(huggingface_name(name, spec), None)
         if array is not None:
             weights[name] = np.array(from_torch_layout(name, array), order="C")
-    weights |= arrays  # what the model has no name for: the check finds it
+    weights |= arrays  # weights that the model does not have, which the check reports
     check_weights(description, weights, str(folder))
     return spec, weights
 
 
 def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
-    """Read the spec of a model that transformers saved; errors as :func:`read_huggingface`."""
+    """Read the spec of a model that transformers saved. Raises as :func:`read_huggingface`."""
     path = Path(folder) / CONFIG_FILE
     return spec_of(read_json(path), str(path))
 
@@ -220,20 +220,21 @@ def write_huggingface(
     Parameters
     ----------
     folder
-        Created if needed. It gets config.json, model.safetensors and, for what ``task`` has,
-        preprocessor_config.json and tokenizer_config.json; those of another model are removed.
+        Created if it does not exist. Gets config.json, model.safetensors and, if ``task`` has
+        them, preprocessor_config.json and tokenizer_config.json. Those of another model are
+        removed.
     spec
-        The model. Its ``device`` is not written.
+        Spec of the model. Its ``device`` is not written.
     weights
         Arrays by this library's names.
     task
-        The model's labels, preprocessing and tokenizer by these names, where it has them.
+        The model's labels, preprocessing and tokenizer, by attribute name.
 
     Raises
     ------
     WeightsError
-        If the weights do not fit the spec, there are not as many labels as classes, transformers
-        has no such model, or the folder cannot be written.
+        If the weights do not fit the spec, the numbers of labels and classes differ, transformers
+        does not have the model, or the folder cannot be written.
     """
     config, task = config_of(spec), task or {}
     if labels := task.get("labels"):

@@ -1,7 +1,7 @@
-"""Pickles, run by a machine that knows few opcodes and no names but those it is given.
+"""An interpreter for pickles that knows few opcodes, and only the names that it is given.
 
-A pickle is a program for a machine with a stack. Python's own machine imports what a file names,
-and spends without limit what a file asks for: some files of a hundred bytes keep it busy for years.
+A pickle is a program for a stack machine. Python's own interpreter imports whatever a file names
+and works without limit: some files of a hundred bytes keep it busy for years.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ivy_models.checkpoints.files import RefusedError
 from ivy_models.errors import shown
 
 MAX_OPCODES = 1_000_000
-"""Opcodes that a file may have, and names of arrays; the published ones have a few thousand."""
+"""Upper bound on a file's opcodes, and on its names of arrays. Published files have thousands."""
 
 _LITERALS = frozenset(
     [
@@ -36,13 +36,13 @@ _CONSTANTS = {
 
 @dataclass(frozen=True)
 class StandIn:
-    """What stands for a function or class that a file names, and is called in its place."""
+    """Called in place of a function or class that a file names."""
 
     make: Callable[..., Any]
 
 
 class Stateful:
-    """What a file may set the state of."""
+    """An object whose state a file may set."""
 
     def set_state(self, state: Any) -> None:
         raise NotImplementedError
@@ -54,9 +54,9 @@ class Machine:
     Parameters
     ----------
     stand_ins
-        By module and name; one that is no :class:`StandIn` is not called.
+        Objects by module and name. Only a :class:`StandIn` can be called.
     load
-        What a file refers to by a persistent id. None: nothing may be.
+        Returns the object with a persistent id. If None, persistent ids are refused.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, data: bytes) -> Any:
-        """Give the object that a pickle makes.
+        """Return the object that a pickle describes.
 
         Raises
         ------
         RefusedError
-            If it uses an opcode or a name that is not known here, or too many.
+            If it uses an unknown opcode or name, or too many opcodes.
         Exception
-            Of any kind, if it is broken.
+            Of any type, if the pickle is broken.
         """
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count >= MAX_OPCODES:
@@ -93,7 +93,7 @@ class Machine:
                 step(argument)
         return self._stack.pop()
 
-    # What says nothing of the object
+    # Opcodes without effect on the object
 
     def _do_proto(self, _version):
         pass
@@ -159,7 +159,7 @@ class Machine:
 
     def _extend(self, values: list[Any]) -> None:
         if type(self._stack[-1]) is not list:
-            raise RefusedError("it appends to what is no list.")
+            raise RefusedError("it appends to something that is not a list.")
         self._stack[-1].extend(values)
 
     def _do_dict(self, _):
@@ -177,10 +177,10 @@ class Machine:
 
     def _set(self, pairs: Iterable[tuple[Any, Any]]) -> None:
         if not isinstance(self._stack[-1], dict):
-            raise RefusedError("it sets an item of what is no mapping.")
+            raise RefusedError("it sets an item of something that is not a mapping.")
         self._stack[-1].update(mapping_of(pairs))
 
-    # What would run code
+    # Opcodes by which Python's interpreter would run code
 
     def _do_global(self, names):
         self._find(*names.split(" ", 1))
@@ -192,7 +192,7 @@ class Machine:
 
     def _find(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise RefusedError("it asks for a name that is no text.")
+            raise RefusedError("it asks for a name that is not text.")
         if (module, name) not in self._stand_ins:
             raise RefusedError(f"it asks for {shown(f'{module}.{name}')}.")
         self._stack.append(self._stand_ins[module, name])
@@ -201,7 +201,7 @@ class Machine:
         function, arguments = self._stack[-2:]
         del self._stack[-2:]
         if not isinstance(function, StandIn) or not isinstance(arguments, tuple):
-            raise RefusedError("it calls what is no function.")
+            raise RefusedError("it calls something that is not a function.")
         self._stack.append(function.make(*arguments))
 
     _do_newobj = _do_reduce
@@ -209,26 +209,26 @@ class Machine:
     def _do_build(self, _):
         state = self._stack.pop()
         if not isinstance(self._stack[-1], Stateful):
-            raise RefusedError("it sets the state of what has none.")
+            raise RefusedError("it sets the state of an object that has none.")
         self._stack[-1].set_state(state)
 
     def _do_binpersid(self, _):
         if self._load is None:
-            raise RefusedError("it refers to something outside of it.")
+            raise RefusedError("it refers to an object outside the file.")
         self._stack.append(self._load(self._stack.pop()))
 
 
 def mapping_of(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """A dict of pairs whose keys are text; of others the hash alone could take for ever.
+    """Make a dict of pairs. Keys must be text, because hashing other objects can take forever.
 
     Raises
     ------
     RefusedError
-        If a key is something else.
+        If a key is not text.
     """
     mapping = {}
     for key, value in pairs:
         if not isinstance(key, str):
-            raise RefusedError(f"it has a name that is no text: {shown(key)}.")
+            raise RefusedError(f"it has a name that is not text: {shown(key)}.")
         mapping[key] = value
     return mapping

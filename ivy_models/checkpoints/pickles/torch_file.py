@@ -1,4 +1,4 @@
-"""Files of tensors that ``torch.save`` wrote, read without torch: a pickle and bytes, zipped."""
+"""Reads files of tensors that ``torch.save`` wrote, without torch: zip files with a pickle."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _DTYPES = {
 }
 
 _OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files begin that torch wrote before version 1.6, several pickles one after the other."""
+"""First bytes of files that torch wrote before version 1.6, which are several pickles in a row."""
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """Read a mapping of tensors; those of bfloat16, which NumPy lacks, as float32.
+    """Read a mapping of tensors. bfloat16, which NumPy lacks, becomes float32.
 
-    Memory is at most a few times the file's size.
+    This takes at most a few times the file's size in memory.
 
     Raises
     ------
     WeightsError
-        If it is no zip file as torch has written them since version 1.6, is broken, too large,
-        or holds anything else; nothing was executed.
+        If it is not a zip file of torch 1.6 or newer, is broken or too large, or holds anything
+        but tensors. Nothing in it is executed.
     """
     num_bytes = check_size([path])
     try:
         with path.open("rb") as file:
             if file.read(len(_OLD)) == _OLD:
                 raise RefusedError(
-                    "it is as torch wrote files before version 1.6; write it anew, by "
+                    "it has the format of torch before version 1.6; convert it with "
                     "torch.save(torch.load(path, weights_only=True), path)"
                 )
         with zipfile.ZipFile(path) as archive:
@@ -58,13 +58,13 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         if isinstance(error, RefusedError):
             what = str(error)
         raise WeightsError(
-            f"{path} is no file of tensors alone, or a broken one; nothing in it was executed "
+            f"{path} is not a file of tensors alone, or is broken; nothing in it was executed "
             f"({what})."
         ) from error
 
 
 class _StateDict(dict, Stateful):
-    """collections.OrderedDict, whose state is what torch notes of its modules."""
+    """collections.OrderedDict. Its state is torch's metadata of modules, which is not needed."""
 
     def __init__(self, items=()):
         super().__init__(mapping_of(items))
@@ -74,7 +74,7 @@ class _StateDict(dict, Stateful):
 
 
 class _Kind(NamedTuple):
-    """A class of storages; the file refers to it, but does not call it."""
+    """A class of storages. The file refers to it, but does not call it."""
 
     name: str
 
@@ -91,7 +91,7 @@ class _Tensor:
 
     def __init__(self, storage, offset, shape, strides, *_):
         if not isinstance(storage, _Storage):
-            raise RefusedError("it holds a tensor of something else.")
+            raise RefusedError("it holds a tensor without a storage.")
         check_shape(shape)
         check_shape(strides)
         check_shape((offset,))
@@ -107,7 +107,7 @@ class _Tensor:
         strides = [step * numbers.itemsize for step in self._strides]
         if 0 in self.shape:
             view = np.zeros(self.shape, numbers.dtype)
-        else:  # within the storage, as was checked
+        else:  # __init__ checked that this is within the storage
             view = np.lib.stride_tricks.as_strided(numbers, self.shape, strides)
         array = np.array(view, numbers.dtype.newbyteorder("="), order="C")
         return from_bfloat16(array) if self.storage.kind.name == "BFloat16Storage" else array
@@ -126,14 +126,14 @@ _STAND_INS: dict[tuple[str, str], Any] = {
 
 
 class _Archive:
-    """A zip file, checked to be no larger than it looks.
+    """A zip file whose contents are checked to be no larger than the file.
 
     Parameters
     ----------
     archive
         The file.
     num_bytes
-        Its bytes, more than which the tensors have not.
+        Size of the file, an upper bound on the bytes of all tensors.
     """
 
     def __init__(self, archive: zipfile.ZipFile, num_bytes: int):
@@ -141,7 +141,7 @@ class _Archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise RefusedError("it is compressed, which torch does not do.")
         if sum(entry.file_size for entry in entries) > num_bytes:
-            raise RefusedError("its parts have more bytes than it has itself.")
+            raise RefusedError("its entries have more bytes than the file.")
         (pickled,) = (name for name in archive.namelist() if name.split("/", 1)[-1] == "data.pkl")
         self._folder = pickled.removesuffix("data.pkl")
         self._archive, self._num_bytes = archive, num_bytes
@@ -159,18 +159,18 @@ class _Archive:
         if not isinstance(content, dict) or not all(
             isinstance(tensor, _Tensor) for tensor in content.values()
         ):
-            raise RefusedError("it holds something else.")
+            raise RefusedError("it does not hold a mapping of tensors.")
         total = sum(
             math.prod(tensor.shape) * tensor.storage.numbers.itemsize for tensor in content.values()
         )
         if total > self._num_bytes:
-            raise RefusedError("its tensors have more bytes than it has itself.")
+            raise RefusedError("its tensors have more bytes than the file.")
         return {name: tensor.array() for name, tensor in content.items()}
 
     def _storage(self, reference: Any) -> _Storage:
         what, kind, key, _device, _num_numbers = reference
         if what != "storage" or not isinstance(kind, _Kind) or not isinstance(key, str):
-            raise RefusedError("it refers to what is no storage.")
+            raise RefusedError("it refers to something that is not a storage.")
         if key not in self._storages:
             dtype = np.dtype(self._order + _DTYPES[kind.name])
             self._storages[key] = _Storage(kind, np.frombuffer(self._read(f"data/{key}"), dtype))

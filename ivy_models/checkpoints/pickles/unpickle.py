@@ -1,9 +1,9 @@
-"""Reading pickled weights without running what is in them.
+"""Reads pickled weights without running code from the file.
 
-A pickle is a program: it may call any function it names. The published checkpoints are
-pickles, of mappings and of NumPy or JAX arrays. Here a name in the file is only looked up
-in a table of inert stand-ins, whose results are checked before they become arrays; so no
-code runs that this library does not hold, and neither Haiku nor JAX is needed.
+A pickle is a program: it may call any function that it names. The published checkpoints are
+pickles of mappings and of NumPy or JAX arrays. Here a name in the file is only looked up in a
+table of inert stand-ins, and their results are checked before they become arrays. So only code of
+this library runs, and neither Haiku nor JAX is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ivy_models.errors import WeightsError, shown
 def unpickle(path: str | Path) -> dict[str, Any]:
     """Read a pickle of nested mappings of arrays.
 
-    Memory is at most a few times the file's size.
+    This takes at most a few times the file's size in memory.
 
     Returns
     -------
@@ -33,8 +33,8 @@ def unpickle(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If the file is no pickle, is broken, too large, or holds anything else; nothing was
-        executed.
+        If the file is not a pickle, is broken or too large, or holds anything but arrays. Nothing
+        in it is executed.
     """
     path = Path(path)
     check_size([path])
@@ -44,7 +44,7 @@ def unpickle(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{path} was refused: {error} Nothing in it was executed.") from None
     except Exception as error:  # a broken pickle can raise anything
         raise WeightsError(
-            f"{path} is no pickle of arrays, or a broken one ({type(error).__name__}: "
+            f"{path} is not a pickle of arrays, or is broken ({type(error).__name__}: "
             f"{shown(str(error))}). If it was downloaded, download it again."
         ) from error
 
@@ -57,13 +57,13 @@ def read_pickle(data: bytes) -> dict[str, Any]:
     RefusedError
         If it holds anything but mappings of arrays.
     Exception
-        Of any kind, if it is broken.
+        Of any type, if the pickle is broken.
     """
     return _Mappings(len(data)).read(Machine(_STAND_INS).run(data), "the file")
 
 
 class _Dtype(Stateful):
-    """numpy.dtype, as far as plain numbers need it."""
+    """Stand-in for numpy.dtype that accepts plain numbers only."""
 
     def __init__(self, code, _align=False, _copy=False):
         if not isinstance(code, str) or code.lstrip("<>=|") not in _DTYPES:
@@ -88,7 +88,7 @@ _DTYPES = frozenset(["b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2,
 
 
 class _Latin1:
-    """Bytes as protocol 2 has them, a character each."""
+    """Bytes as protocol 2 writes them: text with one character for each byte."""
 
     def __init__(self, text, encoding):
         if encoding != "latin1" or not isinstance(text, str):
@@ -100,7 +100,7 @@ class _Latin1:
 
 
 class _Array(Stateful):
-    """numpy.ndarray, before it is one: copied when all is known to be no more than the file."""
+    """Stand-in for numpy.ndarray. Bytes are copied only after all sizes were checked."""
 
     def __init__(self, raw=None, dtype=None, shape=None, order="C"):
         self._array = None
@@ -129,12 +129,12 @@ class _Array(Stateful):
 
 
 def check_shape(shape: Any) -> None:
-    """Refuse what is no tuple of sizes that NumPy takes.
+    """Check that a shape is a tuple of sizes that NumPy accepts.
 
     Raises
     ------
     RefusedError
-        If it is none.
+        If it is not.
     """
     if (
         not isinstance(shape, tuple)
@@ -145,7 +145,7 @@ def check_shape(shape: Any) -> None:
 
 
 def _mapping(items=()):
-    """Haiku's and Python's mappings."""
+    """Stand-in for Haiku's and Python's mappings."""
     return mapping_of(items.items() if isinstance(items, dict) else items)
 
 
@@ -164,14 +164,14 @@ def _scalar(dtype, raw):
 def _jax_array(function, arguments, state, _aval_state):
     array = function.make(*arguments)
     if not isinstance(array, _Array):
-        raise RefusedError("it makes a JAX array of something else.")
+        raise RefusedError("it makes a JAX array from something that is not an array.")
     array.set_state(state)
     return array
 
 
 def _empty_bytes(*arguments):
     if arguments:
-        raise RefusedError("it makes bytes of something else.")
+        raise RefusedError("it makes bytes from something else.")
     return b""
 
 
@@ -203,14 +203,14 @@ _STAND_INS: dict[tuple[str, str], StandIn] = {
 
 
 class _Mappings:
-    """Stand-ins -> nested dicts of arrays, at most params/scope/name deep.
+    """Converts stand-ins to nested dicts of arrays, at most params/scope/name deep.
 
-    What stands in a file once may be named in it many times, and be so many times as large.
+    A file can refer to one array many times, so the arrays together could be far larger than it.
 
     Parameters
     ----------
     num_bytes
-        That the arrays may have.
+        Upper bound on the bytes of all arrays.
     """
 
     def __init__(self, num_bytes: int):
@@ -235,4 +235,4 @@ class _Mappings:
     def _spend(self, num_bytes: int) -> None:
         self._bytes -= num_bytes
         if self._bytes < 0:
-            raise RefusedError("its arrays have more bytes than it has itself.")
+            raise RefusedError("its arrays have more bytes than the file.")
