@@ -1,11 +1,11 @@
-"""Classify image files that the workers of a PyTorch DataLoader read and prepare.
+"""Classify image files that the workers of a PyTorch DataLoader read and preprocess.
 
     python examples/classify_with_dataloader.py              # a few seconds
     python examples/classify_with_dataloader.py photos       # photos/seven/0012.png, ...
 
 Without a folder, the held-out digits are written to a temporary one. A worker gets paths and the
-model's preprocessing, which is NumPy and Pillow; the model, a ``torch.nn.Module``, stays in the
-main process.
+model's preprocessing, which uses only NumPy and Pillow. The model, a ``torch.nn.Module``, stays in
+the main process.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
         right = count_right(module, loader)
         seconds = time.perf_counter() - start
     print(f"{right / len(files):.1%} of {len(files)} images right")
-    print(f"{len(files) / seconds:.0f} images/s, the start of the workers included")
+    print(f"{len(files) / seconds:.0f} images/s, including the start of the workers")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ BATCH_SIZE = 32
 
 
 class Classifier:
-    """A worker, which holds a model and labels batches of paths."""
+    """A worker that holds a model and labels batches of paths."""
 
     def __init__(self, name: str):
         import ivy  # here: Ray pickles this class with its globals, and Ivy cannot be pickled
@@ -65,12 +65,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir(), "labels"))
     parser.add_argument("--model", default="perceiver_io_digits")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--address", help="of a cluster; without it one is started here")
+    parser.add_argument("--address", help="address of a cluster; without it, one is started here")
     arguments = parser.parse_args()
 
     if arguments.address:
         ray.init(arguments.address)
-    else:  # with a processor that writes, beside the workers'
+    else:  # one more processor, which writes the results
         ray.init(num_cpus=arguments.workers + 1, object_store_memory=2**27)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

@@ -23,7 +23,7 @@ from ivy_models import create_model
 
 
 def image_dataset(paths: list[Path], preprocessing: Callable) -> tf.data.Dataset:
-    """Batches (None, height, width, channels) of prepared images, in the order of the paths."""
+    """Batches (None, height, width, channels) of preprocessed images, in the order of the paths."""
 
     def read(path: tf.Tensor) -> tf.Tensor:
         image = tf.numpy_function(lambda p: preprocessing(p.decode()), [path], tf.float32)

@@ -22,7 +22,7 @@ def digits_split() -> tuple[np.ndarray, ...]:
 
 
 def write_digits(folder: Path, labels: tuple[str, ...]) -> None:
-    """Write the held-out images as PNG files, a folder a class: ``seven/0012.png``."""
+    """Write the held-out images as PNG files, in one folder per class: ``seven/0012.png``."""
     *_, images, classes, indices = digits_split()
     for image, label, index in zip(images, classes, indices, strict=True):
         path = folder / labels[label] / f"{index:04}.png"

@@ -74,7 +74,9 @@ def accuracy(module: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(gettempdir(), "perceiver_io_parity"))
-    parser.add_argument("--steps", type=int, default=300, help="steps of each of the two trainings")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="number of steps in each of the two phases"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
@@ -95,7 +97,7 @@ def main() -> None:
     with torch.inference_mode():
         logits = module(held_out[0]).numpy()
     difference = np.abs(loaded(held_out[0].numpy()).data - logits).max()
-    print(f"{arguments.output} on NumPy: logits differ from PyTorch's by {difference:.0e} at most")
+    print(f"{arguments.output} on NumPy: logits differ from PyTorch's by at most {difference:.0e}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Make the pictures of the gallery: what trained models see, and what they give.
+"""Make the pictures of the gallery: what trained models attend to and compute.
 
-    python examples/gallery.py                        # some minutes on two cores
+    python examples/gallery.py                        # about two minutes on two cores
     python examples/gallery.py --steps 50 --output pictures
 
-The digits' model is the one in the package; the others are those of the examples beside this
-script, trained first.
+The model of the digits is in the package. The other models are first trained by the examples beside
+this script.
 """
 
 import argparse
@@ -46,10 +46,10 @@ import ivy
 SEED = 0
 STEPS = {"flow": 1500, "video": 1000, "tones": 500, "forecast": 600}
 MARGIN = 10
-"""White pixels around a picture."""
+"""Width of the white margin around a picture, in pixels."""
 
 LARGEST = 50_000
-"""Bytes, or a picture gets fewer colours."""
+"""Size in bytes above which the number of colours is reduced."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,7 +60,7 @@ def numpy_of(x) -> np.ndarray:
     return ivy.to_numpy(x)
 
 
-# The digits' model
+# The model of digits
 
 
 class Digits:
@@ -96,7 +96,7 @@ def latents_of_a_digit(digits: Digits) -> Figure:
 
 
 def rollout_of_digits(digits: Digits) -> Figure:
-    """A digit of each class, and where its answer comes from."""
+    """A digit of each class, and the pixels that its answer comes from."""
     shown = digits.of_each_class
     rollout = numpy_of(attention_rollout(digits.maps(shown)))[:, 0]
     figure = new_figure(9.6, 2.2)
@@ -107,7 +107,7 @@ def rollout_of_digits(digits: Digits) -> Figure:
 
 
 def heads_of_a_digit(digits: Digits) -> Figure:
-    """How the latents attend to each other: a row a layer, a column a head."""
+    """How the latents attend to each other, with a row per layer and a column per head."""
     layers = [numpy_of(layer) for layer in digits.maps(digits.of_each_class[6]).processor]
     figure = new_figure(6.2, 5.4)
     axes = figure.subplots(len(layers), len(layers[0]))
@@ -120,7 +120,7 @@ def heads_of_a_digit(digits: Digits) -> Figure:
 
 
 def decoder_of_digits(digits: Digits) -> Figure:
-    """Which latents the answer is read from, for a digit of each class."""
+    """The latents from which the answer is read, for a digit of each class."""
     weights = numpy_of(digits.maps(digits.of_each_class).decoder)[:, 0, 0]
     figure = new_figure(6, 3.2)
     axes = figure.subplots()
@@ -131,12 +131,12 @@ def decoder_of_digits(digits: Digits) -> Figure:
 
 
 def depth_of_a_digit(digits: Digits) -> Figure:
-    """How alike the latents are, from block to block."""
+    """How similar the latents are after each block."""
     return draw_latents(latents_over_depth(digits.model, digits.data[digits.of_each_class[6]]))
 
 
 def right_and_wrong(digits: Digits) -> Figure:
-    """A digit that is named right, and two that are not: image, rollout and answer."""
+    """A digit that is classified correctly, and two that are not: image, rollout and answer."""
     shown = [digits.of_each_class[3], *digits.wrong[:2]]
     rollout = numpy_of(attention_rollout(digits.maps(shown)))[:, 0]
     inks = [digits.ink(i) for i in shown]
@@ -154,7 +154,7 @@ def right_and_wrong(digits: Digits) -> Figure:
 
 
 def flow_of_textures(steps: int) -> Figure:
-    """Two textures that move apart: what is estimated, and the truth."""
+    """Two textures that move in different directions: the estimated and the true flow."""
     rng = np.random.default_rng(SEED)
     (frames, *_), (flow, *_) = (x.numpy() for x in train_flow.moving_pairs(rng, 1))
     model = perceiver_io_optical_flow(train_flow.SPEC, pretrained=False, seed=SEED)
@@ -174,7 +174,7 @@ def flow_of_textures(steps: int) -> Figure:
 
 
 def reconstructed_clip(steps: int) -> Figure:
-    """A square that moves, with a tone: what the autoencoder was given, and what it made."""
+    """A moving square with a tone: the clip and its reconstruction by the autoencoder."""
     model = perceiver_io_video(train_video.SPEC, pretrained=False, seed=SEED)
     model.labels = train_video.DIRECTIONS
     train_video.train(model, steps, SEED)
@@ -184,7 +184,7 @@ def reconstructed_clip(steps: int) -> Figure:
 
 
 def named_tones(steps: int) -> Figure:
-    """A wave of each form, how much the answer comes from each part of it, and the answer."""
+    """A wave of each form, the share of each of its parts in the answer, and the answer."""
     model = train_tones.make_model(SEED)
     train_tones.train(model, steps, SEED)
     sounds, labels = train_tones.make_tones(np.random.default_rng([SEED, 1]), 50)
@@ -212,7 +212,7 @@ def named_tones(steps: int) -> Figure:
 
 
 def forecast_of_a_day(steps: int) -> Figure:
-    """Tomorrow's demand with the table and without, and the hours that each hour comes from."""
+    """Tomorrow's demand, forecast with and without the table, and the share of each past hour."""
     model = PerceiverIO(train_forecast.SPEC, seed=SEED)
     train_forecast.train(model, steps, SEED)
     days = train_forecast.make_days(50, np.random.default_rng([SEED, 1]))
@@ -229,7 +229,7 @@ def forecast_of_a_day(steps: int) -> Figure:
     ):
         above.plot(coming, numpy_of(model(data)["demand"]), color=colour, label=label)
     above.set(xlabel="hour", ylabel="demand", ylim=(-0.3, 1.6), xlim=(past[0], coming[-1]))
-    above.set_title("a holiday, which the table alone tells of")
+    above.set_title("a holiday, which only the table knows")
     above.legend(loc="upper left", ncols=4, frameon=False)
     above.spines[["top", "right"]].set_visible(False)
     rollout = attention_rollout(attention_maps(model, {"hours": hours, "facts": facts}))
@@ -241,7 +241,7 @@ def forecast_of_a_day(steps: int) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a small PNG file, with a margin in which it stands out from a dark page too."""
+    """Write a small PNG file, with a white margin for dark pages."""
     file = io.BytesIO()
     figure.savefig(file, dpi=100, facecolor="white")
     picture = ImageOps.expand(Image.open(file).convert("RGB"), MARGIN, "white")
@@ -255,7 +255,9 @@ def save(figure: Figure, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("docs/gallery"))
-    parser.add_argument("--steps", type=int, help="of training each model; default: its example's")
+    parser.add_argument(
+        "--steps", type=int, help="training steps of each model; default: as in its example"
+    )
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")

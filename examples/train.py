@@ -3,8 +3,8 @@
     python examples/train.py digits --backend torch --output /tmp/my_digits    # minutes on one core
     python examples/train.py digits --backend torch --output /tmp/my_digits --resume
 
-AdamW with warm-up and a cosine schedule, label smoothing, gradient clipping and dropout, each as
-the framework's own library has it. The output folder gets the model and a record of its accuracy
+It uses AdamW with warm-up and a cosine schedule, label smoothing, gradient clipping and dropout,
+each from the framework's own library. The output folder gets the model and a record of its accuracy
 on held-out data, which is used once, at the end. Its folder ``training`` gets a checkpoint for
 resuming, the metrics of each step as CSV, and a picture of the loss. A resumed run continues
 exactly as if it had not been stopped. Press Ctrl-C to stop a run.
@@ -60,7 +60,7 @@ def accuracy(task: Task, trainer: Trainer) -> float:
 
 
 def use_one_core(backend: str) -> None:
-    """Start a framework with one thread, which is best for small models, and the same each time."""
+    """Start a framework with one thread, which is fast for small models and reproducible."""
     if backend == "torch":
         import torch
 
@@ -81,10 +81,14 @@ def main() -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--backend", choices=BACKENDS, default="torch")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true", help="from the last checkpoint, if any")
-    parser.add_argument("--save-every", type=int, default=10, help="epochs")
     parser.add_argument(
-        "--validate", action="store_true", help="measure on a part of the training data; no model"
+        "--resume", action="store_true", help="continue from the last checkpoint, if any"
+    )
+    parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints")
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="hold out training data instead of test data; write no model",
     )
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--warmup-epochs", type=int, default=10)
@@ -106,7 +110,8 @@ def main() -> None:
     )
     if not 0 < settings.warmup_steps < settings.steps:
         parser.error(
-            f"{settings.warmup_steps} of {settings.steps} steps are warm-up; expected some, not all"
+            f"{settings.warmup_steps} of {settings.steps} steps are warm-up; expected more than 0 "
+            "and fewer than all"
         )
     use_one_core(settings.backend)
     trainer = make_trainer(task.model(settings.seed, fc_dropout=settings.dropout), settings)
@@ -116,7 +121,7 @@ def main() -> None:
     except checkpoint.CheckpointError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
-        sys.exit("Stopped; --resume goes on from the last checkpoint.")
+        sys.exit("Stopped. Use --resume to continue from the last checkpoint.")
 
     share = accuracy(task, trainer)
     print(f"accuracy on {len(task.held_out_data)} held-out examples: {share:.4f}")

@@ -3,9 +3,9 @@
     python examples/train_flow.py                       # about two minutes on two cores
     python examples/train_flow.py --steps 500 --output flow.png
 
-A frame is cut in two, and each side moves its own way. The textures are sums of waves, so that
-they are known between the pixels too and the true flow is exact. The picture that is written
-has the flow that is estimated for a new pair of frames on the left, the true one on the right.
+A frame has two halves that move independently. The textures are sums of waves, which are defined
+between pixels too, so the true flow is exact. With ``--output``, a picture shows the flow of a new
+pair of frames: estimated on the left, true on the right.
 """
 
 import argparse
@@ -25,13 +25,13 @@ import ivy
 
 SIZE = 16
 FASTEST = 2.0
-"""Pixels from one frame to the next, along an axis."""
+"""Largest motion along an axis, in pixels per frame."""
 
 SPEC = PerceiverIOSpec(
     input_dim=3,
     num_input_axes=3,
     output_dim=2,
-    queries_dim=32 + 2 * (2 * 4 + 1),  # the stem's channels, and sines, cosines and place
+    queries_dim=32 + 2 * (2 * 4 + 1),  # the stem's channels; sines, cosines and positions
     network_depth=1,
     num_latents=32,
     latent_dim=64,
@@ -48,7 +48,7 @@ SPEC = PerceiverIOSpec(
 
 
 def random_texture(rng: np.random.Generator, num: int) -> Callable[..., np.ndarray]:
-    """A function from places x, y (num, SIZE, SIZE) to colours (num, SIZE, SIZE, 3)."""
+    """Return a function from positions x, y (num, SIZE, SIZE) to colours (num, SIZE, SIZE, 3)."""
     num_waves = 6
     angle = rng.uniform(0, 2 * np.pi, (num, 1, 1, num_waves))
     frequency = 2 * np.pi / rng.uniform(SIZE / 2, 1.5 * SIZE, (num, 1, 1, num_waves))
@@ -81,7 +81,7 @@ def moving_pairs(rng: np.random.Generator, num: int) -> tuple[torch.Tensor, torc
 
 
 def train(model, steps: int, rng: np.random.Generator) -> list[float]:
-    """Train the weights in ``model.v``; returns the end-point error of every step, in pixels."""
+    """Train the weights in ``model.v``; return the end-point error of each step, in pixels."""
     weights = {name: leaf.data for name, leaf in flatten(model.v)}
     for weight in weights.values():
         weight.requires_grad_()
@@ -101,9 +101,7 @@ def train(model, steps: int, rng: np.random.Generator) -> list[float]:
         schedule.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}")
-    for (
-        weight
-    ) in weights.values():  # the tensors of model.v itself, so the model uses the trained values
+    for weight in weights.values():  # these are the tensors of model.v
         weight.requires_grad_(False)
     return losses
 
@@ -118,20 +116,20 @@ def main() -> None:
     ivy.set_backend("torch")
     torch.set_num_threads(1)  # a second thread gains little for arrays this small
     rng = np.random.default_rng(arguments.seed)
-    frames, flow = moving_pairs(rng, 100)  # held out: drawn at random, none comes twice
+    frames, flow = moving_pairs(rng, 100)  # held out: training draws other pairs
     model = perceiver_io_optical_flow(SPEC, pretrained=False, seed=arguments.seed)
     train(model, arguments.steps, rng)
 
     error = end_point_error(model(frames).data, flow)
     print(f"end-point error of {len(flow)} held-out pairs: {error:.2f} pixels")
-    print(f"of no motion at all: {end_point_error(torch.zeros_like(flow), flow):.2f} pixels")
+    print(f"without any motion: {end_point_error(torch.zeros_like(flow), flow):.2f} pixels")
 
     if arguments.output is not None:
         first, second = (frames[0].numpy() + 1) / 2
         both = np.concatenate([estimate_flow(model, first, second), flow[0].numpy()], axis=1)
         picture = Image.fromarray(draw_flow(both))
         picture.resize((16 * picture.width, 16 * picture.height), 0).save(arguments.output)
-        print(f"{arguments.output}: estimated and true flow of one of them")
+        print(f"{arguments.output}: estimated and true flow of one pair")
 
 
 if __name__ == "__main__":

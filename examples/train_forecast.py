@@ -2,11 +2,11 @@
 
     python examples/train_forecast.py                        # a minute on two cores
 
-A task that no published model has, put together from modalities: a time series and a row of a
-table go in; the hours of the next day and the time of its peak come out. The script makes the
-data: demand follows the time of day and the weather, and a holiday tomorrow, which only the table
-knows of, nearly halves it. Training decodes a few random hours a step; at last all are decoded,
-with the table and without.
+The model is built from modalities, because no published model has this task. It reads a time series
+and a row of a table, and predicts the hours of the next day and the time of its peak. The script
+generates the data: demand follows the time of day and the weather. A holiday tomorrow, which only
+the table knows, nearly halves it. A training step decodes a few random hours. At the end all hours
+are decoded, with and without the table.
 """
 
 import argparse
@@ -51,13 +51,15 @@ SPEC = PerceiverIOSpec(
 
 
 def make_days(number: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Draw days: "hours" (n, 48, 2), demand and temperature; "facts" (n, 2), whether tomorrow
-    is a holiday, and its temperature; "demand" (n, 24, 1) and "peak" (n,) of tomorrow.
+    """Draw days.
+
+    "hours" (n, 48, 2) are demand and temperature; "facts" (n, 2) are whether tomorrow is a holiday,
+    and its temperature; "demand" (n, 24, 1) and "peak" (n,) are those of tomorrow.
     """
     hours = np.arange(PAST + NEXT)
     peak = rng.integers(len(PEAKS), size=number)
     daily = np.exp(-(((hours % 24 - np.array([8, 13, 19])[peak][:, None]) / 3) ** 2))
-    temperature = rng.normal(0, 1, (number, 3)).repeat(24, axis=1)  # one a day
+    temperature = rng.normal(0, 1, (number, 3)).repeat(24, axis=1)  # one per day
     holiday = rng.random(number) < 0.3
     demand = daily * rng.uniform(0.8, 1.2, (number, 1)) + 0.2 * temperature
     demand[:, PAST:] *= np.where(holiday, 0.55, 1)[:, None]
@@ -83,7 +85,7 @@ def train(model: PerceiverIO, steps: int, seed: int) -> None:
     for _ in progress:
         days = make_days(64, rng)
         data = {name: days[name] for name in ("hours", "facts")}
-        # Half of the rows of the table are hidden, so that the model can do without one.
+        # Hide half of the rows of the table, so that the model learns to work without one.
         seen = {"facts": torch.rand((64, 1), generator=generator) < 0.5}
         some_hours = torch.randperm(NEXT, generator=generator)[:8]
         outputs = model.core(params, data, seen, {"demand": some_hours, "peak": None})
@@ -99,7 +101,7 @@ def train(model: PerceiverIO, steps: int, seed: int) -> None:
 
 
 def evaluate(model: PerceiverIO, days: dict[str, torch.Tensor], facts: bool) -> tuple[float, float]:
-    """Mean absolute error of the demand and share of right peaks, with the table or without."""
+    """Mean absolute error of the demand and share of correct peaks, with or without the table."""
     data = {name: days[name] for name in (("hours", "facts") if facts else ("hours",))}
     outputs = {name: output.data for name, output in model(data).items()}
     error = (outputs["demand"] - days["demand"]).abs().mean()

@@ -25,12 +25,12 @@ BATCH_SIZE = 64  # a multiple of the mesh's first axis
 
 
 def sharding_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """Where a weight lies: which of its axes is divided along the mesh's axis "model".
+    """Return the sharding of a weight: at most one of its axes is sharded along "model".
 
-    The first matrices of self-attention and of an MLP are divided by their columns: a device has
-    some of the heads, or some of the hidden channels, all of each. The second is divided by its
-    rows, which those columns meet: a device's product is its part of a sum, the only thing that
-    is sent. What is left is small, or cross-attention, mostly of one head: each device has it all.
+    The first matrices of self-attention and of an MLP are sharded by columns, so that a device has
+    some whole heads or hidden channels. The second matrix is sharded by the matching rows, so that
+    a device's product is one term of a sum, and only this sum is communicated. Other weights are
+    small, or belong to cross-attention, which mostly has one head: each device has all of them.
     """
     axes, (layer, _, kind) = [None] * len(shape), name.rpartition("/")
     if "/self_attention_" in name or "/mlp/" in name:
@@ -44,7 +44,7 @@ def sharding_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
 def train(
     model: PerceiverIO, optimizer: optax.GradientTransformation, mesh: Mesh, steps: int, seed: int
 ) -> tuple[dict, optax.OptState, list[float]]:
-    """Train a copy of the model's weights; gives them, the optimizer's state and the losses."""
+    """Train a copy of the model's weights; return them, the optimizer's state and the losses."""
     apply, params = model.to_jax()
     params = unflatten(
         {
@@ -53,7 +53,7 @@ def train(
         }
     )
     on_each, divided = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    state = optimizer.init(params)  # lies where the weights do, but for counts of the steps
+    state = optimizer.init(params)  # sharded like the weights, except counters of steps
     state = jax.tree.map(lambda x: x if x.ndim else jax.device_put(x, on_each), state)
 
     @jax.jit
@@ -93,7 +93,7 @@ def main() -> None:
 
     model = create_model("perceiver_io_digits", seed=arguments.seed)
     if model.spec.num_self_att_heads % arguments.mesh[1]:
-        parser.error(f"MODEL divides the heads, of which there are {model.spec.num_self_att_heads}")
+        parser.error(f"MODEL must divide the number of heads, {model.spec.num_self_att_heads}")
     jax.config.update("jax_num_cpu_devices", int(np.prod(arguments.mesh)))  # before JAX starts
     schedule = optax.cosine_onecycle_schedule(arguments.steps, peak_value=2e-3)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, eps=1e-6))
@@ -111,7 +111,7 @@ def main() -> None:
 
     _, _, expected = train(model, optimizer, alone, steps=10, seed=arguments.seed)
     difference = np.abs(np.subtract(losses[:10], expected)).max()
-    print(f"one device: the first 10 losses are the same, but for {difference:.0e}")
+    print(f"one device: the first 10 losses differ by at most {difference:.0e}")
 
 
 if __name__ == "__main__":

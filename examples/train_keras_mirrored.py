@@ -12,7 +12,9 @@ them.
 import argparse
 import os
 
-os.environ["KERAS_BACKEND"] = "tensorflow"  # before Keras is imported; others have no strategies
+os.environ["KERAS_BACKEND"] = (
+    "tensorflow"  # before Keras is imported; other backends have no strategies
+)
 
 import keras
 import tensorflow as tf
@@ -31,7 +33,7 @@ def loss(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def train(
     model: PerceiverIO, devices: list[str], epochs: int, seed: int
 ) -> tuple[keras.Model, list[float]]:
-    """Train a copy of the model's weights; gives it, and the mean loss of each epoch."""
+    """Train a copy of the model's weights; return it and the mean loss of each epoch."""
     images, classes, *_ = digits_split()
     dataset = tf.data.Dataset.from_tensor_slices((model.preprocessing(list(images)), classes))
     dataset = dataset.shuffle(len(images), seed=seed).batch(BATCH_SIZE, drop_remainder=True)
@@ -43,7 +45,7 @@ def train(
 
 
 def make_devices(number: int) -> list[str]:
-    """Make devices of the CPU, before TensorFlow starts."""
+    """Make virtual devices of the CPU. Call this before TensorFlow starts."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     parts = [tf.config.LogicalDeviceConfiguration()] * number
     tf.config.set_logical_device_configuration(cpu, parts)
@@ -66,7 +68,7 @@ def main() -> None:
     print(f"accuracy on held-out images: {(logits.argmax(-1) == classes).mean():.1%}")
 
     _, alone = train(model, devices[:1], epochs=1, seed=arguments.seed)
-    print(f"one device: the first loss is the same, but for {abs(losses[0] - alone[0]):.0e}")
+    print(f"one device: the first loss differs by {abs(losses[0] - alone[0]):.0e}")
 
 
 if __name__ == "__main__":

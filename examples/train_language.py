@@ -4,8 +4,8 @@
     python examples/train_language.py --steps 100 --seed 1
 
 In each sentence someone owns something: "the queen found her old ball.". The model reads and
-predicts bytes; that the queen's ball is hers, and Tom's his, it has to find out. Sentences that
-it has not seen tell whether it did.
+predicts bytes. It has to learn which possessive belongs to each owner: "her" to the queen, "his" to
+Tom. Held-out sentences show whether it did.
 """
 
 import argparse
@@ -55,7 +55,7 @@ SPEC = PerceiverIOSpec(
 
 
 def make_sentences(rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Every sentence there is, as its five parts, in random order."""
+    """All possible sentences, each as its five parts, in random order."""
     sentences = [
         (owner, verb, possessive, adjective, noun)
         for possessive, owners in OWNERS.items()
@@ -65,9 +65,9 @@ def make_sentences(rng: np.random.Generator) -> list[tuple[str, ...]]:
 
 
 def masked_batch(tokenizer, sentences, rng) -> tuple[torch.Tensor, ...]:
-    """Tokens, whether each is no padding, and whether it is to be masked, all (B, M).
+    """Tokens, the mask of those that are not padding, and the mask of those to hide, all (B, M).
 
-    One part of each sentence is masked as a whole: of half a word, the other half tells.
+    A whole part of each sentence is hidden, because half a word would reveal the other half.
     """
     tokens, mask = tokenizer([" ".join(parts) + "." for parts in sentences])
     masked = np.zeros_like(mask)
@@ -79,7 +79,7 @@ def masked_batch(tokenizer, sentences, rng) -> tuple[torch.Tensor, ...]:
 
 
 def train(model, sentences, steps: int, rng: np.random.Generator) -> list[float]:
-    """Train the weights in ``model.v``; returns the loss of every step, in nats a byte."""
+    """Train the weights in ``model.v``; return the loss of each step, in nats per byte."""
     weights = {name: leaf.data for name, leaf in flatten(model.v)}
     for weight in weights.values():
         weight.requires_grad_()
@@ -100,15 +100,13 @@ def train(model, sentences, steps: int, rng: np.random.Generator) -> list[float]
         schedule.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}")
-    for (
-        weight
-    ) in weights.values():  # the tensors of model.v itself, so the model uses the trained values
+    for weight in weights.values():  # these are the tensors of model.v
         weight.requires_grad_(False)
     return losses
 
 
 def share_right(model, sentences) -> float:
-    """How often the most probable text in place of the possessive is the right one."""
+    """Share of sentences in which the most probable text for the possessive is correct."""
     right = 0
     for owner, verb, possessive, adjective, noun in sentences:
         text = f"{owner} {verb} [MASK] {adjective} {noun}."

@@ -3,9 +3,9 @@
     python examples/train_tones.py                           # under a minute on a CPU core
     python examples/train_tones.py --output /tmp/my_tones --steps 1000
 
-The tones are made here: a sine, a square, a sawtooth or noise, of any pitch and loudness,
-a quarter of a second long. Each step of training hears new ones; the accuracy is on others. The
-folder that is written has the model and one tone.
+The script generates the tones: a sine, a square, a sawtooth or noise of random pitch and loudness,
+a quarter of a second long. Each training step uses new tones, and the accuracy is measured on
+others. The output folder gets the model and one tone.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def make_tones(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.nd
     """Sounds, float32 (number, samples, 1) in [-1, 1], and the index of each one's waveform."""
     pitch = rng.uniform(100, 400, (number, 1))
     turns = pitch * np.arange(NUM_SAMPLES) / SAMPLE_RATE + rng.random((number, 1))
-    within = turns % 1  # the place in the wave's period
+    within = turns % 1  # position within the wave's period
     waves = [np.sin(2 * np.pi * within), np.sign(within - 0.5), 2 * within - 1]
     waves.append(rng.uniform(-1, 1, within.shape))
     labels = rng.integers(len(WAVEFORMS), size=number)

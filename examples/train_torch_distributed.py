@@ -42,7 +42,7 @@ def start() -> torch.device:
 
 
 def batches(model: PerceiverIO, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Images and classes of each step: the part of the batch that is this process's."""
+    """Images and classes of each step: this process's share of the batch."""
     images, classes, *_ = digits_split()
     images, classes = torch.from_numpy(model.preprocessing(list(images))), torch.tensor(classes)
     generator = torch.Generator().manual_seed(seed)  # all processes draw the same batches
@@ -53,23 +53,24 @@ def batches(model: PerceiverIO, steps: int, seed: int) -> Iterator[tuple[torch.T
 
 
 def distribute(module: torch.nn.Module, strategy: str) -> torch.nn.Module:
-    """Make a module's training that of all processes."""
+    """Distribute the training of a module over all processes."""
     if strategy == "ddp":
         return DistributedDataParallel(module)
-    # As a whole: one forward uses all weights, those of the processor once for each block.
+    # Shard the whole module: a forward pass uses the processor's weights once for each block, so
+    # this gathers all weights once instead of once for each layer.
     return fully_shard(module)
 
 
 def train(model: PerceiverIO, strategy: str, steps: int, seed: int, device: torch.device) -> dict:
-    """Train a copy of the model's weights; gives them, in the first process alone."""
+    """Train a copy of the model's weights; return them, only in the first process."""
     module = distribute(model.to_torch_module().to(device).train(), strategy)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, eps=1e-6)  # more than rounding
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, eps=1e-6)  # above rounding errors
     for step, (images, classes) in enumerate(batches(model, steps, seed), 1):
         logits = module(images.to(device))[:, 0]
         loss = torch.nn.functional.cross_entropy(logits, classes.to(device))
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)  # of all parts of the gradients
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)  # the norm over all shards
         optimizer.step()
         loss = loss.detach()
         distributed.all_reduce(loss)
@@ -84,7 +85,7 @@ def train(model: PerceiverIO, strategy: str, steps: int, seed: int, device: torc
 
 
 def local_size(tensor: torch.Tensor) -> int:
-    """How many of a tensor's numbers this process has."""
+    """Number of a tensor's elements in this process."""
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).numel()
 
 
@@ -108,7 +109,7 @@ def main() -> None:
     torch.set_num_threads(1)  # more do not help a model this small, and the processes need cores
     device = start()
     if BATCH_SIZE % distributed.get_world_size():
-        parser.error(f"batches of {BATCH_SIZE} do not divide among the processes evenly")
+        parser.error(f"the number of processes must divide the batch size, {BATCH_SIZE}")
     model = create_model("perceiver_io_digits", seed=arguments.seed)
     state = train(model, arguments.strategy, arguments.steps, arguments.seed, device)
     if distributed.get_rank() == 0:

@@ -1,11 +1,11 @@
 """Train a small autoencoder of video, sound and label, on generated clips.
 
     python examples/train_video.py                    # a minute or two on two cores
-    python examples/train_video.py --output clips     # pictures of a clip and of what it became
+    python examples/train_video.py --output clips     # pictures of a clip and its reconstruction
 
-A clip shows a square that moves in one of four directions, each with a tone of its own. The label
-is hidden half of the time, so that the model learns to name what it is not told. A step decodes
-some pixels and some of the sound, as the paper does.
+A clip shows a square that moves in one of four directions, each with its own tone. The label is
+hidden half of the time, so that the model learns to predict it. A step decodes some of the pixels
+and some of the sound, as in the paper.
 """
 
 import argparse
@@ -61,7 +61,7 @@ SPEC = PerceiverIOSpec(
 
 
 def make_clips(number: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Draw "image" (n, 4, 16, 16, 3), "audio" (n, 256, 1) and "label" (n,) of clips."""
+    """Draw clips: "image" (n, 4, 16, 16, 3), "audio" (n, 256, 1) and "label" (n,)."""
     label = rng.integers(len(DIRECTIONS), size=number)
     corner = rng.integers(6, 8, (number, 1, 2)) - 4 * STEP[label][:, None]
     corner = corner + 2 * STEP[label][:, None] * np.arange(FRAMES)[:, None]  # (n, frames, 2)
@@ -78,7 +78,7 @@ def make_clips(number: int, rng: np.random.Generator) -> dict[str, torch.Tensor]
 
 
 def loss_of(core, params, clips: dict[str, torch.Tensor], generator: torch.Generator):
-    """The weighted losses at some places, with half of the labels hidden."""
+    """Weighted sum of the losses at random positions, with half of the labels hidden."""
     number = len(clips["label"])
     one_hot = torch.nn.functional.one_hot(clips["label"], len(DIRECTIONS)).float()
     seen = {"label": torch.rand((number, 1), generator=generator) < 0.5}
@@ -133,7 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="folder for pictures of a clip")
+    parser.add_argument(
+        "--output", type=Path, help="folder for pictures of a clip and its reconstruction"
+    )
     arguments = parser.parse_args()
 
     ivy.set_backend("torch")

@@ -1,20 +1,20 @@
 """Every test that takes ``backend`` runs on every backend.
 
-IVY_MODELS_TEST_BACKENDS="numpy torch" chooses fewer; one that was asked for but cannot be
-loaded fails the run.
+IVY_MODELS_TEST_BACKENDS="numpy torch" chooses fewer. If a chosen backend cannot be loaded, the run
+fails.
 """
 
 import os
 import socket
 import tempfile
 
-# For this process, xdist's workers and every process that a test starts:
+# These apply to this process, xdist's workers and every process that a test starts.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    # An empty cache. It becomes Ivy's home too, whatever a user's environment says.
+    # An empty cache, which is also Ivy's home, whatever the user's environment says.
     CACHE = tempfile.TemporaryDirectory(prefix="ivy_models-tests-")
     os.environ["IVY_MODELS_CACHE"] = CACHE.name
     os.environ.pop("IVY_ROOT", None)
-    # One thread, with and without xdist: the same rounding, and no waiting for busy cores.
+    # One thread, with and without xdist: equal rounding, and no waiting for busy cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -36,10 +36,10 @@ import ivy
 if "jax" in CHOSEN:
     import jax
 
-    # A call returns when it has computed, so that nothing runs on beside the next test.
+    # Synchronous calls, so that nothing runs on during the next test.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-# No deadlines: compilation makes the first example slow, and load any of them.
+# No deadlines: compilation makes the first example slow, and load can make any slow.
 settings.register_profile(
     "default",
     deadline=None,
@@ -51,7 +51,7 @@ settings.load_profile("default")
 
 @pytest.fixture(params=CHOSEN)
 def backend(request):
-    """Set Ivy to each backend in turn, and give the backend's name."""
+    """Set Ivy to each backend in turn; return the backend's name."""
     ivy.set_backend(request.param)
     yield request.param
     unset_backends()
@@ -77,7 +77,7 @@ def run():
 
 @pytest.fixture
 def closed_address(monkeypatch):
-    """An address at which nobody listens: its port is reserved, and no proxy is asked."""
+    """An address without a server. Its port is reserved, and no proxy is used."""
     monkeypatch.setenv("NO_PROXY", "*")
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
@@ -86,5 +86,5 @@ def closed_address(monkeypatch):
 
 @pytest.fixture
 def always_streaming(monkeypatch):
-    """Make small models stream their inputs too; plain attention would cost them less."""
+    """Make small models stream their inputs too, although plain attention would be cheaper."""
     monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: False)

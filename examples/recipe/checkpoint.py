@@ -19,7 +19,7 @@ class CheckpointError(Exception):
 def save(path: Path, state: dict[str, np.ndarray], settings: Settings) -> None:
     """Write a checkpoint; the previous one stays intact until the new one is complete."""
     temporary = path.with_suffix(".writing")
-    # safetensors writes an array's memory whatever its strides.
+    # safetensors writes an array's memory and ignores its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     save_file(arrays, temporary, {"settings": json.dumps(asdict(settings))})
     os.replace(temporary, path)
@@ -42,7 +42,7 @@ def load(path: Path, settings: Settings) -> dict[str, np.ndarray]:
         ]
         if differing:
             raise CheckpointError(
-                f"{path} is of another run: {', '.join(differing)}. Give the same options, or "
+                f"{path} belongs to another run: {', '.join(differing)}. Use the same options, or "
                 "another --output."
             )
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

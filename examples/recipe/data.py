@@ -20,11 +20,11 @@ from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 
 @dataclass(frozen=True)
 class Task:
-    """A classification: a model's description and the data to train and to measure it with."""
+    """A classification task: a model's spec, and the data to train and evaluate it."""
 
     spec: PerceiverIOSpec
     data: np.ndarray
-    """(n, *axes, channels), as the model takes it."""
+    """The model's data, (n, *axes, channels)."""
     classes: np.ndarray
     """Whole numbers (n,)."""
     held_out_data: np.ndarray
@@ -33,16 +33,16 @@ class Task:
     labels: tuple[str, ...]
     preprocessing: ImagePreprocessing | None = None
     record: dict[str, Any] = field(default_factory=dict)
-    """What training.json says of the data."""
+    """Description of the data for training.json."""
 
     def model(self, seed: int, **changes: Any) -> PerceiverIO:
-        """Make a model with random weights; ``changes`` are of fields of the spec."""
+        """Make a model with random weights and some fields of the spec changed."""
         model = PerceiverIO(self.spec.replace(**changes), seed=seed)
         model.labels, model.preprocessing = self.labels, self.preprocessing
         return model
 
     def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Augmented data and classes of a step; an epoch drops the last incomplete batch."""
+        """Augmented data and classes of a step. An epoch drops the last, incomplete batch."""
         epoch, place = divmod(step, len(self.data) // size)
         order = np.random.default_rng((seed, 0, epoch)).permutation(len(self.data))
         chosen = order[place * size : (place + 1) * size]
@@ -50,7 +50,7 @@ class Task:
         return self.augment(self.data[chosen], rng), self.classes[chosen]
 
     def for_validation(self) -> "Task":
-        """Hold out a fifth of the training data instead: to choose settings with."""
+        """Hold out a fifth of the training data instead, to compare settings."""
         data, held_out, classes, held_out_classes = train_test_split(
             self.data, self.classes, test_size=0.2, random_state=0, stratify=self.classes
         )
@@ -64,7 +64,7 @@ class Task:
 
 
 def digits() -> Task:
-    """Images of digits, 8x8 grey pixels; for the model that ships with the package."""
+    """Images of digits, 8x8 grey pixels, for the model in the package."""
     images, classes, train, held_out, held_out_classes, test = digits_split()
     model = create_model("perceiver_io_digits")
     return Task(
@@ -86,7 +86,7 @@ def digits() -> Task:
 
 
 def cancer() -> Task:
-    """Measures of cells, 30 numbers, standardised: is a tumour malignant or benign?"""
+    """30 standardised measurements of cells: is a tumour malignant or benign?"""
     source = load_breast_cancer()
     parts = train_test_split(
         source.data, source.target, test_size=0.2, random_state=SPLIT_SEED, stratify=source.target

@@ -16,7 +16,7 @@ class KerasTrainer:
     """Trains with ``keras.optimizers``; see :class:`recipe.trainer.Trainer`."""
 
     def __init__(self, model: PerceiverIO, settings: Settings):
-        keras.utils.set_random_seed(settings.seed)  # of dropout
+        keras.utils.set_random_seed(settings.seed)  # for dropout
         self.model = network = model.to_keras_model()
         schedule = keras.optimizers.schedules.CosineDecay(
             START * settings.learning_rate,

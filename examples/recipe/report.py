@@ -1,4 +1,4 @@
-"""A run's metrics: a row a step in a CSV file, and its picture."""
+"""A run's metrics: a CSV file with a row for each step, and a picture of the loss."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 
 class Metrics:
-    """A CSV file that rows are added to; rows it has from ``step`` on are dropped first."""
+    """A CSV file to append rows to. Existing rows from ``step`` on are dropped first."""
 
     def __init__(self, path: Path, step: int):
         kept = [row for row in read(path) if row.step < step] if step else []
@@ -51,7 +51,7 @@ def read(path: Path) -> list[Row]:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw the loss, and its mean of each epoch."""
+    """Draw the loss of each step and its mean over each epoch."""
     steps, epochs, _, losses = (np.array(column) for column in zip(*rows, strict=True))
     means = [
         (steps[epochs == epoch].mean(), losses[epochs == epoch].mean()) for epoch in set(epochs)

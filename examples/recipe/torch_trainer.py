@@ -13,7 +13,7 @@ class TorchTrainer:
     """Trains with ``torch.optim``; see :class:`recipe.trainer.Trainer`."""
 
     def __init__(self, model: PerceiverIO, settings: Settings):
-        torch.manual_seed(settings.seed)  # of dropout
+        torch.manual_seed(settings.seed)  # for dropout
         self.module, self.settings = model.to_torch_module(), settings
         named = dict(self.module.named_parameters())
         matrices = [weight for name, weight in named.items() if name.endswith(".weight")]
@@ -27,7 +27,7 @@ class TorchTrainer:
         self.schedule = self.make_schedule(step=0)
 
     def make_schedule(self, step: int) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning rate is a function of the step: nothing else of a schedule is kept."""
+        """Make a schedule from the step alone, so that a checkpoint stores nothing else of it."""
         return torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, self.share_of_rate, last_epoch=step - 1
         )

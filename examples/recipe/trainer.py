@@ -1,4 +1,4 @@
-"""What all trainers share: their settings and their interface."""
+"""Settings and interface of all trainers."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ EPSILON = 1e-10
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run depends on except its data. A checkpoint fits runs with equal settings."""
+    """Everything that a run depends on except its data. A checkpoint needs equal settings."""
 
     task: str
     backend: str
@@ -36,10 +36,10 @@ class Trainer(Protocol):
     """A model, its optimizer and its randomness, in one framework."""
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-        """Train on a batch; returns its loss and the learning rate."""
+        """Train on a batch; return its loss and the learning rate."""
 
     def logits(self, data: np.ndarray) -> np.ndarray:
-        """(n, *axes, channels) -> (n, classes), without dropout."""
+        """Logits (n, classes) for data (n, *axes, channels), without dropout."""
 
     def weights(self) -> dict:
         """The weights as a tree, for ``model.with_weights``."""

@@ -1,4 +1,4 @@
-"""Arrays of every kind: converted to the same numbers on every backend, or refused by name."""
+"""Arrays of every kind are converted to the same numbers on every backend, or refused by name."""
 
 import array
 from fractions import Fraction
@@ -24,7 +24,7 @@ class Quantity(np.ndarray):
 
 
 class Duck:
-    """An array by NumPy's protocol, with a unit as pint's or an attribute of xarray."""
+    """An array by NumPy's protocol, with a unit like pint's or an attribute like xarray's."""
 
     def __init__(self, values, units=None):
         self.values, self.units = values, units
@@ -68,7 +68,7 @@ def model(backend):
 
 
 def coarse(rng):
-    """Data that float8 holds exactly."""
+    """Data that float8 represents exactly."""
     return rng.integers(-8, 8, SHAPE).astype(np.float32) / 4
 
 
@@ -212,7 +212,7 @@ def test_weights_that_are_refused(model, rng, change, message):
         PerceiverIO(model.spec, v=weights)
 
 
-# Arrays of the frameworks, which reach every backend
+# Arrays of the frameworks, on every backend
 
 
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")

@@ -1,4 +1,4 @@
-"""A full disk, Ctrl-C or a kill at any moment of writing leaves what was there, or what is new."""
+"""A full disk, Ctrl-C or a kill at any moment of writing leaves either the old or the new files."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ SPECS = {
 
 @pytest.fixture(params=SPECS)
 def models(request, tmp_path):
-    """A model that is saved, one that is to replace it, the folder and its layout."""
+    """A saved model, the model to replace it, the folder and its layout."""
     spec, folder = SPECS[request.param], tmp_path / "model"
     old, new = PerceiverIO(spec), PerceiverIO(spec.replace(attn_dropout=0.25), seed=1)
     old.save_pretrained(folder, request.param)
@@ -39,7 +39,7 @@ def models(request, tmp_path):
 
 
 def content(folder, old, new):
-    """Which of two models a folder holds; "refused" if it holds neither."""
+    """Which of two models a folder holds, or "refused" if neither."""
     try:
         read = PerceiverIO.from_pretrained(folder)
     except WeightsError:
@@ -53,7 +53,7 @@ def content(folder, old, new):
 
 
 def at_every_step(monkeypatch, before):
-    """Call ``before()`` before a file takes its name, and when it is half written."""
+    """Call ``before()`` before a file gets its name, and when it is half written."""
     replace, write_bytes = os.replace, Path.write_bytes
 
     def replace_later(*paths):
@@ -84,7 +84,7 @@ def test_a_kill_at_any_moment(models, monkeypatch, tmp_path):
     assert len(found) > 4
     assert found == sorted(found, key=["old", "refused", "new"].index)
     assert (found[0], found[-1]) == ("old", "new")
-    new.save_pretrained(folder, layout)  # beside what a kill has left
+    new.save_pretrained(folder, layout)  # beside the remains of a killed process
     assert content(folder, old, new) == "new"
 
 
@@ -106,7 +106,7 @@ def test_an_error_at_any_moment(models, monkeypatch, error):
         names = {path.name for path in folder.iterdir()}
         assert names <= {"config.json", "model.safetensors"}
         found.append(content(folder, old, new))
-        if found[-1] == "refused":  # a mixture, which the next saving replaces
+        if found[-1] == "refused":  # a mixture of two models, which the next save replaces
             old.save_pretrained(folder, layout)
     assert len(found) > 4
     assert found[:3] == ["old"] * 3

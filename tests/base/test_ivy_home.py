@@ -13,10 +13,10 @@ from ivy_models.base.cache import CACHE_VARIABLE
 
 ROOT_OF_IVY = "import os, ivy_models, ivy; print(os.environ['IVY_ROOT'])"
 NO_ACCOUNT = "import sys; sys.modules['pwd'] = None; "
-"""Python then knows the user's home by $HOME alone, as for a user id without an account."""
+"""Python then finds the user's home only by $HOME, as for a user id without an account."""
 
 NOT_A_FOLDER = os.devnull
-"""A home or cache where nobody, root included, can make a file."""
+"""A home or cache in which nobody, not even root, can create a file."""
 
 
 def variables(**more):
@@ -26,7 +26,7 @@ def variables(**more):
 
 
 def python(code, cwd, **environment):
-    """What a new process printed."""
+    """Output of a new process."""
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""Downloads, from a local server that behaves and one that does not."""
+"""Downloads from a local server, with and without faults."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ from ivy_models.errors import DownloadError
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 HALF = len(CONTENT) // 2
 KEPT = HALF // transfer._CHUNK * transfer._CHUNK
-"""What is kept of half the content: whole chunks."""
+"""Bytes kept of half the content: whole chunks."""
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 SCRIPT = """
@@ -46,11 +46,11 @@ filelock.FileLock = Lock
 print("ready", flush=True)
 print(download(PublishedFile(sys.argv[1])))
 """
-"""Downloads, and tells what came of its first attempt to lock the file."""
+"""Downloads the file, and prints the result of the first attempt to lock it."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Gives the content or the requested part of it, unless the server is told to be at fault."""
+    """Sends the content or the requested part of it, unless the test sets a fault."""
 
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: HALF - start])
             self.wfile.flush()
             if fault != "dies":
-                transfer.TIMEOUT_S = LIMIT  # of the next request, which is answered
+                transfer.TIMEOUT_S = LIMIT  # for the next request, which is answered
                 server.proceed.wait(LIMIT)
             if fault != "waits":
                 return
@@ -129,13 +129,13 @@ def server(monkeypatch, tmp_path):
 
 @pytest.fixture
 def impatient(server, monkeypatch):
-    """Give up on a silent server: after a few seconds, as it has to begin its answer in time."""
+    """Give up on a silent server after a few seconds."""
     monkeypatch.setattr(transfer, "TIMEOUT_S", 5)
 
 
 @pytest.fixture
 def cached(tmp_path):
-    """The cached files without the lock's file: sizes by name."""
+    """Sizes of the cached files by name, without the lock file."""
     folder = tmp_path / "cache"
     return lambda: {p.name: p.stat().st_size for p in folder.glob("*") if p.suffix != ".lock"}
 
@@ -217,7 +217,7 @@ def test_a_transfer_may_break_off_often_if_it_gets_further(server, cached, monke
     monkeypatch.setattr(transfer, "_CHUNK", 1000)
     monkeypatch.setattr(sys.modules[__name__], "HALF", 300_000)
     server.faults = ["dies"]
-    server.always = "says too much"  # breaks off at the end, and there is no rest of it
+    server.always = "says too much"  # breaks off at the end, so nothing is left to resume
     with pytest.raises(DownloadError, match="IncompleteRead"):
         download.download(PublishedFile(server.url))
     assert server.asked == [None, "bytes=300000-", "bytes=1000000-", None]
@@ -347,7 +347,7 @@ def test_offline_nothing_is_asked(server, tmp_path, monkeypatch):
     assert server.asked == []
 
 
-# Several at once
+# Several downloads at once
 
 
 def start(server):

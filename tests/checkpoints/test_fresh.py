@@ -1,4 +1,4 @@
-"""Trained weights with some branches drawn anew, for another task."""
+"""Trained weights with some branches drawn at random, for another task."""
 
 import json
 import pickle
@@ -54,7 +54,7 @@ def trained(spec, seed=5):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Write a model in this library's format; gives the folder."""
+    """Write a model in this library's format; return the folder."""
 
     def write(spec):
         write_native(tmp_path / "model", spec, trained(spec))
@@ -64,7 +64,7 @@ def saved(tmp_path):
 
 
 def check_mixed(weights, loaded, spec, fresh, seed):
-    """Trained weights are the file's and the others the seed's, bit for bit."""
+    """Trained weights equal the file's and the others the seed's, bit for bit."""
     weights, drawn = dict(flatten(weights)), trained(spec, seed)
     assert weights.keys() == drawn.keys()
     assert 0 < sum(is_within(name, fresh) for name in weights) < len(weights)
@@ -73,7 +73,7 @@ def check_mixed(weights, loaded, spec, fresh, seed):
         np.testing.assert_array_equal(array, expected, err_msg=name)
 
 
-# What is loaded, and what is drawn
+# Loaded and drawn weights
 
 
 @pytest.mark.parametrize("file", ["", "model.safetensors"])
@@ -182,7 +182,7 @@ def test_a_video_encoder_under_other_outputs():
         perceiver_io_video(sound_only, weights=path, fresh=fresh[:2])
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("fresh", [["head"], ["decoder", "decoder/hea"], ["decoder/"], [""]])
@@ -219,7 +219,7 @@ def test_refusals_come_before_the_download(monkeypatch):
 @pytest.mark.parametrize("field", ONLY_CONCERNS)
 def test_a_field_may_differ_only_where_all_that_it_concerns_is_fresh(field):
     spec, other, branches = small_spec(), small_spec(), ONLY_CONCERNS[field]
-    object.__setattr__(other, field, "another")  # whatever else a spec would ask for then
+    object.__setattr__(other, field, "another")  # the spec alone would allow this
     for too_few in ([], ["latents"], branches[:-1], [f"{branches[0]}/weight"]):
         assert differing_fields(spec, other, too_few) == [field]
     assert differing_fields(spec, other, branches) == []

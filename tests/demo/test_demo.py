@@ -1,4 +1,4 @@
-"""``ivy-models demo``: what its server answers, and the page in a real browser."""
+"""``ivy-models demo``: the answers of its server, and the page in a real browser."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ SEVEN = ROOT / "examples" / "seven.png"
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 BROWSER = shutil.which("chromium")
 FLAGS = [
-    "--no-sandbox",  # without which root has no Chromium
+    "--no-sandbox",  # Chromium refuses to run as root without it
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -36,13 +36,13 @@ FLAGS = [
 
 
 def arc(x, y, width, height, start, end):
-    """Points of an ellipse, from angle to angle in degrees; 0 is to the right, 90 down."""
+    """Points of an arc of an ellipse, between angles in degrees; 0 is right, 90 is down."""
     angles = np.radians(np.linspace(start, end, 24))
     return np.stack([x + width * np.cos(angles), y + height * np.sin(angles)], -1).tolist()
 
 
 def drawn_digits():
-    """Strokes of 0 to 9, as one writes them, all in the middle of the canvas."""
+    """Strokes of handwritten digits 0 to 9, all in the middle of the canvas."""
     return [
         [arc(0.5, 0.5, 0.2, 0.3, -90, 270)],
         [[[0.42, 0.32], [0.52, 0.2], [0.52, 0.8]]],
@@ -95,7 +95,7 @@ def test_an_answer_is_that_of_classify_on_each_backend(client):
 
 
 class Turns:
-    """A lock that says who meets it locked, in place of that of the demo's models."""
+    """A lock for the demo's models that reports who waits for it."""
 
     def __init__(self, arrive):
         self._lock, self._arrive = threading.Lock(), arrive
@@ -122,7 +122,7 @@ def test_visitors_with_different_backends_take_turns(monkeypatch):
         arrived[visitor.backend].set()
 
     def record(x, name):
-        """Go on once the other visitor is kept waiting, or has changed the backend, a defect."""
+        """Continue when the other visitor waits, or has changed the backend, which is a defect."""
         arrive()
         (other,) = arrived.keys() - {visitor.backend}
         assert arrived[other].wait(LIMIT)
@@ -139,7 +139,7 @@ def test_visitors_with_different_backends_take_turns(monkeypatch):
         visitor.backend, line = backend, [[[0, 0], [0, 1]]]
         client = app.test_client()
         codes = {ask(client, True, backend=backend, json=line).status_code for _ in range(6)}
-        arrive()  # all done before the other one began
+        arrive()  # finished before the other one began
         return codes
 
     with ThreadPoolExecutor(2) as pool:
@@ -254,7 +254,7 @@ def test_without_flask(run, monkeypatch):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """The address of the real server, which has a saved model too."""
+    """The address of the real server, which also offers a saved model."""
     pytest.importorskip("flask")
     folder = tmp_path_factory.mktemp("demo") / "saved"
     create_model(DIGITS, pretrained=True).save_pretrained(folder)
@@ -282,7 +282,7 @@ def test_a_name_that_leads_here_is_refused(address):
 
 @pytest.fixture
 def page(address, tmp_path):
-    """The page in Chromium, which must ask no other host and report no error."""
+    """The page in Chromium. It must contact no other host and report no error."""
     if BROWSER is None:
         pytest.skip("needs a browser: Debian's package chromium")
     api = pytest.importorskip("playwright.sync_api")

@@ -1,4 +1,4 @@
-"""What tests of several folders use."""
+"""Helpers for tests of several folders."""
 
 import os
 import signal
@@ -20,5 +20,5 @@ def unset_backends():
 
 
 def heed_interrupts():
-    """Undo, in a new process, that a shell's background jobs ignore Ctrl-C."""
+    """Make a new process react to Ctrl-C, which background jobs of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Arrays in and out of the tests."""
+"""Conversion of arrays in tests."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A number that a core's outputs give, and its gradients by each framework."""
+"""A scalar loss of a core's outputs, and its gradients in each framework."""
 
 import contextlib
 
@@ -12,9 +12,9 @@ TRAINED = [name for name in CHOSEN if name != "numpy"]
 
 
 def loss_of(ops, core, arguments):
-    """The function of a core's floats, by name, that is differentiated, and these floats (NumPy).
+    """The function to differentiate, of a core's floats by name, and these floats (NumPy).
 
-    ``arguments`` are the core's, by name, of NumPy arrays: ``params``, ``data``, and ``input_mask``
+    ``arguments`` are the core's NumPy arrays by name: ``params``, ``data``, and ``input_mask``
     and ``queries`` if any. The loss is a weighted sum of all outputs.
     """
     arguments = dict(flatten({name: x for name, x in arguments.items() if x is not None}))
@@ -87,7 +87,9 @@ def _tensorflow_gradients(forward, leaves):
     with tf.GradientTape() as tape:
         tape.watch(leaves)
         outputs, loss = forward(leaves)
-    gradients = tape.gradient(loss, leaves)  # of an embedding its rows alone
+    gradients = tape.gradient(
+        loss, leaves
+    )  # an embedding's gradient has only the rows that were used
     return outputs, {
         key: None if g is None else tf.convert_to_tensor(g) for key, g in gradients.items()
     }
@@ -98,13 +100,13 @@ GRADIENTS = {
     "jax": _jax_gradients,
     "tensorflow": _tensorflow_gradients,
 }
-"""Functions of a function, leaves -> (outputs, loss), and leaves; give outputs and gradients."""
+"""Functions of ``leaves -> (outputs, loss)`` and leaves that return outputs and gradients."""
 
 
 def directional_derivatives(core, arguments, step, seed=0):
-    """By name, a random direction and the loss's derivative along it: NumPy's central difference.
+    """A random direction by name, and the loss's derivative along it by central differences.
 
-    In float64.
+    NumPy computes it in float64.
     """
     forward, floats = loss_of(ops_named("numpy"), core, arguments)
     rng = np.random.default_rng(seed)

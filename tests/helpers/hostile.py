@@ -1,7 +1,7 @@
 """Malicious files, and a program that reads them with little memory.
 
-Each maker returns files by a name that says what is wrong with them. A name with ``READ`` in it
-is that of a file that is odd, but must be read.
+Each maker returns files by a name that describes the fault. A file with ``READ`` in its name is odd
+but must be read.
 """
 
 import io
@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 READ = "read: "
-"""Marks the name of a file that must be read."""
+"""Mark in the name of a file that must be read."""
 
 MEMORY = 512 << 20
-"""Address space in bytes that reading may take, once all modules are imported."""
+"""Address space in bytes that reading may take after all modules are imported."""
 
 TIME = 20
 """CPU seconds that a file may take, whatever else the machine does."""
@@ -41,7 +41,7 @@ def number(value):
 
 
 def doubled(times):
-    """A tuple of a tuple twice, and so on: 2^times parts in a few bytes."""
+    """Nested tuples, each of which holds the previous one twice: 2^times parts in a few bytes."""
     return b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(times))
 
 
@@ -55,7 +55,7 @@ def array(shape, raw):
 
 
 def many(names, value):
-    """A program that gives one value many names."""
+    """A program that stores one value under many names."""
     put = b"r\xff\x00\x00\x00" + b"0"
     items = b"".join(text(str(i)) + b"j\xff\x00\x00\x00" for i in range(names))
     return value + put + b"}(" + items + b"u"
@@ -211,7 +211,7 @@ def safetensors_files(_canary):
 
 
 def configs(valid):
-    """Of a folder of this library whose config.json has the fields ``valid``."""
+    """Faulty config.json files for a folder of this library, from the fields ``valid``."""
     fields = json.dumps(valid)
 
     def changed(**changes):
@@ -339,7 +339,7 @@ def images(canary):
 
 
 def damaged(data, flips=200):
-    """Cut at every 1,000th byte, a short file oftener; with one bit changed, of a seed."""
+    """Cut at every 1,000th byte (more often in a short file), or with one bit flipped at random."""
     rng = np.random.default_rng(0)
     for length in range(0, len(data), min(1000, len(data) // 10)):
         yield f"cut at {length}", data[:length]
@@ -355,7 +355,7 @@ def damaged(data, flips=200):
 
 
 def readers(folder):
-    """Readers by the name of the subfolder whose files they read."""
+    """Readers by the subfolder whose files they read."""
     from ivy_models.checkpoints.folder import read_safetensors, read_spec
     from ivy_models.checkpoints.load import load_weights
     from ivy_models.checkpoints.pickles.torch_file import read_torch

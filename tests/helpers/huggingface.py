@@ -13,7 +13,7 @@ SMALL = {
     "num_labels": 3,
 }
 TEXT = {"d_model": 24, "vocab_size": 30, "max_position_embeddings": 9}
-# As in the published language model: keys of several heads, and of another width than values.
+# As in the published language model: several heads, and keys of another width than values.
 KEYS = {"num_cross_attention_heads": 8, "qk_channels": 32, "v_channels": 16}
 CASES = {
     "MaskedLM": TEXT | KEYS | {"qk_channels": 256},
@@ -40,7 +40,7 @@ IMAGE_SHAPES = {
 
 
 def huggingface_model(case, **changes):
-    """A random model of transformers, no weight of which is at its neutral value."""
+    """A random model of transformers without weights at their neutral values."""
     torch.manual_seed(0)
     config = transformers.PerceiverConfig(**(SMALL | CASES[case] | changes))
     model = getattr(transformers, f"PerceiverFor{case}")(config).eval()

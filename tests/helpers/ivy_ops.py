@@ -1,7 +1,7 @@
-"""Ivy's public functions, on ``ivy.Array``, in whichever backend Ivy is set to.
+"""Operations by Ivy's public functions on ``ivy.Array``, in Ivy's current backend.
 
-Slow (milliseconds a call) but complete: the reference for the native operations. It
-overrides nothing that ``Ops`` composes, so a native kernel is tested against the formula.
+They are slow (milliseconds per call) but complete: the reference for the native operations.
+Nothing that ``Ops`` composes is overridden, so native kernels are tested against the formulas.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class IvyOps(Ops):
         return x[tuple(index)]
 
     def matmul(self, a, b):
-        # Broadcast by hand: TensorFlow's own broadcasting has been seen to return garbage.
+        # Broadcast here, because TensorFlow's broadcasting sometimes returns garbage.
         batch = np.broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
         a, b = (self.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
         return ivy.matmul(a, b)
@@ -93,7 +93,7 @@ class IvyOps(Ops):
         return ivy.where(condition, a, b)
 
     def conv2d(self, x, weight, stride):
-        # Padded by hand: backends of Ivy differ in what "SAME" means.
+        # Pad here, because Ivy's backends differ in the meaning of "SAME".
         x = self._pad(x, weight.shape[:2], stride, 0.0)
         return ivy.conv2d(x, weight, stride, "VALID")
 

@@ -1,6 +1,6 @@
 """Hooks for pytest: a run that leaves a file in the checkout fails.
 
-Files that Git ignores count too, and so do empty folders. Git itself is not needed.
+Ignored files and empty folders count too. Git is not needed.
 """
 
 import os
@@ -8,14 +8,14 @@ import os
 import pytest
 
 USUAL = {".git", ".hypothesis", ".pytest_cache", ".ruff_cache", "__pycache__"}
-"""Folders where Python and the tools of development keep their caches."""
+"""Cache folders of Python and of development tools."""
 
 BEFORE = pytest.StashKey[set]()
 LEFT = pytest.StashKey[list]()
 
 
 def contents(root):
-    """Every file and folder of the checkout but caches and virtual environments."""
+    """All files and folders of the checkout except caches and virtual environments."""
     found = set()
     for folder, folders, files in os.walk(root):
         if "pyvenv.cfg" in files:

@@ -1,4 +1,4 @@
-"""Models that several files of tests share."""
+"""Models that several test files share."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ def video_model():
 
 
 def noisy(spec, seed=0):
-    """Weights that are all different from zero and one."""
+    """Weights that all differ from zero and one."""
     rng = np.random.default_rng(seed)
     return map_tree(
         lambda w: w + 0.3 * rng.standard_normal(w.shape, dtype=np.float32),
@@ -42,5 +42,5 @@ def model_on(backend):
 
 
 def multimodal_model():
-    """One for all tests of a backend, so that its programs are compiled once."""
+    """One model for all tests of a backend, so that its programs are compiled once."""
     return model_on(ivy.current_backend_str())

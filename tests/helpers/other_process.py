@@ -1,8 +1,8 @@
 """Send a model to another process: ``python(MAIN, backend, start_method)``.
 
-Runs in a process of its own, whose only threads are the chosen backend's: a fork copies no thread,
-but it copies the locks that JAX's and TensorFlow's threads hold. Torch
-goes on there with one thread.
+This runs in its own process, which has only the threads of the chosen backend: a fork copies no
+threads, but it copies the locks that threads of JAX and TensorFlow hold. Torch continues there with
+one thread.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ def call(model, data, queue, torch_threads):
 
 
 def main():
-    """Compare what both processes compute. A spawned one knows no set backend, only the data."""
+    """Compare the results of both processes. In a spawned one the data decide the backend."""
     name, method = sys.argv[1:]
     ivy.set_backend(name)
     model = PerceiverIO(small_spec())
@@ -37,7 +37,7 @@ def main():
     if name == "torch":
         import torch
 
-        torch.set_num_threads(2)  # whatever the machine has
+        torch.set_num_threads(2)  # whatever the machine's number of cores
     expected = ivy.to_numpy(model(data))
     context = multiprocessing.get_context(method)
     queue = context.SimpleQueue()

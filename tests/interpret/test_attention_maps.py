@@ -1,4 +1,4 @@
-"""Attention maps, rollout and latents over depth: what a call computes on its way."""
+"""Attention maps, rollout and latents over depth: the intermediate results of a call."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def gelu(x):
 
 
 def attend(weights, heads, queries, inputs, mask=None):
-    """One element's weights (H, N, M), and what they give (N, D)."""
+    """Weights (H, N, M) of one batch element, and the output of attention (N, D)."""
     q, k, v = (
         linear(weights[name], x).reshape(len(x), heads, -1).swapaxes(0, 1)
         for name, x in (("query", queries), ("key", inputs), ("value", inputs))
@@ -88,7 +88,7 @@ def test_maps_are_those_written_out_by_hand(backend, rng):
         query_shape=(2, 2),
     )  # fmt: skip
     model = PerceiverIO(spec)
-    # Large weights, or each map is nearly even.
+    # With small weights each map would be nearly uniform.
     scaled = map_tree(lambda x: 3 * numpy_of(x), unwrap_tree(model.v))
     model = model.with_weights(scaled)
     image, mask = rng.standard_normal((2, 4, 3, 3), np.float32), rng.random((2, 4, 3)) < 0.7
@@ -123,7 +123,7 @@ def test_maps_are_those_written_out_by_hand(backend, rng):
 # Any model
 
 QUICK = [name for name in CHOSEN if not ops_named(name).traces_loops] or CHOSEN
-"""Without a compiler, which takes seconds for each new shape."""
+"""Run without a compiler, which takes seconds for each new shape."""
 
 
 @settings(max_examples=20)
@@ -177,7 +177,7 @@ def test_maps_of_random_specs(spec, seed):
 
 
 def recorded(model, *arguments):
-    """What the run that is recorded gives as outputs."""
+    """Outputs of the run that is recorded."""
     ops = ops_named(ivy.current_backend_str())
     spec, params = untied(model.spec, unwrap_tree(model.v))
     arguments = [x if x is None else ops.asarray(x) for x in arguments]
@@ -368,7 +368,7 @@ def test_latents_over_depth(backend, rng):
     latents = numpy_of(latents_over_depth(model, image))
     assert len(latents) == 4
     np.testing.assert_allclose(latents[-1], numpy_of(model.encode(image)), atol=2e-5)
-    # A model that is cut off after k blocks gives what the deeper one has there.
+    # A model with only the first k blocks returns the deeper one's latents at that depth.
     ops = ops_named(backend)
     params = untied(spec, unwrap_tree(model.v))[1]
     read = spec.reader()(
@@ -382,7 +382,7 @@ def test_latents_over_depth(backend, rng):
         np.testing.assert_allclose(latents[depth], got, atol=2e-5)
 
 
-# What is refused
+# Refusals
 
 
 def test_arguments_are_checked_as_in_a_call(backend, rng):

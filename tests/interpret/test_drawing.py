@@ -1,4 +1,4 @@
-"""Drawings: what is in them, not only that they are made; and the gallery's pictures."""
+"""Contents of the drawings, and the gallery's pictures."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ GALLERY = ROOT / "docs" / "gallery"
 
 
 def pictures(axes):
-    """The arrays of an Axes' images, the lowest first."""
+    """The arrays of the images in an Axes, the lowest first."""
     return [np.asarray(image.get_array()) for image in axes.get_images()]
 
 
@@ -41,7 +41,7 @@ def pictures(axes):
 
 def test_maps_over_an_image(rng):
     weights, image = rng.random((10, 4, 3)), rng.random((8, 6, 3), np.float32)
-    weights[3, 2, 1] = 2  # the strongest of all
+    weights[3, 2, 1] = 2  # the strongest of all maps
     titles = [f"latent {i}" for i in range(10)]
     figure = draw_attention(weights, image, titles)
     *axes, scale = figure.axes
@@ -50,7 +50,7 @@ def test_maps_over_an_image(rng):
         below, heat = place.get_images()
         np.testing.assert_array_equal(below.get_array(), image)
         np.testing.assert_array_equal(heat.get_array(), drawn)
-        # Each weight stands over its pixels; the weakest leave the image to be seen.
+        # Each weight is drawn over its pixels; the weakest leave the image visible.
         assert below.get_extent() == heat.get_extent() == [0, 6, 8, 0]
         assert heat.get_clim() == (0, 2)
         assert np.argmin(heat.get_alpha()) == np.argmin(drawn)

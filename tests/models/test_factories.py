@@ -42,7 +42,7 @@ def offline(monkeypatch, tmp_path, closed_address):
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Specs for which published weights were asked; random ones are given instead."""
+    """Specs for which published weights were requested; random ones are used instead."""
     specs = []
     monkeypatch.setattr(factories, "_load_published", lambda _, spec, *fresh: specs.append(spec))
     monkeypatch.setattr(factories, "PerceiverIO", lambda spec, **_: small_model(spec))
@@ -98,7 +98,7 @@ def test_a_downloaded_file_that_is_no_checkpoint_is_named(offline):
     with pytest.raises(WeightsError) as refusal:
         perceiver_io_img_classification(PerceiverIOSpec(**MISSION))
     assert str(refusal.value).startswith(f"{path} is not a pickle of arrays")
-    assert f"remove {path}," in str(refusal.value)
+    assert f"Remove {path};" in str(refusal.value)
 
 
 def test_a_missing_device_is_refused_before_the_download(backend, offline):

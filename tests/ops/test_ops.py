@@ -1,4 +1,4 @@
-"""Native operations against Ivy's own and against their formulas."""
+"""Native operations compared with Ivy's and with their formulas."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ from ivy_models.ops.base import same_padding
 
 @pytest.fixture
 def both(ops):
-    """Apply an operation natively and through Ivy; gives the native result, checked."""
+    """Apply an operation natively and through Ivy, compare, and return the native result."""
 
     def apply(name, *arrays, **options):
         def run(with_ops):
@@ -60,7 +60,7 @@ def test_linear(both, rng):
 
 @pytest.mark.parametrize("shapes", [((3, 1, 6, 25), (1, 25, 24)), ((1, 6, 3), (3, 3, 20))])
 def test_matmul_broadcasts_batches(both, rng, shapes):
-    # Several rounds: a kernel that reads beyond its arrays can be right by chance.
+    # Several rounds, because a kernel that reads beyond its arrays can be right by chance.
     for _ in range(5):
         a, b = (normal(rng, *shape) for shape in shapes)
         np.testing.assert_allclose(both("matmul", a, b), np.matmul(a, b), atol=1e-4)

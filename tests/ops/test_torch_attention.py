@@ -1,4 +1,4 @@
-"""Attention on torch: fused kernels, and the formula where its gradient is differentiated."""
+"""Attention on torch: fused kernels, and the formula for second derivatives."""
 
 import pytest
 from helpers import CHOSEN
@@ -16,7 +16,7 @@ OPS = ops_named("torch")
 
 
 def arguments(rng, batch=2, queries=3, keys=4, channels=2):
-    """q, k and v with a head each, in float64."""
+    """q, k and v with one head, in float64."""
     shapes = (batch, 1, queries, channels), *2 * ((batch, 1, keys, channels),)
     return [torch.from_numpy(rng.standard_normal(shape)).requires_grad_() for shape in shapes]
 
@@ -57,7 +57,7 @@ def test_nothing_is_kept_beside_what_the_kernel_keeps(rng):
 
 
 def number_kept(function, arguments):
-    """Of tensors with memory of their own, for the gradient."""
+    """Bytes of tensors with their own memory that are stored for the gradient."""
     kept = []
 
     def pack(x):

@@ -1,4 +1,4 @@
-"""Torch's linear layers: oneDNN's, and what they keep for the gradient."""
+"""Torch's linear layers: oneDNN's kernels, and the memory stored for the gradient."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture
 def onednn_calls(monkeypatch):
-    """Products of any size by oneDNN; gives the shapes of each."""
+    """Compute products of any size by oneDNN; return the shapes of each."""
     calls = []
     original = torch_linear.ONEDNN_LINEAR
 
@@ -118,7 +118,7 @@ def test_gradients_of_gradients(rng, monkeypatch, mkl_is_slow):
 
 
 def bytes_kept(function):
-    """Bytes of the arrays that the gradient of what a function gives keeps."""
+    """Bytes of the arrays that are stored for the gradient of a function's result."""
     kept = {}
 
     def keep(x):

@@ -204,7 +204,7 @@ def test_frames_from_paths_and_images(rng, tmp_path, capsys):
 def test_frames_that_do_not_fit_are_refused(rng):
     with pytest.raises(InputError, match="same size; got 5 x 6 and 6 x 5"):
         estimate_flow(Shift(), frame(rng, 5, 6), frame(rng, 6, 5))
-    with pytest.raises(InputError, match="estimates no flow"):
+    with pytest.raises(InputError, match="does not estimate flow"):
         estimate_flow(create_model("perceiver_io_digits"), frame(rng, 5, 6), frame(rng, 5, 6))
     with pytest.raises(InputError, match="cannot be read"):
         estimate_flow(Shift(), "none.png", "none.png")

@@ -237,7 +237,7 @@ def test_the_script(task, tmp_path, monkeypatch, capsys):
     with safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert set(file.keys()) == {name for name, _ in flatten(model.v)}
 
-    with pytest.raises(SystemExit, match="of another run: steps is 175 there and 182 here"):
+    with pytest.raises(SystemExit, match="belongs to another run: steps is 175 there and 182 here"):
         run("--epochs", "26", "--resume")
     with pytest.raises(SystemExit):
         run("--epochs", "2")

@@ -1,4 +1,4 @@
-// What is drawn or chosen is sent when it, the model or the backend changes; one question at a time.
+// The image is sent when the drawing, the file, the model or the backend changes, one request at a time.
 
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas"), pen = canvas.getContext("2d");
@@ -61,7 +61,7 @@ element("undo").addEventListener("click", () => { if (!file) strokes.pop(); take
 
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // else the browser leaves the page to show the file
+    event.preventDefault(); // otherwise the browser opens the file
     element("board").classList.toggle("over", name === "dragover");
     if (name === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
   });
@@ -102,7 +102,7 @@ async function ask() {
   if (file && file.size > choices.max_file) {
     empty();
     say("");
-    showError(`The file has ${(file.size / 2 ** 20).toFixed(1)} MiB; at most ${choices.max_file / 2 ** 20} are taken.`);
+    showError(`The file has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${choices.max_file / 2 ** 20} MiB.`);
     return;
   }
   asking = true;
@@ -110,7 +110,7 @@ async function ask() {
   const isNew = !used.has(`${model} ${backend}`);
   say(isNew ? `Loading ${model} on ${backend}; published weights are downloaded the first time…` : "Looking…", true);
   try {
-    // The labels first: maps of a large model take much longer.
+    // Labels first, because the attention maps of a large model take much longer.
     for (const look of element("look").checked ? [false, true] : [false]) {
       if (look && askAgain) break;
       const address = "answer?" + new URLSearchParams({ model, backend, look });
@@ -125,12 +125,12 @@ async function ask() {
       show(answer);
       const took = `${model} on ${backend}: ${(answer.seconds * 1000).toFixed(0)} ms.`;
       const waits = element("look").checked && !look;
-      say(waits ? took + " Where it looked comes next…" : took, waits);
+      say(waits ? took + " Computing where it looked…" : took, waits);
     }
   } catch (error) {
     empty();
     say("");
-    showError(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message);
+    showError(error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message);
   }
   asking = false;
   if (askAgain) ask();
