@@ -76,7 +76,7 @@ def test_a_saved_classifier_classifies(tmp_path):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"query_shape": (3,)}, "gives many outputs"), ({"with_decoder": False}, "has no decoder")],
+    [({"query_shape": (3,)}, "returns many outputs"), ({"with_decoder": False}, "has no decoder")],
 )
 def test_a_classifier_gives_one_class(fields, message):
     model = PerceiverIO(PRESETS["perceiver_io_digits"].spec.replace(**fields))

@@ -1,4 +1,4 @@
-"""The command line, in this process and once as a user starts it."""
+"""The command line, in this process and once as a separate program."""
 
 import subprocess
 import sys

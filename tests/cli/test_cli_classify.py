@@ -29,7 +29,7 @@ PROGRAM = [sys.executable, "-m", "ivy_models", "classify"]
 
 @pytest.fixture
 def folder(tmp_path, rng):
-    """Five images, one of them broken, in an order that is not that of their making."""
+    """Five images, one of them broken, not created in sorted order."""
     (tmp_path / "sub").mkdir()
     for name in ("b.png", "d.JPG", "sub/c.bmp", "a.png"):
         Image.fromarray(rng.integers(0, 256, (9, 8), np.uint8)).save(tmp_path / name)
@@ -170,7 +170,7 @@ def test_an_interrupted_run_keeps_what_it_has(folder):
         program = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=heed_interrupts
         )
-        # Nobody reads on, so the program is waiting for a full pipe long before its end.
+        # Nobody reads on, so the program waits for a full pipe long before its end.
         first = program.stdout.readline()
         program.send_signal(signal.SIGINT)
         printed, _ = program.communicate()
@@ -184,7 +184,7 @@ def test_an_interrupted_run_keeps_what_it_has(folder):
 
 
 def read_all(terminal):
-    """What a terminal shows until its other end is closed, which Linux reports as an error."""
+    """Output of a terminal until its other end is closed, which Linux reports as an error."""
     shown = b""
     with contextlib.suppress(OSError):
         while part := os.read(terminal, 10_000):
@@ -199,7 +199,9 @@ def test_a_bar_where_results_go_elsewhere(folder):
 
     main_end, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
-    with ThreadPoolExecutor(1) as pool:  # reads along: a full terminal holds the program up
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # read continuously, because a full terminal blocks the program
         shown = pool.submit(read_all, main_end)
         run = subprocess.run([*PROGRAM, str(folder)], stdout=subprocess.PIPE, stderr=terminal)
         os.close(terminal)
@@ -213,7 +215,7 @@ def test_a_bar_where_results_go_elsewhere(folder):
 
 
 class Counting:
-    """A model that remembers how many it was called with at a time."""
+    """A model that records its batch sizes."""
 
     def __init__(self, model):
         self.model, self.batches = model, []
@@ -258,7 +260,7 @@ def test_classify_each_refuses_at_once(top, batch_size):
 
 
 class Raising:
-    """A preprocessing of one's own that fails on some sources."""
+    """A user's preprocessing that fails for some sources."""
 
     def __call__(self, source):
         if isinstance(source, BaseException):

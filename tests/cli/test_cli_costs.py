@@ -156,5 +156,5 @@ def test_time_calls():
 
     timing = time_calls(lambda: calls.append(None), Meter(), repeats=3)
     assert len(calls) == 5
-    assert timing.extra_bytes == 2  # the second call, when all is compiled
+    assert timing.extra_bytes == 2  # the second call, after compilation
     assert len(timing.seconds) == 3

@@ -27,7 +27,7 @@ def wait(*_):
 os.replace = wait
 main(sys.argv[1:])
 """
-"""Runs a command until the written file is to get its name, then waits for the end of stdin."""
+"""Runs a command until it would rename the written file, then waits for the end of stdin."""
 
 
 def interrupt(*arguments, cwd):
@@ -49,7 +49,7 @@ def interrupt(*arguments, cwd):
 
 
 def content(folder):
-    """Files by their bytes, and folders."""
+    """Contents of files, and names of folders."""
     return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 

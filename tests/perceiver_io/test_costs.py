@@ -1,4 +1,4 @@
-"""What a model costs, against counts that know nothing of its shapes-only run."""
+"""Costs of a model, compared with independent counts."""
 
 import json
 
@@ -28,7 +28,7 @@ needs_torch = pytest.mark.skipif("torch" not in CHOSEN, reason="counts with torc
 
 
 def flops_by_torch(core, data, queries):
-    """Operations of matrix products and convolutions, as torch sees them go by."""
+    """FLOPs of matrix products and convolutions, as torch counts them."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +38,7 @@ def flops_by_torch(core, data, queries):
 
     weights = map_tree(torch.from_numpy, initialise(core.parameters()))
     queries = None if queries is None else tensors(queries)
-    # The counter does not know the fused attention of CPUs.
+    # The counter does not count the CPU's fused attention.
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         core(weights, tensors(data), None, queries)
@@ -130,7 +130,7 @@ tracemalloc.start()
 core(weights, data)
 print(tracemalloc.get_traced_memory()[1])
 """
-"""Peak of a call in bytes, in a process of its own: tracemalloc counts every thread."""
+"""Peak of a call in bytes, in a new process, because tracemalloc counts every thread."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Dropout: only in training, at the rates of the spec, from a key that gives the same draws."""
+"""Dropout: only in training, at the spec's rates, and reproducible from a key."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ TRAINS = [name for name in CHOSEN if name != "numpy"]
 
 
 def key_of(name, seed):
-    """What dropout draws from, in each framework."""
+    """The key of dropout in each framework."""
     if name == "jax":
         return __import__("jax").random.key(seed)
     if name == "tensorflow":
@@ -29,9 +29,9 @@ def trainer(request):
 
 
 def runner(ops, spec):
-    """A function of a key that gives the outputs for fixed weights and data."""
+    """A function from a key to the outputs, for fixed weights and data."""
     core = PerceiverIOCore(spec)
-    call = ops.compile(core) if ops.name == "jax" else core  # it compiles each operation else
+    call = ops.compile(core) if ops.name == "jax" else core  # otherwise it compiles each operation
     params = map_tree(ops.asarray, initialise(core.parameters()))
     arguments = arguments_for(spec, np.random.default_rng(0))
     data, mask, queries = (x if x is None else ops.asarray(x) for x in arguments)
@@ -66,7 +66,7 @@ def test_a_rate_of_nearly_nothing_changes_nearly_nothing(trainer, rates):
 
 
 def places(monkeypatch, ops, spec):
-    """The keys that a call draws from, as numbers, and the shapes that are drawn."""
+    """The keys of a call's draws, as numbers, and the drawn shapes."""
     drawn = []
 
     def record(x, rate, key):

@@ -26,7 +26,7 @@ NORMAL = np.random.default_rng(0).standard_normal(SHAPE, np.float32)
 LARGEST = np.finfo(np.float32).max
 
 SIZES = np.float32([1e30, 1, 1e15, 1e20, 1e-30, 3e37, 1e10, 1e-15])
-"""Of queries or latents."""
+"""Extreme queries or latents."""
 
 DATA = {
     "1e30": NORMAL * np.float32(1e30),
@@ -41,7 +41,7 @@ DATA = {
 
 
 def a_spec(**changes):
-    """Of few layers: compilers take their time for each."""
+    """Few layers, because compilers take long for each."""
     return small_spec(**{"network_depth": 1, "num_lat_att_per_layer": 1} | changes)
 
 
@@ -53,12 +53,12 @@ SPECS = {
 
 @pytest.fixture(params=[True, False], ids=["plain", "streaming"])
 def reading(request, monkeypatch):
-    """Either way of reading; both are compared with plain attention in float64 by NumPy."""
+    """Both readers; each is compared with plain attention in float64 by NumPy."""
     monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: request.param)
 
 
 def in_float64(spec, data, weights=None, **arguments):
-    """What NumPy gives in float64, in which the squares of float32's numbers are finite."""
+    """Results of NumPy in float64, in which squares of float32 numbers are finite."""
     core = PerceiverIOCore(spec.replace(dtype="float64"), plain_reader=True)
     weights = initialise(core.parameters()) if weights is None else weights
     weights = unflatten({name: leaf.astype(np.float64) for name, leaf in flatten(weights)})
@@ -97,7 +97,7 @@ def test_neighbours_keep_their_ratio_where_a_stem_mixes_them(stem):
     params = initialise(adapter.parameters())
     data = np.random.default_rng(0).standard_normal(shape, np.float32)
     data[..., ::2, :] *= 100
-    # Below what is scaled, and above; the stem is linear.
+    # Below and above the limit for rescaling. The stem is linear.
     small, large = (adapter(params, data * np.float32(size)).data.base for size in (1e10, 1e20))
     small, large = (x / np.abs(x).max((1, 2), keepdims=True) for x in (small, large))
     np.testing.assert_allclose(large, small, atol=1e-5)
@@ -182,7 +182,7 @@ def test_infinity_is_never_a_plausible_answer(backend, reading):
 def test_everything_masked(backend, reading):
     data = np.stack(list(DATA.values()))
     mask = np.zeros(data.shape[:-1], bool)
-    mask[-1, -1, 0, 0] = True  # of the last element alone
+    mask[-1, -1, 0, 0] = True  # of the last element only
     *hidden, last = numpy_of(PerceiverIO(a_spec())(data, mask)).reshape(len(data) * 2, -1)
     assert np.isfinite(hidden[0]).all()
     for output in hidden[1:]:

@@ -1,4 +1,4 @@
-"""The streaming reader's gradients are those of plain attention, on every framework."""
+"""The streaming reader's gradients equal those of plain attention, on every framework."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def check(name, spec, seed, dtype, chunk):
-    # Shallow: what is compared is the reader, and compiling deep gradients takes minutes.
+    # Shallow, because only the reader is compared and compiling deep gradients takes minutes.
     depth = min(spec.network_depth, 2 if spec.cross_attend_in_every_layer else 1)
     spec = spec.replace(network_depth=depth, num_lat_att_per_layer=1)
     rng = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def check(name, spec, seed, dtype, chunk):
 
 
 def check_close(fast, plain, exact, tolerance, key=None):
-    """Streaming rounds no worse than plain attention, which can lose more than the tolerance."""
+    """Streaming rounds no worse than plain attention, whose error can exceed the tolerance."""
     allowed = max(tolerance, np.abs(plain - exact).max())
     assert np.abs(fast - exact).max() <= allowed, key
 

@@ -1,6 +1,6 @@
-"""Gradients of torch, JAX and TensorFlow agree, and are what finite differences say.
+"""Gradients of torch, JAX and TensorFlow agree with each other and with finite differences.
 
-The cases use every field of a spec between them; both readers compute each.
+Together the cases use every field of a spec. Both readers compute each case.
 """
 
 import functools
@@ -28,10 +28,10 @@ from ivy_models.transformers.perceiver_io.streaming import keys
 READERS = {"plain": True, "streaming": False}
 
 SCORES_PER_CHUNK = 120
-"""So few that readers and decoders take several chunks and a rest."""
+"""Few enough that readers and decoders need several chunks and a rest."""
 
 STEP = 1e-5
-"""Of finite differences: rounding and curvature then make errors of 4e-8 at most."""
+"""Step of finite differences, with which rounding and curvature cause errors of at most 4e-8."""
 
 NOT_DIFFERENTIATED = {
     "device": "says where, not what is computed",
@@ -43,7 +43,7 @@ NOT_DIFFERENTIATED = {
 
 
 def cases():
-    shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}  # JAX compiles each for seconds
+    shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}  # JAX takes seconds to compile each
     learned = {"fourier_encode_input": False, "learned_position_dim": 6}
     sound, *others = multimodal_spec().input_modalities[::-1]
     return {
@@ -134,7 +134,7 @@ def gradients_of(name, case, reader, dtype):
 
 @functools.cache
 def differences(case):
-    # Where a step crosses a kink of ReLU or a max pool, a difference is no derivative. None does
+    # If a step crosses a kink of ReLU or a max pool, a difference is not a derivative. None does
     # with these weights, which are fixed: the step is too short to cross one but by rare chance.
     core = PerceiverIOCore(CASES[case], plain_reader=True)
     return directional_derivatives(core, arguments_for(CASES[case]), STEP)
@@ -147,9 +147,9 @@ def several_chunks(monkeypatch):
 
 
 def by_every_framework(jax_reader):
-    """All cases, readers and frameworks, but one reader of JAX, which compiles for seconds.
+    """All cases, readers and frameworks, except one of JAX's readers, which compiles for seconds.
 
-    That its two readers have the same gradients is what test_gradients.py is about.
+    test_gradients.py compares the gradients of its two readers.
     """
     return pytest.mark.parametrize(
         ("case", "reader", "name"),
@@ -180,7 +180,7 @@ def test_gradients_are_finite_differences(case, reader, name):
     size = max(np.abs(derivative) for _, derivative in differences(case).values())
     for key, (direction, derivative) in differences(case).items():
         error = abs(np.sum(gradients[key] * direction) - derivative)
-        # Keys' biases cancel in the softmax: their gradients are zero.
+        # Biases of keys cancel in the softmax, so their gradients are zero.
         assert error <= 1e-6 * np.linalg.norm(gradients[key]) + 1e-10 * size, key
 
 

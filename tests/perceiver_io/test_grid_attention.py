@@ -1,4 +1,4 @@
-"""The exact reader on its own, against attention to the concatenation that it never builds."""
+"""The exact reader alone, compared with attention to the concatenation that it never builds."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def layer_norm(x, scale, offset):
 
 
 def plain_attention(layer, weights, queries, data, mask):
-    """The same as textbooks write it, in float64."""
+    """The textbook formula, in float64."""
     encoded = POSITIONS(data.shape[1:-1])
     encoded = np.broadcast_to(encoded, (*data.shape[:-1], encoded.shape[-1]))
     inputs = np.concatenate([data, encoded], -1)

@@ -28,7 +28,7 @@ def run(model, *arguments, **named):
     return {name: numpy_of(x) for name, x in model(*arguments, **named).items()}
 
 
-# What comes out
+# Outputs
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 1)])
@@ -94,7 +94,7 @@ def test_queries_can_be_folded_or_not(backend, rng, monkeypatch, folding):
     assert_close(run(new_model(), data, queries=queries), expected, 1e-5)
 
 
-# What goes in
+# Inputs
 
 
 def test_streaming_is_plain_attention(ops, rng, always_streaming):
@@ -172,7 +172,7 @@ def test_modalities_in_one_output_and_one_input_in_modalities(backend, rng):
     }
 
 
-# What is refused
+# Refusals
 
 
 def change(data, **arrays):

@@ -1,4 +1,4 @@
-"""Programs of TensorFlow that are traced before the batch's size is known, as in Keras' fit."""
+"""TensorFlow programs that are traced with an unknown batch size, as in Keras' fit."""
 
 import numpy as np
 import pytest

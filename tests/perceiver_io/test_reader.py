@@ -1,4 +1,4 @@
-"""The streaming reader against plain attention."""
+"""The streaming reader compared with plain attention."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from ivy_models.transformers.perceiver_io.streaming import keys
 
 @st.composite
 def readings(draw):
-    """(positions, projected, shape, batch, heads, masked, latents of a batch, scores a chunk)."""
+    """(positions, projected, shape, batch, heads, masked, batch of latents, scores per chunk)."""
     return (
         draw(st.sampled_from(["fourier", "learned", None])),
         draw(st.booleans()),
@@ -61,7 +61,7 @@ def build(reading, seed=0, dtype=np.float32):
     latents = normal(batch if own_latents else 1, 7, 11)
     mask = rng.random((batch, num_inputs)) < 0.6 if masked else None
     if masked and batch > 1:
-        mask[0] = False  # one element with nothing to see
+        mask[0] = False  # one element is masked out
     return reader, params, latents, arrays, mask
 
 
@@ -155,7 +155,7 @@ def test_reader_on_its_own(ops, rng):
     assert tuple(reader(params, latents, inputs).shape) == (3, 4, 6)
 
 
-# Which of the two
+# The choice between the two readers
 
 
 def of_shape(num_inputs, own_channels, positions=None):
@@ -170,7 +170,7 @@ def of_shape(num_inputs, own_channels, positions=None):
         (Reader(1024, 193), 512, of_shape(56**2, 64, FourierPositionEncoding(64)), False),
         # Language: many heads share the keys of many channels.
         (Reader(1280, 768, 8, 256, 1280), 256, of_shape(2048, 768), True),
-        # So little that the number of operations decides.
+        # So few inputs that the number of operations decides.
         (Reader(16, 12), 8, of_shape(64, 12), True),
     ],
 )

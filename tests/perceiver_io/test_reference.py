@@ -25,7 +25,7 @@ def test_tiny_models_that_stream(backend, case, always_streaming):
     test_tiny_models(backend, case)
 
 
-# The tool runs any of the six on any backend; here each runs on two at least.
+# The tool runs any of the six on any backend. Here each runs on at least two.
 FULL_SIZE = {
     "imagenet_fourier_position_encoding": ["numpy", "torch", "jax", "tensorflow"],
     "imagenet_learned_position_encoding": ["torch", "jax"],
@@ -46,7 +46,7 @@ def test_every_full_size_model_is_run():
     [(model, name) for model, names in FULL_SIZE.items() for name in names if name in CHOSEN],
 )
 def test_full_size_models(checkpoint, name):
-    # A process of its own, so that the memory of one model is free before the next.
+    # A new process, so that the memory of one model is free before the next.
     tool = ROOT / "tools" / "verify_reference.py"
     command = [sys.executable, tool, "--full", checkpoint, "--backend", name]
     run = subprocess.run(

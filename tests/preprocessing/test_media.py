@@ -1,4 +1,4 @@
-"""Sounds and videos, from arrays and files, give the data that a model takes."""
+"""Sounds and videos, from arrays and files, become the data of a model."""
 
 import io
 import socket
@@ -229,7 +229,7 @@ def test_a_written_video_reads_back():
     clip, sound = smooth_clip(30), sine(20000)
     write_video("clip.mp4", clip, sound, sample_rate=RATE)
     np.testing.assert_allclose(VideoPreprocessing(30, (48, 64))("clip.mp4"), clip, atol=0.1)
-    # A shift by a sample would give 0.09, by the encoder's delay 1.
+    # A shift by one sample would give 0.09, and by the encoder's delay 1.
     inside = slice(3000, 19000)
     heard = read_sound("clip.mp4", RATE)
     np.testing.assert_allclose(heard[inside, 0], sound[inside], atol=0.01)
@@ -376,7 +376,7 @@ def test_wav_without_pyav(monkeypatch, width, rate):
     np.testing.assert_allclose(alone[inside], with_pyav[inside], atol=0.01)
 
 
-# What a file says about time and shape
+# A file's statements about time and shape
 
 
 def write_sound(path, sound, rate, layout, codec="pcm_s16le", options=None, time=0.0):
@@ -648,7 +648,7 @@ def test_training_on_tones(folder):
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert result.returncode == 0, result.stderr
     accuracy, truth, *answers = result.stdout.splitlines()
-    assert float(accuracy.split()[-1]) > 0.8  # by chance 0.25
+    assert float(accuracy.split()[-1]) > 0.8  # chance level is 0.25
     label = truth.removeprefix("tones/tone.wav: ")
     assert len(answers) == 2
     assert all(f": {label} (" in answer for answer in answers)

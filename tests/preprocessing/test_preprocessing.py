@@ -1,4 +1,4 @@
-"""Images of every kind give the data that the model was trained on."""
+"""Images of every kind become data like those that the model was trained on."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ GREY = ImagePreprocessing((6, 8), 1, 1.0, (0,), (1,))
 
 @pytest.fixture
 def photo(rng):
-    """Smooth colours, 40 rows by 60 columns, far enough from black and white never to be cut."""
+    """Smooth colours, 40 rows by 60 columns, far from black and white, so never clipped."""
     small = rng.integers(60, 200, (5, 7, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC))
 
@@ -153,7 +153,7 @@ def test_what_decoders_raise_is_refused(tmp_path, photo, monkeypatch, error):
         PLAIN(path)
 
 
-# Images that photos, scanners and programs make
+# Images from cameras, scanners and programs
 
 
 def exif_block(*entries):

@@ -43,9 +43,9 @@ class Block(NamedTuple):
     language: str
     code: str
     line: int
-    """Lines of the page before the code."""
+    """Number of lines of the page before the code."""
     output: str | None
-    """What it prints, if the page shows it."""
+    """The output that the page shows, if any."""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -81,7 +81,7 @@ def commands():
 
 @pytest.fixture(autouse=True)
 def reader(tmp_path, monkeypatch):
-    """What a reader of the pages has."""
+    """Files that a reader of the pages has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -95,7 +95,7 @@ def reader(tmp_path, monkeypatch):
         return load_published(preset, spec, *fresh)
 
     monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
-    # What pages change of the process is undone, lest it is of later tests.
+    # Undo changes of the process, so that they do not affect later tests.
     monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
     with patch.dict(os.environ), torchs_threads():
         yield

@@ -1,4 +1,4 @@
-"""The training examples: in a few steps they learn, and the trained model can be called."""
+"""The training examples learn in a few steps, and the trained model can be called."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ import ivy  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As the examples train; a second thread waits for a busy machine at every operation."""
+    """One thread, as in the examples. A second one would wait for busy cores at every operation."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     ivy.set_backend("torch")
@@ -37,7 +37,7 @@ def test_language(rng):
     assert len(set(sentences)) == len(sentences) == 16 * 4 * 4 * 6
     model = perceiver_io_language(train_language.SPEC, pretrained=False)
     losses = train_language.train(model, sentences[100:], 60, rng)
-    assert losses[0] > 5  # about ln(262), of a model that knows nothing
+    assert losses[0] > 5  # about ln(262), the loss of uniform predictions
     assert np.mean(losses[-5:]) < 3.2  # 2.77 and 2.87 with two seeds
     assert 0 <= train_language.share_right(model, sentences[:3]) <= 1
 
@@ -56,7 +56,7 @@ def test_a_part_of_each_sentence_is_masked(rng):
 
 def test_flow(rng, monkeypatch):
     frames, flow = train_flow.moving_pairs(rng, 16)
-    # The same pairs at every step: new ones take ten times as many.
+    # The same pairs at every step, because new ones would need ten times as many steps.
     monkeypatch.setattr(train_flow, "moving_pairs", lambda *_: (frames, flow))
     model = perceiver_io_optical_flow(train_flow.SPEC, pretrained=False)
     losses = train_flow.train(model, 100, rng)

@@ -1,4 +1,4 @@
-"""Nothing is imported before it is needed; what is public can be imported."""
+"""Nothing is imported before it is needed, and every public name can be imported."""
 
 import ast
 import importlib
@@ -66,7 +66,7 @@ def test_public_names_exist(package):
     assert package.__all__
     for name in package.__all__:
         if name == "accelerate" and "torch" not in CHOSEN:
-            continue  # of torch alone
+            continue  # the torch backend alone
         assert getattr(package, name) is not None
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):

@@ -1,7 +1,7 @@
-"""The notebooks run, and give what they show.
+"""The notebooks run, and their outputs equal the stored ones.
 
-Text outputs are compared, with the numbers that the notebooks round. Of pictures only that they are
-there: every release of matplotlib draws a little otherwise.
+Texts are compared, with the numbers that the notebooks round. Pictures must only exist, because
+every release of matplotlib draws slightly differently.
 """
 
 import re
@@ -22,7 +22,7 @@ def code_cells(notebook):
 
 
 def outputs(cell):
-    """What a cell gave: texts, and ``image/png`` for a picture."""
+    """Outputs of a cell: texts, and ``image/png`` for a picture."""
     for output in cell.outputs:
         if output.output_type == "stream":
             yield output.text

@@ -1,4 +1,4 @@
-"""What is built and shipped, and what the project says of its name and version."""
+"""Contents of the distributions, and the project's name and version."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ import ivy_models
 
 HERE = str(Path(__file__).relative_to(ROOT))
 FETCHES = re.compile(r"pip3? install (-\S+ )*[\"'\\]*ivy[-_.]models|ivy[-_.]models\[[a-z]")
-"""A command or a requirement that takes a library by this name from the package index."""
+"""A command or a requirement that installs a library of this name from the package index."""
 TEXTS = {".py", ".pyi", ".rst", ".md", ".toml", ".ipynb", ".html", ".js", ".yml", ".yaml", ".cff"}
 
 
@@ -47,7 +47,7 @@ def distributions(tmp_path_factory):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", output, source]
-    # Without this PYTHONPATH the build sees nothing but its own folder.
+    # Without this PYTHONPATH the build uses only its own folder.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     result = subprocess.run(command, env=environment, cwd=output, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

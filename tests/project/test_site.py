@@ -1,4 +1,4 @@
-"""What building the site does not say itself: that its checks work, and what its pages load."""
+"""The checks of the site's build work, and pages load only allowed addresses."""
 
 import importlib
 import re
@@ -14,11 +14,11 @@ from ivy_models.ops import BACKENDS
 DOCS = ROOT / "docs"
 PUBLIC = ("ivy_models", "ivy_models.preprocessing", "ivy_models.transformers.perceiver_io")
 LOADING = {"src", "srcset", "data", "poster"}
-"""Attributes whose address a browser fetches by itself; of a link element ``href`` too."""
+"""Attributes whose address a browser fetches by itself; for a link element also ``href``."""
 
 
 def build(source, output, conf=None, **settings):
-    """Build the pages of a folder; the warnings."""
+    """Build the pages of a folder; return the warnings."""
     warnings = StringIO()
     app = Sphinx(source, conf, output, output / "doctrees", "html", settings, StringIO(), warnings)
     app.build()

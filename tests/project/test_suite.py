@@ -1,4 +1,4 @@
-"""The test run itself: it leaves nothing behind and computes nothing beyond a test."""
+"""The test run leaves no files behind, and nothing computes after its test."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What type checkers see of the public names: a user's script, checked by mypy and by pyright."""
+"""Types of the public names: mypy and pyright check a user's script."""
 
 import json
 import re
@@ -59,8 +59,8 @@ def scripts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pyright(scripts):
-    """What pyright says, as (file, line, severity, message)."""
-    config = {"extraPaths": [str(ROOT)]}  # this package, wherever another is installed
+    """Diagnostics of pyright, as (file, line, severity, message)."""
+    config = {"extraPaths": [str(ROOT)]}  # this package, even if another copy is installed
     (scripts / "pyrightconfig.json").write_text(json.dumps(config))
     command = ["-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
     result = run(scripts, *command)
@@ -72,7 +72,7 @@ def pyright(scripts):
 
 @pytest.fixture(scope="module")
 def mypy(scripts, tmp_path_factory):
-    """What mypy says, in the same form."""
+    """Diagnostics of mypy, in the same form."""
     cache = tmp_path_factory.mktemp("cache")
     options = ["--config-file=", "--no-error-summary", "--disable-error-code=import-untyped"]
     result = run(scripts, "-m", "mypy", *options, "--cache-dir", cache, "script.py", "revealed.py")

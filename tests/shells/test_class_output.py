@@ -1,4 +1,4 @@
-"""``query_shape=[]``: one query, whose output has no axis of its own."""
+"""``query_shape=[]``: one query, whose output has no axis for queries."""
 
 import numpy as np
 import pytest

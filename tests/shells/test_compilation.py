@@ -1,4 +1,4 @@
-"""What is compiled, and when."""
+"""Programs that are compiled, and the calls that compile them."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 
 @pytest.fixture
 def programs(ops, monkeypatch):
-    """Counts what is compiled."""
+    """Counts compiled programs."""
     made = []
     compile_ = type(ops).compile
 

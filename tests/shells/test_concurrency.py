@@ -24,12 +24,12 @@ import ivy
 START_METHODS = multiprocessing.get_all_start_methods()
 
 CALLS = 20
-"""Of each thread."""
+"""Number of calls of each thread."""
 
 
 @pytest.fixture(autouse=True)
 def busy_switching():
-    """Let threads take turns as often as they can, in the middle of everything."""
+    """Switch between threads as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield
@@ -42,13 +42,13 @@ def image(*shape):
 
 
 def expected_of(model, data):
-    """What NumPy computes."""
+    """Results of NumPy."""
     unset_backends()
     return np.asarray(model(data).data)
 
 
 def at_once(*jobs):
-    """Run functions in threads that begin together; give what they return."""
+    """Run functions in threads that start together; return their results."""
     barrier = threading.Barrier(len(jobs))
 
     def run(job):
@@ -60,7 +60,7 @@ def at_once(*jobs):
 
 
 def calls(model, data, ops):
-    """The results of many calls, as NumPy arrays; each of the framework."""
+    """The results of many calls as NumPy arrays; each result must belong to the framework."""
 
     def job():
         outputs = [model(data).data for _ in range(CALLS)]
@@ -110,7 +110,7 @@ def test_two_backends_in_two_threads(shared):
 
 
 class SwitchesMeanwhile:
-    """Data of a call in whose middle another thread sets Ivy's backend."""
+    """Data for a call during which another thread sets Ivy's backend."""
 
     def __init__(self, data, name):
         self.data, self.name = data, name

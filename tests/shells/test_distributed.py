@@ -1,6 +1,6 @@
-"""The examples on many devices: N processes or devices train as one, and no file is lost.
+"""The examples on many devices: N processes or devices train like one, and no file is lost.
 
-Each runs in processes of its own, which end with it.
+Each test runs in its own processes, which end with it.
 """
 
 import os
@@ -28,7 +28,7 @@ def needs(backend):
 
 
 def run(*arguments, **environment):
-    """What Python prints. If it hangs, the processes that it started are killed too."""
+    """Output of Python. If it hangs, the processes that it started are killed too."""
     paths = [str(ROOT), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
@@ -49,7 +49,7 @@ def run(*arguments, **environment):
 
 @pytest.fixture(scope="module")
 def plain():
-    """The losses of ten steps on the digits, and the weights then, by torch's plain loop."""
+    """Losses of ten steps on the digits and the final weights, by a plain loop in torch."""
     import torch
     from digits import digits_split
     from torch.nn.functional import cross_entropy
@@ -123,7 +123,7 @@ for tree in params, mean:
 def test_a_mesh_of_jax():
     printed = run("-c", SHARDED)
     assert printed.startswith("8 devices: loss from")
-    # Of the processor's two layers and the two other MLPs, each of two devices has a half.
+    # Each of two devices has half of the processor's two layers and of the two other MLPs.
     model = create_model("perceiver_io_digits")
     divided = 2 * (6 * 64 * 64 + 4 * 64) + 2 * (2 * 64 * 64 + 64)
     share = f"{1 - divided / 2 / model.num_parameters:.0%}"
@@ -208,7 +208,9 @@ def test_ray_survives_a_killed_worker(tmp_path):
     output, marker = tmp_path / "labels", tmp_path / "killed"
     with tempfile.TemporaryDirectory() as folder:  # sockets need a short path
         named = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
-        named["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # or Ray writes one to the home folder
+        named["RAY_AUTH_TOKEN"] = secrets.token_hex(
+            32
+        )  # otherwise Ray writes one to the home folder
         run("-c", MORTAL, tmp_path / "images", output, marker, **named)
     assert marker.exists()
     rows = pandas.read_parquet(output)

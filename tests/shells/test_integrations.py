@@ -1,6 +1,6 @@
 """The examples inside other tools: PyTorch's DataLoader and loops, tf.data.
 
-What a framework reads once, when it starts, is set in a process of its own.
+Settings that a framework reads once, when it starts, are made in a new process.
 """
 
 import os
@@ -24,7 +24,7 @@ def needs(backend):
 
 
 def run(script, *arguments):
-    """What an example prints."""
+    """Output of an example."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         [sys.executable, ROOT / "examples" / script, *arguments],
@@ -38,7 +38,7 @@ def run(script, *arguments):
 
 @pytest.fixture
 def one_thread():
-    """As the examples train; a second thread waits for a busy machine at every operation."""
+    """One thread, as in the examples. A second one would wait for busy cores at every operation."""
     import torch
 
     threads = torch.get_num_threads()
@@ -57,7 +57,7 @@ def test_dataloader(one_thread, tmp_path):
     write_digits(tmp_path, model.labels)
     files = ImageFiles(tmp_path, model.labels, model.preprocessing)
     assert len(files) == 360
-    files = pickle.loads(pickle.dumps(files))  # as a worker that is not forked gets it
+    files = pickle.loads(pickle.dumps(files))  # pickled, as for a worker that is not forked
     loader = DataLoader(files, batch_size=50, num_workers=2)
     assert count_right(model.to_torch_module(), loader) > 0.95 * 360
     images, _ = next(iter(loader))

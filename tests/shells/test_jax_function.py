@@ -1,4 +1,4 @@
-"""The pure function for JAX: the model's outputs, and what JAX users do with functions."""
+"""The pure function for JAX: the model's outputs, and JAX's usual transformations."""
 
 import os
 import pickle

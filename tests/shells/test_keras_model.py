@@ -1,4 +1,4 @@
-"""The Keras model, on each of Keras' backends, each of which takes a process of its own."""
+"""The Keras model on each of Keras' backends, each of which needs its own process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Many calls of changing shapes on changing backends: what a process holds levels off."""
+"""The memory of a process levels off over many calls with changing shapes and backends."""
 
 import json
 
@@ -29,12 +29,12 @@ for _ in range(3):
     rounds.append((len(gc.get_objects()), memory))
 print(json.dumps(rounds))
 """
-"""Prints after each round the objects that Python knows of, and the resident MiB."""
+"""Prints, after each round, the number of Python's objects and the resident MiB."""
 
 
 def test_many_calls():
     rounds = json.loads(python(CALLS, *CHOSEN, **ONE_HEAP))
     objects, memory = np.transpose(rounds)
-    # JAX and TensorFlow keep some hundred objects and some MiB for each program.
+    # JAX and TensorFlow keep some hundreds of objects and a few MiB for each program.
     assert objects[2] - objects[1] < 30, rounds
     assert memory[2] - memory[1] < 8, rounds

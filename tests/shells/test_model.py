@@ -86,7 +86,7 @@ def test_a_model_follows_every_switch_of_backend_and_back(first, second, rng):
     unset_backends()
 
 
-# What goes in
+# Inputs
 
 
 def test_every_kind_of_array_is_taken(backend, rng):

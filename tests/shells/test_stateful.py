@@ -1,4 +1,4 @@
-"""Whatever is done with two models, and in whatever order, neither changes what it computes."""
+"""No sequence of operations on two models changes the results of either."""
 
 import tempfile
 
@@ -16,7 +16,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, i
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
-# Few, and all of one size: JAX and TensorFlow compile each kind of call of each model.
+# Few, and of one size, because JAX and TensorFlow compile each kind of call of each model.
 SPECS = [
     small_spec(**{"network_depth": 1, "num_lat_att_per_layer": 1} | changes)
     for changes in (
@@ -37,11 +37,11 @@ SPECS = [
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 
 DATA_TYPES = {name: ["float32"] if name == "jax" else ["float32", "float64"] for name in CHOSEN}
-"""JAX has no float64 unless it is asked to for the whole process."""
+"""JAX has float64 only if it is enabled for the whole process."""
 
 
 class Subject:
-    """A model, and what it is to give."""
+    """A model and its expected results."""
 
     def __init__(self, spec, seed):
         self.spec, self.seed = spec, seed
@@ -52,7 +52,7 @@ class Subject:
         self.weights = map_tree(np.float64, weights)
 
     def arguments(self, masked, batched):
-        """Of a call, by name, as NumPy arrays."""
+        """Arguments of a call by name, as NumPy arrays."""
         arguments = {"data": self.data, "queries": self.queries}
         if masked and self.mask is not None:
             arguments["mask"] = self.mask
@@ -60,7 +60,7 @@ class Subject:
         return arguments if batched else {name: x[1] for name, x in arguments.items()}
 
     def expected(self, masked, batched):
-        """What NumPy computes in float64."""
+        """Results of NumPy in float64."""
         mask = self.mask.reshape(2, -1) if masked and self.mask is not None else None
         queries = self.queries
         if queries is not None:
@@ -79,7 +79,7 @@ class Subject:
 
 
 class Models(RuleBasedStateMachine):
-    """Two models of different specs; each rule takes one of them."""
+    """Two models of different specs. Each rule uses one of them."""
 
     number = st.integers(0, 1)
 
@@ -129,7 +129,7 @@ class Models(RuleBasedStateMachine):
 
     @rule(number=number)
     def compile(self, number):
-        """Not on torch, where it takes half a minute: tests/shells/test_compilation.py does."""
+        """Skip torch, where this takes half a minute: tests/shells/test_compilation.py tests it."""
         if self.backend != "torch":
             assert self.subjects[number].model.compile() is self.subjects[number].model
 

@@ -1,4 +1,4 @@
-"""The torch module: the model's outputs, and what torch users do with modules."""
+"""The torch module: the model's outputs, and torch's usual operations on modules."""
 
 import copy
 
@@ -172,7 +172,7 @@ def test_both_readers_take_mixed_precision(rng, plain_reader):
 def test_replicas_and_parametrisations(rng):
     module, data = module_of(small_spec()), images(rng, 2, 6, 5, 3)
     before = module(data)
-    replica = module._replicate_for_data_parallel()  # parameters are plain tensors there
+    replica = module._replicate_for_data_parallel()  # there, parameters are plain tensors
     for name, parameter in module.named_parameters(recurse=False):
         setattr(replica, name, 2 * parameter)
     for name, branch in module.named_children():
@@ -223,7 +223,7 @@ def loss_of(module, parameters, data):
 
 @pytest.fixture
 def kernels_of_any_size(monkeypatch):
-    """oneDNN's linear layers, which have no gradient, also for small products."""
+    """Use oneDNN's linear layers, which have no gradient, for small products too."""
     monkeypatch.setattr(torch_linear, "ONEDNN_MIN_PRODUCTS", 0)
 
 
@@ -252,7 +252,7 @@ def test_gradients_per_sample_are_those_of_a_loop(kind, streams, rng, request):
         module.zero_grad()
         module(data[i : i + 1]).square().sum().backward()
         for name, parameter in module.named_parameters():
-            # Rounding, next to the largest gradient of the parameter.
+            # Rounding errors, relative to the largest gradient of the parameter.
             scale = max(1.0, parameter.grad.abs().max().item())
             torch.testing.assert_close(
                 found[name][i], parameter.grad, atol=1e-4 * scale, rtol=1e-3, msg=name

@@ -40,7 +40,7 @@ def frame(rng, height, width):
 
 @st.composite
 def decodings(draw):
-    """(positions, projected, shape, batch, heads, scores a chunk)."""
+    """(positions, projected, shape, batch, heads, scores per chunk)."""
     return (
         draw(st.sampled_from(["fourier", "learned", None])),
         draw(st.booleans()),
@@ -138,7 +138,7 @@ def test_the_published_model_can_be_made_smaller(rng):
 
 
 class Shift:
-    """Stands for a model: tells how often each pixel was seen, and where tiles lay."""
+    """Stands in for a model; records how often each pixel was seen, and the places of tiles."""
 
     def __init__(self):
         self.spec = flow_spec(max_fourier_freq=TILE)
@@ -156,7 +156,7 @@ class Shift:
 def test_tiles_cover_every_pixel_and_blend(rng, size):
     model, first = Shift(), frame(rng, *size)
     flow = estimate_flow(model, first, frame(rng, *size))
-    # Each tile's flow is the first frame itself, so whatever the weights, so is the blend.
+    # Each tile's flow is the first frame itself, so the blend is too, whatever the weights.
     np.testing.assert_allclose(flow, first[:, :, :2] * 2 - 1, atol=1e-5)
     assert len(model.calls) == np.prod(
         [max(1, -(-(s - OVERLAP) // (t - OVERLAP))) for s, t in zip(size, TILE, strict=True)]
@@ -270,7 +270,7 @@ def test_what_is_no_flow_is_refused(tmp_path, flow):
     assert not list(tmp_path.iterdir())
 
 
-# Pixels that ground truth does not know
+# Pixels with unknown ground truth
 
 
 def test_unknown_pixels_are_black_and_change_no_others(rng):

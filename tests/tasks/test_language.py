@@ -101,7 +101,7 @@ def test_what_stands_at_a_masked_token_does_not_matter(backend, rng):
     second = np.where(mask, first, second)
     results = [numpy_of(model(tokens, mask)) for tokens in (first, second)]
     np.testing.assert_allclose(results[0], results[1], atol=1e-6)
-    # A masked token's query attends to nothing, so all of them give the same.
+    # The query of a masked token attends to nothing, so all of them give the same output.
     masked = results[0][~mask]
     np.testing.assert_allclose(masked, np.broadcast_to(masked[0], masked.shape), atol=1e-6)
 
@@ -116,7 +116,7 @@ def test_lengths_need_few_programs(ops, rng, monkeypatch):
         mask = np.ones((1, length), bool)
         output = numpy_of(model(tokens[:, :length], mask))
         assert output.shape == (1, length, 262)
-        # NumPy pads and compiles nothing.
+        # NumPy does not pad or compile.
         np.testing.assert_allclose(output, model.core(weights, tokens[:, :length]), atol=1e-5)
         if length == 5 and not ops.traces_loops:
             break

@@ -68,7 +68,7 @@ def test_positions_of_larger_images(backend, rng):
     model = create_model(
         "perceiver_io_imagenet_learned", learned_position_shape=(2, 3), num_latents=4, latent_dim=8
     )
-    # A plane stays a plane where it is not clamped, at the places of the new cells' centres.
+    # Interpolation keeps a plane, except where it is clamped at the border.
     plane = np.add.outer(10 * np.arange(2.0), np.arange(3.0))[..., None] + np.arange(256) / 256
     weights = dict(flatten(model.v)) | {"input/positions": plane.reshape(6, 256).astype("f4")}
     model = model.with_weights(weights)
@@ -154,7 +154,7 @@ def test_rematerialised_gradients_in_torch(model_and_data, monkeypatch):
     monkeypatch.setattr(TorchOps, "rematerialise_chunks", lambda self, function: function)
     expected, all_kept = gradients(False)
     assert few_kept < 0.8 * some_kept
-    if not model.spec.attn_dropout:  # which computes all weights of the reader at once
+    if not model.spec.attn_dropout:  # this computes all weights of the reader at once
         assert some_kept < 0.9 * all_kept
     for name, gradient in expected.items():
         torch.testing.assert_close(got[name], gradient, msg=name)

@@ -1,4 +1,4 @@
-"""The tasks' losses, against their definitions."""
+"""The tasks' losses, compared with their definitions."""
 
 import numpy as np
 import pytest

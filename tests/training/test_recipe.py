@@ -1,4 +1,4 @@
-"""The recipe in examples/: one training on three frameworks, which resumes exactly."""
+"""The recipe in examples/: the same training on three frameworks, with exact resuming."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def task():
 
 @pytest.fixture
 def settings():
-    """Of a short run in which every part has an effect that can be seen."""
+    """Settings of a short run in which every part has a visible effect."""
     return Settings(
         task="cancer",
         backend="torch",
@@ -67,7 +67,7 @@ def steps(task, settings):
 
 
 class Interrupted:
-    """A trainer that Ctrl-C stops at its n-th step."""
+    """A trainer that Ctrl-C stops at the n-th step."""
 
     def __init__(self, trainer, n):
         self.trainer, self.left, self.state = trainer, n, trainer.state
@@ -155,7 +155,7 @@ def test_batches(task):
     task = replace(task, augment=lambda data, rng: data)
     size, per_epoch = 64, len(task.data) // 64
     epoch = [task.batch(0, step, size)[0] for step in range(per_epoch)]
-    assert len(np.unique(np.concatenate(epoch), axis=0)) == per_epoch * size  # none comes twice
+    assert len(np.unique(np.concatenate(epoch), axis=0)) == per_epoch * size  # without repetition
     for step in range(per_epoch):
         np.testing.assert_array_equal(task.batch(0, step, size)[0], epoch[step])
     for other in (task.batch(1, 0, size), task.batch(0, per_epoch, size)):
