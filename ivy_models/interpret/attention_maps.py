@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ivy_models.arrays import current_ops, to_ivy
 from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.call import check_inputs, check_queries
-from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.attention import AttentionRecord
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
@@ -20,9 +18,6 @@ import ivy
 
 if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
-
-Place = tuple[int, ...]
-"""Where attention is in the core: the numbers that the core passes to dropout, outermost first."""
 
 
 class AttentionMaps(NamedTuple):
@@ -76,10 +71,8 @@ def attention_maps(
     like = params["latents"]
     batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
     queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)
-    recorder = Recorder()
-    core = PerceiverIOCore(spec, plain_reader=True)
-    core.run(params, inputs.data, inputs.mask, queries, recorder)
-    reads, layers, decodings = recorder.parts()
+    record = AttentionRecord()
+    PerceiverIOCore(spec).run(params, inputs.data, inputs.mask, queries, record=record)
 
     def shaped(weights, rows, columns):
         sizes = (*batch_shape, weights.shape[1], *rows, *columns)
@@ -90,56 +83,24 @@ def attention_maps(
         reader = [
             {
                 name: shaped(part, latents, grid_shape[name])
-                for name, part in _cut(ops, read, grid_shape)
+                for name, part in _cut(ops, weights, grid_shape)
             }
-            for read in reads
+            for weights in record.reader
         ]
     else:
-        reader = [shaped(read, latents, grid_shape) for read in reads]
+        reader = [shaped(weights, latents, grid_shape) for weights in record.reader]
     decoder = None
     if spec.output_modalities is not None:
-        named = {spec.output_modalities[place[-1]]: x for place, x in decodings.items()}
+        decoded = [m for m in spec.output_modalities if m.name in queries]
         decoder = {
             m.name: shaped(x, m.query_shape if queries[m.name] is None else x.shape[2:3], latents)
-            for m, x in named.items()
+            for m, x in zip(decoded, record.decoder, strict=True)
         }
     elif spec.with_decoder:
-        (weights,) = decodings.values()
-        if spec.query_per_input and inputs.mask is not None:  # a masked query attends to nothing
-            weights = ops.where(inputs.mask[:, None, :, None], weights, 0.0)
+        (weights,) = record.decoder
         decoder = shaped(weights, axes, latents)
-    processor = tuple(shaped(layer, latents, latents) for layer in layers)
+    processor = tuple(shaped(weights, latents, latents) for weights in record.processor)
     return AttentionMaps(tuple(reader), processor, decoder)
-
-
-@dataclass(frozen=True)
-class Recorder(Dropout):
-    """Dropout that drops nothing, but keeps the attention weights (B, H, N, M) of each place."""
-
-    attention: float = 0.0
-    mlp: float = 0.0
-    key: Place = ()
-    weights: dict[Place, Array] = field(default_factory=dict)
-
-    def at(self, ops: Ops, number: int) -> Recorder:
-        return replace(self, key=(*self.key, number))
-
-    def of_attention(self, ops: Ops) -> Callable[[Array], Array]:
-        def keep(weights):  # not yet divided by their sum
-            total = ops.sum(weights, -1, keepdims=True)
-            self.weights[self.key] = weights / ops.where(total > 0, total, 1.0)
-            return weights
-
-        return keep
-
-    def parts(self) -> tuple[list[Array], list[Array], dict[Place, Array]]:
-        """Weights of the reader, the processor and the decoder. The core numbers the places."""
-        encoding = [(len(place), x) for place, x in self.weights.items() if place[0] == 0]
-        return (
-            [x for depth, x in encoding if depth == 2],
-            [x for depth, x in encoding if depth == 3],
-            {place: x for place, x in self.weights.items() if place[0] == 1},
-        )
 
 
 def layer_by_layer(

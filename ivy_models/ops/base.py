@@ -220,7 +220,8 @@ class Ops(ABC):
         key_mask
             Booleans (B, M), True for keys to attend to. A query without such a key gets zeros.
         drop
-            Applies dropout to the attention weights (B, H, N, M).
+            Changes the attention weights (B, H, N, M) before they are divided by their sum, as
+            dropout does.
 
         Returns
         -------

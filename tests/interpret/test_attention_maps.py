@@ -17,13 +17,14 @@ from hypothesis import given, settings, strategies as st
 from ivy_models import AttentionMaps, attention_maps, attention_rollout, latents_over_depth
 from ivy_models.arrays import to_native, unwrap_tree
 from ivy_models.errors import InputError
-from ivy_models.interpret.attention_maps import Recorder, untied
+from ivy_models.interpret.attention_maps import untied
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     PerceiverIO,
     PerceiverIOCore,
 )
+from ivy_models.transformers.perceiver_io.attention import AttentionRecord
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 import ivy
 
@@ -181,7 +182,7 @@ def recorded(model, *arguments):
     ops = ops_named(ivy.current_backend_str())
     spec, params = untied(model.spec, unwrap_tree(model.v))
     arguments = [x if x is None else ops.asarray(x) for x in arguments]
-    _, outputs = PerceiverIOCore(spec, plain_reader=True).run(params, *arguments, Recorder())
+    _, outputs = PerceiverIOCore(spec).run(params, *arguments, record=AttentionRecord())
     return ops.to_numpy(outputs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ivy_models.ops import Array, Ops
@@ -46,6 +46,31 @@ class Dropout:
 
     def of_mlp(self, ops: Ops, x: Array) -> Array:
         return ops.dropout(x, self.mlp, ops.fold_in(self.key, 1)) if self.mlp else x
+
+
+Record = Callable[[Array], None]
+"""Called with the weights (B, H, N, M) of an attention. A row sums to 1, or to 0 if masked."""
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """The attention weights of a run, (B, H, N, M) each.
+
+    A recorded run computes attention as the paper writes it, all scores at once.
+
+    Parameters
+    ----------
+    reader
+        One for each time that the latents read the inputs.
+    processor
+        One for each self-attention layer.
+    decoder
+        One, or with ``output_modalities`` one for each that is decoded, in the spec's order.
+    """
+
+    reader: list[Array] = field(default_factory=list)
+    processor: list[Array] = field(default_factory=list)
+    decoder: list[Array] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,6 +159,7 @@ def cross_attention(
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
     dropout: Dropout | None = None,
+    record: Record | None = None,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -159,9 +185,11 @@ def cross_attention(
         What becomes of each chunk at last, (B, S, D) -> (B, S, D').
     chunked
         Whether to go over the queries in chunks, so that memory grows with the inputs and
-        the outputs alone, not with their product. With dropout it never does.
+        the outputs alone, not with their product. Not with dropout or a record.
     dropout
         What is dropped in training, if anything.
+    record
+        What to call with the attention weights, if anything.
 
     Returns
     -------
@@ -175,7 +203,6 @@ def cross_attention(
     attention, known = params["attention"], None
     if not callable(attention):
         known = _keys_and_values(ops, attention, normed_inputs, num_heads)
-    drop = None if dropout is None else dropout.of_attention(ops)
 
     def attend(queries, query_mask=None):
         queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
@@ -183,7 +210,8 @@ def cross_attention(
         def compute(params, normed):
             keys, values = known or _keys_and_values(ops, params, normed_inputs, num_heads)
             q = split_heads(ops, project(ops, params["query"], normed), num_heads)
-            attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, drop))
+            on_weights = _on_weights(ops, dropout, record, query_mask)
+            attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, on_weights))
             if query_mask is not None:
                 attended = ops.where(query_mask[..., None], attended, 0.0)
             return project(ops, params["output"], attended)
@@ -194,7 +222,8 @@ def cross_attention(
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     # A layer that is called sees all queries at once, as its hooks expect.
-    if not chunked or dropout is not None or not is_plain(params):
+    at_once = not chunked or dropout is not None or record is not None
+    if at_once or not is_plain(params):
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
     if queries.shape[1] > chunk:  # so memory is one chunk's in training as well
@@ -206,6 +235,25 @@ def rows_per_chunk(num_scores: int, batch: Any, scores_per_row: int) -> int:
     """Rows with so many scores in all; a batch that a program leaves open counts as one."""
     batch = batch if isinstance(batch, int) else 1
     return max(1, num_scores // (batch * scores_per_row))
+
+
+def _on_weights(
+    ops: Ops, dropout: Dropout | None, record: Record | None, query_mask: Array | None = None
+) -> Callable[[Array], Array] | None:
+    """What :meth:`.Ops.attention` does to its weights, which do not sum to 1 yet."""
+    drop = None if dropout is None else dropout.of_attention(ops)
+    if record is None:
+        return drop
+
+    def record_and_drop(weights):
+        total = ops.sum(weights, -1, keepdims=True)
+        shares = weights / ops.where(total > 0, total, 1.0)
+        if query_mask is not None:
+            shares = ops.where(query_mask[:, None, :, None], shares, 0.0)
+        record(shares)
+        return weights if drop is None else drop(weights)
+
+    return record_and_drop
 
 
 def _keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> tuple[Array, Array]:
@@ -224,16 +272,16 @@ def self_attention(
     params: Tree,
     latents: Array,
     dropout: Dropout | None = None,
+    record: Record | None = None,
 ) -> Array:
     """Latents (B, N, D) attend to each other, then an MLP; -> (B, N, D)."""
-    drop = None if dropout is None else dropout.of_attention(ops)
 
     def attend(params, normed):
         q, k, v = (
             split_heads(ops, project(ops, params[name], normed), settings.num_heads)
             for name in ("query", "key", "value")
         )
-        attended = merge_heads(ops, ops.attention(q, k, v, drop=drop))
+        attended = merge_heads(ops, ops.attention(q, k, v, None, _on_weights(ops, dropout, record)))
         return project(ops, params["output"], attended)
 
     latents = latents + apply(params["attention"], norm(ops, params["norm"], latents), attend)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.ops import Array, ops_for
-from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
@@ -102,15 +102,20 @@ class PerceiverIOCore:
         input_mask: Any = None,
         queries: Any = None,
         dropout: Dropout | None = None,
+        record: AttentionRecord | None = None,
     ) -> tuple[Array, Any]:
-        """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call."""
+        """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call.
+
+        ``record`` gets the attention weights.
+        """
         inputs, input_mask = self.adapt(params, data, input_mask)
         ops = ops_for(params["latents"])
         encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
-        latents = self._encode(params, inputs, input_mask, encoding)
+        latents = self._encode(params, inputs, input_mask, encoding, record)
         if not self.spec.with_decoder:
             return latents, None
-        return latents, self._decode(params, latents, queries, inputs, input_mask, decoding)
+        outputs = self._decode(params, latents, queries, inputs, input_mask, decoding, record)
+        return latents, outputs
 
     def _dropout(self, key: Any) -> Dropout | None:
         shares = self.spec.attn_dropout, self.spec.fc_dropout
@@ -141,7 +146,7 @@ class PerceiverIOCore:
         """Turn data and mask into the reader's inputs and their mask (B, M)."""
         return self.spec.input().adapt(params.get("input", {}), data, input_mask)
 
-    def _encode(self, params, inputs, input_mask, dropout=None) -> Array:
+    def _encode(self, params, inputs, input_mask, dropout=None, record=None) -> Array:
         ops, spec = ops_for(params["latents"]), self.spec
         reader = spec.reader()
         processor = self.processor or replace(spec.processor(), rematerialise=self.rematerialise)
@@ -149,16 +154,21 @@ class PerceiverIOCore:
         # Layers with tied weights still use independent dropout keys.
         def read(latents, layer, shared):
             drops = dropout and dropout.at(ops, 2 * layer)
-            settings = inputs, input_mask, self.plain_reader, drops
+            recorded = record and record.reader.append
+            settings = inputs, input_mask, self.plain_reader, drops, recorded
             return apply(
                 params["reader"][f"layer_{shared}"], latents, lambda w, z: reader(w, z, *settings)
             )
 
         def process(latents, layer, shared):
             weights = params["processor"][f"layer_{shared}"]
-            # What stands in for the processor need not know of dropout.
-            drops = () if dropout is None else (dropout.at(ops, 2 * layer + 1),)
-            return apply(weights, latents, lambda w, z: processor(w, z, *drops))
+            # A replacement of the processor need not know of dropout and records.
+            more = {}
+            if dropout is not None:
+                more["dropout"] = dropout.at(ops, 2 * layer + 1)
+            if record is not None:
+                more["record"] = record.processor.append
+            return apply(weights, latents, lambda w, z: processor(w, z, **more))
 
         latents = read(params["latents"][None], 0, 0)
         if not spec.weight_tie_layers:
@@ -177,7 +187,9 @@ class PerceiverIOCore:
             )
         return latents
 
-    def _decode(self, params, latents, queries, inputs=None, input_mask=None, dropout=None):
+    def _decode(
+        self, params, latents, queries, inputs=None, input_mask=None, dropout=None, record=None
+    ):
         ops, spec = ops_for(latents), self.spec
         tied = {}
         if spec.tied_head:
@@ -196,6 +208,7 @@ class PerceiverIOCore:
                 inputs,
                 input_mask,
                 dropout,
+                record and record.decoder.append,
             )
 
         outputs = apply(params["decoder"], latents, decode)

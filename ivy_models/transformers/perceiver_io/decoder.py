@@ -9,6 +9,7 @@ from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
     Dropout,
+    Record,
     cross_attention,
     cross_attention_parameters,
     mlp_residual,
@@ -83,11 +84,12 @@ class Decoder:
         latents: Array,
         query_mask: Array | None = None,
         dropout: Dropout | None = None,
+        record: Record | None = None,
     ) -> Array:
         """Decode the latents at the queries.
 
         Goes over the queries in chunks, so that memory grows with the outputs alone; with
-        dropout all at once.
+        dropout or a record all at once.
 
         Parameters
         ----------
@@ -101,6 +103,8 @@ class Decoder:
             Booleans (B, O); what a masked query attends to counts as zero.
         dropout
             What is dropped in training, if anything.
+        record
+            What to call with the attention weights, if anything.
 
         Returns
         -------
@@ -117,7 +121,7 @@ class Decoder:
             return head(mlp_residual(ops, weights, attended, self.exact_gelu))
 
         if isinstance(queries, Inputs):
-            folds = query_mask is None and dropout is None and is_plain(params)
+            folds = query_mask is dropout is record is None and is_plain(params)
             if folds and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
                     ops,
@@ -142,6 +146,7 @@ class Decoder:
                 query_residual=self.query_residual,
                 head=head if is_plain(params) else lambda attended: attended,
                 dropout=dropout,
+                record=record,
             )
 
         attended = apply(weights, queries, attend)

@@ -9,6 +9,7 @@ from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
     Dropout,
+    Record,
     self_attention,
     self_attention_parameters,
 )
@@ -55,15 +56,38 @@ class Processor:
         layer = self_attention_parameters(self.settings, self.latent_dim)
         return {f"self_attention_{i}": layer for i in range(self.num_layers)}
 
-    def __call__(self, params: Tree, latents: Array, dropout: Dropout | None = None) -> Array:
-        """Refine latents (B, N, D) once; apply the block again for a deeper network."""
+    def __call__(
+        self,
+        params: Tree,
+        latents: Array,
+        dropout: Dropout | None = None,
+        record: Record | None = None,
+    ) -> Array:
+        """Refine latents (B, N, D) once; apply the block again for a deeper network.
+
+        Parameters
+        ----------
+        params
+            Weights as :meth:`parameters` describes them.
+        latents
+            (B, N, D).
+        dropout
+            What is dropped in training, if anything.
+        record
+            What to call with the attention weights of each layer, if anything.
+
+        Returns
+        -------
+        Array
+            (B, N, D).
+        """
         ops = ops_for(latents)
         for i in range(self.num_layers):
             drops = dropout and dropout.at(ops, i)
 
             def layer(weights, latents, drops=drops):
                 def attend(params, z):
-                    return self_attention(ops, self.settings, params, z, drops)
+                    return self_attention(ops, self.settings, params, z, drops, record)
 
                 return apply(weights, latents, attend)
 

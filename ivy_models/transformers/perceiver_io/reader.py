@@ -10,6 +10,7 @@ from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
     Dropout,
+    Record,
     cross_attention,
     cross_attention_parameters,
     mlp_residual,
@@ -67,6 +68,7 @@ class Reader:
         input_mask: Array | None = None,
         plain: bool | None = None,
         dropout: Dropout | None = None,
+        record: Record | None = None,
     ) -> Array:
         """Read the inputs into the latents.
 
@@ -86,6 +88,8 @@ class Reader:
             bounded memory.
         dropout
             What is dropped in training, if anything; of attention weights by plain attention.
+        record
+            What to call with the attention weights, if anything; by plain attention.
 
         Returns
         -------
@@ -94,7 +98,8 @@ class Reader:
         """
         ops = ops_for(latents)
         segments = segments_of(inputs)
-        if (dropout is not None and dropout.attention) or not is_plain(params):
+        needs_weights = record is not None or (dropout is not None and dropout.attention)
+        if needs_weights or not is_plain(params):
             plain = True  # streaming folds layers into each other, and calls none
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
@@ -108,6 +113,7 @@ class Reader:
                 input_mask,
                 chunked=not plain,
                 dropout=dropout,
+                record=record,
             )
         attended = streaming_attend(
             ops,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.attention import Dropout
+from ivy_models.transformers.perceiver_io.attention import Dropout, Record
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, Convert, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
@@ -138,10 +138,11 @@ class Queries(ABC):
         inputs: Inputs | Sequence[Inputs] | None = None,
         input_mask: Array | None = None,
         dropout: Dropout | None = None,
+        record: Record | None = None,
     ) -> Any:
         """Decode latents (B, N, D) at the queries; arguments as in a call of this object."""
         queries, query_mask = self(params, latents, given, inputs, input_mask)
-        return decoder(params["decoder"], queries, latents, query_mask, dropout)
+        return decoder(params["decoder"], queries, latents, query_mask, dropout, record)
 
 
 def refuse(given: Any, why: str) -> None:

@@ -19,7 +19,7 @@ from ivy_models.base.fields import (
 )
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.attention import Dropout, project
+from ivy_models.transformers.perceiver_io.attention import Dropout, Record, project
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
@@ -168,6 +168,7 @@ class MultimodalOutput:
         latents: Array,
         indices: Mapping[str, Array | None] | None = None,
         dropout: Dropout | None = None,
+        record: Record | None = None,
     ) -> dict[str, Array]:
         """Decode the modalities that are named.
 
@@ -182,6 +183,8 @@ class MultimodalOutput:
             None for all. None: all of all modalities.
         dropout
             What is dropped in training, if anything.
+        record
+            What to call with the attention weights of each modality, if anything.
 
         Returns
         -------
@@ -198,19 +201,21 @@ class MultimodalOutput:
                 latents,
                 indices[modality.name],
                 dropout and dropout.at(ops_for(latents), number),
+                record,
             )
             for number, modality in enumerate(self.modalities)
             if modality.name in indices
         }
 
-    def _decode(self, modality, params, latents, indices, dropout) -> Array:
+    def _decode(self, modality, params, latents, indices, dropout, record) -> Array:
         ops = ops_for(latents)
         queries = modality_queries(
             ops, modality, params.get("queries", {}).get(modality.name, {}), latents, indices
         )
         weights = params["decoder"]
         head = _head(ops, weights.get("head"), params["outputs"][modality.name])
-        outputs = self.decoder({**weights, "head": head}, queries, latents, dropout=dropout)
+        weights = {**weights, "head": head}
+        outputs = self.decoder(weights, queries, latents, dropout=dropout, record=record)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
             return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
@@ -295,9 +300,17 @@ class ModalityQueries(Queries):
         }
 
     def decode(
-        self, decoder, params, latents, given, inputs=None, input_mask=None, dropout=None
+        self,
+        decoder,
+        params,
+        latents,
+        given,
+        inputs=None,
+        input_mask=None,
+        dropout=None,
+        record=None,
     ) -> dict[str, Array]:
-        return MultimodalOutput(self.modalities, decoder)(params, latents, given, dropout)
+        return MultimodalOutput(self.modalities, decoder)(params, latents, given, dropout, record)
 
 
 def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, convert: Convert):
