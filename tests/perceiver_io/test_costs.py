@@ -52,7 +52,7 @@ def check_flops(spec, data, queries=None):
         shape = data.shape[1:]
     total = model_costs(spec, shape, batch=2)["total"]
     assert total.flops == flops_by_torch(PerceiverIOCore(spec), data, queries)
-    plain = PerceiverIOCore(spec.replace(query_residual=True), plain_reader=True)
+    plain = PerceiverIOCore(spec, plain_reader=True, plain_decoder=True)
     assert total.plain_flops == flops_by_torch(plain, data, queries)
 
 

@@ -1,9 +1,13 @@
+import copy
+import pickle
+from dataclasses import fields
+
 import pytest
 from helpers.specs import SMALL, small_spec, specs
 from hypothesis import given
 
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io import PerceiverIOCore, PerceiverIOSpec
 
 
 @given(specs())
@@ -85,3 +89,15 @@ def test_unknown_fields_are_refused():
 def test_broken_json_is_refused(text):
     with pytest.raises(SpecError, match="A spec"):
         PerceiverIOSpec.from_json(text)
+
+
+def test_copies_and_pickles_hold_the_fields_alone():
+    core, unused = PerceiverIOCore(small_spec()), PerceiverIOCore(small_spec())
+    core.parameters()  # which makes the reader, the decoder and others
+    assert core == unused
+    assert hash(core) == hash(unused)
+    for copied in (pickle.loads(pickle.dumps(core)), copy.deepcopy(core)):
+        assert copied == core
+        for part in (copied, copied.spec):
+            assert vars(part).keys() == {field.name for field in fields(part)}
+        assert copied.parameters().keys() == core.parameters().keys()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
+from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
+from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 ByModality = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class PerceiverIOCore:
+class PerceiverIOCore(PickledByFields):
     """Data -> adapter -> reader -> processor -> decoder -> output.
 
     Holds no weights and no state: the same call can be traced, compiled and differentiated
@@ -30,16 +34,34 @@ class PerceiverIOCore:
     plain_reader
         Whether to read with plain attention, all scores at once; see :class:`.Reader`.
     processor
-        What to call instead of the spec's processor: the same, compiled.
+        Called instead of the spec's processor: the same one, compiled or observed.
     rematerialise
-        Whether gradients keep of the processor what each layer was given, and compute the rest
-        again, as they always do for chunks of the reader and the decoder.
+        Whether gradients keep only the input of each of the processor's layers and compute the
+        rest again, as they always do for chunks of the reader and the decoder.
+    plain_decoder
+        Whether to decode with plain attention; see :class:`.Decoder`.
     """
 
     spec: PerceiverIOSpec
     plain_reader: bool | None = None
     processor: Callable[[Tree, Array], Array] | None = None
     rematerialise: bool = False
+    plain_decoder: bool = False
+
+    # Made once, not in each call.
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return self.spec.reader()
+
+    @functools.cached_property
+    def _block(self) -> Callable[..., Array]:
+        return self.processor or replace(self.spec.processor(), rematerialise=self.rematerialise)
+
+    @functools.cached_property
+    def _decoder(self) -> Decoder | None:
+        decoder = self.spec.decoder()
+        return decoder and replace(decoder, plain=self.plain_decoder)
 
     def parameters(self) -> Tree:
         """Describe the weights."""
@@ -49,10 +71,10 @@ class PerceiverIOCore:
         tree = {
             "input": spec.input().parameters(),
             "latents": table(spec.num_latents, spec.latent_dim),
-            "reader": {f"layer_{i}": spec.reader().parameters() for i in range(reads)},
+            "reader": {f"layer_{i}": self._reader.parameters() for i in range(reads)},
             "processor": {f"layer_{i}": spec.processor().parameters() for i in range(layers)},
         }
-        if decoder := spec.decoder():
+        if decoder := self._decoder:
             branches = {"queries": {}, "decoder": decoder.parameters()}
             if spec.tied_head:
                 del branches["decoder"]["head"]["weight"]
@@ -111,10 +133,10 @@ class PerceiverIOCore:
         inputs, input_mask = self.adapt(params, data, input_mask)
         ops = ops_for(params["latents"])
         encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
-        latents = self._encode(params, inputs, input_mask, encoding, record)
+        latents = self.to_latents(params, inputs, input_mask, encoding, record)
         if not self.spec.with_decoder:
             return latents, None
-        outputs = self._decode(params, latents, queries, inputs, input_mask, decoding, record)
+        outputs = self.to_outputs(params, latents, queries, inputs, input_mask, decoding, record)
         return latents, outputs
 
     def _dropout(self, key: Any) -> Dropout | None:
@@ -128,7 +150,7 @@ class PerceiverIOCore:
         input_mask: Array | ByModality | None = None,
     ) -> Array:
         """Read and process the data: the latents (B, N, D). Arguments as in a call."""
-        return self._encode(params, *self.adapt(params, data, input_mask))
+        return self.to_latents(params, *self.adapt(params, data, input_mask))
 
     def decode(
         self, params: Tree, latents: Array, queries: Array | Mapping[str, Array | None] | None
@@ -138,7 +160,9 @@ class PerceiverIOCore:
         # Only the layer norm of the latents is used, so rescaling is harmless. float16 cannot
         # overflow here.
         scaled = ops.match(with_finite_squares(ops, ops.widen(latents)), latents)
-        return self._decode(params, scaled, queries)
+        return self.to_outputs(params, scaled, queries)
+
+    # The three steps of a run
 
     def adapt(
         self, params: Tree, data: Any, input_mask: Any = None
@@ -146,10 +170,17 @@ class PerceiverIOCore:
         """Turn data and mask into the reader's inputs and their mask (B, M)."""
         return self.spec.input().adapt(params.get("input", {}), data, input_mask)
 
-    def _encode(self, params, inputs, input_mask, dropout=None, record=None) -> Array:
+    def to_latents(
+        self,
+        params: Tree,
+        inputs: Inputs | Sequence[Inputs],
+        input_mask: Array | None = None,
+        dropout: Dropout | None = None,
+        record: AttentionRecord | None = None,
+    ) -> Array:
+        """Read and process what :meth:`adapt` gave: the latents (B, N, D)."""
         ops, spec = ops_for(params["latents"]), self.spec
-        reader = spec.reader()
-        processor = self.processor or replace(spec.processor(), rematerialise=self.rematerialise)
+        reader, processor = self._reader, self._block
 
         # Layers with tied weights still use independent dropout keys.
         def read(latents, layer, shared):
@@ -187,10 +218,22 @@ class PerceiverIOCore:
             )
         return latents
 
-    def _decode(
-        self, params, latents, queries, inputs=None, input_mask=None, dropout=None, record=None
-    ):
-        ops, spec = ops_for(latents), self.spec
+    def to_outputs(
+        self,
+        params: Tree,
+        latents: Array,
+        queries: Array | Mapping[str, Array | None] | None = None,
+        inputs: Inputs | Sequence[Inputs] | None = None,
+        input_mask: Array | None = None,
+        dropout: Dropout | None = None,
+        record: AttentionRecord | None = None,
+    ) -> Any:
+        """Decode latents (B, N, D), as :meth:`to_latents` gives them; results as of a call.
+
+        ``inputs`` and their mask are needed where queries come from them.
+        """
+        ops, spec, decoder = ops_for(latents), self.spec, self._decoder
+        assert decoder is not None  # the shells ask for no outputs without a decoder
         tied = {}
         if spec.tied_head:
             embedding = params["input"]["embedding"]
@@ -201,7 +244,7 @@ class PerceiverIOCore:
             if tied:
                 weights = {**weights, "head": {**weights["head"], **tied}}
             return spec.queries().decode(
-                spec.decoder(),
+                decoder,
                 {**params, "decoder": weights},
                 latents,
                 queries,

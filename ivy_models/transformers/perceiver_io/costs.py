@@ -88,10 +88,9 @@ def model_costs(
     """
     _check_positions(spec, shape)
     tally = _run(PerceiverIOCore(spec), shape, batch)
-    # With the queries added at the end, which costs no product, the decoder does not fold them.
-    plain = PerceiverIOCore(spec.replace(query_residual=True), plain_reader=True)
+    plain = PerceiverIOCore(spec, plain_reader=True, plain_decoder=True)
     plain_tally = _run(plain, shape, batch)
-    tree, costs = PerceiverIOCore(spec).parameters(), {}
+    tree, costs = plain.parameters(), {}
     for part, branches in PARTS.items():
         weights = {name: tree[name] for name in branches if name in tree}
         numbers = sum(math.prod(parameter.shape) for _, parameter in flatten(weights))
@@ -140,16 +139,18 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
         queries = ShapeArray((batch, *query_shape), wide, tally)
     tally.restart()
 
+    block = spec.processor()
+
     def processor(weights, latents):
         with tally.part("processor"):
-            return spec.processor()(weights, latents)
+            return block(weights, latents)
 
     core = replace(core, processor=processor)
     with tally.part("input adapter"):
         inputs, mask = core.adapt(params, data, None)
     with tally.part("reader"):
-        latents = core._encode(params, inputs, mask)
+        latents = core.to_latents(params, inputs, mask)
     if spec.with_decoder:
         with tally.part("decoder"):
-            core._decode(params, latents, queries, inputs, mask)
+            core.to_outputs(params, latents, queries, inputs, mask)
     return tally

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
@@ -29,7 +30,7 @@ from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_p
 
 
 @dataclass(frozen=True)
-class Decoder:
+class Decoder(PickledByFields):
     """Cross-attention from queries to latents, then a linear head (Perceiver IO, section 3.2).
 
     Parameters
@@ -48,6 +49,9 @@ class Decoder:
         Whether the queries are added to what they attended to.
     exact_gelu
         Whether the MLP's activation is exact, not its approximation by tanh.
+    plain
+        Whether attention is always computed as the paper writes it. If not, queries in parts are
+        folded into the keys where that takes fewer multiplications.
     """
 
     query_dim: int
@@ -58,6 +62,7 @@ class Decoder:
     v_dim: int | None = None
     query_residual: bool = True
     exact_gelu: bool = False
+    plain: bool = False
 
     @functools.cached_property
     def settings(self) -> AttentionSettings:
@@ -121,7 +126,7 @@ class Decoder:
             return head(mlp_residual(ops, weights, attended, self.exact_gelu))
 
         if isinstance(queries, Inputs):
-            folds = query_mask is dropout is record is None and is_plain(params)
+            folds = query_mask is dropout is record is None and is_plain(params) and not self.plain
             if folds and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
                     ops,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
@@ -17,7 +18,7 @@ from ivy_models.transformers.perceiver_io.parameters import Tree, apply
 
 
 @dataclass(frozen=True)
-class Processor:
+class Processor(PickledByFields):
     """A block of self-attention layers over the latents (Perceiver IO, section 3.1).
 
     Parameters

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
@@ -25,7 +26,7 @@ STREAMING_OVERHEAD = 2**23
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(PickledByFields):
     """Cross-attention from latents to inputs (Perceiver IO, section 3.1).
 
     Parameters

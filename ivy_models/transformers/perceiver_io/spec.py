@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ivy_models.base.pickling import PickledByFields
 from ivy_models.errors import SpecError, shown
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
@@ -18,7 +19,7 @@ from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
 
 
 @dataclass(frozen=True)
-class PerceiverIOSpec:
+class PerceiverIOSpec(PickledByFields):
     """What a Perceiver IO model is made of. Immutable, and checked when it is made.
 
     Parameters
