@@ -1,4 +1,4 @@
-"""NumPy's floating-point errors."""
+"""Protection from programs that turn NumPy's floating-point warnings into errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def whatever_seterr_says(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function without floating-point errors: underflow is harmless in a model.
+    """Run a function without floating-point errors, because underflow is harmless in a model.
 
-    A program can turn NumPy's warnings into exceptions by ``np.seterr(all="raise")``.
+    A program can turn NumPy's warnings into exceptions with ``np.seterr(all="raise")``.
     """
 
     @functools.wraps(function)

@@ -28,7 +28,7 @@ _LOGGER = "ivy.transpiler.utils.logging_utils"
 
 
 def install() -> None:
-    """Watch for the import of Ivy. Nothing is written before it."""
+    """Watch for the import of Ivy. Nothing is written before that."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -72,7 +72,7 @@ def _home() -> Path:
 
 
 def _prepared(folder: Path) -> Path:
-    """Do what Ivy does when it is imported, so that a folder it cannot use is noticed before."""
+    """Create what Ivy creates when it is imported, to find out now if it cannot use the folder."""
     (folder / "compiler" / "_cache").mkdir(parents=True, exist_ok=True)
     (folder / LOG).open("a").close()
     return folder

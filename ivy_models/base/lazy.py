@@ -14,16 +14,15 @@ def lazy_exports(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Make a package's ``__getattr__``, ``__dir__`` and ``__all__`` (PEP 562) from its stub.
 
-    Importing Ivy imports torch where it is installed, so neither is imported before a
-    name that needs it is used. The stub is what type checkers read; taking the names from it
-    keeps the two from drifting apart.
+    Importing Ivy also imports torch if it is installed, so neither is imported before a name that
+    needs it is used. Type checkers read the stub; taking the names from it keeps both in step.
 
     Parameters
     ----------
     package
         The package's ``__name__``.
     file
-        The package's ``__file__``. The stub stands beside it: ``__init__.pyi``, with a line
+        The package's ``__file__``. The stub ``__init__.pyi`` is in the same folder. It has a line
         ``from module import Name as Name`` for each public name.
     """
     stub = ast.parse(Path(file).with_name("__init__.pyi").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path whose ``~`` is the home folder, unless there is a file of that very name."""
+    """Replace a leading ``~`` by the home folder, unless a file of that name exists."""
     path = Path(os.fsdecode(path))
     return path if os.path.lexists(path) else Path(os.path.expanduser(path))

@@ -1,4 +1,4 @@
-"""From files, images, sounds and texts to the data that a model takes."""
+"""Conversion of files, images, sounds and texts to a model's data."""
 
 from ivy_models.preprocessing.clip import ClipPreprocessing
 from ivy_models.preprocessing.image import ImagePreprocessing

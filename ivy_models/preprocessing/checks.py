@@ -10,22 +10,22 @@ from ivy_models.base.fields import sizes
 from ivy_models.errors import InputError, SpecError
 
 ROUNDING = 1e-5
-"""How far beyond the range of floats a resize or a change of type may lead."""
+"""How far rounding in a resize or a type conversion may exceed the range of floats."""
 
 
 def bounded_floats(name: str, array: np.ndarray, low: int, hint: str) -> np.ndarray:
-    """Floats cut to [low, 1]: float32, of the same shape.
+    """Check that floats are in [low, 1], and clip rounding errors; returns float32.
 
     Parameters
     ----------
     name
-        What the caller calls the array.
+        Name of the array, for the error.
     array
         Floats.
     low
         0 or -1.
     hint
-        What to do about a wrong range.
+        Advice for a wrong range.
 
     Raises
     ------

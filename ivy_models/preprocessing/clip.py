@@ -1,4 +1,4 @@
-"""Clips, frames with their sound, as a model was trained on them."""
+"""Preprocessing of clips: frames with their sound."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ivy_models.preprocessing.video import VideoPreprocessing, start_of
 
 @dataclass(frozen=True)
 class ClipPreprocessing:
-    """Frames and sound of a clip, from its first picture.
+    """Frames and sound of a clip, from its first frame on.
 
-    Of a file with both, the frames are taken over the time that the sound lasts, and the sound
-    from the moment of the first picture.
+    If both come from one file, the sound begins at the time of the first frame, and the frames are
+    sampled over the duration of the sound.
 
     Parameters
     ----------
     video
-        What becomes of the frames.
+        Preprocessing of the frames.
     sound
-        What becomes of the sound.
+        Preprocessing of the sound.
     """
 
     video: VideoPreprocessing
@@ -34,7 +34,7 @@ class ClipPreprocessing:
     def __post_init__(self):
         for name, kind in (("video", VideoPreprocessing), ("sound", SoundPreprocessing)):
             if not isinstance(getattr(self, name), kind):
-                raise SpecError(f"{name} is a {kind.__name__}, got {getattr(self, name)!r}.")
+                raise SpecError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}.")
 
     def __call__(self, video: Any, sound: Any = None) -> dict[str, np.ndarray]:
         """Prepare one clip.
@@ -42,10 +42,10 @@ class ClipPreprocessing:
         Parameters
         ----------
         video
-            A file or frames, as :class:`VideoPreprocessing` takes them.
+            A file or frames that :class:`VideoPreprocessing` accepts.
         sound
-            A file or samples, as :class:`SoundPreprocessing` takes them, whose beginning belongs
-            to the first frame. None: of the video's file.
+            A file or samples that :class:`SoundPreprocessing` accepts, which begin at the first
+            frame. None: the sound of the video's file.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class ClipPreprocessing:
         if sound is not None:
             return {"image": self.video(video), "audio": self.sound(sound)}
         if not is_file(video):
-            raise InputError("Frames have no sound with them; pass sound=... as well.")
+            raise InputError("Frames do not contain sound. Pass sound=... as well.")
         if not is_path(video):
             video = opened(video)  # it is read three times
         rate = self.video.num_frames * self.sound.sample_rate / self.sound.num_samples

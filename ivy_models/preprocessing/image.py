@@ -1,4 +1,4 @@
-"""Images as a model was trained on them."""
+"""Preprocessing of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUNDINGS = ("up", "down")
 
 WITHOUT_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG")
-"""Formats that Pillow recognises but cannot decode, or only by running a program."""
+"""Formats that Pillow recognises, but cannot decode without running a program, or at all."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class ImagePreprocessing:
     channels
         3 for RGB, 1 for grey.
     crop_fraction
-        Share of the image, along the side that limits it, that the crop keeps.
+        Share that the crop keeps of the image's limiting side.
     mean, std
-        Of each channel, subtracted and divided by. A number serves every channel.
+        Mean to subtract from each channel, and standard deviation to divide it by. One number
+        applies to all channels.
     crop_rounding
-        Where an odd number of pixels is cut off, "up" cuts the extra one off at the top or left,
-        as the original implementation; "down" at the bottom or right, as transformers.
+        If an odd number of pixels is cropped, "up" cuts the extra one off at the top or left, as
+        the original implementation does, and "down" at the bottom or right, as transformers does.
 
     Raises
     ------
@@ -97,8 +98,8 @@ class ImagePreprocessing:
         images
             A path, an open file, the bytes of a file, a PIL image, or an array (height, width)
             or (height, width, 1, 3 or 4 channels): uint8 in [0, 255], uint16 in [0, 65535] or
-            floats in [0, 1]. Photos are turned as their EXIF data says; transparency is dropped.
-            Or a list of these.
+            floats in [0, 1]. Photos are rotated according to their EXIF data; transparency is
+            dropped. Or a list of these.
 
         Returns
         -------
@@ -108,8 +109,8 @@ class ImagePreprocessing:
         Raises
         ------
         InputError
-            If an image cannot be read, has another shape, type or range, or holds
-            numbers that are not finite; naming the file, if it is one.
+            If an image cannot be read, has another shape, type or range, or holds numbers that
+            are not finite. The message names the file, if there is one.
         """
         if isinstance(images, (list, tuple)):
             if not images:
@@ -121,7 +122,7 @@ class ImagePreprocessing:
     def can_open(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file is an image: by its suffix, or because Pillow recognises its content.
 
-        An image whose content is broken counts: reading it says what is wrong.
+        Images with broken content count, because reading them reports the fault.
         """
         return is_image_file(path)
 
@@ -145,7 +146,7 @@ class ImagePreprocessing:
         return image.crop((left, top, left + crop_width, top + crop_height))
 
     def _resize(self, image: Image.Image | np.ndarray) -> np.ndarray:
-        """-> (height, width, channels), floats in [0, 1]."""
+        """Resize to (height, width, channels), floats in [0, 1]."""
         from PIL import Image
 
         height, width = self.size
@@ -163,12 +164,12 @@ class ImagePreprocessing:
 
 @whatever_seterr_says
 def read_rgb(image: Any) -> np.ndarray:
-    """One image, as :class:`ImagePreprocessing` takes it -> float32 (height, width, 3) in [0, 1].
+    """Read an image that :class:`ImagePreprocessing` accepts: float32 (height, width, 3) in [0, 1].
 
     Raises
     ------
     InputError
-        As :class:`ImagePreprocessing`.
+        For the same reasons as :class:`ImagePreprocessing`.
     """
     with named_errors(image, "image"):
         pixels = _read(image)
@@ -190,12 +191,12 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
             return file.format not in WITHOUT_PIXELS
     except UnidentifiedImageError:
         return False
-    except Exception:  # too large or not permitted, which reading it will say
+    except Exception:  # too large or not permitted, which reading it reports
         return True
 
 
 def _read(image: Any) -> Image.Image | np.ndarray:
-    """A file, PIL image or array -> an 8-bit PIL image, or floats (Y, X, 1, 3 or 4) in [0, 1]."""
+    """Read an image as an 8-bit PIL image, or as floats (Y, X, 1, 3 or 4) in [0, 1]."""
     from PIL import Image
 
     if is_file(image):
@@ -214,18 +215,18 @@ def _read(image: Any) -> Image.Image | np.ndarray:
 
 
 def _sixteen_bits(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of Pillow's mode "I", which 16-bit files have had: int32 -> uint16."""
+    """Convert pixels of Pillow's mode "I", used for 16-bit files, from int32 to uint16."""
     if pixels.min() < 0 or pixels.max() > 65535:
         raise InputError(
             f"The image holds whole numbers from {pixels.min()} to {pixels.max()} (Pillow's mode "
-            "I), which may be black to white in many ways. Scale them to uint8, uint16 in "
-            "[0, 65535] or floats in [0, 1]."
+            "I), so black and white are unknown. Scale them to uint8, uint16 in [0, 65535] or "
+            "floats in [0, 1]."
         )
     return pixels.astype(np.uint16)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photo as its EXIF data says, whatever is wrong with the other tags."""
+    """Rotate a photo according to its EXIF data, even if other tags are broken."""
     from PIL import Image
 
     turns = {
@@ -239,14 +240,14 @@ def _upright(image: Image.Image) -> Image.Image:
     }
     try:
         turn = turns.get(image.getexif().get(0x0112, 1))
-    except Exception:  # without readable EXIF data the pixels are as they are to be seen
+    except Exception:  # without readable EXIF data the pixels are upright
         return image
     return image if turn is None else image.transpose(turn)
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """An 8-bit image as "RGB" or "L"."""
-    if image.mode in ("La", "RGBa"):  # colours multiplied by the opacity
+    """Convert an 8-bit image to "RGB" or "L"."""
+    if image.mode in ("La", "RGBa"):  # premultiplied alpha
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     try:
         if image.mode == "LAB":
@@ -266,7 +267,9 @@ def _read_file(source: Any) -> Image.Image | np.ndarray:
     try:
         with Image.open(opened(source)) as file:
             if file.format == "EPS":
-                raise InputError("EPS is a program, which Pillow has Ghostscript run.")
+                raise InputError(
+                    "EPS is refused, because Pillow runs another program, Ghostscript, for it."
+                )
             return _read(file)
     except UnidentifiedImageError:
         raise InputError(
@@ -310,7 +313,7 @@ def _read_array(array: Any) -> Image.Image | np.ndarray:
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(Y, X, 1, 3 or 4) -> (Y, X, channels): drop transparency, repeat or mix as PIL does."""
+    """Convert (Y, X, 1, 3 or 4) to (Y, X, channels): drop transparency, repeat or mix like PIL."""
     pixels = pixels[:, :, :3]
     if channels == 3:
         return np.broadcast_to(pixels, (*pixels.shape[:2], 3))

@@ -1,4 +1,4 @@
-"""Files with sound or pictures, through PyAV."""
+"""Decoding of sound and video files by PyAV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_av() -> ModuleType:
 
 
 def decode(source: Any, kind: str) -> Iterator[tuple[Any, Any]]:
-    """Decode a file's first stream of a kind: each PyAV frame, with its stream.
+    """Decode a file's first stream of a kind; yields each PyAV frame with its stream.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def decode(source: Any, kind: str) -> Iterator[tuple[Any, Any]]:
     name, file = name_of(source, kind), opened(source)
     options = {}
     if isinstance(file, str):
-        # Without "file:" FFmpeg takes a name such as "12:30.wav" for an address; with it, it
-        # opens none, not even those in a playlist.
+        # With "file:" FFmpeg opens no addresses, not even those in a playlist. Without it, FFmpeg
+        # would mistake a name such as "12:30.wav" for an address.
         file = f"file:{file}"
     else:
         options["protocol_whitelist"] = "data"  # a playlist in memory opens nothing else
     try:
-        # "ignore": a title that is not UTF-8 is no reason not to hear the sound.
+        # "ignore", because the sound can be used even if the title is not UTF-8.
         with av.open(file, metadata_errors="ignore", options=options) as container:
             streams = getattr(container.streams, kind)
             if not streams:

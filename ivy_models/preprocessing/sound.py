@@ -1,4 +1,4 @@
-"""Sound as samples in [-1, 1]."""
+"""Preprocessing of sounds to samples in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ivy_models.preprocessing.sources import is_file, name_of, named_errors
 from ivy_models.preprocessing.wav import read_wav
 
 GAP = 0.05
-"""Seconds by which a frame must be late before silence fills the gap: times are rounded."""
+"""Seconds by which a frame must be late before silence fills the gap, because times are rounded."""
 
 
 @dataclass(frozen=True)
 class SoundPreprocessing:
-    """Resample, mix to one channel, cut or pad to a fixed number of samples.
+    """Resample, mix to one channel, truncate or pad to a fixed number of samples.
 
     Parameters
     ----------
     sample_rate
-        In Hz.
+        Sample rate in Hz.
     num_samples
-        Samples of the model's data. Longer sounds lose their end; zeros follow shorter ones.
+        Samples of the model's data. Longer sounds are truncated, shorter ones padded with zeros.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class SoundPreprocessing:
         ----------
         sounds
             A sound or video file (a path, an open file, or its bytes), or an array (samples,) or
-            (samples, channels) that has the sample rate already: int16, or floats in [-1, 1].
+            (samples, channels) that already has the sample rate: int16, or floats in [-1, 1].
             Or a list of these.
 
         Returns
@@ -67,7 +67,8 @@ class SoundPreprocessing:
         ------
         InputError
             If a file cannot be read or has no sound, or an array has another shape, type or
-            range, or holds numbers that are not finite; naming the file, if it is one.
+            range, or holds numbers that are not finite. The message names the file, if there is
+            one.
         BackendError
             If a file other than WAV is given and PyAV is not installed.
         """
@@ -85,7 +86,7 @@ class SoundPreprocessing:
     def can_open(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file has sound: by its suffix, or because its content has a sound stream.
 
-        A sound whose content is broken counts: reading it says what is wrong. Without PyAV only
+        Sounds with broken content count, because reading them reports the fault. Without PyAV only
         the suffix and WAV content are recognised.
         """
         return is_sound_file(path)
@@ -94,7 +95,7 @@ class SoundPreprocessing:
 def is_sound_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a sound by its suffix, or has a sound stream."""
     path = user_path(path)
-    # Not the table of this machine, which mimetypes.guess_type reads.
+    # mimetypes.guess_type would also read this machine's table.
     kind, _ = mimetypes.MimeTypes().guess_type(path.name)
     if kind is not None and kind.startswith("audio/"):
         return True
@@ -105,7 +106,7 @@ def is_sound_file(path: str | os.PathLike[str]) -> bool:
         next(decode(path, "audio"))
     except (BackendError, InputError, StopIteration):
         return False
-    except Exception:  # not permitted or not decodable, which reading it will say
+    except Exception:  # not permitted or not decodable, which reading it reports
         return True
     return True
 
@@ -114,21 +115,21 @@ def is_sound_file(path: str | os.PathLike[str]) -> bool:
 def read_sound(
     source: Any, sample_rate: int, num_samples: int | None = None, start: float | None = None
 ) -> np.ndarray:
-    """Read a sound or video file, resampled, its channels averaged.
+    """Read the sound of a file, resample it and average its channels.
 
-    A sound may change its rate or channels midway. WAV files are read without PyAV too.
+    The sample rate and the channels may change within a file. WAV files do not need PyAV.
 
     Parameters
     ----------
     source
         A path, an open file, or the bytes of a file.
     sample_rate
-        Of the result, in Hz.
+        Sample rate of the result, in Hz.
     num_samples
-        Where to stop reading. None: at the file's end.
+        Maximum number of samples to read. None: the whole file.
     start
-        Time of the first sample, in seconds as the file counts them: what comes before is left
-        out, and silence stands where the sound starts later or has a gap. None: the sound's own
+        Time of the first sample, in seconds of the file's clock. Earlier samples are left out, and
+        silence is inserted if the sound starts later or has a gap. None: the sound's own
         beginning.
 
     Returns
@@ -161,7 +162,7 @@ def read_sound(
 
 
 def _joined(chunks: Iterator[np.ndarray], num_samples: int | None) -> np.ndarray:
-    """The first samples of chunks (samples,), which are not asked for more than it takes."""
+    """Concatenate chunks (samples,) up to ``num_samples``; further chunks are not decoded."""
     kept, total = [np.zeros(0, np.float32)], 0
     for chunk in chunks:
         kept.append(chunk[: None if num_samples is None else num_samples - total])
@@ -172,12 +173,12 @@ def _joined(chunks: Iterator[np.ndarray], num_samples: int | None) -> np.ndarray
 
 
 def _decoded(source: Any, sample_rate: int, start: float | None) -> Iterator[np.ndarray]:
-    """A file's sound, resampled, in chunks (samples,); from ``start``, where it is not None."""
+    """A file's sound, resampled, in chunks (samples,), from ``start`` on unless it is None."""
     chunks = _resampled(decode(source, "audio"), sample_rate)
     if start is None:
         yield from (chunk for chunk, _ in chunks)
         return
-    position = 0  # samples since the start that were given, or left out if it is negative
+    position = 0  # samples since the start; while negative, samples are left out
     first = True
     for chunk, time in chunks:
         if time is not None:
@@ -193,7 +194,7 @@ def _decoded(source: Any, sample_rate: int, start: float | None) -> Iterator[np.
 
 
 def _silence(samples: int) -> Iterator[np.ndarray]:
-    """Zeros in chunks: a wrong time in a file must not take all memory."""
+    """Zeros in chunks, because a wrong time in a file must not exhaust the memory."""
     for begin in range(0, samples, 2**16):
         yield np.zeros(min(2**16, samples - begin), np.float32)
 
@@ -201,7 +202,7 @@ def _silence(samples: int) -> Iterator[np.ndarray]:
 def _resampled(
     frames: Iterator[tuple[Any, Any]], sample_rate: int
 ) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Decoded frames -> chunks (samples,) of one rate, and the time at which each begins."""
+    """Convert decoded frames to chunks (samples,) of one rate, with the start time of each."""
     for rate, group in itertools.groupby(frames, lambda decoded: decoded[0].sample_rate):
         if rate == sample_rate:
             yield from ((_mono(frame), frame.time) for frame, _ in group)
@@ -212,16 +213,16 @@ def _resampled(
 def _resampled_from(
     rate: int, frames: Iterator[tuple[Any, Any]], sample_rate: int
 ) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Decoded frames of one rate -> chunks of another, and the time at which each begins."""
+    """Convert decoded frames of one rate to chunks of another, with the start time of each."""
     av = import_av()
     resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
     begun, sent, given = None, 0, 0
-    for frame, _ in itertools.chain(frames, [(None, None)]):  # None: what the resampler holds back
+    for frame, _ in itertools.chain(frames, [(None, None)]):  # None flushes the resampler
         mono = None
         if frame is not None:
             behind = None if begun is None or frame.time is None else frame.time - begun
             if behind is None or abs(behind - sent / rate) > GAP:
-                # After a gap the times of what follows are counted from anew.
+                # Count from here again after a gap.
                 begun, sent, given = frame.time, 0, 0
             mono = av.AudioFrame.from_ndarray(_mono(frame)[None], format="flt", layout="mono")
             mono.sample_rate = rate
@@ -233,7 +234,7 @@ def _resampled_from(
 
 
 def _mono(frame: Any) -> np.ndarray:
-    """The average of a frame's channels, however many: float32 (samples,)."""
+    """The average of all channels of a frame, float32 (samples,)."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:  # (1, samples times channels)
         samples = samples.reshape(frame.samples, -1).T
@@ -246,12 +247,12 @@ def _mono(frame: Any) -> np.ndarray:
 
 @whatever_seterr_says
 def mix_to_mono(sound: Any) -> np.ndarray:
-    """Average an array's channels: as :class:`SoundPreprocessing` -> float32 (samples, 1).
+    """Average the channels of an array that :class:`SoundPreprocessing` accepts, to (samples, 1).
 
     Raises
     ------
     InputError
-        As :class:`SoundPreprocessing`.
+        For the same reasons as :class:`SoundPreprocessing`.
     """
     from ivy_models.arrays import to_numpy
 

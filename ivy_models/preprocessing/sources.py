@@ -1,4 +1,4 @@
-"""Where images, sounds and videos come from: files, open files, and bytes in memory."""
+"""Sources of images, sounds and videos: paths, open files, and bytes in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_path(source: Any) -> bool:
 
 
 def name_of(source: Any, kind: str) -> str:
-    """What a message calls a source: its path or name, else "the image", "the sound"."""
+    """Name of a source in messages: its path or name, otherwise "the image" or "the sound"."""
     if is_path(source):
         return os.fsdecode(source)
     name = getattr(source, "name", None) if is_file(source) else None
@@ -33,12 +33,12 @@ def name_of(source: Any, kind: str) -> str:
 
 
 def opened(source: Any) -> str | io.BytesIO:
-    """A source that :func:`is_file` as a path, or as a file in memory.
+    """Return a source for which :func:`is_file` is true, as a path or as a file in memory.
 
     Raises
     ------
     InputError
-        If the path is not of a regular file, or the open file gives text.
+        If the path is not a regular file, or the open file is in text mode.
     """
     if is_path(source):
         path = user_path(source)
@@ -57,10 +57,10 @@ def opened(source: Any) -> str | io.BytesIO:
 
 @contextmanager
 def named_errors(source: Any, kind: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a source into one error that names it.
+    """Turn any exception about a source into an error that names it.
 
-    Decoders, and the arithmetic on what they decode, can raise anything: a batch of files must
-    go on without the broken one.
+    Decoders, and the arithmetic on their results, can raise anything, and a batch of files must
+    continue without the broken one.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def named_errors(source: Any, kind: str) -> Iterator[None]:
     Raises
     ------
     InputError
-        In place of any exception but those of this library that are about something else, such
-        as a package that is not installed.
+        In place of any exception, except this library's exceptions about something else, such as
+        a package that is not installed.
     """
     name = name_of(source, kind)
     try:
@@ -93,7 +93,7 @@ _ARTICLES = {"image": "an image", "sound": "a sound", "video": "a video"}
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, OSError) and error.strerror:
@@ -102,6 +102,6 @@ def reason(error: Exception) -> str:
 
 
 def short(source: Any) -> str:
-    """A source for a message about many: its name, or the beginning of what it is."""
+    """Name of a source in a message about many: its path or name, or a short representation."""
     name = name_of(source, "")
     return name if name != "the " else reprlib.repr(source)

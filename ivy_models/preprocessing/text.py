@@ -1,4 +1,4 @@
-"""Text as bytes, the language model's tokens."""
+"""Tokens of the language model: the bytes of a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ivy_models.base.fields import check_fields, positive_int
 from ivy_models.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]")
-"""Their tokens are 0 to 5; a byte's token is the byte plus 6."""
+"""Special tokens, which are 0 to 5. The token of a byte is the byte plus 6."""
 
 PAD, BOS, EOS, MASK, CLS, SEP = range(len(SPECIAL_TOKENS))
 NUM_SPECIAL = len(SPECIAL_TOKENS)
@@ -24,12 +24,12 @@ _SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 class ByteTokenizer:
     """UTF-8 bytes to tokens and back (Perceiver IO, section 4.1).
 
-    A special token is written by its name in the text, such as ``"[MASK]"``. None is added.
+    Special tokens are written by name in the text, such as ``"[MASK]"``. None is added.
 
     Parameters
     ----------
     max_length
-        Tokens that the model has positions for.
+        Maximum number of tokens, for which the model has positions.
 
     Raises
     ------
@@ -48,26 +48,26 @@ class ByteTokenizer:
         Parameters
         ----------
         text
-            A string; or bytes, in which special tokens are not looked for.
+            A string, or bytes, in which names of special tokens have no meaning.
         truncate
-            Whether to cut off what is longer than ``max_length``.
+            Whether to truncate longer texts to ``max_length``.
 
         Returns
         -------
         numpy.ndarray
-            Int32 (M,), one token a byte or special token.
+            Int32 (M,), one token for each byte or special token.
 
         Raises
         ------
         InputError
-            If the text is empty, too long, or no text.
+            If the text is empty or too long, or is not a str or bytes.
         """
         if isinstance(text, bytes):
             tokens = [byte + NUM_SPECIAL for byte in text]
         elif isinstance(text, str):
             tokens = _tokens(text)
         else:
-            raise InputError(f"A text is a str or bytes, got {type(text).__name__}.")
+            raise InputError(f"A text must be a str or bytes, got {type(text).__name__}.")
         if not tokens:
             raise InputError("The text is empty; expected at least one character.")
         if len(tokens) > self.max_length and not truncate:
@@ -90,10 +90,10 @@ class ByteTokenizer:
         Raises
         ------
         InputError
-            As :meth:`encode`.
+            For the same reasons as :meth:`encode`.
         """
         if isinstance(texts, (str, bytes)) or not len(texts):
-            raise InputError("Expected a list of texts, at least one; for one text use encode.")
+            raise InputError("Expected a list of at least one text. For a single text, use encode.")
         rows = [self.encode(text, truncate) for text in texts]
         tokens = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
         for row, encoded in zip(tokens, rows, strict=True):
@@ -104,12 +104,12 @@ class ByteTokenizer:
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """Turn tokens (M,) into text, without padding.
 
-        Bytes that are no UTF-8 become the replacement character U+FFFD.
+        Invalid UTF-8 becomes the replacement character U+FFFD.
 
         Raises
         ------
         InputError
-            If there are numbers that are no tokens.
+            If a number is not a token.
         """
         tokens = np.asarray(tokens)
         if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
@@ -118,7 +118,8 @@ class ByteTokenizer:
             )
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < 256 + NUM_SPECIAL:
             raise InputError(
-                f"Tokens are from 0 to {255 + NUM_SPECIAL}, got {tokens.min()} to {tokens.max()}."
+                f"Tokens must be from 0 to {255 + NUM_SPECIAL}, got {tokens.min()} to "
+                f"{tokens.max()}."
             )
         pieces = [
             bytes([token - NUM_SPECIAL]) if token >= NUM_SPECIAL else SPECIAL_TOKENS[token].encode()
@@ -134,6 +135,6 @@ def _tokens(text: str) -> list[int]:
         if piece in SPECIAL_TOKENS:
             tokens.append(SPECIAL_TOKENS.index(piece))
         else:
-            # A lone surrogate, which no UTF-8 has, becomes "?".
+            # A lone surrogate, which UTF-8 cannot encode, becomes "?".
             tokens += (byte + NUM_SPECIAL for byte in piece.encode("utf-8", errors="replace"))
     return tokens

@@ -1,4 +1,4 @@
-"""Videos: frames of a model's size, and frames and sound as files."""
+"""Preprocessing of videos, and writing of frames and sound to files."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from ivy_models.preprocessing.sound import mix_to_mono
 from ivy_models.preprocessing.sources import is_file, name_of, named_errors
 
 TOLERANCE = 0.1
-"""Share of the time between two frames by which a file may round their times."""
+"""Tolerance for rounded times of frames, as a share of the time between two frames."""
 
 
 MIN_RATE, MAX_RATE = 0.001, 1000
-"""Frames a second of a video to write."""
+"""Allowed frames per second of a video to write."""
 
 
 @dataclass(frozen=True)
 class VideoPreprocessing:
     """Take the first frames, crop their centre, resize (bicubic, antialiased), scale to [0, 1].
 
-    Of a file, the frames are those shown at regular times, whatever the times between its own
-    frames. Pixels that are not square are taken for what they show.
+    From a file, the frames that are shown at regular times are taken, even if its own frames are
+    irregular. Clips with non-square pixels are stretched to their displayed proportions.
 
     Parameters
     ----------
     num_frames
-        Frames of the model's data.
+        Number of frames of the model's data.
     size
-        Height and width in pixels. The crop is the largest of these proportions.
+        Height and width in pixels. The crop is the largest one with these proportions.
     frame_rate
-        Frames a second to take of a file. None: its average rate, by its index; in a file
-        without one, such as Matroska, that of its first ``num_frames`` frames.
+        Frames per second to take from a file. None: the average rate from its index, or, in a
+        file without an index such as Matroska, that of its first ``num_frames`` frames.
 
     Raises
     ------
@@ -74,8 +74,8 @@ class VideoPreprocessing:
         ----------
         clip
             A video file (a path, an open file, or its bytes); or an array (frames, height,
-            width, 3), uint8 in [0, 255] or floats in [0, 1]; or a list of images, as
-            ``ImagePreprocessing`` takes.
+            width, 3), uint8 in [0, 255] or floats in [0, 1]; or a list of images that
+            ``ImagePreprocessing`` accepts.
 
         Returns
         -------
@@ -85,8 +85,8 @@ class VideoPreprocessing:
         Raises
         ------
         InputError
-            If the clip cannot be read, has too few frames, or a frame cannot be used; naming
-            the file, if it is one.
+            If the clip cannot be read, has too few frames, or a frame cannot be used. The message
+            names the file, if there is one.
         BackendError
             If a file is given and PyAV is not installed.
         """
@@ -127,9 +127,9 @@ class VideoPreprocessing:
 
 
 class _Shown(NamedTuple):
-    """A decoded frame: its time in seconds, None if unknown, and how it is to be shown.
+    """A decoded frame: its time in seconds, None if unknown, and how to show it.
 
-    It has what is needed of its stream, which must not be touched once the file is closed.
+    It stores values of its stream, because the stream must not be used after the file is closed.
     """
 
     frame: Any
@@ -146,8 +146,8 @@ class _Shown(NamedTuple):
         return cls(frame, frame.time, aspect, float(rate) if rate else None, has_index)
 
     def pixels(self) -> np.ndarray:
-        """Uint8 (height, width, 3), upright."""
-        # Phones film on their side or mirrored, and note how to show the frames.
+        """Upright pixels, uint8 (height, width, 3)."""
+        # Phones record rotated or mirrored frames, and store how to show them.
         (a, b), (c, d) = _display_matrix(self.frame)
         pixels = self.frame.to_ndarray(format="rgb24")
         if _is_turned(self.frame):
@@ -156,16 +156,16 @@ class _Shown(NamedTuple):
 
 
 def _average_rate(first: Sequence[_Shown]) -> float | None:
-    """Frames a second of a file whose first frames are given; None if it does not say."""
+    """Average frames per second of a file, from its first frames; None if unknown."""
     times = [shown.time for shown in first if shown.time is not None]
     if not first or first[0].has_index or len(times) < max(2, len(first)):
         return first[0].average_rate if first else None
-    seconds = max(times) - min(times)  # what the file calls its average rate is a hint
+    seconds = max(times) - min(times)  # without an index, the file's average rate is only a hint
     return (len(times) - 1) / seconds if seconds else first[0].average_rate
 
 
 def _shown(decoded: Iterable[_Shown], frame_rate: float | None) -> Iterator[_Shown]:
-    """The frames that are on the screen at 0, 1, 2, ... / frame_rate seconds after the first."""
+    """The frames that are visible at 0, 1, 2, ... / frame_rate seconds after the first."""
     begun, last, taken = None, None, 0
     interval = 1 / frame_rate if frame_rate else 0.0
     for current in decoded:
@@ -193,13 +193,13 @@ def _shown(decoded: Iterable[_Shown], frame_rate: float | None) -> Iterator[_Sho
 
 
 def _duration(frame: Any) -> float:
-    """Seconds for which a frame is shown; 0 if the file does not say."""
+    """Seconds for which a frame is shown; 0 if unknown."""
     ticks = getattr(frame, "duration", None)
     return float(ticks * frame.time_base) if ticks and frame.time_base else 0.0
 
 
 def _pixel_aspect(frame: Any, stream: Any) -> float:
-    """Width of a pixel by its height, once the frame is upright."""
+    """Ratio of a pixel's width to its height in the upright frame."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not aspect or aspect < 0:
         return 1.0
@@ -207,7 +207,7 @@ def _pixel_aspect(frame: Any, stream: Any) -> float:
 
 
 def _display_matrix(frame: Any) -> np.ndarray:
-    """Matrix (2, 2): a row (x, y) of a stored pixel times it is where to show the pixel."""
+    """Matrix (2, 2) by which to multiply the position (x, y) of a stored pixel to show it."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2)
@@ -221,18 +221,18 @@ def _is_turned(frame: Any) -> bool:
 
 
 def start_of(source: Any) -> float | None:
-    """The time of a file's first picture, in seconds; None if the file does not say.
+    """The time of a file's first frame, in seconds; None if unknown.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or has no pictures.
+        If the file cannot be read, or has no frames.
     """
     return next((frame.time for frame, _ in decode(source, "video")), None)
 
 
 def _frames(clip: Any) -> Iterable[Any]:
-    """An array or a list that :class:`VideoPreprocessing` takes -> its frames, as images."""
+    """The frames of an array or a list that :class:`VideoPreprocessing` accepts, as images."""
     from ivy_models.arrays import to_numpy
 
     if isinstance(clip, (list, tuple)):
@@ -250,21 +250,21 @@ def write_video(
     frame_rate: float = 25,
     sample_rate: int = 48000,
 ) -> None:
-    """Write frames, and a sound, as an MP4 file.
+    """Write frames, and optionally a sound, to an MP4 file.
 
     Parameters
     ----------
     path
-        Where to write; a file that is there is replaced once the new one is complete.
+        Where to write. An existing file is replaced when the new one is complete.
     frames
-        (frames, height, width, 3), uint8 or floats in [0, 1], or a list of images; all of one
-        size, which is even along both axes.
+        (frames, height, width, 3), uint8 or floats in [0, 1], or a list of images. All must have
+        the same even height and width.
     sound
         (samples,) or (samples, channels), int16 or floats in [-1, 1]; written as one channel.
     frame_rate
-        Frames a second.
+        Frames per second.
     sample_rate
-        Of the sound, in Hz; one that AAC has, such as 48000, 44100 or 16000.
+        Sample rate of the sound in Hz. AAC must support it, as it does 48000, 44100 and 16000.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def write_video(
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} to.")
     with replaced(path) as temporary:
-        # 0: a packet waits until there is one of the other stream, so that the two alternate.
+        # 0 disables the interleave timeout, so that packets of the two streams alternate.
         options = {"max_interleave_delta": "0"}
         with av.open(temporary, "w", format="mp4", options=options) as container:
             pictures = container.add_stream(
@@ -302,14 +302,14 @@ def write_video(
                 sounds = container.add_stream("aac", rate=sample_rate, layout="mono")
                 samples = av.AudioFrame.from_ndarray(sound.T, format="fltp", layout="mono")
                 samples.sample_rate = sample_rate
-                samples.pts = 0  # else what the encoder puts before it is heard
+                samples.pts = 0  # otherwise players play the encoder's padding
                 _encode(container, sounds, [samples])
             images = itertools.chain([first], pixels)
             _encode(container, pictures, (av.VideoFrame.from_ndarray(image) for image in images))
 
 
 def _rational(frame_rate: Any) -> Fraction:
-    """A rate as MP4 files have it: 29.97 is 30000 / 1001."""
+    """A frame rate as a fraction, as in MP4 files: 29.97 is 30000 / 1001."""
     if not isinstance(frame_rate, Real) or not MIN_RATE <= frame_rate <= MAX_RATE:
         raise InputError(
             f"frame_rate must be a number from {MIN_RATE} to {MAX_RATE:,} frames a second, got "
@@ -319,15 +319,15 @@ def _rational(frame_rate: Any) -> Fraction:
 
 
 def _encode(container: Any, stream: Any, frames: Iterable[Any]) -> None:
-    for frame in itertools.chain(frames, [None]):  # None: what the encoder holds back
+    for frame in itertools.chain(frames, [None]):  # None flushes the encoder
         container.mux(stream.encode(frame))
 
 
 def _even_frames(frames: Any) -> Iterator[np.ndarray]:
-    """Whatever :func:`write_video` takes -> uint8 (height, width, 3), checked to be encodable."""
+    """Convert frames for :func:`write_video` to uint8 (height, width, 3), and check their sizes."""
     size = None
     if is_file(frames):
-        raise InputError("frames are an array or a list of images, not a file.")
+        raise InputError("frames must be an array or a list of images, not a file.")
     for frame in _frames(frames):
         pixels = np.round(read_rgb(frame) * 255).astype(np.uint8)
         size = size or pixels.shape[:2]

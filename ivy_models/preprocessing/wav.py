@@ -1,4 +1,4 @@
-"""WAV files by Python alone, where PyAV is not installed."""
+"""Reading of WAV files without PyAV."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ivy_models.preprocessing.sources import opened
 
 
 def read_wav(source: Any, sample_rate: int) -> np.ndarray | None:
-    """Read a WAV file of whole numbers, resampled, its channels averaged.
+    """Read a WAV file of integers, resample it and average its channels.
 
     Parameters
     ----------
     source
         A path, an open file, or the bytes of a file.
     sample_rate
-        Of the result, in Hz.
+        Sample rate of the result, in Hz.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def read_wav(source: Any, sample_rate: int) -> np.ndarray | None:
         return None
     frames = len(content) // (width * channels)
     octets = np.frombuffer(content, np.uint8, frames * channels * width).reshape(-1, width)
-    # The upper bytes of an int32, whatever the width. 8 bits alone are unsigned.
+    # Use the upper bytes of an int32 for any width. Only 8-bit samples are unsigned.
     wide = np.zeros((len(octets), 4), np.uint8)
     wide[:, 4 - width :] = octets ^ (0x80 if width == 1 else 0)
     samples = wide.view("<i4").reshape(frames, channels).mean(1) / 2**31
@@ -41,7 +41,7 @@ def read_wav(source: Any, sample_rate: int) -> np.ndarray | None:
 
 
 def resampled(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """Samples (n,) at another rate, by their Fourier transform."""
+    """Resample (n,) to another rate by the Fourier transform."""
     length = round(len(samples) * sample_rate / rate)
     if rate == sample_rate or not len(samples) or not length:
         return samples[:length] if rate == sample_rate else np.zeros(length)

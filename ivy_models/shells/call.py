@@ -1,4 +1,4 @@
-"""What every shell around the core does in a call: check, run, and give outputs their axes."""
+"""The call of a model in every shell: check the arguments, run the core, restore batch axes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ def checked_call(
     spec
         The model's description.
     run
-        A :class:`.PerceiverIOCore`, or what calls it:
-        ``run(params, data, mask, queries, dropout_key)``, the last one only if it is not None.
+        A :class:`.PerceiverIOCore`, or a function that calls it:
+        ``run(params, data, mask, queries, dropout_key)``. The last argument is passed only if it
+        is not None.
     params
         Weights, native arrays.
     data, mask, queries
-        As :class:`.PerceiverIO` takes them.
+        As in a call of :class:`.PerceiverIO`.
     dropout_key
-        In training, what dropout draws from, as :meth:`.Ops.dropout` takes it.
+        In training, the key of :meth:`.Ops.dropout`.
 
     Returns
     -------
     Array or dict
-        Native arrays of the shapes that :class:`.PerceiverIO` gives.
+        Native arrays with the shapes of a call of :class:`.PerceiverIO`.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def checked_call(
 def check_inputs(
     ops: Ops, spec: PerceiverIOSpec, like: Array, data: Any, mask: Any
 ) -> CheckedInputs:
-    """Convert a call's data and mask to what the core takes; see :meth:`.InputKind.check`."""
+    """Convert a call's data and mask to the core's arguments; see :meth:`.InputKind.check`."""
     return spec.input().check(ops, ops.widen(like), data, mask, functools.partial(to_native, ops))
 
 
@@ -74,13 +75,13 @@ def check_queries(
     batch_shape: tuple[int, ...],
     grid_shape: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
 ) -> tuple[Any, Any]:
-    """Convert a call's queries to what the core takes; see :meth:`.Queries.check`."""
+    """Convert a call's queries to the core's arguments; see :meth:`.Queries.check`."""
     convert = functools.partial(to_native, ops)
     return spec.queries().check(ops, like, queries, batch_shape, grid_shape, convert)
 
 
 def with_axes(ops: Ops, output: Any, batch_shape: tuple, axes: Any) -> Any:
-    """Outputs with one batch axis -> (*batch, *axes, channels), by modality where several."""
+    """Reshape outputs with one batch axis to (*batch, *axes, channels), for each modality."""
     if isinstance(output, dict):
         return {name: with_axes(ops, output[name], batch_shape, axes[name]) for name in output}
     return ops.reshape(output, (*batch_shape, *axes, output.shape[-1]))

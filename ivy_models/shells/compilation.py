@@ -1,14 +1,12 @@
-"""When and what a model compiles.
+"""Compilation of a model's calls.
 
-JAX and TensorFlow compile the whole model, once for each shape of the input: the shapes of
-a Perceiver's arrays follow from it. So that batches of changing size do not cause a new
-compilation each, a batch runs as sums of powers of two (13 = 8 + 4 + 1): at most a few
-programs a resolution, and no work that is thrown away. Tokens are padded to a power of two,
-behind a mask. The latest programs are kept, the others are forgotten.
+JAX and TensorFlow compile the whole model, once for each shape of the input, because that
+determines the shapes of all arrays. A batch is split into powers of two (13 = 8 + 4 + 1), so that
+batches of all sizes need only a few programs for each resolution and nothing is padded. Tokens are
+padded to a power of two, with a mask. Only the most recent programs are kept.
 
-PyTorch compiles, when asked, the processor's block alone: nearly all of the work is there,
-and its shapes do not depend on the input's size. Without being asked it does not: on CPU
-that gains nothing.
+PyTorch compiles only on request, and then only the processor's block: nearly all of the work is
+there, and its shapes do not depend on the input's size. On CPU this gains nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +25,14 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
 MAX_PROGRAMS = 32
-"""Compiled programs that a model keeps."""
+"""Maximum number of compiled programs that a model keeps."""
 
 MIN_LENGTH = 64
-"""Tokens that a compiled program takes at least."""
+"""Minimum number of tokens of a compiled program."""
 
 
 class CompiledCalls:
-    """Runs a core, compiled where that pays or was asked for."""
+    """Runs a core, compiled if that is fast or was requested."""
 
     def __init__(self, core: PerceiverIOCore):
         self.core = core
@@ -66,7 +64,7 @@ class CompiledCalls:
         return self._run(ops, "decode", params, latents, queries)
 
     def _longest_padding(self, ops: Ops, data: Any) -> int | None:
-        """Length up to which the data are padded, so that few programs serve every length."""
+        """Maximum length of padded data, or None if data are not padded."""
         longest = self.core.spec.input().longest_padding
         pads = longest is not None and ops.traces_loops and not ops.is_traced(data)
         return longest if pads else None
@@ -109,12 +107,12 @@ class CompiledCalls:
             program = self._programs.setdefault(key, make())
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
-        with contextlib.suppress(KeyError):  # another thread has put it out since
+        with contextlib.suppress(KeyError):  # another thread has removed it
             self._programs.move_to_end(key)
         return program
 
 
-# Arguments and outputs are arrays, None, or these by modality.
+# Arguments and outputs are arrays, None, or dicts of these by modality.
 
 
 def _leaves(tree: Any) -> Iterator[Array]:
@@ -144,7 +142,7 @@ def _shapes(tree: Any) -> Any:
 def _padded(
     ops: Ops, tokens: Array, mask: Array | None, longest: int
 ) -> tuple[Array, Array | None]:
-    """Tokens and mask (B, M) with masked tokens added, up to a power of two or ``longest``."""
+    """Pad tokens and mask (B, M) with masked tokens to a power of two, at most ``longest``."""
     batch, num_tokens = tokens.shape
     length = min(longest, max(MIN_LENGTH, 1 << (num_tokens - 1).bit_length()))
     if num_tokens == length:
@@ -161,5 +159,5 @@ def _padded(
 
 
 def _powers_of_two(number: int) -> list[int]:
-    """The powers of two that ``number`` is the sum of, largest first."""
+    """The powers of two whose sum is ``number``, largest first."""
     return [1 << bit for bit in reversed(range(number.bit_length())) if number >> bit & 1]

@@ -1,4 +1,4 @@
-"""Names of ``ivy.Module`` that do not fit these models, refused by naming the right ones."""
+"""Names of ``ivy.Module`` that do not fit these models. Their errors name the right ones."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import ivy_models.shells.torch
 
 LAYOUTS = ("native", "huggingface")
-"""Of the folders that a model can be written to."""
+"""Formats of the folder that a model is written to."""
 
 
 class PerceiverIO(WithoutInherited, ivy.Module):
@@ -74,11 +74,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     v : ivy.Container
         The weights. They follow ``ivy.set_backend``: a call converts them when needed.
     preprocessing : ImagePreprocessing, SoundPreprocessing, ClipPreprocessing or None
-        What turns images, sounds or clips into this model's data.
+        Converts images, sounds or clips to this model's data.
     labels : tuple of str or None
         Names of the classes.
     tokenizer : ByteTokenizer or None
-        What turns text into this model's data.
+        Converts text to this model's data.
 
     Raises
     ------
@@ -89,14 +89,14 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     """
 
     def __new__(cls, *args, **kwargs):
-        # Not Ivy's: that one keeps every class in a list for ever, and then puts off the
-        # building of every later module of the process.
+        # Bypass Ivy's __new__: it appends every class to a global list, which then delays the
+        # building of all later modules in the process.
         return object.__new__(cls)
 
     @whatever_seterr_says
     def __init__(self, spec: PerceiverIOSpec, *, seed: int = 0, v: Mapping | None = None):
         if not isinstance(spec, PerceiverIOSpec):
-            raise SpecError(f"spec is a PerceiverIOSpec, got {type(spec).__name__}.")
+            raise SpecError(f"spec must be a PerceiverIOSpec, got {type(spec).__name__}.")
         ops = current_ops()
         ops.check_device(spec.device)
         super().__init__(build_mode="explicit", training=False, device=spec.device)
@@ -124,7 +124,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return self.v
 
     def train(self, mode: bool = True) -> PerceiverIO:
-        """Do nothing for a model without dropout: it computes the same in training.
+        """Do nothing for a model without dropout, which computes the same in training.
 
         Raises
         ------
@@ -142,8 +142,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @whatever_seterr_says
     def __call__(self, *arguments: Any, v: Mapping | None = None, **named: Any) -> ivy.Array:
-        """Run the model; see :meth:`_forward`. ``v`` are weights to use this once."""
-        # Not Ivy's: that takes 0.5 ms, and keeps these weights where the call is refused.
+        """Run the model; see :meth:`_forward`. ``v`` are weights for this call only."""
+        # Bypass Ivy's __call__: it takes 0.5 ms, and keeps ``v`` if the call is refused.
         return self._forward(*arguments, v=v, **named)
 
     def _forward(
@@ -154,40 +154,41 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         data
-            Floats (*batch, *axes, input_dim), or tokens (*batch, length) where the spec has
-            a ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a
-            NumPy array. Not-a-number in an input that takes part gives not-a-number in that
-            element's output. With ``input_modalities`` a mapping from their names; one
-            without axes may be left out, and is masked then.
+            Floats (*batch, *axes, input_dim), or tokens (*batch, length) if the spec has a
+            ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a NumPy
+            array. NaN in an input that is not masked out gives NaN in that element's output.
+            With ``input_modalities``, a mapping from their names. A modality without axes may
+            be left out, and is then masked.
         mask
-            Booleans (*batch, *axes) or (*axes), True where an input takes part. Where none
-            does, the latents see nothing, as in the original. With ``patch_shape`` the axes
-            are those of the patches. With ``input_modalities`` a mapping from some of their
-            names; the mask token stands where an input takes no part.
+            Booleans (*batch, *axes) or (*axes), True for inputs to read. If all are False, the
+            latents see nothing, as in the original. With ``patch_shape`` the axes are those of
+            the patches. With ``input_modalities``, a mapping from some of their names; the mask
+            token replaces hidden inputs.
         queries
-            (*batch, *query_axes, queries_dim), or (*query_axes, queries_dim) for a whole
-            batch, where ``learn_query`` is False. With ``output_modalities`` a mapping from
-            the names of those to decode to which of their queries, whole numbers (n,)
-            counted along the last axis first, or None for all.
+            (*batch, *query_axes, queries_dim), or (*query_axes, queries_dim) for a whole batch,
+            if ``learn_query`` is False. With ``output_modalities``, a mapping from the names of
+            those to decode to indices (n,) of their flattened queries (the last axis varies
+            fastest), or None for all.
         v
-            Weights to use this once, as :attr:`v` holds the model's.
+            Weights for this call only, in the form of :attr:`v`.
 
         Returns
         -------
         ivy.Array or dict
-            (*batch, *query_shape, output_dim), or (*batch, length, output_dim) where the
-            spec has ``query_per_input``; without the head queries_dim channels; without the
-            decoder the latents (*batch, num_latents, latent_dim). With ``output_modalities``
-            by their names, (*batch, *axes, output_dim), where ``axes`` is query_shape times
-            patch_shape; for some of the queries (*batch, n, *patch_shape, output_dim).
+            (*batch, *query_shape, output_dim), or (*batch, length, output_dim) with
+            ``query_per_input``. Without the head, outputs have queries_dim channels; without the
+            decoder, the result is the latents (*batch, num_latents, latent_dim). With
+            ``output_modalities``, a dict of (*batch, *axes, output_dim), where ``axes`` is
+            query_shape times patch_shape; with chosen queries, (*batch, n, *patch_shape,
+            output_dim).
 
         Raises
         ------
         InputError
             If an argument does not fit the model, or cannot leave its framework.
         BackendError
-            If the framework is not installed or has not the spec's device or data type, or another
-            thread changes Ivy's backend meanwhile.
+            If the framework is not installed or lacks the spec's device or data type, or another
+            thread changes Ivy's backend during the call.
         WeightsError
             If ``v`` does not have the names and shapes of the model's weights.
         """
@@ -198,7 +199,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @whatever_seterr_says
     def encode(self, data: Any, mask: Any = None) -> ivy.Array:
-        """Read and process data, without decoding: several decodings can share the latents.
+        """Compute the latents of data without decoding, so that several decodings can share them.
 
         Parameters
         ----------
@@ -213,7 +214,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Raises
         ------
         InputError
-            As a call of the model.
+            For the same reasons as a call of the model.
         """
         ops = current_ops(data)
         params = self._native_weights(ops)
@@ -224,7 +225,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @whatever_seterr_says
     def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
-        """Decode latents that :meth:`encode` gave.
+        """Decode latents from :meth:`encode`.
 
         Parameters
         ----------
@@ -236,18 +237,18 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Returns
         -------
         ivy.Array or dict
-            As a call of the model.
+            As from a call of the model.
 
         Raises
         ------
         InputError
-            If an argument does not fit the model, or its queries depend on the data.
+            If an argument does not fit the model, or the queries depend on the data.
         """
         spec, ops = self.spec, current_ops(latents)
         if not spec.with_decoder or spec.queries().needs_data:
             raise InputError(
-                "The model has no decoder, or one whose queries depend on the data; call it as "
-                "a whole."
+                "The model has no decoder, or its queries depend on the data. Call the whole model "
+                "instead."
             )
         params = self._native_weights(ops)
         like, latents = params["latents"], to_native(ops, latents, "latents")
@@ -265,24 +266,24 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
         """Write the model into a folder: config.json and model.safetensors.
 
-        Weights are written in float32 where they are of half precision, which loses nothing.
+        Weights in half precision are written in float32, without loss.
 
         Parameters
         ----------
         folder
-            Made where it does not exist; a model in it is replaced.
+            Created if it does not exist. A model in it is replaced.
         layout
-            "native": this library's, with labels, preprocessing and tokenizer. "huggingface":
-            as the Perceivers of transformers load it.
+            "native" is this library's format, with labels, preprocessing and tokenizer.
+            "huggingface" is the format that the Perceivers of transformers load.
 
         Raises
         ------
         WeightsError
-            If the folder cannot be written, the preprocessing is of a kind of your own, or
-            transformers has no such model.
+            If the folder cannot be written, the preprocessing is not one of this library's, or
+            transformers does not have the model.
         """
         if layout not in LAYOUTS:
-            raise WeightsError(f"layout is one of {', '.join(LAYOUTS)}, got {layout!r}.")
+            raise WeightsError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
         spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self._v)))
         if layout == "native":
             write_native(folder, spec, weights, task_of(self))
@@ -299,8 +300,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         source
-            The folder, with config.json and model.safetensors, of transformers also
-            pytorch_model.bin; or the name of a repository on the Hugging Face hub, such as
+            A folder with config.json and model.safetensors (or pytorch_model.bin of
+            transformers), or the name of a repository on the Hugging Face hub, such as
             "deepmind/optical-flow-perceiver".
         device, dtype
             As in :class:`PerceiverIOSpec`. None: the default device, and the data type that
@@ -311,9 +312,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         BackendError
             If the device is not available.
         DownloadError
-            If there is no such folder and the repository cannot be had.
+            If there is no such folder and the repository cannot be downloaded.
         WeightsError, SpecError
-            If the folder holds no model, or a broken one.
+            If the folder has no model, or a broken one.
         """
         folder = local_folder(source)
         if is_huggingface(folder):
@@ -338,17 +339,18 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         rematerialise
-            Whether training keeps a self-attention layer's input alone and computes the rest again.
+            Whether training stores only the input of a self-attention layer and recomputes the
+            rest.
 
         Returns
         -------
         ivy_models.shells.torch.PerceiverIO
-            Its parameters are copies; :meth:`with_weights` brings them back.
+            Its parameters are copies; :meth:`with_weights` loads them back.
 
         Raises
         ------
         BackendError
-            If torch is not installed or has not the spec's device.
+            If torch is not installed or lacks the spec's device.
         """
         ops = ops_named("torch")
         from ivy_models.shells.torch import PerceiverIO
@@ -366,12 +368,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Returns
         -------
         ivy_models.shells.keras.PerceiverIO
-            Its variables are copies; :meth:`with_weights` brings them back.
+            Its variables are copies; :meth:`with_weights` loads them back.
 
         Raises
         ------
         BackendError
-            If Keras is not installed, or runs on a backend that the models do not.
+            If Keras is not installed, or runs on a backend that the models do not support.
         """
         try:
             from ivy_models.shells.keras import PerceiverIO
@@ -393,14 +395,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Returns
         -------
         ivy_models.shells.jax.JaxModel
-            ``apply, params``, so that ``apply(params, data, mask=None, queries=None)`` is a call of
-            the model on arrays of JAX. The parameters are copies; :meth:`with_weights` brings
-            them back.
+            ``apply, params``: ``apply(params, data, mask=None, queries=None)`` calls the model on
+            JAX arrays. The parameters are copies; :meth:`with_weights` loads them back.
 
         Raises
         ------
         BackendError
-            If JAX is not installed or has not the spec's device.
+            If JAX is not installed or lacks the spec's device.
         """
         ops = ops_named("jax")
         from ivy_models.shells.jax import split
@@ -413,20 +414,20 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         weights
-            A model of this class or of :meth:`to_torch_module`, :meth:`to_keras_model` or
-            :meth:`to_jax`; or a nested dict of arrays of any framework, by the names of
+            A model of this class, or one from :meth:`to_torch_module`, :meth:`to_keras_model` or
+            :meth:`to_jax`; or a nested dict of arrays of any framework, with the names of
             :attr:`v`. Weights that training does not change may be left out.
 
         Returns
         -------
         PerceiverIO
-            With this model's spec, labels, preprocessing and tokenizer.
+            A model with this model's spec, labels, preprocessing and tokenizer.
 
         Raises
         ------
         WeightsError
-            If they do not have the names and shapes of the model's, or a layer of the torch module
-            computes with more than its own weight.
+            If the names or shapes differ from the model's, or the result of a layer of the torch
+            module depends on more than its weight.
         """
         weights = _tree_of(weights)
         check_tree(weights, "weights")
@@ -443,10 +444,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return model
 
     def compile(self) -> PerceiverIO:
-        """Compile from the next call on: torch.compile, jax.jit, tf.function; nothing on NumPy.
+        """Compile from the next call on, by torch.compile, jax.jit or tf.function; not on NumPy.
 
-        JAX and TensorFlow compile without being asked, since one operation at a time is slow
-        there. See ``compilation.py`` for what is compiled when shapes change.
+        JAX and TensorFlow always compile, because running single operations is slow there.
+        ``compilation.py`` explains what is compiled when shapes change.
 
         Returns
         -------
@@ -461,12 +462,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         params = unwrap_tree(self._v)
         if not _are_native(ops, params):
             placed = self._place(ops, map_tree(_to_numpy, params))
-            params = unwrap_tree(placed)  # not of self._v: another thread may place it elsewhere
+            params = unwrap_tree(placed)  # not self._v, which another thread may replace
             self._v = placed
         return params
 
     def _weights_for_once(self, ops: Ops, v: Mapping) -> Tree:
-        """Other weights as native arrays: as they are, gradients included, or converted."""
+        """Weights for one call as native arrays: unchanged, with gradients, or converted."""
         check_tree(v, "v")
         params = unwrap_tree(v)
         are_native = ops.name != "numpy" and _are_native(ops, params)
@@ -475,7 +476,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return params if are_native else unwrap_tree(self._place(ops, params))
 
     def _place(self, ops: Ops, weights: Tree) -> Any:
-        """NumPy weights -> a container on the spec's device, in the spec's data type."""
+        """Copy NumPy weights to a container on the spec's device, in the spec's data type."""
 
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
@@ -499,7 +500,7 @@ def _tree_of(model: Any) -> Any:
         return model
     if isinstance(model, PerceiverIO):
         return model.v
-    if isinstance(model, tuple):  # of to_jax
+    if isinstance(model, tuple):  # from to_jax
         return getattr(model, "params", model)
     # A Keras model has a list called weights.
     tree = getattr(model, "weight_tree", None) or getattr(model, "weights", None)
@@ -512,7 +513,7 @@ def _are_native(ops: Ops, params: Tree) -> bool:
 
 
 def _converted(weights: Mapping, convert: Callable[[Any, str], Any]) -> Tree:
-    """Weights as arrays of one framework: ``convert(weight, name)`` of each."""
+    """Convert each weight by ``convert(weight, name)`` to an array of one framework."""
     try:
         return unflatten({name: convert(leaf, name) for name, leaf in flatten(weights)})
     except InputError as error:
@@ -520,7 +521,7 @@ def _converted(weights: Mapping, convert: Callable[[Any, str], Any]) -> Tree:
 
 
 def _detached(leaf: Any, name: str) -> np.ndarray:
-    """A weight as a NumPy array, without its part in gradients."""
+    """A weight as a NumPy array, without gradients."""
     leaf = unwrap(leaf)
     try:
         ops = ops_for(leaf)
@@ -530,14 +531,14 @@ def _detached(leaf: Any, name: str) -> np.ndarray:
 
 
 def _shape_and_type(leaf: Any) -> np.ndarray:
-    """A NumPy array of a weight's shape and kind of numbers, without its numbers."""
+    """A NumPy array of zeros with a weight's shape and a float or integer type like its own."""
     ops = ops_for(leaf)
     kind = np.float32 if ops.is_float(leaf) else np.int32
     return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
 
 
 def _to_ivy(ops: Ops, output: Any) -> Any:
-    """A native array, or several by modality, as ``ivy.Array``."""
+    """Wrap a native array, or several by modality, in ``ivy.Array``."""
     wrap = functools.partial(to_ivy, ops)
     return map_tree(wrap, output) if isinstance(output, dict) else wrap(output)
 

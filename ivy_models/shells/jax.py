@@ -20,12 +20,12 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 class JaxModel(NamedTuple):
     """A model as a pure function and the parameters to call it with.
 
-    ``apply(params, data, mask=None, queries=None, key=None)`` is a call of ``ivy_models``'
-    ``PerceiverIO``, with its errors, on arrays of JAX. With a ``key`` of ``jax.random`` the spec's
-    dropout is applied. It is not compiled: wrap it, or what it is part of, in ``jax.jit``.
+    ``apply(params, data, mask=None, queries=None, key=None)`` calls ``ivy_models``' ``PerceiverIO``
+    on JAX arrays, and raises the same errors. With a ``key`` of ``jax.random``, it applies the
+    spec's dropout. It is not compiled: wrap it, or the function that calls it, in ``jax.jit``.
 
-    ``params`` is a nested dict, a tree of arrays to JAX and optax; weights that training does not
-    change are not in it but in ``apply``.
+    ``params`` is a nested dict of arrays, a tree to JAX and optax. Weights that training does not
+    change are stored in ``apply`` instead.
     """
 
     apply: Callable[..., Any]
@@ -33,7 +33,7 @@ class JaxModel(NamedTuple):
 
 
 def split(spec: PerceiverIOSpec, weights: Tree, rematerialise: bool = False) -> JaxModel:
-    """Make a model of all its weights, arrays of JAX."""
+    """Make a model from all its weights, which are JAX arrays."""
     core = PerceiverIOCore(spec, rematerialise=rematerialise)
     weights, description = dict(flatten(weights)), core.parameters()
     trained = {name for name, part in flatten(description) if part.trainable}
@@ -55,15 +55,15 @@ def _apply(
         params = unflatten(dict(flatten(params)) | fixed)
     params = map_tree(lambda w: w if isinstance(w, jax.Array) else jnp.asarray(w), params)
     run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
-    # The core broadcasts on purpose. The flag is for the user's own code.
+    # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):
         return _over_any_mesh(run, core.spec, data)(params, data, mask, queries, key)
 
 
 def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) -> Callable[..., Any]:
-    """Let XLA choose shardings inside the core where the mesh asks for explicit ones.
+    """Let XLA choose shardings inside the core, even if the mesh asks for explicit ones.
 
-    The outputs' batch axes are sharded as the data's.
+    The outputs' batch axes are sharded like those of the data.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if not getattr(mesh, "explicit_axes", ()):

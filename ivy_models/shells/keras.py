@@ -22,25 +22,25 @@ from ivy_models.transformers.perceiver_io.streaming import layer
 
 
 def _keras_ops() -> Ops:
-    """Operations of the backend that Keras runs on."""
+    """Operations of Keras' backend."""
     name = keras.backend.backend()
     if name not in BACKENDS or name == "numpy":
         raise BackendError(
-            f"Keras runs on {name}; its models of this library run on tensorflow, jax and torch. "
+            f"Keras runs on {name}; this library's Keras models run on tensorflow, jax and torch. "
             "Set the environment variable KERAS_BACKEND before Keras is imported."
         )
     return ops_named(name)
 
 
 def _shape(argument: Any) -> Any:
-    """Shape of an argument of a call, by modality where it has several; None for None."""
+    """Shape of an argument of a call, by modality if it has several; None for None."""
     if isinstance(argument, Mapping):
         return {name: _shape(part) for name, part in argument.items()}
     return None if argument is None else tuple(np.shape(argument))
 
 
 def _symbolic(shape: Any) -> Any:
-    """Undo :func:`_shape`: tensors without values, nested as the shapes are."""
+    """Undo :func:`_shape`: tensors without values, nested like the shapes."""
     if isinstance(shape, Mapping):
         return {name: _symbolic(part) for name, part in shape.items()}
     if shape is None:
@@ -65,26 +65,26 @@ def _refuse_legacy_format() -> InputError:
 
 
 class _Branch(keras.layers.Layer):
-    """A branch of the parameter tree: variables, and a layer for each branch of its own."""
+    """A branch of the parameter tree: its variables, and a layer for each of its branches."""
 
     def __init__(self, description: Tree, dtype: Any, name: str):
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.parts = _add_parts(self, description)
 
     def build(self, output_shape: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Do nothing but let Keras record the shape of what this part of the model computes."""
+        """Do nothing. Keras records the shape of this part's output."""
 
     def compute_output_shape(self, output_shape: Any) -> Any:
-        """Give the recorded shape, for ``summary``."""
+        """Return the recorded shape, for ``summary``."""
         return output_shape
 
     def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse, which Keras shows as a warning when it quantizes a model around this layer."""
+        """Refuse. Keras turns this into a warning when it quantizes a model around this layer."""
         raise _refuse_to_quantize(self)
 
 
 def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
-    """Give a layer what its branch of the tree has; the variables are zeros."""
+    """Add the variables (zeros) and layers of a branch of the tree to a layer."""
     parts = {}
     for name, part in description.items():
         if isinstance(part, Mapping):
@@ -101,7 +101,7 @@ def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
 
 
 def _tensors(layer: keras.layers.Layer, dtype: str) -> Tree:
-    """The weights as a tree of the backend's tensors, of a data type."""
+    """The weights as a tree of the backend's tensors, in a data type."""
     return {
         name: _tensors(part, dtype)
         if isinstance(part, _Branch)
@@ -133,9 +133,9 @@ class PerceiverIO(keras.Model):
     weights
         Tree of NumPy arrays, which are copied. None: random ones.
     rematerialise
-        As :meth:`.PerceiverIO.to_keras_model` takes it.
+        As in :meth:`.PerceiverIO.to_keras_model`.
     named
-        As ``keras.Model`` takes them.
+        Further arguments of ``keras.Model``.
 
     Raises
     ------
@@ -152,18 +152,18 @@ class PerceiverIO(keras.Model):
     ):
         if isinstance(spec, dict):
             spec = PerceiverIOSpec.from_json(json.dumps(spec))
-        # Data are not cast: of half precision they would be too coarse for the reader.
+        # Data are not cast, because half precision would be too coarse for the reader.
         super().__init__(**{"dtype": spec.dtype} | named, autocast=False)
         self.spec, self._ops = spec, _keras_ops()
         self.core = PerceiverIOCore(spec, rematerialise=rematerialise)
-        self.seed_generator = keras.random.SeedGenerator()  # of keras.utils.set_random_seed
+        self.seed_generator = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
         self.parts = _add_parts(self, self.core.parameters())
         _assign(self, initialise(self.core.parameters()) if weights is None else weights)
 
     def weight_tree(self) -> Tree:
         """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``.
 
-        They have the type in which they are stored, float32 under a policy of mixed precision.
+        They have the data type in which they are stored, such as float32 with mixed precision.
         """
         return _tensors(self, self.variable_dtype)
 
@@ -179,12 +179,12 @@ class PerceiverIO(keras.Model):
             ``input_modalities`` a dict is the data by modality, unless its ``"data"`` is itself
             a dict.
         training
-            Whether to drop out.
+            Whether to apply dropout.
 
         Returns
         -------
         tensor or dict
-            What ``PerceiverIO`` returns, as tensors of Keras' backend.
+            The outputs of ``PerceiverIO``, as tensors of Keras' backend.
 
         Raises
         ------
@@ -199,7 +199,7 @@ class PerceiverIO(keras.Model):
         return output
 
     def _unpacked(self, data: Any, mask: Any, queries: Any) -> tuple[Any, Any, Any]:
-        """Take ``data`` apart where it holds all arguments."""
+        """Unpack ``data`` if it holds all arguments."""
         names = "data", "mask", "queries"
         if isinstance(data, Mapping):
             if self.spec.input_modalities and not isinstance(data.get("data"), Mapping):
@@ -216,15 +216,15 @@ class PerceiverIO(keras.Model):
                 f"The model got {', '.join(map(str, parts))}; expected the data, a tuple (data, "
                 'mask[, queries]) or a dict of "data" and, if needed, "mask" and "queries".'
             )
-        # Keras passes a mask nested as the data are, which holds None for plain arrays.
+        # Keras passes a mask that is nested like the data and has None for each plain array.
         if queries is not None or any(x is not None for x in keras.tree.flatten(mask)):
             raise InputError(
-                "mask or queries came both within data and as arguments. Pass them once."
+                "mask or queries are in data and also passed as arguments. Pass them once."
             )
         return parts["data"], parts.get("mask"), parts.get("queries")
 
     def build(self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None) -> None:
-        """Do nothing but let Keras record the shapes: the variables exist from the beginning."""
+        """Do nothing, because the variables already exist. Keras records the shapes."""
 
     def _record_shapes(self, *arguments: Any, output: Any) -> None:
         """Record the shapes of the first call, for ``summary``, ``export`` and TFLite."""
@@ -244,7 +244,7 @@ class PerceiverIO(keras.Model):
 
     @property
     def input_dtype(self) -> str:
-        """Data type that exported programs give the data."""
+        """Data type of the data in exported programs."""
         if self.spec.input().holds_tokens:
             return "int32"
         return "float64" if self.compute_dtype == "float64" else "float32"
@@ -252,7 +252,7 @@ class PerceiverIO(keras.Model):
     def compute_output_shape(
         self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None
     ) -> Any:
-        """Give the shape of the output for shapes of arguments, whose sizes may be None.
+        """Return the shape of the output for shapes of arguments, whose sizes may be None.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class PerceiverIO(keras.Model):
     def compute_output_spec(
         self, data: Any, mask: Any = None, queries: Any = None, training: bool = False
     ) -> Any:
-        """Give the output as ``keras.KerasTensor``, by modality where there are several.
+        """Return the output as ``keras.KerasTensor``, by modality if there are several.
 
         Raises
         ------
@@ -319,7 +319,7 @@ class PerceiverIO(keras.Model):
         super().export(filepath, format, verbose, input_signature, **named)
 
     def save(self, filepath: Any, *arguments: Any, **named: Any) -> None:
-        """Save as ``keras.Model`` does, but not in Keras' legacy format ``.h5``.
+        """Save as ``keras.Model`` does, except in Keras' legacy format ``.h5``.
 
         Raises
         ------
@@ -337,7 +337,7 @@ class PerceiverIO(keras.Model):
         Raises
         ------
         InputError
-            If Keras asks in order to write the model in its legacy format ``.h5``, as
+            While Keras writes the model in its legacy format ``.h5``, which
             ``keras.saving.save_model`` does without calling :meth:`save`.
         """
         if get_global_attribute("use_legacy_config"):
@@ -365,7 +365,7 @@ class PerceiverIO(keras.Model):
         return jax.random.fold_in(jax.random.key(seed[0]), seed[1])
 
     def get_config(self) -> dict[str, Any]:
-        """Give what Keras saves beside the weights."""
+        """Return the arguments that Keras saves beside the weights."""
         settings = {
             "spec": json.loads(self.spec.to_json()),
             "rematerialise": self.core.rematerialise,
@@ -383,13 +383,13 @@ class GridCrossAttention(keras.layers.Layer):
     Parameters
     ----------
     query_dim, data_dim, num_axes, num_heads, qk_dim, v_dim
-        As there.
+        As in that class.
     num_bands, max_resolution
         As in :class:`.FourierPositionEncoding`.
     seed
         Seed of the random weights.
     named
-        As ``keras.layers.Layer`` takes them.
+        Further arguments of ``keras.layers.Layer``.
     """
 
     def __init__(
@@ -406,7 +406,7 @@ class GridCrossAttention(keras.layers.Layer):
         **named: Any,
     ):
         super().__init__(**named, autocast=False)
-        if isinstance(max_resolution, list):  # as JSON has it
+        if isinstance(max_resolution, list):  # from JSON
             max_resolution = tuple(max_resolution)
         positions = FourierPositionEncoding(num_bands, max_resolution)
         self.core = layer.GridCrossAttention(
@@ -419,12 +419,12 @@ class GridCrossAttention(keras.layers.Layer):
     def build(  # pyright: ignore[reportIncompatibleMethodOverride]: Keras passes them by name
         self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
     ) -> None:
-        """Do nothing but let Keras record the shapes: the variables exist from the beginning."""
+        """Do nothing, because the variables already exist. Keras records the shapes."""
 
     def compute_output_shape(
         self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
     ) -> tuple[int | None, ...]:
-        """Give the shape of the output, (B, N, D)."""
+        """Return the shape of the output, (B, N, D)."""
         return (data_shape[0], *queries_shape[1:])
 
     def quantize(self, *_arguments: Any, **_named: Any) -> None:
@@ -446,7 +446,7 @@ class GridCrossAttention(keras.layers.Layer):
         return keras.ops.cast(attended, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Give what Keras saves beside the weights."""
+        """Return the arguments that Keras saves beside the weights."""
         fields = asdict(self.core)
         positions = fields.pop("positions")
         return (

@@ -194,7 +194,7 @@ def test_models_of_transformers_are_read_and_written(backend, rng, tmp_path):
 
 
 def test_other_layouts_are_refused(tmp_path):
-    with pytest.raises(WeightsError, match="layout is one of"):
+    with pytest.raises(WeightsError, match="layout must be one of"):
         PerceiverIO(small_spec()).save_pretrained(tmp_path, layout="onnx")
     with pytest.raises(WeightsError, match="no class for this model"):
         PerceiverIO(small_spec()).save_pretrained(tmp_path / "a", layout="huggingface")

@@ -87,7 +87,7 @@ def test_a_model_of_sound_alone_takes_no_clips():
 
 def test_what_is_no_clip_is_refused(clip, tmp_path):
     model, (frames, sound) = video_model(), clip
-    with pytest.raises(InputError, match="pass sound"):
+    with pytest.raises(InputError, match="Pass sound"):
         reconstruct_video(model, frames)
     with pytest.raises(InputError, match="has 3 frames"):
         reconstruct_video(model, frames[:3], sound)
