@@ -310,7 +310,7 @@ def write_video(
 
 def _rational(frame_rate: Any) -> Fraction:
     """A frame rate as a fraction, as in MP4 files: 29.97 is 30000 / 1001."""
-    if not isinstance(frame_rate, Real) or not MIN_RATE <= frame_rate <= MAX_RATE:
+    if not isinstance(frame_rate, Real) or not MIN_RATE <= float(frame_rate) <= MAX_RATE:
         raise InputError(
             f"frame_rate must be a number from {MIN_RATE} to {MAX_RATE:,} frames a second, got "
             f"{frame_rate!r}."

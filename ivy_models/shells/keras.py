@@ -331,7 +331,9 @@ class PerceiverIO(keras.Model):
         super().save(filepath, *arguments, **named)
 
     @property
-    def layers(self) -> list[keras.layers.Layer]:
+    def layers(  # pyright: ignore[reportIncompatibleMethodOverride]: Keras' setter only raises
+        self,
+    ) -> list[keras.layers.Layer]:
         """The parts of the model that have weights of their own.
 
         Raises
