@@ -39,9 +39,9 @@ pygments_dark_style = "github-dark"
 copybutton_selector = "div.highlight-python pre, div.highlight-shell pre"
 
 python_use_unqualified_type_names = True
-nitpicky = True  # a name in a docstring that leads nowhere is a warning
+nitpicky = True  # warn of a name in a docstring without a target
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
-    ("py:class", r"(collections|ivy|numpy|os|pathlib|torch)\..*|Array|Tree|Places"),
+    ("py:class", r"(collections|ivy|keras|numpy|os|pathlib|torch)\..*|Array|Tree|Places"),
     ("py:class", r"ivy_models\..*\.(CheckedInputs|Dropout|Model|PublishedFile)"),
 ]
 napoleon_use_rtype = False
@@ -49,6 +49,6 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {  # imported for type checkers alone, and of the same name in each shell
+autodoc_type_aliases = {  # imported only for type checkers, with the same name in each shell
     "PerceiverIO": "ivy_models.transformers.perceiver_io.PerceiverIO",
 }

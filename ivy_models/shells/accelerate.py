@@ -15,23 +15,23 @@ Model = TypeVar("Model", bound="torch.nn.Module")
 
 
 def accelerate(model: Model) -> Model:
-    """Make a Perceiver of transformers compute the same faster, in less memory.
+    """Make a Perceiver of transformers faster, with less memory and the same results.
 
-    Its ``perceiver`` then runs on this library's core, with the model's own parameters: they
-    train, move and are saved as before. The core runs only where it computes the same as
-    transformers' own code. Everything else runs that code:
+    Its ``perceiver`` then runs on this library's core, with the model's own parameters, which are
+    trained, moved and saved as before. The core runs only if it computes the same as transformers'
+    own code. That code still runs for:
 
     - calls that ask for attention maps, hidden states or interpolated positions, dropout and
       batch norm in training, texts in which no token is attended to, and all outputs of the
       multimodal model at once;
     - programs of ``torch.compile``, ``torch.export`` and ``torch.jit.trace``, transforms of
       ``torch.func``, forward-mode derivatives, and modes that watch torch's operations;
-    - models that are not, module by module, what transformers makes of their configuration:
-      with adapters, hooks of any kind, replaced methods or classes, other settings, quantised,
-      pruned or offloaded weights, or fewer or more layers.
+    - models whose modules are not exactly what transformers makes of their configuration: with
+      adapters, hooks of any kind, replaced methods or classes, other settings, quantised, pruned
+      or offloaded weights, or fewer or more layers.
 
-    The last group is looked for in each call, so it does not matter whether such a change comes
-    before ``accelerate`` or after, and once it is undone the core runs again.
+    Each call checks for the last group, so it does not matter whether such a change is made before
+    ``accelerate`` or after. Once it is undone, the core runs again.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def accelerate(model: Model) -> Model:
     Warns
     -----
     UserWarning
-        If the model runs transformers' own code for now, with the reason. Accelerating a model
-        again gives the reason that holds then.
+        If the model runs transformers' own code for now, with the reason. Accelerating it again
+        gives the current reason.
     """
     perceiver: Any = getattr(model, "perceiver", None)
     names = [kind.__name__ for kind in type(model).__mro__ if kind.__name__ in CLASSES]

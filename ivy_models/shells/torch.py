@@ -23,7 +23,7 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming import layer
 
 _GLOBAL_GENERATOR = "torch"
-"""The key of dropout: there is just one."""
+"""The only key of dropout: torch's own generator."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -31,14 +31,14 @@ def _core(spec_json: str, rematerialise: bool) -> PerceiverIOCore:
     return PerceiverIOCore(PerceiverIOSpec.from_json(spec_json), rematerialise=rematerialise)
 
 
-# torch.compile does not read this: it traces the tensors that go through it. So no NumPy table is
-# made part of the program's arithmetic. Such a function takes tensors and constants, not a spec.
+# torch.compile traces the tensors through this function but does not read its code, so NumPy tables
+# stay constants of the program. Its arguments must be tensors and constants, so the spec is JSON.
 @torch.compiler.allow_in_graph
 def _call(*arguments: Any) -> Any:
     return _run(*arguments)
 
 
-@torch.compiler.disable(reason="hooks and replaced layers run as they are, uncompiled")
+@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
 def _call_layers(*arguments: Any) -> Any:
     return _run(*arguments)
 
@@ -59,23 +59,22 @@ def _run(
 class PerceiverIO(Branch):
     """Perceiver IO as a ``torch.nn.Module``; made by ``PerceiverIO.to_torch_module()``.
 
-    It starts in evaluation mode; in training the spec's dropout draws from torch's own generator.
-    Parameters are named as in the parameter tree, with dots, such as
-    ``processor.layer_0.self_attention_0.mlp.hidden.weight``, but for
-    ``input.embedding.weight``. Linear layers are ``torch.nn.Linear``, norms
-    ``torch.nn.LayerNorm`` (its weight and bias are named scale and offset), a text's embedding
-    ``torch.nn.Embedding``. A layer or block with hooks, or replaced by another, is called as
-    torch's modules are; where nothing of the sort is present, fused kernels compute from the
-    weights.
+    It starts in evaluation mode. In training, the spec's dropout uses torch's own generator.
+    Parameters have the names of the parameter tree, with dots, such as
+    ``processor.layer_0.self_attention_0.mlp.hidden.weight``; only the embedding is named
+    ``input.embedding.weight``. Linear layers are ``torch.nn.Linear``, norms are
+    ``torch.nn.LayerNorm`` (with parameters called scale and offset), and a text's embedding is
+    ``torch.nn.Embedding``. A layer or block that has hooks or was replaced is called like any torch
+    module. If there is none, fused kernels compute from the weights.
 
     Parameters
     ----------
     spec
         The model's description. Its device and data type are those of the weights.
     weights
-        A tree of tensors, which are used as they are.
+        A tree of tensors, which are used without copying.
     rematerialise
-        As :meth:`.PerceiverIO.to_torch_module` takes it; an attribute that can be changed.
+        As in :meth:`.PerceiverIO.to_torch_module`; also an attribute that can be changed.
     """
 
     def __init__(self, spec: PerceiverIOSpec, weights: Tree, rematerialise: bool = False):
@@ -90,7 +89,7 @@ class PerceiverIO(Branch):
         Returns
         -------
         torch.Tensor or dict
-            What that gives, as tensors.
+            The outputs of that call, as tensors.
         """
         params = self.tree()
         call = _call if is_plain(params) else _call_layers
@@ -107,7 +106,7 @@ class GridCrossAttention(Branch):
     Parameters
     ----------
     query_dim, data_dim, num_axes, num_heads, qk_dim, v_dim
-        As there.
+        As in that class.
     num_bands, max_resolution
         As in :class:`.FourierPositionEncoding`.
     seed
@@ -162,6 +161,6 @@ def _attention(query_dim, data_dim, num_bands, max_resolution, *others):
     return layer.GridCrossAttention(query_dim, data_dim, positions, *others)
 
 
-@torch.compiler.allow_in_graph  # as above
+@torch.compiler.allow_in_graph  # like _call
 def _attend(fields: tuple, params: Tree, queries: Any, data: Any, mask: Any) -> torch.Tensor:
     return _attention(*fields)(params, queries, data, mask)

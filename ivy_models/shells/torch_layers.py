@@ -1,8 +1,8 @@
 """The layers and blocks of torch modules, and when they are called.
 
-The core computes from weights. Where a layer or block has a hook, or was replaced (by LoRA, a
-quantised layer, a checkpoint wrapper), the core gets a function in the place of its weights, which
-calls the module. So hooks and replacements run, and the fused kernels stay where there are none.
+The core computes from weights. If a layer or block has a hook or was replaced (by LoRA, a quantised
+layer, a checkpoint wrapper), the core gets a function that calls the module instead of its weights.
+So hooks and replacements take effect, and fused kernels compute everything else.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Branch(nn.Module):
-    """A branch of the parameter tree: weights that are trained are parameters, others buffers.
+    """A branch of the parameter tree. Trainable weights are parameters, the others are buffers.
 
     Parameters
     ----------
     description, weights
         The branch's parameters and their values.
     path
-        Its name in the whole model.
+        The branch's name in the whole model.
     """
 
     def __init__(self, description: Tree, weights: Tree, path: str = ""):
@@ -71,17 +71,17 @@ class Branch(nn.Module):
 
     @property
     def _is_block(self) -> bool:
-        """Whether the core knows this branch as a block that takes and gives arrays."""
+        """Whether the core treats this branch as a block, a function from arrays to arrays."""
         if self._path == "decoder":
             return True
         return self._path.startswith(("reader.", "processor.", "decoder.")) and bool(self._branches)
 
     def forward(self, x: Any, compute: Callable[[Tree, Any], Any]) -> Any:
-        """A block's call: ``compute`` is the core's function of its weights and ``x``."""
+        """Call a block. ``compute`` is the core's function of its weights and ``x``."""
         return compute(self.tree(), x)
 
     def tree(self) -> Tree:
-        """What the core computes from: weights, and functions for what has to be called."""
+        """The tree that the core computes from: weights, and functions that call modules."""
         tree: Tree = {name: _child(getattr(self, name), self) for name in self._branches}
         return tree | {name: getattr(self, name) for name in self._leaves}
 
@@ -91,8 +91,8 @@ class Branch(nn.Module):
         Raises
         ------
         WeightsError
-            If a layer computes with more than its own weight, as adapters, pruned and quantised
-            layers do.
+            If the result of a layer depends on more than its weight, as in adapters and in pruned
+            or quantised layers.
         """
         tree: Tree = {}
         for name in self._branches:
@@ -103,14 +103,14 @@ class Branch(nn.Module):
 
 
 class Call:
-    """A module in the place of its weights."""
+    """A module that replaces its weights in the tree."""
 
     def __init__(self, module: nn.Module):
         self.module = module
 
     def __call__(self, x: Any, compute: Callable[[Tree, Any], Any] | None = None) -> Any:
         if compute is not None:
-            # A foreign module in a block's place takes what torch's modules take.
+            # A foreign module that replaces a block accepts only arrays.
             wraps = any(isinstance(part, Branch) for part in self.module.modules())
             return self.module(x, compute=compute) if wraps else self.module(x)
         if torch.is_floating_point(x) and not autocasts(x):
@@ -163,7 +163,7 @@ def _layer_weights(layer: Any) -> Any:
 
 
 def _is_plain_layer(layer: Any) -> bool:
-    """Whether a layer computes what the core does from its weights."""
+    """Whether a layer computes the same from its weights as the core does."""
     forward = type(layer).forward
     if forward is nn.Linear.forward:
         return layer.bias is not None
@@ -208,7 +208,7 @@ def _own_weights(layer: Any, path: str) -> Any:
 
 
 def _rename_old(module, state_dict, prefix, *_):
-    """Load files of wrapped modules (DataParallel, torch.compile), and of former names."""
+    """Accept states of wrapped modules (DataParallel, torch.compile), and former names."""
     own = module.state_dict().keys()
     for name in [name for name in state_dict if name.startswith(prefix)]:
         plain = name.removeprefix(prefix)

@@ -1,1 +1,1 @@
-"""How a Perceiver of transformers runs on this library's core, and when it must not."""
+"""Runs a Perceiver of transformers on this library's core, if the core computes the same."""

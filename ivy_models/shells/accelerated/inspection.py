@@ -1,4 +1,4 @@
-"""A look at a perceiver's modules that each call can repeat cheaply."""
+"""An inspection of a perceiver's modules that each call can repeat cheaply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ivy_models.shells.accelerated.structure import (
     slots,
 )
 
-# What may change without a new look: tensors are checked in each call, the rest does not matter.
+# Attributes that may change without a new inspection: tensors are checked in each call, and the
+# others do not matter.
 _NOT_WATCHED = {
     "training",
     "_parameters",
@@ -31,16 +32,16 @@ _NOT_WATCHED = {
 
 
 class Inspection:
-    """A perceiver whose modules are as expected, remembered to see at once that they still are.
+    """Remembers the modules of a perceiver that are as expected, to detect changes quickly.
 
-    Comparing everything with what is expected takes milliseconds. What was found is therefore
-    remembered, and a call only asks whether it is still there: a few comparisons of tuples and
-    dicts for each module, without a call of a Python function.
+    A full comparison with the expected structure takes milliseconds. So its findings are
+    remembered, and a call only checks that nothing has changed: a few comparisons of tuples and
+    dicts for each module, without calls of Python functions.
 
     Parameters
     ----------
     expected
-        What transformers makes of the configuration.
+        The structure that transformers makes of the configuration.
     perceiver
         A perceiver without a :meth:`difference` from it.
     """
@@ -64,7 +65,7 @@ class Inspection:
 
     @staticmethod
     def difference(expected: Structure, perceiver: torch.nn.Module) -> str | None:
-        """How a perceiver, or the code of its classes, differs from what is expected."""
+        """How a perceiver or the code of its classes differs from the expected one, or None."""
         if found := perceiver_difference(expected, perceiver):
             return found
         if name := replaced_function(vars(modeling_perceiver)):
@@ -75,7 +76,7 @@ class Inspection:
         return None
 
     def holds_for(self, perceiver: torch.nn.Module) -> bool:
-        """Whether nothing has changed since: ``perceiver`` may be a replica of the one seen."""
+        """Whether nothing has changed. ``perceiver`` may be a replica of the inspected one."""
         found = vars(perceiver)
         if (found["_modules"], found.get("output_postprocessor")) != self._root:
             return False
@@ -89,19 +90,19 @@ class Inspection:
         return all(found == remembered for found, remembered in self._namespaces)
 
     def tensor(self, path: str) -> torch.Tensor:
-        """The tensor that is at a path now, such as "perceiver.embeddings.latents"."""
+        """The current tensor at a path such as "perceiver.embeddings.latents"."""
         _, module, store, name, _ = self._slot_of[path]
         return vars(module)[store][name]
 
     def is_random(self) -> bool:
-        """Whether dropout draws, or batch norm is in training."""
+        """Whether dropout is active, or batch norm is in training."""
         return any(
             module.training and getattr(module, "p", 1) != 0  # batch norm has no p
             for module in self._random
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles of a perceiver start with None, and look for themselves."""
+        """Copies and pickles of a perceiver start with None and are inspected anew."""
         return type(None), ()
 
 
@@ -113,7 +114,7 @@ def _remembered(module: torch.nn.Module) -> tuple:
 
 
 def _copied(value: Any) -> Any:
-    """The same value, apart from changes that are made to it in place."""
+    """A copy that later changes in place do not affect."""
     if isinstance(value, Mapping):
         return {name: _copied(inner) for name, inner in value.items()}
     return list(map(_copied, value)) if isinstance(value, list) else value

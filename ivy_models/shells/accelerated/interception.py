@@ -1,4 +1,4 @@
-"""Whether torch does something else with operations than compute them."""
+"""Detects modes in which torch records or transforms operations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.utils._device import DeviceContext
 
 
 def is_intercepted() -> bool:
-    """Whether operations or modules' calls are recorded, transformed or watched just now.
+    """Whether operations or calls of modules are being recorded, transformed or watched.
 
-    Then transformers' own code runs: what traces, transforms or counts sees the operations
-    and modules that it saw before.
+    Then transformers' own code runs, so that tracers, transforms and counters see the same
+    operations and modules as before.
     """
     return (
         torch.compiler.is_compiling()
@@ -22,7 +22,7 @@ def is_intercepted() -> bool:
         or _functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
-        # torch.device(...) and torch.set_default_device say where tensors are made, no more.
+        # torch.device(...) and torch.set_default_device only choose the device of new tensors.
         or any(type(mode) is not DeviceContext for mode in _get_current_function_mode_stack())
         or bool(module._has_any_global_hook())
     )

@@ -1,4 +1,4 @@
-"""The kinds of models: what each takes and gives, in transformers' terms and in the core's."""
+"""The kinds of models: conversion of their inputs and outputs between transformers and the core."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model of transformers is run on the core.
+    """How to run a model of transformers on the core.
 
     Parameters
     ----------
     changes
         Fields in which the core's spec differs from the published model's.
     takes
-        Whether the core takes these inputs; others are left to transformers.
+        Whether the core accepts these inputs. Other inputs are left to transformers.
     to_data
-        From inputs to the core's data.
+        Converts inputs to the core's data.
     to_logits
-        From the core's outputs to logits.
+        Converts the core's outputs to logits.
     unused
-        Weights that transformers multiplies by zero, and the core does not use at all.
+        Weights that transformers multiplies by zero and the core does not use at all.
     """
 
     changes: Mapping[str, Any]
@@ -56,7 +56,7 @@ def kind_of(spec: PerceiverIOSpec) -> Kind:
 
 
 def is_plain(value: Any, like: torch.Tensor) -> bool:
-    """Whether a value is a dense tensor of no subclass, on the device of another tensor."""
+    """Whether a value is a dense tensor, not of a subclass, on the device of another tensor."""
     plain = type(value) in (torch.Tensor, torch.nn.Parameter)
     return plain and value.layout is torch.strided and value.device == like.device
 
@@ -95,7 +95,7 @@ def _neighbourhoods(frames: torch.Tensor) -> torch.Tensor:
 
 
 def _modalities(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """All but the label: transformers puts its mask token in the label's place in every call."""
+    """All inputs except the label, which transformers replaces by its mask token in every call."""
     return {"audio": inputs["audio"], "image": _channels_last(inputs["image"])}
 
 

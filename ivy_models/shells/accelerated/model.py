@@ -1,4 +1,4 @@
-"""transformers' ``PerceiverModel`` with a ``forward`` that runs the core where it may."""
+"""transformers' ``PerceiverModel`` with a ``forward`` that runs the core if it can."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a perceiver runs on the core, found once, and the same for all of its copies.
+    """How a perceiver runs on the core; computed once and shared by all of its copies.
 
-    ``paths`` are those of the core's weights in the model, by the core's names.
+    ``paths`` are the paths of the core's weights in the model, by the core's names.
     """
 
     class_name: str
@@ -46,14 +46,14 @@ class _Plan:
 
 
 class AcceleratedPerceiverModel(PerceiverModel):
-    """A ``PerceiverModel`` that runs the core; one becomes it by its ``__class__``.
+    """A ``PerceiverModel`` that runs the core. :meth:`take` sets it as an instance's ``__class__``.
 
-    A function as the instance's own ``forward`` would not do: it is bound to one object, so
-    ``copy.deepcopy``, pickles and the replicas of ``DataParallel`` would run it on the weights
-    of the original, and a tool that replaces ``forward`` on an instance would lose it. A class is
-    bound to each copy anew, ``super`` finds what others have put on ``PerceiverModel`` since,
-    and parameters, hooks and ``isinstance`` stay as they are. It keeps the name of its base, by
-    which transformers writes configurations and wrappers choose modules.
+    Setting the instance's ``forward`` instead would not work. A function is bound to one object,
+    so ``copy.deepcopy``, pickles and replicas of ``DataParallel`` would run it on the weights of
+    the original, and a tool that replaces ``forward`` on an instance would remove it. With a class,
+    each copy has its own methods, ``super`` finds later changes of ``PerceiverModel``, and
+    parameters, hooks and ``isinstance`` do not change. The class keeps the name of its base,
+    because transformers writes it to configurations and wrappers choose modules by it.
     """
 
     _plan: _Plan
@@ -66,9 +66,9 @@ class AcceleratedPerceiverModel(PerceiverModel):
         Parameters
         ----------
         perceiver
-            Of this class or of transformers'.
+            A perceiver of this class or of transformers.
         class_name
-            Of the model with a head that it is in.
+            Class of the model with a head that contains it.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         Raises
         ------
         WeightsError
-            If its configuration is one that this library cannot run.
+            If this library cannot run its configuration.
         """
         plan = _plan_of(class_name, perceiver.config)
         vars(perceiver).update(_plan=plan, _inspection=None)
@@ -99,7 +99,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the core, or ``PerceiverModel.forward``: its arguments, its outputs."""
+        """Run the core or ``PerceiverModel.forward``, with the same arguments and outputs."""
         inspection = None
         if not is_intercepted():
             config = self.config
@@ -129,7 +129,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         return PerceiverModelOutput(logits=logits, last_hidden_state=latents)
 
     def _inspected(self) -> Inspection | None:
-        """A look at the modules as they are now, if the core computes what they do."""
+        """The inspection of the current modules, or None if the core cannot compute the same."""
         inspection = self._inspection
         if inspection is None or not inspection.holds_for(self):
             self._inspection = inspection = self._look()
@@ -146,7 +146,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         return inspection if all(spec == plan.published for spec in specs) else None
 
     def _takes(self, inputs: Any, attention_mask: Any, points: Any) -> bool:
-        """Whether the core gives what transformers does for these arguments."""
+        """Whether the core returns the same as transformers for these arguments."""
         spec, kind, like = self._plan.published, self._plan.kind, self.embeddings.latents
         tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
         if isinstance(inputs, Mapping) != (spec.input_modalities is not None):
@@ -157,7 +157,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
             return False
         if attention_mask is None:
             return True
-        # Where nothing is attended to, transformers attends to everything, the core to nothing.
+        # If all tokens are masked, transformers attends to all of them, and the core to none.
         return (
             spec.vocabulary_size is not None
             and is_plain(attention_mask, like)
@@ -181,15 +181,15 @@ class AcceleratedPerceiverModel(PerceiverModel):
         return latents, plan.kind.to_logits(outputs)
 
     def _weights(self, inspection: Inspection) -> Tree:
-        """The parameters as they are now, in this library's layout."""
+        """The current parameters, in this library's layout."""
         plan = self._plan
         weights = {
             name: from_torch_layout(name, inspection.tensor(path), torch.permute)
             for name, path in plan.paths.items()
         }
         for name in plan.kind.unused:
-            # The sum of no rows: zero, with a gradient of zeros. Without it, what waits for
-            # the gradients of all parameters, as DistributedDataParallel does, waits in vain.
+            # The sum of no rows is zero, with a gradient of zeros. Without a gradient of every
+            # parameter, DistributedDataParallel would wait forever.
             weights["latents"] = weights["latents"] + weights[name][:0].sum()
         return unflatten(weights)
 
@@ -211,6 +211,6 @@ def _plan_of(class_name: str, config: PretrainedConfig) -> _Plan:
 
 
 def _spec_of(class_name: str, config: PretrainedConfig) -> PerceiverIOSpec:
-    # The data type is the parameters', whatever the configuration says; the core drops nothing.
+    # The parameters determine the data type, not the configuration. The core has no dropout.
     fixed = {"architectures": [class_name], "dtype": "float32", "attention_probs_dropout_prob": 0.0}
     return spec_of(config.to_dict() | fixed, class_name)

@@ -1,4 +1,4 @@
-"""Whether the code of classes is that which their package gives them."""
+"""Detects methods and functions of transformers that another package has replaced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-# Each puts functions into the other's classes and modules; the standard library makes wrappers.
+# torch and transformers add functions to each other's classes; the standard library makes wrappers.
 _HOMES = {"torch", "transformers"} | sys.stdlib_module_names
 
 
@@ -31,7 +31,7 @@ def replaced_function(namespace: Mapping[str, Any]) -> str | None:
 
 
 def _functions(value: Any) -> Iterator[Any]:
-    """What is called where a class has this attribute."""
+    """The functions that an attribute of a class calls."""
     if isinstance(value, property):
         yield from (function for function in (value.fget, value.fset) if function is not None)
     elif isinstance(value, (staticmethod, classmethod)):
@@ -41,7 +41,7 @@ def _functions(value: Any) -> Iterator[Any]:
 
 
 def _is_original(function: Any) -> bool:
-    # Not __module__, which functools.wraps copies from the function that is wrapped.
+    # Not by __module__, which functools.wraps copies from the wrapped function.
     return (
         isinstance(function, FunctionType)
         and _package(function.__globals__.get("__name__", "")) in _HOMES

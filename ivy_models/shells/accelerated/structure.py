@@ -1,4 +1,4 @@
-"""What a perceiver's modules must be, as plain data, and where a perceiver differs."""
+"""The expected structure of a perceiver's modules as plain data, and comparison with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.models.perceiver import modeling_perceiver
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-# torch's own attributes of every module, and a mark that transformers leaves while it loads.
+# torch's own attributes of every module, and a mark that transformers sets while it loads.
 _BOOKKEEPING = vars(torch.nn.Module()).keys() | {"_is_hf_initialized"}
 
 _TENSOR_KINDS = {"_parameters": torch.nn.Parameter, "_buffers": torch.Tensor}
@@ -23,15 +23,15 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Shape = tuple[int, ...]
 
 Slot = tuple[str, torch.nn.Module, str, str, Shape | None]
-"""A place of a tensor: its path, its module, "_parameters" or "_buffers", its name in there, and
-the shape that it must have, None where nothing must be there."""
+"""The place of a tensor: its path, its module, "_parameters" or "_buffers", its name in that dict,
+and its expected shape, or None if the entry must be None."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A module without its weights: its class, attributes, and tensors' shapes; and its parts.
+    """A module without its weights: its class, attributes, shapes of tensors, and parts.
 
-    ``shapes`` are by store, "_parameters" or "_buffers", and name.
+    ``shapes`` are keyed by the store, "_parameters" or "_buffers", and the name.
     """
 
     kind: type
@@ -41,12 +41,12 @@ class Structure:
 
 
 def expected_structure(class_name: str, config: PretrainedConfig) -> Structure:
-    """The structure of the perceiver that transformers makes of a configuration.
+    """Return the structure of the perceiver that transformers makes of a configuration.
 
     Parameters
     ----------
     class_name
-        Of the model with its head, such as "PerceiverForMaskedLM".
+        Class of the model with its head, such as "PerceiverForMaskedLM".
     config
         The model's configuration.
     """
@@ -70,10 +70,10 @@ def _structure_of(module: torch.nn.Module) -> Structure:
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
-    """What a module's code reads of it besides tensors and parts.
+    """Attributes that a module's code reads, except tensors and parts.
 
-    Not its configuration, which is checked as a whole, and not the share of a dropout, which
-    matters only in training; there transformers' own code runs.
+    The configuration is left out, because it is checked as a whole, and so is the rate of dropout,
+    which matters only in training, where transformers' own code runs.
     """
     return {
         name: value
@@ -85,10 +85,10 @@ def _settings(module: torch.nn.Module) -> dict[str, Any]:
 
 
 def perceiver_difference(expected: Structure, perceiver: torch.nn.Module) -> str | None:
-    """How a perceiver's modules differ from what is expected, or None where they do not.
+    """How a perceiver's modules differ from the expected ones, or None.
 
-    The perceiver itself may have hooks and a ``forward`` of its own: those run around what
-    happens within it.
+    The perceiver itself may have hooks and its own ``forward``, because those run around the
+    computation inside it.
     """
     found = vars(perceiver).get("output_postprocessor")
     if found is not expected.settings.get("output_postprocessor"):
@@ -110,7 +110,7 @@ def _differences(expected: Structure, module: torch.nn.Module, path: str) -> Ite
             yield f"{path}.{name} is {found[name]!r}, not {value!r}"
     shadowed = {name for _, name in expected.shapes} | expected.parts.keys()
     for name in found.keys() - expected.settings.keys() - _BOOKKEEPING:
-        # Other attributes are notes, which the module's code does not read.
+        # Other attributes do not matter, because the module's code does not read them.
         if name in shadowed or hasattr(type(module), name):
             if isinstance(found[name], PretrainedConfig) or name == "p":
                 continue
@@ -164,7 +164,7 @@ def slots(expected: Structure, module: torch.nn.Module, path: str) -> Iterator[S
 
 
 def tensor_difference(places: list[Slot]) -> str | None:
-    """Why the core cannot run on the tensors in these places, or None where it can."""
+    """Why the core cannot run on the tensors in these places, or None if it can."""
     first = None
     for path, module, store, name, shape in places:
         tensor = module.__dict__[store].get(name)
