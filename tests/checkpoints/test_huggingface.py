@@ -245,6 +245,19 @@ def test_load_weights_takes_a_folder_of_transformers(saved):
         load_weights(folder, spec.replace(exact_gelu=False))
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "inner"])
+def test_weights_of_wrapped_models(wrapper, saved):
+    """torch.compile and DataParallel put words of their own into the names."""
+    model, folder = saved("ImageClassificationFourier")
+    expected = read_huggingface(folder)[1]
+    state = {
+        name.replace("encoder.", "encoder._orig_mod.") if wrapper == "inner" else wrapper + name: x
+        for name, x in model.state_dict().items()
+    }
+    safetensors.torch.save_file(state, folder / "model.safetensors", {"format": "pt"})
+    check_read(folder, expected)
+
+
 def test_torch_files(saved, monkeypatch):
     model, folder = saved("ImageClassificationConvProcessing")
     _, expected = read_huggingface(folder)

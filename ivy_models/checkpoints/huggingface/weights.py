@@ -182,7 +182,7 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
     """
     folder = Path(folder)
     spec = read_huggingface_spec(folder)
-    arrays = _read_arrays(folder)
+    arrays = _unwrapped(_read_arrays(folder))
     arrays.pop(_COUNT, None)
     description, weights = PerceiverIOCore(spec).parameters(), {}
     for name, _ in flatten(description):
@@ -198,6 +198,16 @@ def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
     """Read the spec of a model that transformers saved. Raises as :func:`read_huggingface`."""
     path = Path(folder) / CONFIG_FILE
     return spec_of(read_json(path), str(path))
+
+
+_WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.(module\.)*")
+"""What DataParallel and torch.compile add to the names of the weights within."""
+
+
+def _unwrapped(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rename weights of wrapped modules, but none to a name that the file has too."""
+    plain = {name: _WRAPPERS.sub("", name) for name in arrays}
+    return {name if plain[name] in arrays else plain[name]: array for name, array in arrays.items()}
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
