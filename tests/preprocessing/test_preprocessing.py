@@ -5,6 +5,7 @@ import io
 import struct
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -13,7 +14,12 @@ from PIL import Image, ImageOps
 from ivy_models.errors import InputError, SpecError
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import ops_named
-from ivy_models.preprocessing import ImagePreprocessing
+from ivy_models.preprocessing import (
+    ImagePreprocessing,
+    SoundPreprocessing,
+    VideoPreprocessing,
+)
+from ivy_models.tasks.flow import draw_flow
 
 IMAGENET = PRESETS["perceiver_io_imagenet_fourier"].preprocessing
 PLAIN = ImagePreprocessing((6, 8), 3, 1.0, (0, 0, 0), (1, 1, 1))
@@ -346,3 +352,56 @@ def test_the_extra_pixel_of_a_crop(rng, size):
 def test_wrong_fields_are_refused(fields, message):
     with pytest.raises(SpecError, match=message):
         ImagePreprocessing(**({"size": (6, 8)} | fields))
+
+
+# Arrays that are more, or less, than plain numbers
+
+
+class Quantity(np.ndarray):
+    unit = "mJy"
+
+
+PREPARED = {
+    "image": (PLAIN, lambda rng: rng.random((9, 9, 3), np.float32)),
+    "grey image": (GREY, lambda rng: rng.random((9, 9), np.float32)),
+    "sound": (SoundPreprocessing(16000, 100), lambda rng: rng.random(120, np.float32)),
+    "clip": (VideoPreprocessing(2, (6, 8)), lambda rng: rng.random((3, 9, 9, 3), np.float32)),
+    "flow": (draw_flow, lambda rng: rng.random((6, 7, 2), np.float32)),
+}
+SAME = {
+    "big-endian": lambda x: x.astype(">f4"),
+    "longdouble": lambda x: x.astype(np.longdouble),
+    "reversed": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "nothing masked": np.ma.masked_array,
+    "Fortran order": np.asfortranarray,
+}
+REFUSED = {
+    "masked": (lambda x: np.ma.masked_greater(x, 0.5), "masked array"),
+    "with a unit": (lambda x: x.view(Quantity), "has a unit, mJy"),
+    "complex": (lambda x: x.astype(complex), "complex128"),
+    "objects": (lambda x: x.astype(object), "object"),
+    "texts": (lambda x: x.astype(str), "type <U"),
+    "dates": (lambda x: x.astype("M8[s]"), "datetime64"),
+}
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+def test_arrays_of_the_same_numbers(kind, rng, tmp_path):
+    prepare, make = PREPARED[kind]
+    x = make(rng)
+    expected = prepare(x)
+    for name, convert in SAME.items():
+        np.testing.assert_allclose(prepare(convert(x)), expected, atol=1e-6, err_msg=name)
+    stored = np.memmap(tmp_path / "numbers", np.float32, "w+", shape=x.shape)
+    stored[:] = x
+    np.testing.assert_array_equal(prepare(stored), expected)
+    narrow = x.astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(prepare(narrow), prepare(narrow.astype(np.float32)))
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+@pytest.mark.parametrize(("convert", "message"), REFUSED.values(), ids=REFUSED)
+def test_arrays_that_are_more_or_less_than_numbers(kind, convert, message, rng):
+    prepare, make = PREPARED[kind]
+    with pytest.raises(InputError, match=message):
+        prepare(convert(make(rng)))
