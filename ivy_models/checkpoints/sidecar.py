@@ -95,11 +95,11 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         parts = {name: _from_json(part) for name, part in value.items() if name != "kind"}
-        return _of_reasonable_size(KINDS[value["kind"]](**parts))
+        return _checked_size(KINDS[value["kind"]](**parts))
     return tuple(map(_from_json, value)) if isinstance(value, list) else value
 
 
-def _of_reasonable_size(part: Any) -> Any:
+def _checked_size(part: Any) -> Any:
     """Refuse a preprocessing whose result would exceed the memory."""
     numbers = math.prod(
         math.prod(value) if name == "size" else value

@@ -12,7 +12,7 @@ from ivy_models.checkpoints.huggingface.weights import CONFIG_FILE, TORCH_FILE, 
 from ivy_models.checkpoints.shards import index_name, read_index
 from ivy_models.errors import DownloadError, WeightsError, how_to_install
 
-BESIDE = [CONFIG_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE]
+OTHER_FILES = [CONFIG_FILE, PREPROCESSOR_FILE, TOKENIZER_FILE]
 """Files of a repository other than its weights."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -47,11 +47,11 @@ def local_folder(source: str | Path) -> Path:
         )
     for file in (WEIGHTS_FILE, TORCH_FILE):
         index = index_name(file)
-        folder = _download(source, [*BESIDE, file, index])
+        folder = _download(source, [*OTHER_FILES, file, index])
         if (folder / file).exists():
             break
         if (folder / index).exists():
-            return _download(source, [*BESIDE, index, *read_index(folder / index)])
+            return _download(source, [*OTHER_FILES, index, *read_index(folder / index)])
     return folder
 
 
