@@ -98,7 +98,7 @@ def evil_content():
         "a list": [1, 2],
         "a number": {"scope": {"w": 3}},
         "nested too deep": {"a": {"b": {"c": {"d": {}}}}},
-        "a name that is no text": {"scope": {3: ARRAYS["b"]}},
+        "a name that is not text": {"scope": {3: ARRAYS["b"]}},
     }
 
 

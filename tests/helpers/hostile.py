@@ -159,9 +159,9 @@ def torch_files(canary):
         "a storage that is called": torch_file(b"ctorch\nFloatStorage\nK\x04\x85R"),
         "a name of 2^60 parts": torch_file(b"}" + doubled(60) + b"Ns"),
         "a list": torch_file(b"]"),
-        "no pickle": torch_file(dense).replace(b"data.pkl", b"data.bin"),
+        "not a pickle": torch_file(dense).replace(b"data.pkl", b"data.bin"),
         "two pickles": torch_file(dense, more=[("other/data.pkl", b"N.")]),
-        "no zip file": pickle.dumps({"w": 1}),
+        "not a zip file": pickle.dumps({"w": 1}),
         "a terabyte of nothing": sparse,
     }
     return {f"{name}.bin": data for name, data in files.items()}

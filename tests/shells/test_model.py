@@ -317,7 +317,7 @@ def test_weights_that_are_no_tree_are_refused(v):
         lambda: PerceiverIO(small_spec(), v=v),
         lambda: model.with_weights(v),
     ):
-        with pytest.raises(WeightsError, match="nested dict of weights|names in .* are text"):
+        with pytest.raises(WeightsError, match="nested dict of weights|names in .* must be text"):
             refused()
 
 
@@ -530,7 +530,7 @@ def test_learned_positions_take_their_own_size_only(backend, rng):
 
 
 def test_no_spec_is_refused():
-    with pytest.raises(SpecError, match="spec is a PerceiverIOSpec, got dict"):
+    with pytest.raises(SpecError, match="spec must be a PerceiverIOSpec, got dict"):
         PerceiverIO({"input_dim": 3})
 
 
