@@ -1,6 +1,8 @@
 """The errors of this library."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -44,6 +46,14 @@ def how_to_install(extra: str) -> str:
         "Install it with this library's extra, in the folder of its pyproject.toml: "
         f'pip install ".[{extra}]"'
     )
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with the name that is most like a wrong one, else with all names."""
+    names = list(names)
+    if close := difflib.get_close_matches(name, names, n=1):
+        return f"Did you mean {close[0]}?"
+    return f"Expected one of {', '.join(names)}."
 
 
 def shown(value: Any) -> str:

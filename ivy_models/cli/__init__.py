@@ -5,9 +5,11 @@ A command imports everything but click when it runs, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -30,26 +32,51 @@ INTERRUPTED = 130
 class _Group(click.Group):
     """Prints errors as one message, without a traceback."""
 
-    def invoke(self, ctx: click.Context):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         _replace_closed_streams()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE or error.filename is not None:
+                raise
+            _discard_output()
+            with contextlib.suppress(OSError):  # stderr may be as full as stdout
+                click.echo(f"Error: the output cannot be written: {error.strerror}.", err=True)
+            sys.exit(1)
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except IvyModelsError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            if error.errno == errno.EPIPE or error.filename is None:
-                raise  # click handles a closed pipe; without a file name it is a bug
+            if error.filename is None:
+                raise  # of stdout or stderr, or a bug
             raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
 
 
-def _replace_closed_streams() -> None:
-    """Write to nowhere what a closed stdout or stderr (``>&-``) would get.
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to stdout or stderr fails with, besides a closed pipe, which click handles."""
 
-    Python has None in its place, which libraries do not expect, and the next file that is opened
-    would get its number.
+
+def _discard_output() -> None:
+    """Send what is still in the buffers to nowhere: Python fails once more when it flushes them."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def _replace_closed_streams() -> None:
+    """Discard the output to a closed stdout or stderr (``>&-``).
+
+    Python sets such a stream to None, which libraries do not expect, and the next file that is
+    opened would get its descriptor.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:

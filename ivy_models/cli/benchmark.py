@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ivy_models.cli.options import (
+    ModelName,
     batch_size_option,
     device_option,
     dtype_option,
@@ -20,7 +21,7 @@ from ivy_models.ops import BACKENDS
 
 
 @click.command()
-@click.argument("name", default="perceiver_io_imagenet_fourier")
+@click.argument("name", type=ModelName())
 @size_option
 @batch_size_option
 @click.option(
@@ -62,13 +63,11 @@ def benchmark(
     from ivy_models.models.data_shape import data_shape
 
     model = describe(name)
-    data_shape(
-        model.spec, model.preprocessing, size
-    )  # report a wrong size once, not once for each backend
+    data_shape(model.spec, model.preprocessing, size)  # refuses a wrong size for all backends
     results = []
     for backend in backends:
         if len(backends) == 1:
-            results.append(_measure(model, size, batch_size, repeats, backend, device, dtype))
+            results.append(_measure(name, model, size, batch_size, repeats, backend, device, dtype))
         else:
             result = _in_a_process(name, size, batch_size, repeats, backend, device, dtype)
             results += [result] if result else []
@@ -82,10 +81,11 @@ def benchmark(
         sys.exit(1)
 
 
-def _measure(model, size, batch_size, repeats, backend, device, dtype) -> dict[str, Any]:
+def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> dict[str, Any]:
     """Measure in this process."""
     import numpy as np
 
+    click.echo(f"Measuring {name} on {backend}: {repeats + 2} calls.", err=True)
     use_backend(backend, dtype)
     from ivy_models.arrays import to_numpy, unwrap_tree
     from ivy_models.measure.memory import meter

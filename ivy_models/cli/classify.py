@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from ivy_models.cli.folders import list_files, select_files
-from ivy_models.cli.options import batch_size_option, model_options
+from ivy_models.cli.options import InputPath, batch_size_option, model_options
 from ivy_models.cli.records import FORMATS
 
 
 @click.command()
-@click.argument(
-    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILES..."
-)
+@click.argument("sources", nargs=-1, required=True, type=InputPath(stdin=True), metavar="FILES...")
 @model_options("perceiver_io_digits", "image classifier")
 @batch_size_option
 @click.option(
@@ -33,12 +30,14 @@ from ivy_models.cli.records import FORMATS
     type=click.Choice(list(FORMATS)),
     help="Output format.",
 )
+@click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
 def classify(sources, load, batch_size: int, top: int, output_format: str) -> None:
     """Print the most probable labels of images or sounds.
 
     FILES are files or folders; folders are searched recursively for what the model can read,
-    and stderr says which files are passed over. Each result is printed as soon as it is known.
-    If a file cannot be read, the others are still classified and the exit code is 1.
+    and stderr says which files are passed over. A dash (-) reads one file from stdin. Each result
+    is printed as soon as it is known. If a file cannot be read, the others are still classified
+    and the exit code is 1.
 
     Example: ivy-models classify photos --format jsonl > labels.jsonl
     """

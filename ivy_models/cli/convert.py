@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
+from ivy_models.cli.options import ModelName
+
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--model",
+    type=ModelName(),
     help="Model that SOURCE has weights for, if SOURCE is a file (see `ivy-models list`).",
 )
 @click.option(
@@ -25,7 +28,8 @@ def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
     """Read a model from SOURCE and write it as the folder OUTPUT.
 
     SOURCE is a folder written by this library or by transformers, or a weights file: a pickle
-    of the original implementation, or a .safetensors file with this library's names.
+    of the original implementation, or a .safetensors file with this library's names. A model that
+    is already in OUTPUT is replaced.
 
     Example: ivy-models convert my_model for_transformers --layout huggingface
     """

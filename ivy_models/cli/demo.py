@@ -6,7 +6,7 @@ import socket
 
 import click
 
-from ivy_models.cli.options import device_option
+from ivy_models.cli.options import ModelName, device_option
 from ivy_models.errors import not_installed
 from ivy_models.ops import BACKENDS, ops_named
 
@@ -15,6 +15,7 @@ from ivy_models.ops import BACKENDS, ops_named
 @click.option(
     "--model",
     "models",
+    type=ModelName(),
     multiple=True,
     default=["perceiver_io_digits"],
     show_default="perceiver_io_digits",

@@ -6,8 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from ivy_models.errors import SpecError
-from ivy_models.models.presets import PRESETS, Preset
+from ivy_models.models.presets import PRESETS, Preset, preset_named
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -27,14 +26,10 @@ def describe(name: str) -> Described:
     SpecError, WeightsError
         If there is no such model, or its description is broken.
     """
-    if name in PRESETS:
-        preset = PRESETS[name]
-        return Described(preset.spec, preset.preprocessing, preset)
     folder = Path(name)
-    if not folder.is_dir():
-        raise SpecError(
-            f"There is no model {name!r}: neither a folder, nor one of {', '.join(PRESETS)}."
-        )
+    if name in PRESETS or not folder.is_dir():
+        preset = preset_named(name)
+        return Described(preset.spec, preset.preprocessing, preset)
     from ivy_models.checkpoints.folder import read_config
     from ivy_models.checkpoints.huggingface.weights import is_huggingface, read_huggingface_spec
     from ivy_models.checkpoints.sidecar import set_task
@@ -45,3 +40,18 @@ def describe(name: str) -> Described:
     model = SimpleNamespace(preprocessing=None)
     set_task(model, task, str(folder))
     return Described(spec, model.preprocessing, None)
+
+
+def facts_of(preset: Preset) -> dict[str, Any]:
+    """What is known about a model that can be had by name, for JSON."""
+    from ivy_models.checkpoints.download.cache import PublishedFile
+
+    source = preset.weights
+    return {
+        "description": preset.description,
+        "task": preset.task,
+        "parameters": preset.num_parameters,
+        "weights": source.url if isinstance(source, PublishedFile) else None,
+        "licence": preset.licence,
+        "accuracy": preset.accuracy,
+    }

@@ -29,8 +29,9 @@ def fill_mask(text: str, load, top: int, length: int) -> None:
 
     Example: ivy-models fill-mask "Some words are [MASK]." --length 7
     """
-    from ivy_models.tasks.language import fill_mask as candidates_for
+    from ivy_models.tasks.language import check_masks, fill_mask as candidates_for
 
+    check_masks(text)
     for number, candidates in enumerate(candidates_for(load(), text, top, length), 1):
         click.echo(f"[MASK] {number}:")
         for candidate, probability in candidates:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from ivy_models.cli.options import batch_size_option, model_options
+from ivy_models.cli.options import InputPath, batch_size_option, model_options
 from ivy_models.cli.outputs import check_folder_of
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=InputPath())
+@click.argument("second", type=InputPath())
 @click.argument("output", type=click.Path(path_type=Path))
 @model_options("perceiver_io_optical_flow", "model of optical flow")
 @batch_size_option
@@ -28,7 +28,7 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
     from PIL import Image
 
     from ivy_models.base.atomic_files import replaced
-    from ivy_models.tasks.flow import draw_flow, estimate_flow, write_flo
+    from ivy_models.tasks.flow import draw_flow, estimate_flow, read_frames, write_flo
 
     is_picture = Image.registered_extensions().get(output.suffix.lower()) in Image.SAVE
     if not is_picture and output.suffix.lower() != ".flo":
@@ -36,9 +36,8 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
             f"{output} must end in .flo, or in the suffix of a picture such as .png."
         )
     check_folder_of(output)
-    field = estimate_flow(
-        load(), first, second, progress=sys.stderr.isatty(), batch_size=batch_size
-    )
+    frames = read_frames(first, second)
+    field = estimate_flow(load(), *frames, progress=sys.stderr.isatty(), batch_size=batch_size)
     if is_picture:
         with replaced(output) as temporary:
             Image.fromarray(draw_flow(field)).save(temporary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ NAMES = 5
 """Number of files named in the message about files that are passed over."""
 
 
-def list_files(paths: Iterable[Path]) -> list[tuple[Path, list[Path]]]:
+Source = Any
+"""A path, or stdin as an open file."""
+
+
+def list_files(paths: Sequence[Source]) -> list[tuple[Source, list[Source]]]:
     """Return each path with its files: a folder's, found recursively and sorted, or itself.
 
     Hidden files and folders are skipped.
@@ -21,12 +25,14 @@ def list_files(paths: Iterable[Path]) -> list[tuple[Path, list[Path]]]:
     Raises
     ------
     click.UsageError
-        If a folder has no files.
+        If a folder has no files, or none of the paths exists.
     """
+    if not any(not isinstance(path, Path) or path.exists() for path in paths):
+        raise click.UsageError(f"There is no file {click.format_filename(paths[0])}.")
     listed = []
     for path in paths:
         files = [path]
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             files = sorted(file for file in path.rglob("*") if _is_visible_file(path, file))
         if not files:
             raise click.UsageError(f"There are no files in {path}.")
@@ -34,7 +40,7 @@ def list_files(paths: Iterable[Path]) -> list[tuple[Path, list[Path]]]:
     return listed
 
 
-def select_files(listed: Iterable[tuple[Path, list[Path]]], preprocessing: Any) -> list[Path]:
+def select_files(listed: Iterable[tuple[Source, list[Source]]], preprocessing: Any) -> list[Source]:
     """Keep the files that a preprocessing can open, and say on stderr which are passed over.
 
     A file that was named itself is kept whatever it holds.
@@ -45,8 +51,8 @@ def select_files(listed: Iterable[tuple[Path, list[Path]]], preprocessing: Any) 
         If nothing in a folder can be opened.
     """
     can_open = functools.cache(getattr(preprocessing, "can_open", lambda file: True))
-    selected: list[Path] = []
-    passed_over: dict[Path, None] = {}  # in order, each once
+    selected: list[Source] = []
+    passed_over: dict[Source, None] = {}  # in order, each once
     for path, files in listed:
         kept = [file for file in files if file is path or can_open(file)]
         if not kept:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from ivy_models.cli.options import batch_size_option, dtype_option, size_option
+from ivy_models.cli.options import ModelName, batch_size_option, dtype_option, size_option
 
 NOTE = """\
 GFLOP: 10^9 floating-point operations in one call's matrix products and convolutions; a
@@ -18,11 +18,11 @@ peak memory of a call's arrays; `ivy-models benchmark` measures it."""
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=ModelName())
 @size_option
 @batch_size_option
 @dtype_option
-@click.option("--json", "as_json", is_flag=True, help="Print the costs as JSON instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 def info(
     name: str, size: tuple[int, ...] | None, batch_size: int, dtype: str | None, as_json: bool
 ) -> None:
@@ -32,7 +32,7 @@ def info(
 
     Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
     """
-    from ivy_models.cli.described import describe
+    from ivy_models.cli.described import describe, facts_of
     from ivy_models.models.data_shape import data_shape
     from ivy_models.transformers.perceiver_io.costs import model_costs
 
@@ -42,8 +42,17 @@ def info(
     costs = model_costs(spec, shape, batch_size)
     if as_json:
         parts = {part: asdict(cost) for part, cost in costs.items()}
-        fields = {"model": name, "data_shape": shape, "batch_size": batch_size, "dtype": spec.dtype}
-        click.echo(json.dumps({**fields, "costs": parts}, indent=2))
+        fields = {
+            "model": name,
+            **(facts_of(model.preset) if model.preset else {}),
+            "preprocessing": model.preprocessing and asdict(model.preprocessing),
+            "data_shape": shape,
+            "latents": (spec.num_latents, spec.latent_dim),
+            "batch_size": batch_size,
+            "dtype": spec.dtype,
+            "costs": parts,
+        }
+        click.echo(json.dumps(fields, indent=2))
         return
     click.echo(name)
     for fact, value in _facts(model, spec, shape, batch_size):

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ivy_models.ops import BACKENDS
 from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
+
+if TYPE_CHECKING:
+    from ivy_models.shells.ivy import PerceiverIO
 
 batch_size_option = click.option(
     "--batch-size",
@@ -44,6 +51,50 @@ class Size(click.ParamType):
         return tuple(map(int, numbers))
 
 
+class ModelName(click.ParamType):
+    """A name of ``ivy-models list``, or a folder."""
+
+    name = "model"
+
+    def convert(self, value, param, ctx):
+        from ivy_models.errors import SpecError
+        from ivy_models.models.presets import preset_named
+
+        if not Path(value).is_dir():
+            try:
+                preset_named(value)
+            except SpecError as error:
+                self.fail(f"{error} It is not a folder either.", param, ctx)
+        return value
+
+    def shell_complete(self, ctx, param, incomplete):
+        from ivy_models.models.presets import list_models
+
+        names = [name for name in list_models() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
+
+
+class InputPath(click.ParamType):
+    """The path of a file to read. With ``stdin`` a dash is stdin, an open file."""
+
+    name = "path"
+
+    def __init__(self, stdin: bool = False):
+        self.stdin = stdin
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if self.stdin and value in ("-", "/dev/stdin"):
+            return sys.stdin.buffer
+        if isinstance(value, str) and ADDRESS.match(value):
+            self.fail(f"{value} is an address; download the file and pass its path.", param, ctx)
+        return Path(value)
+
+    def shell_complete(self, ctx, param, incomplete):
+        return [CompletionItem(incomplete, type="file")]
+
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
 size_option = click.option(
     "--size",
     type=Size(),
@@ -65,6 +116,7 @@ def model_options(default: str, task: str) -> Callable:
     options = [
         click.option(
             "--model",
+            type=ModelName(),
             default=default,
             show_default=True,
             help="Model name (see `ivy-models list`) or folder.",
@@ -82,7 +134,7 @@ def model_options(default: str, task: str) -> Callable:
     def add(command):
         @functools.wraps(command)
         def with_model(model, weights, backend, device, dtype, **named):
-            load = functools.partial(_load, task, model, weights, backend, device, dtype)
+            load = ModelChoice(task, model, weights, backend, device, dtype)
             return command(load=load, **named)
 
         for option in reversed(options):
@@ -92,31 +144,57 @@ def model_options(default: str, task: str) -> Callable:
     return add
 
 
-def _load(
-    task: str,
-    model: str,
-    weights: Path | None,
-    backend: str,
-    device: str | None,
-    dtype: str | None,
-) -> Any:
-    """Build the model. A model of another kind is refused before its weights are downloaded."""
-    from ivy_models.models.presets import PRESETS
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model that a command line names; a call builds it.
 
-    folder = model not in PRESETS and Path(model).is_dir()
-    if folder and weights is not None:
-        raise click.UsageError(f"{model} is a folder with its own weights: leave out --weights.")
-    if model in PRESETS and PRESETS[model].task != task:
-        article = "an" if task[0] in "aeiou" else "a"
-        raise click.UsageError(f"{model} is not {article} {task}; see `ivy-models list`.")
-    use_backend(backend, dtype)
-    if folder:
+    Making one refuses a model of another kind, before its weights are downloaded.
+    """
+
+    task: str
+    model: str
+    weights: Path | None
+    backend: str
+    device: str | None
+    dtype: str | None
+
+    def __post_init__(self):
+        from ivy_models.models.presets import PRESETS
+
+        if self.model not in PRESETS:
+            if self.weights is not None:
+                raise click.UsageError(
+                    f"{self.model} is a folder with its own weights: leave out --weights."
+                )
+        elif PRESETS[self.model].task != self.task:
+            article = "an" if self.task[0] in "aeiou" else "a"
+            raise click.UsageError(
+                f"{self.model} is not {article} {self.task}; see `ivy-models list`."
+            )
+
+    def preprocessing(self) -> Any:
+        """The model's preprocessing, known before its weights are loaded; None if it has none."""
+        from ivy_models.cli.described import describe
+
+        return describe(self.model).preprocessing
+
+    def __call__(self) -> PerceiverIO:
+        from ivy_models.models.presets import PRESETS
+
+        use_backend(self.backend, self.dtype)
+        if self.model in PRESETS:
+            from ivy_models.models.factories import create_model
+
+            return create_model(
+                self.model,
+                pretrained=True,
+                weights=self.weights,
+                device=self.device,
+                dtype=self.dtype,
+            )
         from ivy_models.shells.ivy import PerceiverIO
 
-        return PerceiverIO.from_pretrained(model, device=device, dtype=dtype)
-    from ivy_models.models.factories import create_model
-
-    return create_model(model, pretrained=True, weights=weights, device=device, dtype=dtype)
+        return PerceiverIO.from_pretrained(self.model, device=self.device, dtype=self.dtype)
 
 
 def use_backend(backend: str, dtype: str | None) -> None:

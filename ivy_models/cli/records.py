@@ -1,4 +1,4 @@
-"""The record printed for each image: text for people, JSON lines or CSV for programs."""
+"""The record printed for each file: text for people, JSON lines or CSV for programs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ import click
 
 from ivy_models.errors import InputError
 
-Record = Callable[[Path, list[Any] | None, InputError | None], str]
-"""Formats one image with its predictions or its error."""
+STDIN = "-"
+
+Record = Callable[[Any, list[Any] | None, InputError | None], str]
+"""Formats one file with its predictions or its error."""
 
 COLUMNS = ("image", "rank", "label", "probability", "error")
 """CSV columns; each prediction or error is one row."""
 
 
+def source_name(source: Any) -> str:
+    """A path as text; a dash for stdin."""
+    return click.format_filename(source) if isinstance(source, Path) else STDIN
+
+
 def text() -> Record:
     def record(path, predictions, error):
         lines = [f"  {probability:6.1%}  {label}" for label, probability in predictions or ()]
-        return "" if error else "\n".join([f"{click.format_filename(path)}:", *lines, ""])
+        return "" if error else "\n".join([f"{source_name(path)}:", *lines, ""])
 
     return record
 
 
 def jsonl() -> Record:
     def record(path, predictions, error):
-        fields: dict[str, Any] = {"image": str(path)}
+        fields: dict[str, Any] = {"image": str(path) if isinstance(path, Path) else STDIN}
         if error is None:
             fields["predictions"] = [prediction._asdict() for prediction in predictions]
         else:
@@ -44,7 +51,7 @@ def csv_rows() -> Record:
     header = [COLUMNS]  # before the first row
 
     def record(path, predictions, error):
-        name = click.format_filename(path)
+        name = source_name(path)
         rows = [(name, rank, *pair, "") for rank, pair in enumerate(predictions or (), 1)]
         if error is not None:
             rows = [(name, "", "", "", error)]

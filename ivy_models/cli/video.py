@@ -7,19 +7,20 @@ from pathlib import Path
 
 import click
 
-from ivy_models.cli.options import model_options
+from ivy_models.cli.options import InputPath, model_options
 from ivy_models.cli.outputs import check_folder_of
 
 
 @click.command()
-@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("clip", type=InputPath())
 @click.argument("output", type=click.Path(path_type=Path))
 @model_options("perceiver_io_video", "autoencoder of video")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Labels.")
 def video(clip: Path, output: Path, load, top: int) -> None:
-    """Write what the autoencoder makes of the video CLIP to OUTPUT.
+    """Write the autoencoder's reconstruction of a video.
 
-    Both are video files. Prints the most probable labels of the clip, with their probabilities.
+    CLIP and OUTPUT are video files. Prints the most probable labels of the clip, with their
+    probabilities.
 
     Example: ivy-models video clip.mp4 reconstruction.mp4 --backend torch
     """
@@ -27,6 +28,8 @@ def video(clip: Path, output: Path, load, top: int) -> None:
     from ivy_models.tasks.video import reconstruct_video
 
     check_folder_of(output)
+    if prepare := load.preprocessing():
+        prepare(clip)  # refuse a clip that cannot be used before the weights are downloaded
     reconstruction = reconstruct_video(load(), clip, top=top, progress=sys.stderr.isatty())
     write_video(output, reconstruction.frames, reconstruction.sound)
     click.echo(f"{output}: {len(reconstruction.frames)} frames.")

@@ -13,13 +13,13 @@ from ivy_models.checkpoints.check import check_fresh, check_spec, differing_fiel
 from ivy_models.checkpoints.download.cache import PublishedFile, download
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.errors import SpecError, WeightsError
-from ivy_models.models.presets import PRESETS, Preset
+from ivy_models.models.presets import PRESETS, Preset, preset_named
 from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import is_within
-from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec, check_names
 
 
 def perceiver_io_img_classification(
@@ -234,9 +234,8 @@ def create_model(
     BackendError, DownloadError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
-    if name not in PRESETS:
-        raise SpecError(f"There is no model {name!r}; the models are {', '.join(PRESETS)}.")
-    preset = PRESETS[name]
+    preset = preset_named(name)
+    check_names(spec_overrides, ("pretrained", "weights", "fresh", "seed"))
     changes = {"device": device, **spec_overrides}
     if dtype is not None:
         changes["dtype"] = dtype

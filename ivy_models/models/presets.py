@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 
 from ivy_models.checkpoints.download.cache import PublishedFile
+from ivy_models.errors import SpecError, did_you_mean
 from ivy_models.preprocessing import (
     ByteTokenizer,
     ClipPreprocessing,
@@ -277,6 +278,19 @@ PRESETS = {
         labels="digits",
     ),
 }
+
+
+def preset_named(name: str) -> Preset:
+    """Find a model by its name.
+
+    Raises
+    ------
+    SpecError
+        If there is no such model.
+    """
+    if name not in PRESETS:
+        raise SpecError(f"There is no model {name!r}. {did_you_mean(name, PRESETS)}")
+    return PRESETS[name]
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -63,10 +63,7 @@ def estimate_flow(
         raise InputError("The model does not estimate flow: build perceiver_io_optical_flow.")
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-    frames = [read_rgb(frame) for frame in (first, second)]
-    if frames[0].shape != frames[1].shape:
-        sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in frames)
-        raise InputError(f"The two frames must have the same size; got {sizes} (height x width).")
+    frames = read_frames(first, second)
     from tqdm import tqdm
 
     height, width, _ = frames[0].shape
@@ -90,6 +87,21 @@ def estimate_flow(
                 total[window] += weights
             bar.update(len(batch))
     return (flow / total)[:height, :width]
+
+
+def read_frames(first: Any, second: Any) -> list[np.ndarray]:
+    """Read two frames of the same size: float32 (height, width, 3) in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If a frame cannot be used, or their sizes differ.
+    """
+    frames = [read_rgb(frame) for frame in (first, second)]
+    if frames[0].shape != frames[1].shape:
+        sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in frames)
+        raise InputError(f"The two frames must have the same size; got {sizes} (height x width).")
+    return frames
 
 
 def _tile_size(model: PerceiverIO, size: tuple[int, int]) -> tuple[int, int]:

@@ -57,13 +57,24 @@ def fill_mask(
         raise InputError("The model is not a masked language model: build perceiver_io_language.")
     if top < 1 or length < 1:
         raise InputError(f"top and length must be at least 1, got {top} and {length}.")
+    check_masks(text)
     tokens = model.tokenizer.encode(text.replace("[MASK]", "[MASK]" * length))
     masked = np.flatnonzero(tokens == MASK)
-    if not masked.size:
-        raise InputError('The text has no "[MASK]". Write it where the model should fill in text.')
     logits = to_numpy(model(tokens), "logits")[masked, NUM_SPECIAL:]
     log_probabilities = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
     return [_best(rows, top) for rows in log_probabilities.reshape(-1, length, logits.shape[-1])]
+
+
+def check_masks(text: str) -> None:
+    """Check that a text has a mask to fill in.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    if "[MASK]" not in text:
+        raise InputError('The text has no "[MASK]"; write it where the model should fill in text.')
 
 
 def _best(log_probabilities: np.ndarray, top: int) -> list[Candidate]:

@@ -1,10 +1,12 @@
 """The command line, in this process and once as a separate program."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers import CHOSEN, ROOT
 from helpers.specs import flow_spec, language_spec
 from PIL import Image
@@ -45,7 +47,11 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (["classify", SEVEN, "--model", "resnet"], "Error: There is no model 'resnet'", 1),
+        (
+            ["classify", SEVEN, "--model", "resnet"],
+            "There is no model 'resnet'. Expected one of",
+            2,
+        ),
         (["classify", SEVEN, "--backend", "theano"], "is not one of 'numpy', 'torch'", 2),
         (["classify", SEVEN, "--device", "cuda"], 'runs on "cpu" only', 1),
         (["classify", SEVEN, "--weights", "none.pystate"], "There is no weights file", 1),
@@ -57,6 +63,12 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
         (["flow", SEVEN, SEVEN, "none/flow.flo"], "There is no folder", 2),
         (["flow", SEVEN, SEVEN, "a.flo", "--model", "perceiver_io_digits"], "is not a model of", 2),
         (["fill-mask", "[MASK]", "--weights", "none.pickle"], "There is no weights file", 1),
+        (["convert", "a", "b", "--model", "perceiver_io_digit"], "mean perceiver_io_digits?", 2),
+        (["list", "resnet*"], "No model matches 'resnet*'", 1),
+        (["classify", "https://example.com/a.jpg"], "https://example.com/a.jpg is an address", 2),
+        (["flow", "HTTP://a.org/b.png", SEVEN, "a.flo"], "is an address; download", 2),
+        (["classify", "none.png", "no.png"], "There is no file none.png", 2),
+        (["benchmark"], "Missing argument 'NAME'", 2),
     ],
 )
 def test_user_errors_have_no_traceback(run, arguments, message, code):
@@ -156,6 +168,59 @@ def test_a_file_that_cannot_be_written(run, monkeypatch, tmp_path):
 def test_list(run):
     assert len(run("list").output.splitlines()) == len(PRESETS)
     assert run("list", "*digits").output.startswith("perceiver_io_digits ")
+    listed = json.loads(run("list", "*imagenet*", "--json").output)
+    assert [(model["model"], model["accuracy"]) for model in listed] == [
+        (name, preset.accuracy) for name, preset in PRESETS.items() if "imagenet" in name
+    ]
+    result = run("list", "resnet", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fill-mask", "no mask here"], 'The text has no "[MASK]"'),
+        (["flow", SEVEN, "none.png", "o.flo"], "none.png cannot be read"),
+        (["flow", SEVEN, "PHOTO", "o.flo"], "must have the same size"),
+        (["video", "none.mp4", "o.mp4"], "none.mp4 cannot be read"),
+        (["classify", "none.png", "--model", "perceiver_io_imagenet_conv"], "There is no file"),
+        (["classify", "-", "--model", "perceiver_io_language"], "is not an image classifier"),
+    ],
+)
+def test_inputs_are_checked_before_a_download(run, arguments, message, monkeypatch, tmp_path):
+    def download(_):
+        raise AssertionError("a download has begun")
+
+    monkeypatch.setattr(factories, "download", download)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (5, 4)).save("photo.png")
+    result = run(*["photo.png" if part == "PHOTO" else part for part in arguments])
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_names_of_models_are_completed(shell):
+    name = "perceiver_io_imagenet_conv"
+    for words in (["info"], ["benchmark"], ["classify", "--model"], ["demo", "--model"]):
+        found = complete(shell, words, "perceiver_io_imagenet_c")
+        assert name in found
+        assert "fourier" not in found
+    assert "dir" in complete(shell, ["info"], "./my_mod")
+
+
+def complete(shell, words, incomplete):
+    """Do what the shell's script does when Tab is pressed."""
+    line = " ".join(["ivy-models", *words, incomplete])
+    position = str(len(words) + 1) if shell == "bash" else incomplete
+    variables = {
+        "_IVY_MODELS_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": line if shell != "fish" else " ".join(["ivy-models", *words]),
+        "COMP_CWORD": str(len(words) + 1) if shell != "fish" else position,
+    }
+    result = CliRunner().invoke(main, [], env=variables, prog_name="ivy-models")
+    assert result.exit_code == 0
+    return result.output
 
 
 @pytest.mark.parametrize("command", main.commands)
@@ -185,7 +250,7 @@ def test_a_closed_stream_has_no_traceback(arguments, stream):
     command = [sys.executable, "-m", "ivy_models", *arguments]
     shell = ["sh", "-c", f'exec "$@" {stream}>&-', "sh"]
     result = subprocess.run([*shell, *command], capture_output=True, text=True)
-    assert result.returncode == (0 if arguments == ["list"] else 1)
+    assert result.returncode == {"list": 0, "classify": 1, "info": 2}[arguments[0]]
     assert "Traceback" not in result.stderr
     closed, other = (result.stdout, result.stderr)[:: 1 if stream == 1 else -1]
     assert not closed

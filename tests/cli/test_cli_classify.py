@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import CHOSEN, ROOT, heed_interrupts
+from click.testing import CliRunner
+from helpers import CHOSEN, ROOT, heed_interrupts, unset_backends
 from helpers.specs import small_spec
 from PIL import Image
 
 from ivy_models import classify, classify_each, create_model
+from ivy_models.cli import main
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import SoundPreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -128,6 +130,22 @@ def test_a_folder_of_sounds(run, tmp_path, rng):
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == ["a.wav", "b.WAV", "c"]
     assert "Passed over 2 files" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_stdin(name):
+    image, runner = Path(SEVEN).read_bytes(), CliRunner()
+    result = runner.invoke(main, ["classify", name, "--json", "--top", "1"], input=image)
+    (line,) = map(json.loads, result.stdout.splitlines())
+    assert (line["image"], line["predictions"][0]["label"]) == ("-", "seven")
+    for output, begin in (("text", "-:\n"), ("csv", "image,rank,label,probability,error\n-,1,")):
+        result = runner.invoke(main, ["classify", name, SEVEN, "--format", output], input=image)
+        assert result.stdout.startswith(begin)
+        assert SEVEN in result.stdout
+    result = runner.invoke(main, ["classify", name], input=b"no image")
+    assert result.exit_code == 1
+    assert "is not an image" in result.stderr
+    unset_backends()
 
 
 def test_a_saved_model(run, tmp_path):

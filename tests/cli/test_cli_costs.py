@@ -36,6 +36,10 @@ def test_info_at_a_size_as_json(run):
     expected = model_costs(spec, (64, 96, 3), 2)
     assert result["costs"]["reader"] == vars(expected["reader"])
     assert result["costs"]["total"] == vars(expected["total"])
+    assert result["latents"] == [512, 1024]
+    assert result["licence"] == PRESETS[name].licence
+    assert result["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert json.loads(run("info", "perceiver_io_video", "--json").stdout)["task"]
 
 
 def test_info_of_a_folder(run, tmp_path):
@@ -96,12 +100,12 @@ assert not {"ivy", "torch", "jax", "tensorflow"} & set(sys.modules)
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (["info", "resnet"], "There is no model 'resnet': neither a folder, nor one of", 1),
+        (["info", "resnet"], "There is no model 'resnet'. Expected one of", 2),
         (["info", DIGITS, "--size", "8x8x8"], "have 2 axes; got the size (8, 8, 8)", 1),
         (["info", DIGITS, "--size", "big"], "'big' is not a size", 2),
         (["info", DIGITS, "--size", "0"], "'0' is not a size", 2),
         (["info", "perceiver_io_language", "--size", "4000"], "positions for 2048", 1),
-        (["benchmark", "resnet"], "There is no model 'resnet'", 1),
+        (["benchmark", "resnet"], "There is no model 'resnet'", 2),
         (["benchmark", DIGITS, "--size", "1x2x3"], "have 2 axes", 1),
         (["benchmark", DIGITS, "--dtype", "float16"], "Use another backend", 1),
         (["benchmark", DIGITS, "--repeats", "0"], "0 is not in the range", 2),
@@ -125,6 +129,7 @@ def test_benchmark(run, backend_name):
     options = ["--backend", backend_name, "--repeats", "3", "--batch-size", "2", "--size", "9x7"]
     result = run("benchmark", DIGITS, *options, "--json")
     assert result.exit_code == 0
+    assert result.stderr.startswith(f"Measuring {DIGITS} on {backend_name}: 5 calls.\n")
     measured = json.loads(result.stdout)
     assert measured["backend"] == backend_name
     assert len(measured["seconds"]) == 3

@@ -226,7 +226,7 @@ def test_other_sites_cannot_ask(client, header):
     ("arguments", "code", "message"),
     [
         (["--model", "perceiver_io_language"], 2, "language is not an image classifier"),
-        (["--model", "nonsense"], 1, "There is no model 'nonsense'"),
+        (["--model", "nonsense"], 2, "There is no model 'nonsense'"),
         (["--device", "cuda"], 1, "The numpy backend"),
     ],
 )

@@ -184,7 +184,7 @@ def change(data, **arrays):
     [
         (lambda d: (np.zeros((2, 4, 37), np.float32),), "data is a mapping"),
         (lambda d: (change(d, depth=d["image"]),), "data has depth"),
-        (lambda d: ({"image": d["image"], "label": d["label"]},), "data has no sound"),
+        (lambda d: ({"image": d["image"], "label": d["label"]},), "sound is missing from data"),
         (lambda d: (change(d, sound=d["sound"][:1]),), "share one batch shape"),
         (lambda d: (change(d, sound=d["sound"][:, :27]),), "not multiples of the patches"),
         (lambda d: (change(d, image=d["image"][..., :2]),), r"image has shape \(2, 2, 6, 10, 2\)"),
@@ -192,7 +192,10 @@ def change(data, **arrays):
         (lambda d: (d, {"image": np.ones((2, 2, 6, 10), bool)}), 'mask\\["image"\\] has shape'),
         (lambda d: (d, {"image": np.ones((2, 3, 5))}), "expected booleans"),
         (lambda d: (d, np.ones(2, bool)), "mask is a mapping"),
-        (lambda d: ({k: d[k] for k in ("image", "sound")}, {"label": False}), "it is masked"),
+        (
+            lambda d: ({k: d[k] for k in ("image", "sound")}, {"label": False}),
+            "masked as a whole",
+        ),
         (lambda d: (d, None, {"depth": None}), "queries has depth"),
         (lambda d: (d, None, {}), "no modality to decode"),
         (lambda d: (d, None, {"image": [60]}), "from 0 to 59"),

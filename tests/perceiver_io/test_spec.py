@@ -79,7 +79,7 @@ def test_contradictions_are_refused(changes, message):
 
 
 def test_unknown_fields_are_refused():
-    with pytest.raises(SpecError, match="no field depth; its fields are"):
+    with pytest.raises(SpecError, match="no field depth. (Did you mean|Expected one of)"):
         small_spec().replace(depth=3)
     with pytest.raises(SpecError, match="no field depth"):
         PerceiverIOSpec.from_json('{"depth": 3}')

@@ -17,7 +17,6 @@ from ivy_models import (
 )
 from ivy_models.cli import main
 from ivy_models.errors import InputError
-from ivy_models.models import factories
 from ivy_models.models.presets import PRESETS
 from ivy_models.preprocessing import write_video
 
@@ -66,12 +65,13 @@ def test_the_published_model_has_the_labels_and_takes_clips():
     assert model.preprocessing.sound.num_samples == 30720
 
 
-def test_a_video_file_becomes_one(clip, tmp_path, monkeypatch):
+def test_a_video_file_becomes_one(clip, tmp_path):
     frames, sound = clip
     write_video(tmp_path / "clip.mp4", frames, np.resize(sound, 4800))
-    monkeypatch.setattr(factories, "create_model", lambda *_, **__: video_model())
+    video_model().save_pretrained(tmp_path / "model")
     paths = [str(tmp_path / name) for name in ("clip.mp4", "out.mp4")]
-    result = CliRunner().invoke(main, ["video", *paths, "--top", "2"])
+    options = ["--model", str(tmp_path / "model"), "--top", "2"]
+    result = CliRunner().invoke(main, ["video", *paths, *options])
     assert result.exit_code == 0, result.output
     assert "4 frames" in result.output
     assert result.output.count("%  class ") == 2

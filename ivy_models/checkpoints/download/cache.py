@@ -60,8 +60,9 @@ def download(file: PublishedFile) -> Path:
         raise DownloadError(
             f"{file.name} could not be downloaded ({error}).\n"
             f"Download it on a machine with a network from {file.url}, then either put it at\n"
-            f'  {path}\nor pass it as weights="path/to/{file.name}".\n'
-            "For a model with random weights use pretrained=False."
+            f'  {path}\nor pass its path: weights="path/to/{file.name}" in Python, --weights '
+            "on the command line.\n"
+            "In Python, pretrained=False builds the model with random weights."
         ) from error
 
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.errors import SpecError, shown
+from ivy_models.errors import SpecError, did_you_mean, shown
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries, kind_of_queries
 from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
+
+OTHER_NAMES = {
+    "num_classes": "output_dim",
+    "num_labels": "output_dim",
+    "in_chans": "input_dim",
+    "d_latents": "latent_dim",
+    "num_heads": "num_self_att_heads",
+    "dropout": "fc_dropout",
+}
+"""What other libraries call a field."""
 
 
 @dataclass(frozen=True)
@@ -266,13 +276,7 @@ class PerceiverIOSpec(PickledByFields):
             raise SpecError(f"A spec is a JSON object; this is no JSON: {error}.") from error
         if not isinstance(values, dict):
             raise SpecError(f"A spec is a JSON object, got {type(values).__name__}.")
-        names = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - names)
-        if unknown:
-            raise SpecError(
-                f"A spec has no field {shown(', '.join(unknown))}; its fields are "
-                f"{', '.join(sorted(names))}."
-            )
+        check_names(values)
         try:
             return cls(**values)
         except TypeError as error:
@@ -286,13 +290,30 @@ class PerceiverIOSpec(PickledByFields):
         SpecError
             If a field does not exist or the copy contradicts itself.
         """
-        names = [field.name for field in fields(self)]
-        unknown = [name for name in changes if name not in names]
-        if unknown:
-            raise SpecError(
-                f"A spec has no field {', '.join(unknown)}; its fields are {', '.join(names)}."
-            )
+        check_names(changes)
         return replace(self, **changes)
+
+
+def check_names(given: Iterable[str], others: Sequence[str] = ()) -> None:
+    """Check that a spec has all fields of these names.
+
+    Parameters
+    ----------
+    given
+        The names.
+    others
+        Names that the caller takes besides, to suggest for a misspelt one.
+
+    Raises
+    ------
+    SpecError
+        If there is no such field.
+    """
+    names = [field.name for field in fields(PerceiverIOSpec)]
+    for name in given:
+        if name not in names:
+            advice = did_you_mean(OTHER_NAMES.get(name, name), [*names, *others])
+            raise SpecError(f"A spec has no field {shown(name)}. {advice}")
 
 
 def _total(heads: int, head_dim: int | None) -> int | None:

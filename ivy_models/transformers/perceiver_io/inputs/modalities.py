@@ -255,10 +255,11 @@ def _check_may_be_missing(modality: InputModality, mask: Any) -> None:
     """Check that data may be left out: the size of a modality with axes would not be known."""
     if modality.num_input_axes:
         raise InputError(
-            f"data has no {modality.name}. To hide it from the model pass it, zeros for example, "
-            f'with mask={{"{modality.name}": ...}}, False where its mask token is to stand.'
+            f"{modality.name} is missing from data. To hide it from the model, pass zeros and "
+            f'mask={{"{modality.name}": array of False}}.'
         )
     if mask is not None:
         raise InputError(
-            f"mask has {modality.name}, but data has not; without its data it is masked."
+            f"mask has {modality.name}, but data does not. A modality without data is masked as a "
+            "whole: leave it out of mask."
         )
