@@ -12,7 +12,6 @@ from sphinx.application import Sphinx
 from ivy_models.ops import BACKENDS
 
 DOCS = ROOT / "docs"
-PUBLIC = ("ivy_models", "ivy_models.preprocessing", "ivy_models.transformers.perceiver_io")
 LOADING = {"src", "srcset", "data", "poster"}
 """Attributes whose address a browser fetches by itself; for a link element also ``href``."""
 
