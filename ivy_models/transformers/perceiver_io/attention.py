@@ -1,4 +1,4 @@
-"""Attention as every part of the model uses it: projections, heads, residual, MLP."""
+"""The attention of every part of the model: projections, heads, residual connection, MLP."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ivy_models.transformers.perceiver_io.parameters import (
 
 @dataclass(frozen=True)
 class Dropout:
-    """What is dropped in training.
+    """Dropout in training.
 
     Parameters
     ----------
     attention
-        Share of the attention weights.
+        Dropout rate of the attention weights.
     mlp
-        Share of the MLPs' outputs.
+        Dropout rate of the MLPs' outputs.
     key
-        What the draws depend on, as :meth:`.Ops.dropout` takes it.
+        Key of the draws, for :meth:`.Ops.dropout`.
     """
 
     attention: float
@@ -36,7 +36,7 @@ class Dropout:
     key: Any
 
     def at(self, ops: Ops, number: Any) -> Dropout:
-        """The same for one of several places, which draws for itself."""
+        """The dropout of one of several places, with its own key."""
         return replace(self, key=ops.fold_in(self.key, number))
 
     def of_attention(self, ops: Ops) -> Callable[[Array], Array] | None:
@@ -56,7 +56,7 @@ Record = Callable[[Array], None]
 class AttentionRecord:
     """The attention weights of a run, (B, H, N, M) each.
 
-    A recorded run computes attention as the paper writes it, all scores at once.
+    A recorded run computes attention as in the paper, with all scores at once.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class AttentionRecord:
     processor
         One for each self-attention layer.
     decoder
-        One, or with ``output_modalities`` one for each that is decoded, in the spec's order.
+        One; with ``output_modalities``, one for each decoded modality, in the spec's order.
     """
 
     reader: list[Array] = field(default_factory=list)
@@ -107,7 +107,7 @@ class AttentionSettings:
 
 
 SCORES_PER_CHUNK = 2**20
-"""Scores of cross-attention held at a time (4 MB in float32): fits the caches of current CPUs."""
+"""Scores of cross-attention in a chunk: 4 MB in float32, which fit the caches of current CPUs."""
 
 
 def attention_parameters(settings: AttentionSettings, query_dim: int, input_dim: int) -> Tree:
@@ -174,22 +174,22 @@ def cross_attention(
     queries
         (B, N, D), or (1, N, D) for a whole batch.
     inputs
-        (B, M, C); normed in their own data type.
+        (B, M, C). Their layer norm is computed in their own data type.
     input_mask
-        Booleans (B, M), True where an input takes part.
+        Booleans (B, M), True for inputs to attend to.
     query_mask
-        Booleans (B, N); what a masked query attends to counts as zero.
+        Booleans (B, N). For a masked query, the result of attention is zero.
     query_residual
-        Whether the queries are added to what they attended to.
+        Whether the queries are added to the result of attention.
     head
-        What becomes of each chunk at last, (B, S, D) -> (B, S, D').
+        Function to apply to each chunk at the end, (B, S, D) -> (B, S, D').
     chunked
-        Whether to go over the queries in chunks, so that memory grows with the inputs and
-        the outputs alone, not with their product. Not with dropout or a record.
+        Whether to process the queries in chunks, so that memory grows with the inputs and the
+        outputs, not with their product. Dropout and records need all queries at once.
     dropout
-        What is dropped in training, if anything.
+        Dropout in training, if any.
     record
-        What to call with the attention weights, if anything.
+        Function to call with the attention weights, if any.
 
     Returns
     -------
@@ -226,13 +226,13 @@ def cross_attention(
     if at_once or not is_plain(params):
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
-    if queries.shape[1] > chunk:  # so memory is one chunk's in training as well
+    if queries.shape[1] > chunk:  # so that training also needs the memory of one chunk only
         attend = ops.rematerialise_chunks(attend)
     return ops.map_chunks(attend, arrays, chunk)
 
 
 def rows_per_chunk(num_scores: int, batch: Any, scores_per_row: int) -> int:
-    """Rows with so many scores in all; a batch that a program leaves open counts as one."""
+    """Number of rows with that many scores in total. A batch of unknown size counts as one."""
     batch = batch if isinstance(batch, int) else 1
     return max(1, num_scores // (batch * scores_per_row))
 
@@ -291,7 +291,7 @@ def self_attention(
 def mlp_residual(
     ops: Ops, params: Tree, x: Array, exact_gelu: bool, dropout: Dropout | None = None
 ) -> Array:
-    """``x`` plus the MLP of its layer norm."""
+    """Add the MLP of the layer norm of ``x`` to ``x``."""
 
     def mlp(params, normed):
         hidden = project(ops, params["hidden"], normed)

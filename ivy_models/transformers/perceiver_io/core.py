@@ -22,10 +22,10 @@ ByModality = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class PerceiverIOCore(PickledByFields):
-    """Data -> adapter -> reader -> processor -> decoder -> output.
+    """The whole model: data -> adapter -> reader -> processor -> decoder -> output.
 
-    Holds no weights and no state: the same call can be traced, compiled and differentiated
-    by the arrays' framework. It does not check its arguments; the shells around it do.
+    It has no weights and no state, so the arrays' framework can trace, compile and differentiate
+    a call. It does not check its arguments; the shells do.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class PerceiverIOCore(PickledByFields):
     plain_reader
         Whether to read with plain attention, all scores at once; see :class:`.Reader`.
     processor
-        Called instead of the spec's processor: the same one, compiled or observed.
+        Function that replaces the spec's processor, such as the same one compiled.
     rematerialise
-        Whether gradients keep only the input of each of the processor's layers and compute the
-        rest again, as they always do for chunks of the reader and the decoder.
+        Whether the backward pass stores only the input of each of the processor's layers and
+        recomputes the rest, as it always does for chunks of the reader and the decoder.
     plain_decoder
         Whether to decode with plain attention; see :class:`.Decoder`.
     """
@@ -96,22 +96,21 @@ class PerceiverIOCore(PickledByFields):
         params
             Weights as :meth:`parameters` describes them.
         data
-            (B, *axes, input_dim), or tokens (B, M); with ``input_modalities`` by modality.
+            (B, *axes, input_dim), or tokens (B, M); with ``input_modalities`` a dict by modality.
         input_mask
-            Booleans (B, M), True where an input takes part; by modality, True where it is
-            seen, and its mask token stands elsewhere.
+            Booleans (B, M), True for inputs to read. By modality, the mask token replaces inputs
+            whose mask is False.
         queries
-            (B, O, E) or (1, O, E), where they are not learned; with ``output_modalities``
-            which queries, whole numbers (n,) or None for all, of each that is decoded.
+            (B, O, E) or (1, O, E), if they are not learned. With ``output_modalities``, for each
+            modality to decode, indices of its queries (n,), or None for all.
         dropout_key
-            In training, what the spec's dropout draws from, as :meth:`.Ops.dropout` takes it.
-            None: nothing is dropped.
+            In training, the key of :meth:`.Ops.dropout`. None: no dropout.
 
         Returns
         -------
         Array or dict
-            (B, O, output_dim); without the head (B, O, E); without the decoder the
-            latents (B, N, D); by modality as :class:`.MultimodalOutput` says.
+            (B, O, output_dim); without the head (B, O, E); without the decoder the latents
+            (B, N, D). With ``output_modalities``, as in :class:`.MultimodalOutput`.
         """
         dropout = self._dropout(dropout_key)
         latents, outputs = self.run(params, data, input_mask, queries, dropout)
@@ -126,7 +125,7 @@ class PerceiverIOCore(PickledByFields):
         dropout: Dropout | None = None,
         record: AttentionRecord | None = None,
     ) -> tuple[Array, Any]:
-        """Give the latents (B, N, D) and the outputs, None without a decoder; else as a call.
+        """Return the latents (B, N, D) and the outputs (None without a decoder) of a call.
 
         ``record`` gets the attention weights.
         """
@@ -149,13 +148,13 @@ class PerceiverIOCore(PickledByFields):
         data: Array | ByModality,
         input_mask: Array | ByModality | None = None,
     ) -> Array:
-        """Read and process the data: the latents (B, N, D). Arguments as in a call."""
+        """Read and process the data; returns the latents (B, N, D). Arguments as in a call."""
         return self.to_latents(params, *self.adapt(params, data, input_mask))
 
     def decode(
         self, params: Tree, latents: Array, queries: Array | Mapping[str, Array | None] | None
     ) -> Array | dict[str, Array]:
-        """Decode latents (B, N, D), where queries do not come from inputs; else as a call."""
+        """Decode latents (B, N, D), if the queries do not depend on the data."""
         ops = ops_for(latents)
         # Only the layer norm of the latents is used, so rescaling is harmless. float16 cannot
         # overflow here.
@@ -178,7 +177,7 @@ class PerceiverIOCore(PickledByFields):
         dropout: Dropout | None = None,
         record: AttentionRecord | None = None,
     ) -> Array:
-        """Read and process what :meth:`adapt` gave: the latents (B, N, D)."""
+        """Read and process the result of :meth:`adapt`; returns the latents (B, N, D)."""
         ops, spec = ops_for(params["latents"]), self.spec
         reader, processor = self._reader, self._block
 
@@ -193,7 +192,7 @@ class PerceiverIOCore(PickledByFields):
 
         def process(latents, layer, shared):
             weights = params["processor"][f"layer_{shared}"]
-            # A replacement of the processor need not know of dropout and records.
+            # A replacement of the processor need not accept dropout and records.
             more = {}
             if dropout is not None:
                 more["dropout"] = dropout.at(ops, 2 * layer + 1)
@@ -228,12 +227,12 @@ class PerceiverIOCore(PickledByFields):
         dropout: Dropout | None = None,
         record: AttentionRecord | None = None,
     ) -> Any:
-        """Decode latents (B, N, D), as :meth:`to_latents` gives them; results as of a call.
+        """Decode latents (B, N, D) from :meth:`to_latents`; returns the outputs of a call.
 
-        ``inputs`` and their mask are needed where queries come from them.
+        ``inputs`` and their mask are needed only if the queries come from them.
         """
         ops, spec, decoder = ops_for(latents), self.spec, self._decoder
-        assert decoder is not None  # the shells ask for no outputs without a decoder
+        assert decoder is not None  # the shells request outputs only with a decoder
         tied = {}
         if spec.tied_head:
             embedding = params["input"]["embedding"]

@@ -1,7 +1,7 @@
-"""What a model costs: parameters, floating-point operations and memory, part by part.
+"""Costs of each part of a model: parameters, floating-point operations and memory.
 
-The model itself is run, on arrays that are shapes only (:mod:`ivy_models.ops.shape_ops`). So
-what is counted is what is computed, with the reader and the decoder as they choose to work.
+The model itself runs on arrays that have only shapes (:mod:`ivy_models.ops.shape_ops`). So the
+counts are those of the actual computation, including the choices of reader and decoder.
 """
 
 from __future__ import annotations
@@ -23,34 +23,33 @@ PARTS = {
     "processor": ("processor",),
     "decoder": ("queries", "decoder", "outputs"),
 }
-"""The branches of the weights that each part has."""
+"""Branches of the weights of each part."""
 
 MAX_NUMBERS = 1 << 26
-"""Of the positions along all axes, in all channels: those are computed, of whatever spec."""
+"""Upper bound on the numbers of position features, which are computed for any spec."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part of a model, or a whole one, costs.
+    """The costs of a part of a model, or of a whole model.
 
     Parameters
     ----------
     parameters
         Trainable weights.
     weight_bytes
-        Memory of the weights, those that are not trained too.
+        Memory of all weights, also those that training does not change.
     flops
-        Floating-point operations of the matrix products and convolutions of a call, a
-        multiplication and an addition for each pair of numbers. Elementwise steps are not
-        counted.
+        Floating-point operations of the matrix products and convolutions of a call; a
+        multiply-add counts as two. Elementwise operations are not counted.
     plain_flops
-        The same, were all attention written out as in the paper: queries, keys and values
-        are built, and all scores.
+        The same if all attention is computed as in the paper, with all queries, keys, values and
+        scores.
     call_bytes
-        Memory that the arrays of a call take at its peak, besides weights and data. What a
-        framework's kernels take inside is not in it, nor what its compiler saves.
+        Peak memory of the arrays of a call, without weights and data. Temporary memory of a
+        framework's kernels and savings by its compiler are not included.
     """
 
     parameters: int
@@ -63,28 +62,28 @@ class Cost:
 def model_costs(
     spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape], batch: int = 1
 ) -> dict[str, Cost]:
-    """Count what a call of a model costs; no weights are made and no framework is needed.
+    """Count the costs of a call of a model, without weights and without a framework.
 
     Parameters
     ----------
     spec
         The model's description.
     shape
-        Of the data of one element of a batch: (*axes, input_dim), or (length,) for tokens; with
-        ``input_modalities`` by their names.
+        Shape of the data of one batch element: (*axes, input_dim), or (length,) for tokens; with
+        ``input_modalities`` a dict by modality.
     batch
-        B, elements of the batch.
+        B, the batch size.
 
     Returns
     -------
     dict
-        A cost for each of ``PARTS``, and their "total".
+        The costs of each of ``PARTS``, and their "total".
 
     Raises
     ------
     InputError
-        If the decoder's queries come with each call, and the spec has no ``query_shape`` that
-        says how many there are; or if the positions have more than ``MAX_NUMBERS`` numbers.
+        If each call passes queries and the spec has no ``query_shape`` for their number, or if
+        the positions have more than ``MAX_NUMBERS`` numbers.
     """
     _check_positions(spec, shape)
     tally = _run(PerceiverIOCore(spec), shape, batch)
@@ -113,7 +112,7 @@ def model_costs(
 
 
 def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) -> None:
-    """A few bytes of a file from a stranger must not take more memory than there is."""
+    """Limit the memory that a small untrusted file can cause to be used."""
     shapes = shape.values() if isinstance(shape, Mapping) else [shape]
     axes = [(sum(s), spec.encoded_dim) for s in shapes]  # upper bound: all channels for every axis
     axes += [(sum(m.query_shape), m.query_dim) for m in spec.output_modalities or ()]
@@ -125,7 +124,7 @@ def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) 
 
 
 def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
-    """Run the core on shapes; what it computes and holds."""
+    """Run the core on shapes, and count its operations and memory."""
     spec, tally = core.spec, Tally()
     params = map_tree(lambda p: ShapeArray(p.shape, spec.dtype, tally), core.parameters())
     wide = "float64" if spec.dtype == "float64" else "float32"

@@ -40,18 +40,18 @@ class Decoder(PickledByFields):
     latent_dim
         D, channels of a latent.
     output_dim
-        Channels of an output; None: no head, outputs keep the queries' E channels.
+        Channels of an output. None: no head, so that outputs have the queries' E channels.
     num_heads
         H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     query_residual
-        Whether the queries are added to what they attended to.
+        Whether the queries are added to the result of attention.
     exact_gelu
-        Whether the MLP's activation is exact, not its approximation by tanh.
+        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
     plain
-        Whether attention is always computed as the paper writes it. If not, queries in parts are
-        folded into the keys where that takes fewer multiplications.
+        Whether attention is always computed as in the paper. If not, queries in parts are folded
+        into the keys if that takes fewer multiplications.
     """
 
     query_dim: int
@@ -93,23 +93,23 @@ class Decoder(PickledByFields):
     ) -> Array:
         """Decode the latents at the queries.
 
-        Goes over the queries in chunks, so that memory grows with the outputs alone; with
-        dropout or a record all at once.
+        Queries are processed in chunks, so that memory grows only with the outputs; with dropout
+        or a record, all at once.
 
         Parameters
         ----------
         params
             Weights as :meth:`parameters` describes them.
         queries
-            (B, O, E), or (1, O, E) for a whole batch; or in parts, such as one query a pixel.
+            (B, O, E), or (1, O, E) for a whole batch; or in parts, such as one query per pixel.
         latents
             (B, N, D).
         query_mask
-            Booleans (B, O); what a masked query attends to counts as zero.
+            Booleans (B, O). For a masked query, the result of attention is zero.
         dropout
-            What is dropped in training, if anything.
+            Dropout in training, if any.
         record
-            What to call with the attention weights, if anything.
+            Function to call with the attention weights, if any.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class Decoder(PickledByFields):
         return attended if is_plain(params) else head(attended)
 
     def _folding_is_cheaper(self, queries: Inputs, num_latents: int) -> bool:
-        """Whether folded attention takes fewer multiplications a query than plain attention."""
+        """Whether folded attention takes fewer multiplications per query than plain attention."""
         rows = self.num_heads * num_latents
         folded = rows * (queries.num_own_channels + self.query_dim)
         plain = (self.query_dim + num_latents) * (self.settings.qk_dim + self.settings.v_dim)

@@ -1,4 +1,4 @@
-"""What modalities of inputs and of outputs have in common."""
+"""Checks that modalities of inputs and of outputs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameter tree: what weights a layer has, and how they are drawn.
+"""The parameter tree: the weights of a layer, and how to draw them.
 
 A tree is a nested dict. Its leaves are :class:`Parameter` in a description and arrays in
 a set of weights; both have the same names. Everything that handles weights (drawing,
@@ -22,7 +22,7 @@ Initialiser = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One weight: its shape, how it is drawn, whether training changes it."""
+    """One weight: its shape, its initialiser, and whether training changes it."""
 
     shape: tuple[int, ...]
     initialiser: Initialiser
@@ -41,7 +41,7 @@ def ones(_rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def truncated_normal(stddev: float) -> Initialiser:
-    """Normal distribution of that deviation, cut off at two deviations on either side."""
+    """Normal distribution with that standard deviation, truncated at two deviations."""
 
     def draw(rng, shape):
         values = rng.standard_normal(shape, np.float32)
@@ -57,12 +57,12 @@ def truncated_normal(stddev: float) -> Initialiser:
 
 
 def lecun_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Truncated normal scaled by the fan-in alone: Haiku's default, of heads and convolutions."""
+    """Truncated normal scaled by the fan-in only: Haiku's default, for heads and convolutions."""
     return truncated_normal(_fan_in(shape) ** -0.5)(rng, shape)
 
 
 def variance_scaling(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Truncated normal whose variance, after the cut, is 1 / fan-in: attention and MLP."""
+    """Truncated normal whose variance after truncation is 1 / fan-in, for attention and MLP."""
     deviation_after_cut = 0.87962566103423978  # of a unit normal cut off at two deviations
     return truncated_normal(_fan_in(shape) ** -0.5 / deviation_after_cut)(rng, shape)
 
@@ -125,7 +125,7 @@ def is_within(name: str, branches: Sequence[str]) -> bool:
 
 
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Tree:
-    """Apply ``function`` to every leaf; layers and blocks that are called stay as they are."""
+    """Apply ``function`` to every leaf. Layers and blocks that are called do not change."""
     if callable(tree):
         called: Any = tree
         return called
@@ -137,17 +137,17 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Tree:
     }
 
 
-# A shell may put a function in the place of a branch. For a layer (linear, norm, embedding) it is
+# A shell may replace a branch by a function. For a layer (linear, norm, embedding) it is
 # ``function(x)``. For a block it is ``function(x, compute)``, which calls ``compute(params, x)``.
 
 
 def apply(params: Any, x: Any, compute: Callable[[Tree, Any], Any]) -> Any:
-    """``compute(params, x)``, by way of the block's own call where ``params`` is one."""
+    """Return ``compute(params, x)``, or call the block if ``params`` is a function."""
     return params(x, compute) if callable(params) else compute(params, x)
 
 
 def is_plain(tree: Any) -> bool:
-    """Whether a tree holds arrays alone, no layer or block that is called."""
+    """Whether a tree contains only arrays, without functions that call a layer or block."""
     if isinstance(tree, Mapping):
         return all(map(is_plain, tree.values()))
     return not callable(tree)
@@ -156,8 +156,8 @@ def is_plain(tree: Any) -> bool:
 def initialise(description: Tree, seed: int = 0) -> Tree:
     """Draw weights as NumPy arrays (float32).
 
-    Each weight has a generator of its own, seeded by ``seed`` and its name, so the same
-    seed gives the same weights whatever else the model has, on every backend.
+    Each weight has its own generator, seeded by ``seed`` and its name. So a seed gives the same
+    weights on every backend, whatever other weights the model has.
     """
     return unflatten(
         {

@@ -1,4 +1,4 @@
-"""Patches: blocks of neighbours as the channels of one input."""
+"""Patches: blocks of neighbouring elements that become the channels of one input."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ivy_models.ops import Array, ops_for
 
 
 def space_to_depth(data: Array, patch_shape: Sequence[int]) -> Array:
-    """Put the elements of each patch on the channels.
+    """Move the elements of each patch to the channels.
 
     Parameters
     ----------
     data
-        (B, *axes, channels), a native array; sizes are multiples of the patch's.
+        Native array (B, *axes, channels). The sizes must be multiples of the patch's.
     patch_shape
         Size of a patch along each axis.
 

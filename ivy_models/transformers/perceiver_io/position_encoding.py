@@ -21,10 +21,10 @@ class FourierPositionEncoding:
     Parameters
     ----------
     num_bands
-        Bands an axis.
+        Number of bands for each axis.
     max_resolution
-        The resolution (inputs along an axis) that the highest band resolves: one number,
-        or one an axis. None: the size of the grid that is being encoded.
+        The resolution (inputs along an axis) that the highest band resolves: one number, or one
+        for each axis. None: the size of the encoded grid.
     endpoint
         Whether the last position of a grid's axis is 1. If not, position i of n is
         -1 + 2 i / n.
@@ -62,7 +62,7 @@ class FourierPositionEncoding:
         positions
             (..., axes), each coordinate in [-1, 1].
         shape
-            Size of the grid they come from; needed where ``max_resolution`` is None.
+            Size of the grid that they come from; needed if ``max_resolution`` is None.
 
         Returns
         -------
@@ -77,22 +77,22 @@ class FourierPositionEncoding:
         return self._in_order(np.concatenate(per_axis, -1), num_axes)
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
-        """Channels grouped by axis -> in the encoding's order."""
+        """Reorder channels that are grouped by axis to the encoding's order."""
         return grouped[..., self.order(num_axes)]
 
     def order(self, num_axes: int) -> np.ndarray:
-        """Where each of the encoding's channels stands in the axes' tables, one after the other."""
+        """Index of each of the encoding's channels in the concatenation of the axes' tables."""
         return np.argsort(np.concatenate(self.axis_channels(num_axes)))
 
     def axis_tables(self, shape: tuple[int, ...]) -> list[np.ndarray]:
-        """The features that depend on one axis alone, one table (size, 2 bands + 1) an axis.
+        """The features of each axis, one table (size, 2 bands + 1) per axis.
 
-        Every Fourier feature is one of these: the fast reader relies on it.
+        Every Fourier feature depends on one axis only; the fast reader relies on this.
         """
         return _axis_tables(self, shape)
 
     def axis_channels(self, num_axes: int) -> list[np.ndarray]:
-        """For each axis, which of the encoding's channels its table holds."""
+        """For each axis, the indices of the encoding's channels in its table."""
         bands = np.arange(self.num_bands)
         return [
             np.concatenate(
@@ -110,7 +110,7 @@ class FourierPositionEncoding:
         return list(np.broadcast_to(resolution, num_axes))
 
     def _encode_axis(self, positions, resolution) -> np.ndarray:
-        """(...) -> (..., 2 bands + 1): the position, its sines, its cosines."""
+        """Encode positions (...) as (..., 2 bands + 1): the position, its sines, its cosines."""
         angles = math.pi * positions[..., None] * np.linspace(1, resolution / 2, self.num_bands)
         features = [positions[..., None], np.sin(angles), np.cos(angles)]
         return np.concatenate(features, -1).astype(np.float32)
@@ -126,7 +126,7 @@ def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> l
 
 
 def grid_table(tables: list[np.ndarray]) -> np.ndarray:
-    """Tables (size, K) of some axes -> one table (product of sizes, sum of K) of their grid."""
+    """Combine tables (size, K) of axes to one table (product of sizes, sum of K) of their grid."""
     sizes = [len(table) for table in tables]
     spread = [
         np.broadcast_to(

@@ -1,4 +1,4 @@
-"""The processor: latents refine themselves by self-attention."""
+"""The processor: latents attend to each other."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Processor(PickledByFields):
     num_layers
         Self-attention layers of the block.
     num_heads
-        H; the queries' and values' channels are divided among the heads.
+        H, the number of heads, which share the channels of queries and of values.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     exact_gelu
-        Whether the MLP's activation is exact, not its approximation by tanh.
+        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
     rematerialise
-        Whether the gradient keeps nothing of a layer but what it was given (arXiv 1604.06174).
+        Whether the backward pass stores only the input of each layer (arXiv 1604.06174).
     """
 
     latent_dim: int
@@ -73,9 +73,9 @@ class Processor(PickledByFields):
         latents
             (B, N, D).
         dropout
-            What is dropped in training, if anything.
+            Dropout in training, if any.
         record
-            What to call with the attention weights of each layer, if anything.
+            Function to call with the attention weights of each layer, if any.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The reader: latents attend to the inputs, whatever their number."""
+"""The reader: latents attend to any number of inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain, map_
 from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 
 STREAMING_OVERHEAD = 2**23
-"""Multiplications in the time that streaming's many small operations take, about."""
+"""About as many multiplications as fit into the overhead of streaming's small operations."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Reader(PickledByFields):
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: C, and qk_dim.
     exact_gelu
-        Whether the MLP's activation is exact, not its approximation by tanh.
+        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
     """
 
     latent_dim: int
@@ -80,17 +80,16 @@ class Reader(PickledByFields):
         latents
             (B, N, D), or (1, N, D) for a whole batch.
         inputs
-            (B, M, C), as one array, in parts, or several one after the other.
+            (B, M, C), as one array, in parts, or as a sequence of segments.
         input_mask
-            Booleans (B, M), True where an input takes part.
+            Booleans (B, M), True for inputs to read.
         plain
-            True: attention as the paper writes it, all scores at once. False: streaming
-            over the inputs, exact up to rounding. None: whichever has less to compute, in
-            bounded memory.
+            True: attention as in the paper, all scores at once. False: streaming over the
+            inputs, exact up to rounding. None: the cheaper of the two, in bounded memory.
         dropout
-            What is dropped in training, if anything; of attention weights by plain attention.
+            Dropout in training, if any. Dropout of attention weights needs plain attention.
         record
-            What to call with the attention weights, if anything; by plain attention.
+            Function to call with the attention weights, if any. It needs plain attention.
 
         Returns
         -------
@@ -101,7 +100,7 @@ class Reader(PickledByFields):
         segments = segments_of(inputs)
         needs_weights = record is not None or (dropout is not None and dropout.attention)
         if needs_weights or not is_plain(params):
-            plain = True  # streaming folds layers into each other, and calls none
+            plain = True  # streaming folds layers into each other, so it calls none
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
@@ -131,9 +130,9 @@ class Reader(PickledByFields):
     def plain_is_cheaper(self, num_latents: int, segments: Sequence[Inputs]) -> bool:
         """Whether plain attention takes fewer multiplications than streaming.
 
-        Streaming spares the keys and the values. But each of its scores and sums takes as
-        many as an input has channels of its own, in place of a head's: with many channels,
-        and many heads, that is more.
+        Streaming avoids keys and values. But each of its scores and sums takes a multiplication
+        for each of an input's own channels instead of each channel of a head, which is more if
+        there are many channels and heads.
         """
         num_inputs = sum(segment.num_inputs for segment in segments)
         plain = num_inputs * (self.input_dim + num_latents)

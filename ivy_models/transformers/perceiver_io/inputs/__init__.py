@@ -1,4 +1,4 @@
-"""Kinds of inputs: from data to what the reader attends to."""
+"""Kinds of inputs, which turn data into the inputs of the reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def kind_of_input(spec: PerceiverIOSpec) -> type[InputKind]:
-    """The kind that a spec's fields ask for; the one place that tells kinds apart."""
+    """Return the kind of inputs that a spec describes. Only this function distinguishes kinds."""
     if spec.input_modalities is not None:
         return MultimodalInput
     return GridAdapter if spec.vocabulary_size is None else TokenAdapter

@@ -1,4 +1,4 @@
-"""What every kind of inputs does."""
+"""Base class of the kinds of inputs."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 Axes = tuple[int, ...]
 
 OpenAxes = tuple[int | None, ...]
-"""Sizes of axes, None where a size is not known yet."""
+"""Sizes of axes. Unknown sizes are None."""
 
 Convert = Callable[[Any, str], Array]
-"""``convert(x, name)`` makes a user's array one of the model's framework; errors say ``name``."""
+"""``convert(x, name)`` converts a user's array to the model's framework; errors use ``name``."""
 
 
 @dataclass(frozen=True)
 class CheckedInputs:
-    """Data and mask with one batch axis, as the core takes them.
+    """Data and mask with one batch axis, for the core.
 
     Parameters
     ----------
     data
-        (B, *axes, channels), or tokens (B, M); by modality where there are several.
+        (B, *axes, channels), or tokens (B, M); by modality if there are several.
     mask
-        Booleans (B, M); by modality where there are several; None: everything takes part.
+        Booleans (B, M); by modality if there are several. None: no input is masked out.
     batch_shape
         Batch axes of the user's data.
     grid_shape
@@ -48,10 +48,10 @@ class CheckedInputs:
 
 
 class InputKind(ABC):
-    """From data to what the reader attends to: one kind of it."""
+    """A kind of inputs: turns data into the inputs of the reader."""
 
     holds_tokens: ClassVar[bool] = False
-    """Whether the data are whole numbers."""
+    """Whether the data are tokens, which are integers."""
 
     num_channels: int
     """C, channels of an input."""
@@ -69,7 +69,7 @@ class InputKind(ABC):
 
     @property
     def longest_padding(self) -> int | None:
-        """Length up to which a mask allows padding, or None where padding is not possible."""
+        """Length up to which data can be padded with a mask, or None if they cannot."""
         return None
 
     @abstractmethod
@@ -85,11 +85,11 @@ class InputKind(ABC):
         ops
             The model's framework.
         like
-            A weight of float32 at least: arrays get its data type and device.
+            A weight of at least float32. Arrays get its data type and device.
         data, mask
-            As the user passed them.
+            The user's arguments.
         convert
-            Makes an array one of the model's framework.
+            Converts an array to the model's framework.
 
         Raises
         ------
@@ -99,12 +99,12 @@ class InputKind(ABC):
 
     @abstractmethod
     def split_shape(self, shape: Any) -> tuple[OpenAxes, OpenAxes | dict[str, OpenAxes]]:
-        """Give the batch axes and the axes of the inputs for data of a shape.
+        """Return the batch axes and the axes of the inputs for data of a shape.
 
         Parameters
         ----------
         shape
-            Shape of the data, by modality where there are several. Sizes may be None.
+            Shape of the data, by modality if there are several. Sizes may be None.
 
         Raises
         ------
@@ -116,14 +116,14 @@ class InputKind(ABC):
     def data_shape(
         self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
     ) -> Axes | dict[str, Axes]:
-        """Shape of the data of one element of a batch, by modality where there are several.
+        """Return the shape of the data of one batch element, by modality if there are several.
 
         Parameters
         ----------
         size
-            Of each axis, or one number for all of them. None: as the kind itself knows it.
+            Size of each axis, or one number for all axes. None: the size that the spec fixes.
         output_shapes
-            Axes of the outputs by modality, where there are several.
+            Axes of the outputs by modality, if there are several.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class InputKind(ABC):
         params
             Weights as :meth:`parameters` describes them.
         data, mask
-            As :meth:`check` gave them.
+            The results of :meth:`check`.
         """
 
 
@@ -175,7 +175,7 @@ def convert_mask(
 
 
 def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
-    """A size for each axis, from one for each or one number for all.
+    """Return a size for each axis, from one size per axis or one number for all.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
 
 
 def check_one_an_axis(spec: PerceiverIOSpec, name: str, num_axes: int) -> None:
-    """Check that a field with a number for each axis has as many.
+    """Check that a field has one number for each axis.
 
     Raises
     ------

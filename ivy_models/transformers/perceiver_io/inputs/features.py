@@ -1,8 +1,8 @@
-"""What the reader reads: inputs kept as the parts that their channels come from.
+"""The reader's inputs, stored as the parts that their channels come from.
 
-Perceiver IO's inputs are wide (261 channels for an image) but made of little: a few data
-channels an input, and position channels that depend on one axis alone or on the position
-alone. Kept apart, the reader never has to build the (M, C) array.
+Perceiver IO's inputs are wide (261 channels for an image), but most channels repeat: each input
+has a few data channels, and the position channels depend only on one axis or on the position.
+With separate parts, the reader never builds the (M, C) array.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Features:
     Parameters
     ----------
     base
-        (B, M, K): one row an input, or (M, K): one row a position, the same in a batch.
+        (B, M, K): one row per input, or (M, K): one row per position, shared by the batch.
     weight, bias
-        (K, C') and (C',); None where the base is used as it is.
+        (K, C') and (C',). None: the base is used without a projection.
     """
 
     base: Array
@@ -48,16 +48,16 @@ class Features:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs (B, M, C) in parts; channels are in the order of the fields.
+    """Inputs (B, M, C) in parts. Channels are in the order of the fields.
 
-    At least one of the parts is there.
+    At least one of the parts is not None.
 
     Parameters
     ----------
     shape
         Size of each input axis; M is their product.
     data
-        What differs between the inputs of a batch, (B, M, ...); None: nothing.
+        The channels that differ within a batch, (B, M, ...), or None.
     positions
         Learned positions, (M, ...), or the encoding of ``shape``, or None.
     padding
@@ -71,11 +71,11 @@ class Inputs:
 
     @classmethod
     def from_array(cls, inputs: Array) -> Inputs:
-        """Inputs (B, M, C) of which nothing more is known."""
+        """Inputs (B, M, C) without separate parts."""
         return cls((inputs.shape[1],), Features(inputs))
 
     def batch(self, ops: Ops) -> Any:
-        """B, as :meth:`.Ops.shape` gives it."""
+        """B, as returned by :meth:`.Ops.shape`."""
         return 1 if self.data is None else ops.shape(self.data.base)[0]
 
     @property
@@ -97,12 +97,12 @@ class Inputs:
 
     @property
     def num_own_channels(self) -> int:
-        """Channels of the bases that differ from input to input, not only from axis to axis."""
+        """Channels of the bases that differ between inputs, not only along one axis."""
         features = [f for f in (self.data, self.positions) if isinstance(f, Features)]
         return sum(f.base.shape[-1] for f in features)
 
     def dense(self, ops: Ops, like: Array) -> Array:
-        """Build the (B, M, C) array, of ``like``'s data type."""
+        """Build the (B, M, C) array in the data type of ``like``."""
         parts = []
         if self.data is not None:
             parts.append(self.data.project(ops, self.data.base))
@@ -118,7 +118,7 @@ class Inputs:
         return ops.concat([ops.broadcast_to(part, (*size, part.shape[-1])) for part in parts], -1)
 
     def _encoded(self, positions: FourierPositionEncoding, ops: Ops, like: Array) -> Array:
-        """Fourier features (M, C'), spread here: compilers take minutes over large constants."""
+        """Fourier features (M, C'), built here because large constants compile for minutes."""
         spread = []
         for axis, table in enumerate(positions.axis_tables(self.shape)):
             sizes = [size if a == axis else 1 for a, size in enumerate(self.shape)]
@@ -129,7 +129,7 @@ class Inputs:
 
 
 def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
-    """Inputs in any form, as those that stand one after the other."""
+    """Inputs in any form as a sequence of segments."""
     if isinstance(inputs, Inputs):
         return (inputs,)
     return inputs if isinstance(inputs, (tuple, list)) else (Inputs.from_array(inputs),)
@@ -139,17 +139,17 @@ def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
 class Grid:
     """The input axes folded into two, outer and inner, and the Fourier features of each.
 
-    The reader goes over whole rows of the inner axis, several outer indices at a time.
+    The reader processes whole rows of the inner axis, several outer indices at a time.
 
     Parameters
     ----------
     outer, inner
         Sizes; inputs are ordered outer first, M = outer * inner.
     outer_table, inner_table
-        Fourier features that depend on the outer or the inner index alone, (size, K), if any.
+        Fourier features that depend only on the outer or the inner index, (size, K), if any.
     order
-        Where the data's, the outer table's, the inner table's and the padding's channels,
-        one after the other, stand among the inputs' channels.
+        Indices among the inputs' channels of the concatenated channels of data, outer table,
+        inner table and padding.
     """
 
     outer: int

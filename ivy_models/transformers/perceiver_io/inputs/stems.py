@@ -1,4 +1,4 @@
-"""What may happen to a grid's channels before positions are added, a class for each stem."""
+"""Stems, which transform a grid's channels before positions are added; one class for each."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ivy_models.transformers.perceiver_io.parameters import (
 
 @dataclass(frozen=True)
 class Stem:
-    """No stem: the channels stay as they are. The other stems derive from it.
+    """No stem: the channels do not change. The other stems derive from this class.
 
     Parameters
     ----------
     data_dim
-        Channels of the data, those of a whole patch.
+        Channels of the data, or of a whole patch.
     dim
         Channels after the stem.
     """
@@ -38,19 +38,19 @@ class Stem:
     dim: int
 
     mixes: ClassVar[bool] = False
-    """Whether an input is made of several elements of the data. No mask and no patches then."""
+    """Whether an input combines several elements of the data, which excludes masks and patches."""
 
     num_data_axes: ClassVar[int | None] = None
-    """Axes that the data must have; None: any number."""
+    """Number of axes that the data must have. None: any number."""
 
     num_lost_axes: ClassVar[int] = 0
-    """Axes of the data that the grid of inputs does not have."""
+    """Number of axes of the data that the grid of inputs does not have."""
 
     shrinks: ClassVar[bool] = False
     """Whether the grid of inputs is smaller than the data."""
 
     layout: ClassVar[str] = ""
-    """Shape of the data of an element, for errors, where ``num_data_axes`` is set."""
+    """Shape of the data of a batch element, for errors, if ``num_data_axes`` is set."""
 
     def grid_shape(self, data_shape: Axes) -> Axes:
         """Size of each axis of the grid, from that of the data's axes."""
@@ -62,7 +62,7 @@ class Stem:
         Raises
         ------
         InputError
-            If the stem cannot work on it.
+            If the stem does not support it.
         """
 
     def data_shape(self, size: Axes) -> Axes:
@@ -78,12 +78,12 @@ class Stem:
         return data
 
     def features(self, params: Tree, flat: Array) -> Features:
-        """Give the inputs' channels, from what a call gave as (B, M, channels)."""
+        """Return the inputs' channels for the result of a call as (B, M, channels)."""
         return Features(flat)
 
 
 class Projection(Stem):
-    """A linear layer, which the reader folds into its own."""
+    """A linear layer, which the reader folds into its own projections."""
 
     def parameters(self) -> Tree:
         return {"projection": linear(self.data_dim, self.dim, lecun_normal)}
@@ -148,7 +148,10 @@ class Convolution(Stem):
 
 
 class CentredConvolution(Convolution):
-    """The same, the convolution padded by 3 on every side, the max pool not; sizes round down."""
+    """The same with the convolution padded by 3 on every side, and no padding of the max pool.
+
+    Sizes round down.
+    """
 
     def grid_shape(self, data_shape: Axes) -> Axes:
         return tuple((size - 1) // 4 for size in data_shape)
@@ -174,17 +177,17 @@ STEMS: dict[str | None, type[Stem]] = {
     "centred_convolution": CentredConvolution,
     "frame_pair": FramePair,
 }
-"""The class of each value of a spec's ``stem``."""
+"""The class for each value of a spec's ``stem``."""
 
 CONVOLUTIONS = tuple(name for name, stem in STEMS.items() if stem.shrinks)
-"""Stems that are convolutions, which differ in how they are padded."""
+"""Stems that are convolutions. They differ in their padding."""
 
 MIXING_STEMS = tuple(name for name, stem in STEMS.items() if stem.mixes)
-"""Stems that make an input of several elements of the data."""
+"""Stems that combine several elements of the data to an input."""
 
 
 def projected(layer: Any, base: Array) -> Features:
-    """A linear layer of rows (..., K), kept apart unless the layer has to be called."""
+    """Rows (..., K) with their linear layer, kept separate unless the layer must be called."""
     if callable(layer):
         return Features(layer(base))
     return Features(base, layer["weight"], layer["bias"])

@@ -1,4 +1,4 @@
-"""Sequences of tokens, such as the bytes of a text: (B, M) whole numbers."""
+"""Sequences of tokens, such as the bytes of a text: integers (B, M)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class TokenAdapter(InputKind):
     Parameters
     ----------
     vocabulary_size
-        V, number of different tokens.
+        V, the number of different tokens.
     dim
         C, channels of an embedding.
     max_length
-        Positions there are; a sequence may be shorter.
+        Number of positions. Sequences may be shorter.
     """
 
     vocabulary_size: int
@@ -99,7 +99,7 @@ class TokenAdapter(InputKind):
         Raises
         ------
         InputError
-            If there are none, or more than there are positions.
+            If there are no tokens, or more tokens than positions.
         """
         if not shape or 0 in shape:
             raise InputError(

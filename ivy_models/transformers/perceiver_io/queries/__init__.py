@@ -1,4 +1,4 @@
-"""Kinds of queries: what the decoder attends with."""
+"""Kinds of queries, with which the decoder attends to the latents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["MultimodalOutput", "OutputModality", "Queries", "kind_of_queries"]
 
 
 def kind_of_queries(spec: PerceiverIOSpec) -> type[Queries]:
-    """The kind that a spec's fields ask for; the one place that tells kinds apart."""
+    """Return the kind of queries that a spec describes. Only this function distinguishes kinds."""
     if spec.output_modalities is not None:
         return ModalityQueries
     if spec.queries_from_inputs:

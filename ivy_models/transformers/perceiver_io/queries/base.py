@@ -1,4 +1,4 @@
-"""What every kind of queries does."""
+"""Base class of the kinds of queries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Queries(ABC):
-    """What the decoder attends with: one kind of it."""
+    """A kind of queries, with which the decoder attends to the latents."""
 
     needs_data: ClassVar[bool] = False
     """Whether the queries come from the data, so that latents alone cannot be decoded."""
@@ -40,7 +40,7 @@ class Queries(ABC):
         return {}
 
     def call_shape(self) -> Axes | None:
-        """Shape (O, E) of the queries that each call passes; None where it passes none.
+        """Shape (O, E) of the queries that each call passes, or None if it passes none.
 
         Raises
         ------
@@ -66,21 +66,21 @@ class Queries(ABC):
         ops
             The model's framework.
         like
-            A weight: arrays get its device, and its data type, float32 at least.
+            A weight. Arrays get its device, and its data type, but at least float32.
         given
-            What the user passed as ``queries``.
+            The user's argument ``queries``.
         batch_shape
             Batch axes of the data.
         grid_shape
-            Axes of the inputs; None where there are several modalities, or latents alone.
+            Axes of the inputs, or None if there are several modalities or only latents.
         convert
-            Makes an array one of the model's framework.
+            Converts an array to the model's framework.
 
         Returns
         -------
         tuple
-            What :meth:`decode` takes; and the axes of the result between batch and channels,
-            by modality where there are several.
+            The queries for :meth:`decode`, and the axes of the result between batch and channels,
+            by modality if there are several.
 
         Raises
         ------
@@ -90,20 +90,20 @@ class Queries(ABC):
 
     @abstractmethod
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
-        """Give the axes of the result between batch and channels.
+        """Return the axes of the result between batch and channels.
 
         Parameters
         ----------
         given
-            Shape of the queries that a call passes, by modality where there are several; None
-            where it passes none. Sizes may be None, here and below.
+            Shape of the queries that a call passes, by modality if there are several, or None if
+            it passes none. Sizes may be None, here and below.
         batch_shape, grid_shape
-            As :meth:`check` takes them.
+            As in :meth:`check`.
 
         Returns
         -------
         tuple or dict
-            The axes, by modality where there are several.
+            The axes, by modality if there are several.
         """
 
     def __call__(
@@ -114,7 +114,7 @@ class Queries(ABC):
         inputs: Inputs | Sequence[Inputs] | None,
         input_mask: Array | None,
     ) -> tuple[Array | Inputs, Array | None]:
-        """Give the queries (B, O, E), or (1, O, E) for a batch, and their mask (B, O) if any.
+        """Return the queries (B, O, E), or (1, O, E) for a batch, and their mask (B, O), if any.
 
         Parameters
         ----------
@@ -123,9 +123,9 @@ class Queries(ABC):
         latents
             (B, N, D).
         given
-            What :meth:`check` gave.
+            The result of :meth:`check`.
         inputs, input_mask
-            What the latents were read from, and its mask (B, M).
+            The inputs that the latents have read, and their mask (B, M).
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""The inputs as queries: an output for each of them."""
+"""The inputs as queries, with one output for each input."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class InputQueries(Queries):
         convert: Convert,
     ) -> tuple[None, Axes | dict[str, Axes]]:
         refuse(given, "that takes its inputs; pass none.")
-        assert grid_shape is not None  # the kind is for one grid
+        assert grid_shape is not None  # this kind is only for one grid
         return None, grid_shape
 
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:

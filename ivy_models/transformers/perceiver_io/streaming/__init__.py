@@ -1,1 +1,1 @@
-"""Exact attention in chunks: over many inputs, over many queries, and as a layer of its own."""
+"""Exact attention in chunks: over many inputs, over many queries, and as a separate layer."""

@@ -5,14 +5,14 @@ an input's C channels, mu and sigma its mean and deviation, and layer norm
 n = (f - mu) / sigma * gamma + beta:
 
 1. Folded projections. The score q . (Wk n) is (g . f) / sigma, where g = (Wk' q) * gamma
-   with its own mean taken off; what beta and the biases add is the same for every input
-   and cancels in the softmax. The values sum_j p_j (Wv n_j) are Wv (sum_j p_j n_j). So
-   keys and values are never built.
+   minus its mean. The terms of beta and of the biases are the same for every input and
+   cancel in the softmax. The values sum_j p_j (Wv n_j) are Wv (sum_j p_j n_j). So keys and
+   values are never built.
 2. Separated positions. A Fourier feature depends on one axis, so with inputs on a grid
    (outer, inner) the score's position part is a column plus a row, and the position part
    of sum_j w_j f_j needs only the sums of w over rows and over columns.
 3. Online softmax (arXiv 1805.02867): a running maximum and running sums, so memory is one
-   chunk of scores. Inputs of several kinds have such sums each, which are merged at last.
+   chunk of scores. Each segment of inputs has its own sums, which are merged at the end.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def streaming_attend(
     queries
         (B, N, D), or (1, N, D) for a whole batch.
     segments
-        B by M inputs of C channels in all, one segment after the other.
+        Segments of inputs, in order: together B by M inputs of C channels.
     num_heads
         H, the number of heads.
     input_mask
-        (B, M), True where an input takes part.
+        Booleans (B, M), True for inputs to attend to.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def streaming_attend(
     normed = ops.reshape(normed, (batch, num_heads, num_queries, channels))
     values = ops.matmul(normed, head_weights(ops, params["value"]["weight"], num_heads))
     values = merge_heads(ops, values)
-    # The keys' bias cancels; with a gradient of zero, not none, engines need not wait for it.
+    # The keys' bias cancels. Its gradient must be zero, not missing, as some tools wait for it.
     values = values + params["value"]["bias"] + 0 * ops.sum(params["key"]["bias"], 0)
     if input_mask is not None:
         any_input = ops.max(ops.cast(input_mask, ops.dtype(values)), -1)
@@ -120,7 +120,7 @@ def head_weights(ops: Ops, weight: Array, num_heads: int) -> Array:
 
 
 def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
-    """Sums over two sets of inputs as sums over both."""
+    """Merge the sums over two sets of inputs."""
     highest = ops.maximum(a.highest, b.highest)
     a_share, b_share = ops.exp(a.highest - highest), ops.exp(b.highest - highest)
     return SoftmaxSums(
@@ -178,7 +178,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
     read_full, read_rest = (functools.partial(read, size=s) for s in (size, rest))
-    if times > 1:  # so memory is one chunk's in training as well
+    if times > 1:  # so that training also needs the memory of one chunk only
         read_full = ops.rematerialise_chunks(read_full)
     carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
     if rest:

@@ -1,7 +1,7 @@
-"""The parts that inputs' channels come from, a chunk of a grid at a time.
+"""Parts of the inputs' channels, processed in chunks of a grid.
 
-Each part answers for its channels: their share of a folded vector's scores, their mean and
-squares for the layer norm, and their share of a weighted sum.
+Each part computes for its own channels: their contribution to the scores of folded vectors, their
+mean and squares for the layer norm, and their contribution to weighted sums.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
 
 
 class Part(ABC):
-    """Channels that share a base: its scores, statistics and weighted sums, chunk by chunk."""
+    """Channels of one base, with its scores, statistics and weighted sums for each chunk."""
 
     @abstractmethod
     def chunk(self, window: Window) -> Any:
@@ -51,7 +51,7 @@ class Part(ABC):
 
     @abstractmethod
     def scores(self, chunk: Any, window: Window) -> Array:
-        """Share of the scores, (B, R, size, inner) or what broadcasts to it."""
+        """Contribution to the scores, in a shape that broadcasts to (B, R, size, inner)."""
 
     @abstractmethod
     def stats(self, chunk: Any, window: Window) -> tuple[Any, ...]:
@@ -87,7 +87,7 @@ class Part(ABC):
         return channels.shape[-1], mean[..., 0], ops.sum(deviation * deviation, -1)
 
     def finish(self, base_sum, weight_sum):
-        """Weighted sum of the base (B, R, K) -> of the channels (B, R, C')."""
+        """Convert a weighted sum of the base (B, R, K) to one of the channels (B, R, C')."""
         if self.features.weight is None:
             return base_sum
         summed = self.ops.matmul(base_sum, self.features.weight)
@@ -95,7 +95,7 @@ class Part(ABC):
 
 
 class PerInput(Part):
-    """Base (B, M, K) or (M, K): one row an input."""
+    """Base (B, M, K) or (M, K): one row for each input."""
 
     def chunk(self, window):
         base, (start, size, inner) = self.features.base, window
@@ -132,7 +132,7 @@ class PerOuter(Part):
 
 
 class PerInner(Part):
-    """Base (inner, K): the same for every chunk, so worked out once."""
+    """Base (inner, K): the same for every chunk, so computed once."""
 
     def __init__(self, ops, query, features):
         super().__init__(ops, query, features)

@@ -1,14 +1,14 @@
-"""Exact attention of queries kept in parts, such as one query a pixel.
+"""Exact attention of queries kept in parts, such as one query per pixel.
 
 The identities of :mod:`.streaming.keys`, with the sides swapped. A query is
 q_j = Wq n_j + bq, with the layer norm n_j = (f_j - mu_j) / sigma_j * gamma + beta:
 
 1. Folded projections. The score k . q_j is (g . f_j) / sigma_j + c, where
-   g = (Wq' k) * gamma with its own mean taken off, and c = Wq' k . beta + bq . k, which
-   differs from key to key and so stays. The output Wo (sum_n p_n v_n) is sum_n p_n (Wo v_n):
-   values are projected once, before the sum.
+   g = (Wq' k) * gamma minus its mean, and c = Wq' k . beta + bq . k, which differs between
+   keys and does not cancel. The output Wo (sum_n p_n v_n) is sum_n p_n (Wo v_n): values are
+   projected once, before the sum.
 2. Separated positions. g . f_j is a column plus a row plus the data's share.
-3. Chunks of queries, whose softmax is complete: memory is one chunk of scores.
+3. Chunks of queries. The softmax of each chunk is complete, so memory is one chunk of scores.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def attend_from_parts(
     num_heads
         H, the number of heads.
     then
-        What becomes of each chunk, (B, S, E) -> (B, S, outputs).
+        Function to apply to each chunk, (B, S, E) -> (B, S, outputs).
     dtype
         Data type of the outputs.
 
@@ -82,7 +82,7 @@ def attend_from_parts(
     size = min(grid.outer, max(1, chunk // grid.inner))
     times, rest = divmod(grid.outer, size)
     decode_full, decode_rest = (functools.partial(decode, size=s) for s in (size, rest))
-    if times > 1:  # so memory is one chunk's in training as well
+    if times > 1:  # so that training also needs the memory of one chunk only
         decode_full = ops.rematerialise_chunks(decode_full)
     outputs = ops.map_steps(lambda i: decode_full(i * size), times, dtype)
     return ops.concat([outputs, decode_rest(times * size)], 1) if rest else outputs
