@@ -25,12 +25,12 @@ OTHER_NAMES = {
     "num_heads": "num_self_att_heads",
     "dropout": "fc_dropout",
 }
-"""What other libraries call a field."""
+"""Names of fields in other libraries."""
 
 
 @dataclass(frozen=True)
 class PerceiverIOSpec(PickledByFields):
-    """What a Perceiver IO model is made of. Immutable, and checked when it is made.
+    """The description of a Perceiver IO model. It is immutable, and is checked when it is created.
 
     Parameters
     ----------
@@ -43,18 +43,18 @@ class PerceiverIOSpec(PickledByFields):
     queries_dim
         E, channels of a query.
     network_depth
-        Times the processor's block is applied.
+        Number of times that the processor's block is applied.
     num_latents
         N, the number of latents.
     latent_dim
         D, channels of a latent.
     num_cross_att_heads, num_self_att_heads
-        H of the reader and the decoder, and of the processor.
+        H, the number of heads, of the reader and the decoder, and of the processor.
     cross_head_dim, latent_head_dim
-        Channels of one head. None: in the reader the inputs' channels C, in the decoder
-        and the processor D, divided by the number of heads.
+        Channels of one head. None: the inputs' channels C in the reader, and D in the decoder
+        and the processor, divided by the number of heads.
     num_decoder_heads, decoder_head_dim
-        The same of the decoder alone. None: as above.
+        The same for the decoder only. None: as above.
     weight_tie_layers
         Whether all ``network_depth`` layers share one set of weights.
     learn_query
@@ -63,10 +63,10 @@ class PerceiverIOSpec(PickledByFields):
         Axes of the learned queries, and so of the output. For a classifier, ``[]`` gives outputs
         (B, output_dim) and ``[1]`` gives (B, 1, output_dim).
     attn_dropout, fc_dropout
-        Share of attention weights and of MLP outputs dropped in training, which is done with
-        the native modules. A call of the Ivy module is inference: it drops nothing.
+        Dropout rates of attention weights and of MLP outputs, for training with the native
+        modules. A call of the Ivy module is inference and applies no dropout.
     num_lat_att_per_layer
-        Self-attention layers of the processor's block.
+        Number of self-attention layers in the processor's block.
     cross_attend_in_every_layer
         Whether the latents read the inputs again before every layer, not only the first.
     with_decoder
@@ -76,61 +76,62 @@ class PerceiverIOSpec(PickledByFields):
     fourier_encode_input
         Whether inputs get Fourier features of their positions.
     num_fourier_freq_bands
-        Frequency bands an axis.
+        Frequency bands for each axis.
     max_fourier_freq
-        The resolution that the highest band resolves, one number or one an axis. None:
-        the size of each input, whatever it is.
+        The resolution that the highest band resolves, one number or one for each axis. None: the
+        size of the data in each call.
     device
         "cpu", "cuda", "cuda:1", ...; None: the framework's default.
     dtype
         Data type of weights and computation: "float32", "float64", "bfloat16" or "float16".
         In half precision the reader, layer norms and softmax still compute in float32.
     stem
-        What happens to the data's channels before positions are added. None: nothing.
-        "projection": a linear layer. "convolution": convolution, batch norm, ReLU and max
-        pool, which shrink a two-axis input four times along each axis. "centred_convolution":
-        the same as Hugging Face transformers pads it, 224 to 55 instead of 56. "frame_pair": data
-        (*batch, 2, height, width, input_dim); the 3x3 neighbourhoods of a pixel in both frames,
-        through a linear layer.
+        Transformation of the data's channels before positions are added. None: no
+        transformation. "projection": a linear layer. "convolution": convolution, batch norm, ReLU
+        and max pool, which reduce each of two axes to a quarter. "centred_convolution": the same
+        with the padding of Hugging Face transformers, which reduces 224 to 55 instead of 56.
+        "frame_pair": for data (*batch, 2, height, width, input_dim), the 3x3 neighbourhoods of a
+        pixel in both frames, through a linear layer.
     stem_dim
         Channels after the stem.
     learned_position_shape
-        Input size of the learned positions that are used instead of Fourier features.
+        Size of the data, for learned positions instead of Fourier features.
     learned_position_dim
         Channels of the learned positions.
     query_residual
-        Whether the decoder adds its queries to what they attended to.
+        Whether the decoder adds its queries to the result of attention.
     reader_v_dim, processor_v_dim, decoder_v_dim
-        Channels of the values over all heads. None: as many as of queries and keys.
+        Channels of the values over all heads. None: those of queries and keys.
     vocabulary_size
-        Number of different tokens, where the data are tokens instead of floats: whole
-        numbers (*batch, length), with one axis. Each gets an embedding of ``input_dim``
-        channels, to which the learned position is added; ``learned_position_shape`` is the
-        longest sequence, and a shorter one needs no padding.
+        Number of different tokens, if the data are tokens (*batch, length), integers, instead of
+        floats. Each token gets an embedding of ``input_dim`` channels, to which the learned
+        position is added. ``learned_position_shape`` is the longest sequence; a shorter one needs
+        no padding.
     query_per_input
         Whether there is a query for each position, so that a sequence shorter than
-        ``query_shape`` gets as many outputs as it has tokens, and a masked token's query
-        attends to nothing.
+        ``query_shape`` gets as many outputs as it has tokens. The query of a masked token attends
+        to nothing.
     tied_head
         Whether the head's weight is the tokens' embedding, transposed.
     queries_from_inputs
-        Whether the inputs, with their positions, are the decoder's queries: an output for
-        each. Then ``learn_query`` is False and ``queries_dim`` the inputs' channels.
+        Whether the inputs, with their positions, are the decoder's queries, with one output for
+        each input. Requires ``learn_query=False``, and ``queries_dim`` equal to the inputs'
+        channels.
     output_scale
-        What the outputs are multiplied by.
+        Factor of the outputs.
     patch_shape
         Size, along each axis, of the patches of data that become one input each. The data's
-        sizes are multiples of it. None: every element is an input.
+        sizes must be multiples of it. None: every element is an input.
     exact_gelu
-        Whether the activation of every MLP is exact, as Hugging Face transformers has it, not
-        the approximation by tanh that the published models were trained with.
+        Whether the activation of every MLP is the exact GELU, as in Hugging Face transformers, not
+        the approximation by tanh with which the published models were trained.
     input_modalities
-        Kinds of data that are read together. Then the data are a mapping from their names,
-        ``input_dim`` is the width that all are padded to, and ``num_input_axes`` is 1.
+        Kinds of data that are read together. The data are then a mapping from their names,
+        ``input_dim`` is the width to which all are padded, and ``num_input_axes`` is 1.
     output_modalities
-        Kinds of outputs. Then the outputs are a mapping from their names, ``queries_dim`` is
-        the width that all queries are padded to, and ``output_dim`` what the modalities'
-        heads get.
+        Kinds of outputs. The outputs are then a mapping from their names, ``queries_dim`` is the
+        width to which all queries are padded, and ``output_dim`` is the width that the
+        modalities' heads get.
 
     Raises
     ------
@@ -194,7 +195,7 @@ class PerceiverIOSpec(PickledByFields):
         return self.input().num_channels
 
     def input(self) -> InputKind:
-        """From data to inputs."""
+        """The kind of inputs, which turns data into inputs."""
         return self._input
 
     def adapter(self) -> InputKind:
@@ -241,14 +242,14 @@ class PerceiverIOSpec(PickledByFields):
 
     @property
     def decoder_heads(self) -> tuple[int, int | None]:
-        """H of the decoder, and channels of one of its heads."""
+        """H of the decoder, and the channels of one of its heads."""
         return (
             self.num_decoder_heads or self.num_cross_att_heads,
             self.decoder_head_dim or self.cross_head_dim,
         )
 
     def queries(self) -> Queries:
-        """What the decoder attends with."""
+        """The kind of queries, with which the decoder attends."""
         return self._queries
 
     @functools.cached_property
@@ -263,7 +264,7 @@ class PerceiverIOSpec(PickledByFields):
 
     @classmethod
     def from_json(cls, text: str) -> PerceiverIOSpec:
-        """Read what :meth:`to_json` wrote.
+        """Read a spec that :meth:`to_json` wrote.
 
         Raises
         ------
@@ -302,7 +303,7 @@ def check_names(given: Iterable[str], others: Sequence[str] = ()) -> None:
     given
         The names.
     others
-        Names that the caller takes besides, to suggest for a misspelt one.
+        Other names that the caller accepts, to suggest for a misspelt name.
 
     Raises
     ------

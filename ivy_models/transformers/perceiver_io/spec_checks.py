@@ -1,4 +1,4 @@
-"""Whether the fields of a spec fit together."""
+"""Checks that the fields of a spec fit together."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 MAX_LAYERS = 10_000
-"""Self-attention layers, each with names of its own in the description of the weights."""
+"""Maximum number of self-attention layers, each of which adds names to the parameter tree."""
 
 MAX_AXES = 16
-"""Axes of the data; with others that a model needs, within the 32 of NumPy's broadcasting."""
+"""Maximum number of axes of the data. With the model's other axes, NumPy broadcasts at most 32."""
 
 
 def check_spec_fields(spec: PerceiverIOSpec) -> None:
-    """Check each field, and what several of them say together.
+    """Check each field, and combinations of fields.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _check_heads(spec: PerceiverIOSpec) -> None:
 
 
 def _modalities(kind: type) -> Validator:
-    """Accept a list of modalities, as objects or as JSON has them, and sort it by name."""
+    """Accept a list of modalities, as objects or from JSON, and sort it by name."""
 
     def check(name: str, value: Any) -> tuple:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) or not value:
@@ -200,7 +200,7 @@ def check_without_dropout(spec: PerceiverIOSpec) -> None:
     Raises
     ------
     SpecError
-        If it has dropout, which calls do not apply.
+        If the spec has dropout, which calls do not apply.
     """
     if spec.attn_dropout or spec.fc_dropout:
         raise SpecError(

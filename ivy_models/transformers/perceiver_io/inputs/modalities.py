@@ -46,14 +46,14 @@ class InputModality:
     Parameters
     ----------
     name
-        What the data, the mask and the weights are called by.
+        Name of the data, the mask and the weights.
     input_dim
         Channels of the data.
     num_input_axes
         Axes of the data between batch and channels; 0 for one vector, such as a label's
         one-hot code or a row of a table.
     num_fourier_freq_bands
-        Frequency bands an axis of the positions' Fourier features. None: no positions.
+        Frequency bands of the positions' Fourier features for each axis. None: no positions.
     max_fourier_freq, patch_shape
         As in :class:`PerceiverIOSpec`.
 
@@ -85,7 +85,7 @@ class InputModality:
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")
 
     def adapter(self) -> GridAdapter:
-        """From data to inputs, before they get the other modalities' width."""
+        """The adapter from data to inputs, before these are padded to the common width."""
         positions = None
         if self.num_fourier_freq_bands is not None:
             positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
@@ -99,15 +99,15 @@ class InputModality:
 
 @dataclass(frozen=True)
 class MultimodalInput(InputKind):
-    """Bring modalities to one width and put them one after the other.
+    """Pad modalities to one width and concatenate them.
 
-    Each is padded to C channels by a learned vector, which tells it from the others. Where a
-    modality is not seen, a learned mask token stands (Perceiver IO, section 4.3).
+    Each is padded to C channels with a learned vector, by which the model distinguishes it. A
+    learned mask token replaces hidden inputs (Perceiver IO, section 4.3).
 
     Parameters
     ----------
     modalities
-        In the order in which the reader gets them.
+        In the order in which the reader reads them.
     num_channels
         C, channels of an input.
     """
@@ -193,7 +193,7 @@ class MultimodalInput(InputKind):
     def data_shape(
         self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
     ) -> dict[str, Axes]:
-        """Give the shapes of an autoencoder's data, which are as large as its outputs."""
+        """Return the shapes of an autoencoder's data, which have the size of its outputs."""
         if size is not None:
             raise InputError(
                 "The sizes of a model of several modalities are fixed: leave out size."
@@ -223,8 +223,8 @@ class MultimodalInput(InputKind):
         data
             (B, *axes, input_dim) by modality.
         seen
-            Booleans (B, M) by modality, M its inputs: False where the mask token stands
-            instead. A modality that is not named is seen.
+            Booleans (B, M) by modality, with its M inputs: False for inputs that the mask token
+            replaces. A modality that is not named is not hidden.
         """
         return tuple(
             self._adapt(modality, params[modality.name], data[modality.name], seen)
@@ -244,7 +244,7 @@ class MultimodalInput(InputKind):
 
 
 def _shared(batch_shapes: Mapping[str, Any]) -> Any:
-    """Give the batch axes that all modalities have."""
+    """Return the batch axes that all modalities share."""
     batch_shape = next(iter(batch_shapes.values()), None)
     if batch_shape is None or not all(is_shape(s, batch_shape) for s in batch_shapes.values()):
         raise InputError(f"The modalities must share one batch shape, got {batch_shapes}.")
@@ -252,7 +252,7 @@ def _shared(batch_shapes: Mapping[str, Any]) -> Any:
 
 
 def _check_may_be_missing(modality: InputModality, mask: Any) -> None:
-    """Check that data may be left out: the size of a modality with axes would not be known."""
+    """Check that data may be left out; the size of a modality with axes would be unknown."""
     if modality.num_input_axes:
         raise InputError(
             f"{modality.name} is missing from data. To hide it from the model, pass zeros and "

@@ -1,4 +1,4 @@
-"""Learned queries: the same for all data."""
+"""Learned queries, which are the same for all data."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PerInputQueries(LearnedQueries):
-    """Learned queries, of which a sequence uses as many as it has tokens.
+    """Learned queries. A sequence uses as many of them as it has tokens.
 
     The query of a masked token attends to nothing.
     """
@@ -43,7 +43,7 @@ class PerInputQueries(LearnedQueries):
         convert: Convert,
     ) -> tuple[None, Axes | dict[str, Axes]]:
         super().check(ops, like, given, batch_shape, grid_shape, convert)
-        assert grid_shape is not None  # the kind is for tokens alone
+        assert grid_shape is not None  # this kind is only for tokens
         return None, grid_shape
 
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
