@@ -6,8 +6,10 @@ import pytest
 from helpers.specs import SMALL, small_spec, specs
 from hypothesis import given
 
+from ivy_models import create_model
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec import OTHER_NAMES
 
 
 @given(specs())
@@ -79,10 +81,31 @@ def test_contradictions_are_refused(changes, message):
 
 
 def test_unknown_fields_are_refused():
-    with pytest.raises(SpecError, match="no field depth. (Did you mean|Expected one of)"):
+    with pytest.raises(SpecError, match="no field depth. Expected one of input_dim"):
         small_spec().replace(depth=3)
     with pytest.raises(SpecError, match="no field depth"):
         PerceiverIOSpec.from_json('{"depth": 3}')
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("num_latent", "num_latents"),
+        ("num_classes", "output_dim"),
+        ("d_latents", "latent_dim"),
+        ("learn_qery", "learn_query"),
+        ("pretraned", "pretrained"),
+    ],
+)
+def test_a_name_for_a_misspelt_one(given, meant):
+    with pytest.raises(SpecError, match=f"no field {given}. Did you mean {meant}\\?"):
+        create_model("perceiver_io_digits", **{given: 3})
+
+
+def test_names_of_other_libraries_lead_to_fields():
+    assert set(OTHER_NAMES.values()) <= {field.name for field in fields(PerceiverIOSpec)}
+    with pytest.raises(SpecError, match="no model 'perceiver_io_digit'. Did you mean perceiver_io"):
+        create_model("perceiver_io_digit")
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"input_dim": 3}', "null"])
