@@ -147,7 +147,7 @@ for packed in ((data, mask), {"data": data, "mask": mask}):
     predicted = module.predict(packed, verbose=0)
     loss = module.evaluate(packed, expected, verbose=0)
     np.testing.assert_allclose(loss, np.square(predicted - expected).mean(), rtol=1e-3)
-refuses(InputError, "came both", module, (data, mask), mask=mask)
+refuses(InputError, "Pass them once", module, (data, mask), mask=mask)
 refuses(InputError, "got data, masks", module, {"data": data, "masks": mask})
 refuses(InputError, "a fourth part", module, (data, mask, None, None))
 kinds = [InputModality("data", 3, 2), InputModality("label", 4, 0)]
