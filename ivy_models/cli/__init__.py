@@ -59,11 +59,11 @@ class _Group(click.Group):
 
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What writing to stdout or stderr fails with, besides a closed pipe, which click handles."""
+"""Errors of a write to stdout or stderr; click handles a closed pipe (EPIPE)."""
 
 
 def _discard_output() -> None:
-    """Send what is still in the buffers to nowhere: Python fails once more when it flushes them."""
+    """Redirect streams that cannot be written, so that Python's flush at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
