@@ -12,9 +12,18 @@ from functools import cache
 from typing import Any
 
 from ivy_models.errors import BackendError, not_installed
-from ivy_models.ops.base import Array, Ops, is_shape
+from ivy_models.ops.base import Array, Ops, is_known, is_shape
 
-__all__ = ["BACKENDS", "Array", "Ops", "is_shape", "ops_for", "ops_named", "register_type"]
+__all__ = [
+    "BACKENDS",
+    "Array",
+    "Ops",
+    "is_known",
+    "is_shape",
+    "ops_for",
+    "ops_named",
+    "register_type",
+]
 
 _CLASSES = {
     "numpy": "NumpyOps",

@@ -29,6 +29,11 @@ HALF_TYPES = ("bfloat16", "float16")
 """Data types for which layer norm and attention are computed in float32."""
 
 
+def is_known(*sizes: Any) -> bool:
+    """Whether all sizes are numbers; a program that is being traced may leave some open."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def is_shape(shape: Sequence[Any], expected: Sequence[Any]) -> bool:
     """Whether shapes are the same, as far as their sizes are known in a traced program."""
     known = [
@@ -53,6 +58,10 @@ class Ops(ABC):
 
     def is_traced(self, x: Array) -> bool:
         """Whether ``x`` is traced: a placeholder in a program that the caller is compiling."""
+        return False
+
+    def lacks_numbers(self, x: Array) -> bool:
+        """Whether ``x`` is a shape and a type alone, outside any program."""
         return False
 
     # Arrays in and out
@@ -120,6 +129,23 @@ class Ops(ABC):
         """Size of each axis: an integer, or a traced scalar if the program leaves it open."""
         return tuple(x.shape)
 
+    def known_shape(self, x: Array, channels: int | None = None) -> tuple[int | None, ...]:
+        """Size of each axis, None where a traced program leaves it open.
+
+        An open last axis becomes ``channels`` if the program can be made for that size alone.
+        """
+        sizes = tuple(x.shape)
+        if sizes and channels is not None and sizes[-1] == channels:
+            sizes = (*sizes[:-1], channels)
+        return tuple(size if is_known(size) else None for size in sizes)
+
+    @abstractmethod
+    def arange(self, size: Any, like: Array) -> Array:
+        """Whole numbers 0 .. size - 1 as floats on the device of ``like``.
+
+        They are float64 where the framework has it. A traced program may leave ``size`` open.
+        """
+
     @abstractmethod
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
 
@@ -154,6 +180,12 @@ class Ops(ABC):
 
     @abstractmethod
     def log(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def sin(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def cos(self, x: Array) -> Array: ...
 
     @abstractmethod
     def tanh(self, x: Array) -> Array: ...
@@ -324,5 +356,7 @@ class Ops(ABC):
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis of ``size`` so that ceil(size / stride) windows fit."""
-    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    total = (-(-size // stride) - 1) * stride + window - size
+    if window < stride:  # else it is never negative, and a size that is open cannot be compared
+        total = max(total, 0)
     return total // 2, total - total // 2

@@ -13,6 +13,9 @@ class NamespaceOps(Ops):
     xp: ClassVar[Any]
     """The module, such as ``numpy``."""
 
+    def arange(self, size, like):
+        return self.xp.arange(size, dtype=float)
+
     def reshape(self, x, shape):
         return self.xp.reshape(x, shape)
 
@@ -33,6 +36,12 @@ class NamespaceOps(Ops):
 
     def log(self, x):
         return self.xp.log(x)
+
+    def sin(self, x):
+        return self.xp.sin(x)
+
+    def cos(self, x):
+        return self.xp.cos(x)
 
     def tanh(self, x):
         return self.xp.tanh(x)

@@ -50,6 +50,9 @@ class TensorflowOps(Ops):
         sizes = tuple(x.shape)
         return tuple(tf.shape(x)[i] if size is None else size for i, size in enumerate(sizes))
 
+    def arange(self, size, like):
+        return tf.cast(tf.range(size), tf.float64)
+
     def reshape(self, x, shape):
         return tf.reshape(x, shape)
 
@@ -92,6 +95,12 @@ class TensorflowOps(Ops):
 
     def log(self, x):
         return tf.math.log(x)
+
+    def sin(self, x):
+        return tf.sin(x)
+
+    def cos(self, x):
+        return tf.cos(x)
 
     def tanh(self, x):
         return tf.tanh(x)

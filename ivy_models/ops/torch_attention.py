@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ivy_models.ops.torch_linear import needs_gradient
+from ivy_models.ops.torch_linear import makes_program, needs_gradient
 
 
 def twice_differentiable(
@@ -21,7 +21,7 @@ def twice_differentiable(
     formula
         Computes the same from ``sources`` by operations that have derivatives of any order.
     """
-    if torch.compiler.is_compiling() or not needs_gradient(*sources):
+    if makes_program() or not needs_gradient(*sources):
         return out
     return _TwiceDifferentiable.apply(out, formula, *sources)
 

@@ -22,8 +22,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
     """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
     columns = weight.t()  # the layout of nn.Linear
     # Compilers derive gradients themselves, and torch.func refuses custom ones.
-    compiles = torch.compiler.is_compiling()
-    if compiles or not needs_gradient(x, columns, bias) or not takes_hooks():
+    if makes_program() or not needs_gradient(x, columns, bias) or not takes_hooks():
         return _product(x, columns, bias)
     if autocasts(x):
         return F.linear(x, _parameter_of(columns), bias)
@@ -36,7 +35,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
 def recomputable(function: Callable[..., torch.Tensor], *sources: torch.Tensor) -> torch.Tensor:
     """``function(*sources)``, which :func:`linear` recomputes for the gradient, not stores."""
     x = function(*sources)
-    if x.requires_grad and not torch.compiler.is_compiling():
+    if x.requires_grad and not makes_program():
         x._computed_by = function, sources  # pyright: ignore[reportAttributeAccessIssue]
     return x
 
@@ -116,7 +115,8 @@ def _(rows, columns, bias):
 def _takes_onednn(x: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor | None) -> bool:
     """Whether oneDNN's linear layer, which has no gradient, can and should be used."""
     return (
-        not torch.compiler.is_exporting()  # exported programs run without this library
+        # Exported programs run without this library.
+        not (torch.compiler.is_exporting() or is_tracing())
         and _suits_onednn(x, columns)
         and not autocasts(x)
         and not is_transformed()
@@ -149,6 +149,19 @@ def _mkl_is_slow() -> bool:
     description = Path("/proc/cpuinfo")  # on Linux, platform does not name the manufacturer
     linux = description.read_text() if description.exists() else ""
     return torch.backends.mkl.is_available() and "AuthenticAMD" in platform.processor() + linux
+
+
+def is_tracing() -> bool:
+    """Whether ``torch.jit.trace`` or the exporter built on it records operations."""
+    return torch._C._get_tracing_state() is not None
+
+
+def makes_program() -> bool:
+    """Whether operations are recorded in a program, compiled or not.
+
+    Programs have gradients of their own, and hold no functions of this library.
+    """
+    return torch.compiler.is_compiling() or is_tracing()
 
 
 def is_transformed() -> bool:

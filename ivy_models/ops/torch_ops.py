@@ -16,6 +16,7 @@ from ivy_models.ops.torch_linear import (
     autocasts,
     is_transformed,
     linear,
+    makes_program,
     recomputable,
     takes_hooks,
 )
@@ -30,9 +31,10 @@ class TorchOps(Ops):
         return isinstance(x, torch.Tensor)
 
     def is_traced(self, x):
-        traces = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        compiles = torch.compiler.is_compiling() or traces or is_transformed()
-        return compiles or (self.is_array(x) and x.is_meta)  # shapes without numbers
+        return makes_program() or is_transformed() or self.lacks_numbers(x)
+
+    def lacks_numbers(self, x):
+        return self.is_array(x) and x.is_meta
 
     def more_than_numbers(self, x):
         if type(x).__name__ == "MaskedTensor":
@@ -76,6 +78,11 @@ class TorchOps(Ops):
                 "A torch tensor that requires gradients cannot leave torch without losing them. "
                 "Set the torch backend, or pass tensor.detach()."
             )
+        if x.is_meta:
+            raise InputError(
+                'A torch tensor on the device "meta" has no numbers, so it cannot leave torch. '
+                'Give it some first, such as by module.to_empty(device="cpu") and load_state_dict.'
+            )
         if x.dtype.is_floating_point and x.dtype not in _OF_NUMPY:
             x = x.float()
         return x.resolve_neg().cpu().numpy()
@@ -100,6 +107,19 @@ class TorchOps(Ops):
 
     def cast(self, x, dtype):
         return x.to(getattr(torch, dtype))
+
+    def known_shape(self, x, channels=None):
+        # torch.jit.trace makes tensors of sizes; a check of those would be recorded.
+        state = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)  # pyright: ignore[reportArgumentType]
+        try:
+            return super().known_shape(x, channels)
+        finally:
+            torch._C._set_tracing_state(state)
+
+    def arange(self, size, like):
+        dtype = torch.float32 if like.device.type == "mps" else torch.float64
+        return torch.arange(size, device=like.device).to(dtype)
 
     def reshape(self, x, shape):
         return x.reshape(tuple(shape))
@@ -135,6 +155,12 @@ class TorchOps(Ops):
 
     def log(self, x):
         return torch.log(x)
+
+    def sin(self, x):
+        return torch.sin(x)
+
+    def cos(self, x):
+        return torch.cos(x)
 
     def tanh(self, x):
         return torch.tanh(x)
@@ -195,7 +221,7 @@ class TorchOps(Ops):
 
     def rematerialise(self, function):
         # Compilers decide themselves what they store.
-        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and takes_hooks()):
+        if makes_program() or not (torch.is_grad_enabled() and takes_hooks()):
             return function
         return functools.partial(checkpoint, function, use_reentrant=False)
 

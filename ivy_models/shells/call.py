@@ -84,4 +84,4 @@ def with_axes(ops: Ops, output: Any, batch_shape: tuple, axes: Any) -> Any:
     """Reshape outputs with one batch axis to (*batch, *axes, channels), for each modality."""
     if isinstance(output, dict):
         return {name: with_axes(ops, output[name], batch_shape, axes[name]) for name in output}
-    return ops.reshape(output, (*batch_shape, *axes, output.shape[-1]))
+    return ops.reshape(output, (*batch_shape, *axes, ops.shape(output)[-1]))

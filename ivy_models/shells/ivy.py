@@ -488,7 +488,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def _copy_for(self, ops: Ops) -> Tree:
         """The weights as native arrays of another framework, or copied within it."""
         dtype, device = self.spec.dtype, self.spec.device
-        return map_tree(lambda leaf: ops.asarray(_to_numpy(leaf), dtype, device), self._v)
+
+        def copy(leaf):
+            if ops.lacks_numbers(native := unwrap(leaf)):
+                return ops.cast(native, dtype)
+            return ops.asarray(_to_numpy(leaf), dtype, device)
+
+        return map_tree(copy, self._v)
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"

@@ -92,6 +92,15 @@ class IvyOps(Ops):
         a, b = (x if isinstance(x, ivy.Array) else ivy.full_like(like, x) for x in (a, b))
         return ivy.where(condition, a, b)
 
+    def arange(self, size, like):
+        return ivy.arange(size, dtype="float64")
+
+    def sin(self, x):
+        return ivy.sin(x)
+
+    def cos(self, x):
+        return ivy.cos(x)
+
     def conv2d(self, x, weight, stride):
         # Pad here, because Ivy's backends differ in the meaning of "SAME".
         x = self._pad(x, weight.shape[:2], stride, 0.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ivy_models.ops import Array, Ops
+from ivy_models.ops import Array, Ops, is_known
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     apply,
@@ -185,7 +185,8 @@ def cross_attention(
         Function to apply to each chunk at the end, (B, S, D) -> (B, S, D').
     chunked
         Whether to process the queries in chunks, so that memory grows with the inputs and the
-        outputs, not with their product. Dropout and records need all queries at once.
+        outputs, not with their product. Dropout and records need all queries at once, and so do
+        sizes that a traced program leaves open.
     dropout
         Dropout in training, if any.
     record
@@ -202,13 +203,13 @@ def cross_attention(
     num_heads = settings.num_heads
     attention, known = params["attention"], None
     if not callable(attention):
-        known = _keys_and_values(ops, attention, normed_inputs, num_heads)
+        known = keys_and_values(ops, attention, normed_inputs, num_heads)
 
     def attend(queries, query_mask=None):
-        queries = ops.broadcast_to(queries, (batch, *queries.shape[1:]))
+        queries = ops.broadcast_to(queries, (batch, *ops.shape(queries)[1:]))
 
         def compute(params, normed):
-            keys, values = known or _keys_and_values(ops, params, normed_inputs, num_heads)
+            keys, values = known or keys_and_values(ops, params, normed_inputs, num_heads)
             q = split_heads(ops, project(ops, params["query"], normed), num_heads)
             on_weights = _on_weights(ops, dropout, record, query_mask)
             attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, on_weights))
@@ -221,8 +222,9 @@ def cross_attention(
         return head(mlp_residual(ops, params, attended, settings.exact_gelu, dropout))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
-    # A layer that is called sees all queries at once, as its hooks expect.
-    at_once = not chunked or dropout is not None or record is not None
+    # A layer that is called sees all queries at once, as its hooks expect. Chunks need sizes.
+    is_open = not is_known(num_inputs, ops.shape(queries)[1])
+    at_once = not chunked or is_open or dropout is not None or record is not None
     if at_once or not is_plain(params):
         return attend(*arrays)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
@@ -256,7 +258,7 @@ def _on_weights(
     return record_and_drop
 
 
-def _keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> tuple[Array, Array]:
+def keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> tuple[Array, Array]:
     """Normed inputs (B, M, C) -> what queries attend to, (B, H, M, K) and (B, H, M, K')."""
 
     def heads(layer):

@@ -127,6 +127,7 @@ class Decoder(PickledByFields):
 
         if isinstance(queries, Inputs):
             folds = query_mask is dropout is record is None and is_plain(params) and not self.plain
+            folds = folds and not queries.is_open
             if folds and self._folding_is_cheaper(queries, latents.shape[1]):
                 return attend_from_parts(
                     ops,

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+from ivy_models.ops import Array, Ops, is_known
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,33 @@ class FourierPositionEncoding:
         """
         return _axis_tables(self, shape)
 
+    def native_axis_tables(self, ops: Ops, like: Array, shape: Sequence[Any]) -> list[Array]:
+        """The same as native arrays with the data type and device of ``like``.
+
+        A traced program may leave sizes open; then it computes the tables itself.
+        """
+        if is_known(*shape):
+            return [ops.constant(table, like) for table in self.axis_tables(tuple(shape))]
+        resolutions = self._resolutions(len(shape), shape)
+        return [self._open_table(ops, like, *axis) for axis in zip(shape, resolutions, strict=True)]
+
+    def _open_table(self, ops: Ops, like: Array, size: Any, resolution: Any) -> Array:
+        index = ops.arange(size, like)
+
+        def constant(numbers):
+            return ops.constant(np.asarray(numbers, np.float64), like=index)
+
+        # The size as an array of this type: frameworks differ in arithmetic of open sizes.
+        count = ops.sum(index * 0 + 1, 0, keepdims=True)
+        steps = ops.maximum(count - 1, constant([1.0])) if self.endpoint else count
+        positions = (index * 2 / steps - 1)[:, None]
+        highest = count if self.max_resolution is None else constant([resolution])
+        along_bands = constant(np.linspace(0, 1, self.num_bands))
+        bands = along_bands * (highest / 2 - 1) + 1
+        angles = math.pi * positions * bands[None]
+        features = ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
+        return ops.match(features, like)
+
     def axis_channels(self, num_axes: int) -> list[np.ndarray]:
         """For each axis, the indices of the encoding's channels in its table."""
         bands = np.arange(self.num_bands)
@@ -105,9 +135,10 @@ class FourierPositionEncoding:
             for axis in range(num_axes)
         ]
 
-    def _resolutions(self, num_axes, shape) -> list[float]:
-        resolution = shape if self.max_resolution is None else self.max_resolution
-        return list(np.broadcast_to(resolution, num_axes))
+    def _resolutions(self, num_axes, shape) -> Sequence[Any]:
+        if self.max_resolution is None:
+            return shape
+        return list(np.broadcast_to(self.max_resolution, num_axes))
 
     def _encode_axis(self, positions, resolution) -> np.ndarray:
         """Encode positions (...) as (..., 2 bands + 1): the position, its sines, its cosines."""

@@ -86,6 +86,7 @@ class Reader(PickledByFields):
         plain
             True: attention as in the paper, all scores at once. False: streaming over the
             inputs, exact up to rounding. None: the cheaper of the two, in bounded memory.
+            Where a traced program leaves the number of inputs open: True.
         dropout
             Dropout in training, if any. Dropout of attention weights needs plain attention.
         record
@@ -101,6 +102,8 @@ class Reader(PickledByFields):
         needs_weights = record is not None or (dropout is not None and dropout.attention)
         if needs_weights or not is_plain(params):
             plain = True  # streaming folds layers into each other, so it calls none
+        if any(segment.is_open for segment in segments):
+            plain = True  # chunks of inputs need their number
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
             dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
             dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]

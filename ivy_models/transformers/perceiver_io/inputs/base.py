@@ -159,9 +159,10 @@ def convert_mask(
     mask = convert(mask, name)
     one_row = (1,) * len(batch_shape)
     shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
-    if not any(is_shape(mask.shape, shape) for shape in shapes):
+    given = ops.known_shape(mask)
+    if not any(is_shape(given, shape) for shape in shapes):
         raise InputError(
-            f"{name} has shape {tuple(mask.shape)}; expected {(*batch_shape, *axes)}, "
+            f"{name} has shape {given}; expected {(*batch_shape, *axes)}, "
             f"or {axes} for the whole batch: True where an input takes part."
         )
     if ops.is_float(mask):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.ops import Array, Ops
+from ivy_models.ops import Array, Ops, is_known, ops_for
 from ivy_models.transformers.perceiver_io.position_encoding import (
     FourierPositionEncoding,
     grid_table,
@@ -55,7 +55,7 @@ class Inputs:
     Parameters
     ----------
     shape
-        Size of each input axis; M is their product.
+        Size of each input axis; M is their product. A traced program may leave sizes open.
     data
         The channels that differ within a batch, (B, M, ...), or None.
     positions
@@ -64,7 +64,7 @@ class Inputs:
         Channels that are the same for every input, (K,), or None.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
     data: Features | None = None
     positions: Features | FourierPositionEncoding | None = None
     padding: Array | None = None
@@ -72,15 +72,20 @@ class Inputs:
     @classmethod
     def from_array(cls, inputs: Array) -> Inputs:
         """Inputs (B, M, C) without separate parts."""
-        return cls((inputs.shape[1],), Features(inputs))
+        return cls((ops_for(inputs).shape(inputs)[1],), Features(inputs))
 
     def batch(self, ops: Ops) -> Any:
         """B, as returned by :meth:`.Ops.shape`."""
         return 1 if self.data is None else ops.shape(self.data.base)[0]
 
     @property
-    def num_inputs(self) -> int:
+    def num_inputs(self) -> Any:
         return math.prod(self.shape)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the number of inputs is not known while the program is traced."""
+        return not is_known(*self.shape)
 
     @property
     def num_data_channels(self) -> int:
@@ -120,11 +125,11 @@ class Inputs:
     def _encoded(self, positions: FourierPositionEncoding, ops: Ops, like: Array) -> Array:
         """Fourier features (M, C'), built here because large constants compile for minutes."""
         spread = []
-        for axis, table in enumerate(positions.axis_tables(self.shape)):
+        for axis, table in enumerate(positions.native_axis_tables(ops, like, self.shape)):
             sizes = [size if a == axis else 1 for a, size in enumerate(self.shape)]
-            features = ops.reshape(ops.constant(table, like=like), (*sizes, -1))
+            features = ops.reshape(table, (*sizes, table.shape[-1]))
             features = ops.broadcast_to(features, (*self.shape, table.shape[-1]))
-            spread.append(ops.reshape(features, (self.num_inputs, -1)))
+            spread.append(ops.reshape(features, (self.num_inputs, table.shape[-1])))
         return ops.take(ops.concat(spread, -1), positions.order(len(self.shape)), -1)
 
 

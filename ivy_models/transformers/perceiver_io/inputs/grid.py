@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError, SpecError
-from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
     Axes,
     CheckedInputs,
@@ -160,6 +160,21 @@ class GridAdapter(InputKind):
             data_shape = tuple(size // patch for size, patch in pairs)
         return self._stem.grid_shape(data_shape)
 
+    def _fixed(self, axes: Axes) -> Axes:
+        """The data's axes, with numbers for open ones where the model takes only one size."""
+        size: Any = (None,) * self.num_grid_axes
+        if isinstance(self.positions, LearnedPositions) and not self._stem.shrinks:
+            patch_shape = self.patch_shape or (1,) * self.num_grid_axes
+            size = [s * p for s, p in zip(self.positions.shape, patch_shape, strict=True)]
+        pairs = zip(axes, self._stem.data_shape(tuple(size)), strict=True)
+        return tuple(given if only is None else only for given, only in pairs)
+
+    def _open_grid_shape(self, axes: OpenAxes) -> OpenAxes:
+        grid_shape = self.grid_shape(tuple(1 if size is None else size for size in axes))
+        axes = axes[len(axes) - len(grid_shape) :]
+        pairs = zip(axes, grid_shape, strict=True)
+        return tuple(None if size is None else inputs for size, inputs in pairs)
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree = self._stem.parameters()
@@ -188,20 +203,20 @@ class GridAdapter(InputKind):
         if 0 in shape:
             raise InputError(f"{what}, which holds nothing; expected {expected}.")
         axes = shape[len(shape) - self.num_axes - 1 : -1]
-        size = tuple(s for s in axes if s is not None)
-        if len(size) < len(axes):
-            return  # the size is checked once it is known
         patch_shape = self.patch_shape
-        if patch_shape and any(s % p for s, p in zip(size, patch_shape, strict=True)):
+        if patch_shape and any(
+            size is not None and size % patch for size, patch in zip(axes, patch_shape, strict=True)
+        ):
             raise InputError(
-                f"{name} has axes {size}, which are not multiples of the patches' {patch_shape}. "
+                f"{name} has axes {axes}, which are not multiples of the patches' {patch_shape}. "
                 "Crop or pad it."
             )
-        self._stem.check_size(what, size)
-        grid_shape = self.grid_shape(size)
-        if isinstance(self.positions, LearnedPositions) and grid_shape != self.positions.shape:
+        self._stem.check_size(what, axes)
+        grid_shape = self._open_grid_shape(axes)
+        learned = self.positions if isinstance(self.positions, LearnedPositions) else None
+        if learned is not None and not is_shape(grid_shape, learned.shape):
             raise InputError(
-                f"The model has learned positions for inputs of size {self.positions.shape}; got "
+                f"The model has learned positions for inputs of size {learned.shape}; got "
                 f"{grid_shape}. Resize the data, or build the model with another "
                 "learned_position_shape."
             )
@@ -214,7 +229,7 @@ class GridAdapter(InputKind):
         InputError
             If they do not fit.
         """
-        self.check_shape(tuple(data.shape), name)
+        self.check_shape(ops.known_shape(data, self.data_dim), name)
         if not ops.is_float(data):
             raise InputError(
                 f"{name} is of type {ops.dtype(data)}; the model takes floats. Prepare images with "
@@ -226,7 +241,7 @@ class GridAdapter(InputKind):
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
         data = convert(data, "data")
         batch_shape = self.check_data(ops, data)
-        axes = tuple(data.shape[len(batch_shape) : -1])
+        axes = self._fixed(ops.shape(data)[len(batch_shape) : -1])
         data = ops.match(ops.reshape(data, (-1, *axes, self.data_dim)), like)
         grid_shape = self.grid_shape(axes)
         if mask is not None:
@@ -242,13 +257,8 @@ class GridAdapter(InputKind):
     def split_shape(self, shape: OpenAxes, name: str = "data") -> tuple[OpenAxes, OpenAxes]:
         self.check_shape(shape, name)
         num_batch_axes = len(shape) - self.num_axes - 1
-        axes = shape[num_batch_axes:-1]
-        grid_shape = self.grid_shape(tuple(1 if size is None else size for size in axes))
-        axes = axes[len(axes) - len(grid_shape) :]
-        open_shape = (
-            None if size is None else inputs for size, inputs in zip(axes, grid_shape, strict=True)
-        )
-        return tuple(shape[:num_batch_axes]), tuple(open_shape)
+        grid_shape = self._open_grid_shape(shape[num_batch_axes:-1])
+        return tuple(shape[:num_batch_axes]), grid_shape
 
     def data_shape(self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]) -> Axes:
         size = size_of_axes(self._trained_size() if size is None else size, self.num_grid_axes)
@@ -283,14 +293,13 @@ class GridAdapter(InputKind):
         if self.patch_shape is not None:
             data = space_to_depth(data, self.patch_shape)
         if self._stem.mixes:  # scale neighbouring elements, which are mixed, by one factor
-            size = math.prod(data.shape[1:])
-            data = ops.reshape(
-                with_finite_squares(ops, ops.reshape(data, (-1, size))), (-1, *data.shape[1:])
-            )
+            shape = ops.shape(data)[1:]
+            flat = with_finite_squares(ops, ops.reshape(data, (-1, math.prod(shape))))
+            data = ops.reshape(flat, (-1, *shape))
         else:
             data = with_finite_squares(ops, data)
         data = self._stem(ops, params, data)
-        shape = tuple(data.shape[1:-1])
+        shape = ops.shape(data)[1:-1]
         flat = ops.reshape(data, (-1, math.prod(shape), data.shape[-1]))
         positions = self.positions
         if isinstance(positions, LearnedPositions):

@@ -170,7 +170,7 @@ class MultimodalInput(InputKind):
                 zeros = ops.constant(np.zeros((modality.input_dim,), np.float32), like)
                 array = ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
                 masked = np.zeros((), bool)
-            axes = tuple(array.shape[len(batch_shape) : -1])
+            axes = ops.shape(array)[len(batch_shape) : -1]
             array = ops.reshape(array, (-1, *axes, modality.input_dim))
             converted[name] = ops.match(array, like)
             grid_shapes[name] = modality.adapter().grid_shape(axes)

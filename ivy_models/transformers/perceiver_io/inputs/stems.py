@@ -10,7 +10,7 @@ import numpy as np
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import LAYER_NORM_EPSILON
-from ivy_models.transformers.perceiver_io.inputs.base import Axes
+from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Features
 from ivy_models.transformers.perceiver_io.parameters import (
     Parameter,
@@ -56,8 +56,8 @@ class Stem:
         """Size of each axis of the grid, from that of the data's axes."""
         return data_shape
 
-    def check_size(self, what: str, data_shape: Axes) -> None:
-        """Check the size of the data's axes; ``what`` begins an error.
+    def check_size(self, what: str, data_shape: OpenAxes) -> None:
+        """Check the size of the data's axes, None where it is open; ``what`` begins an error.
 
         Raises
         ------
@@ -101,8 +101,8 @@ class FramePair(Stem):
     def grid_shape(self, data_shape: Axes) -> Axes:
         return data_shape[1:]
 
-    def check_size(self, what: str, data_shape: Axes) -> None:
-        if data_shape[0] != 2:
+    def check_size(self, what: str, data_shape: OpenAxes) -> None:
+        if data_shape[0] not in (2, None):
             raise InputError(
                 f"{what}; expected two frames, (*batch, 2, height, width, {self.data_dim})."
             )
@@ -156,8 +156,8 @@ class CentredConvolution(Convolution):
     def grid_shape(self, data_shape: Axes) -> Axes:
         return tuple((size - 1) // 4 for size in data_shape)
 
-    def check_size(self, what: str, data_shape: Axes) -> None:
-        if min(data_shape) < 5:
+    def check_size(self, what: str, data_shape: OpenAxes) -> None:
+        if any(size is not None and size < 5 for size in data_shape):
             raise InputError(
                 f'{what}; with stem="centred_convolution" each axis has 5 elements at least.'
             )
@@ -201,7 +201,7 @@ def _neighbourhoods(ops: Ops, frames: Array) -> Array:
 
 def _project_neighbourhoods(ops: Ops, weight: Array, frames: Array) -> Array:
     """(B, 2, Y, X, channels) -> (B, Y, X, C'), with a weight (18 channels, C')."""
-    _, _, height, width, channels = frames.shape
+    _, _, height, width, channels = ops.shape(frames)
     # A linear layer of all neighbourhoods is a convolution; its rows are ordered by frame,
     # then y, x and channel.
     weight = ops.reshape(weight, (2, 3, 3, channels, -1))

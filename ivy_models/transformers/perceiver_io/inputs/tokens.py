@@ -114,18 +114,18 @@ class TokenAdapter(InputKind):
 
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
         tokens = convert(data, "data")
-        self.check_shape(tuple(tokens.shape))
+        self.check_shape(ops.known_shape(tokens))
         if "int" not in ops.dtype(tokens):
             raise InputError(
                 f"data is of type {ops.dtype(tokens)}; the model takes tokens, integers."
             )
         if not ops.is_traced(tokens):  # a traced array has no values yet
             self._check_values(ops.to_numpy(tokens))
-        batch_shape, length = ops.shape(tokens)[:-1], tokens.shape[-1]
+        *batch_shape, length = ops.shape(tokens)
         tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
         if mask is not None:
             mask = convert_mask(ops, like, mask, "mask", batch_shape, (length,), convert)
-        return CheckedInputs(tokens, mask, batch_shape, (length,))
+        return CheckedInputs(tokens, mask, tuple(batch_shape), (length,))
 
     def _check_values(self, tokens: np.ndarray) -> None:
         lowest, highest = tokens.min(), tokens.max()
@@ -150,7 +150,8 @@ class TokenAdapter(InputKind):
     def __call__(self, params: Tree, tokens: Array) -> Inputs:
         """Adapt tokens (B, M), whole numbers from 0 to V - 1."""
         ops, embedding = ops_for(params["positions"]), params["embedding"]
-        positions = ops.slice(params["positions"], 0, tokens.shape[1], 0)
+        length = ops.shape(tokens)[1]
+        positions = ops.slice(params["positions"], 0, length, 0)
         rows = embedding(tokens) if callable(embedding) else ops.look_up(embedding, tokens)
         embedded = rows + positions
-        return Inputs((tokens.shape[1],), Features(embedded))
+        return Inputs((length,), Features(embedded))

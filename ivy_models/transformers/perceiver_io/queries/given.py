@@ -53,8 +53,9 @@ class GivenQueries(Queries):
         convert: Convert,
     ) -> tuple[Array, Axes]:
         queries = None if given is None else convert(given, "queries")
-        shape = None if queries is None else tuple(queries.shape)
-        axes = self.output_axes(shape, batch_shape, grid_shape)
+        shape = None if queries is None else ops.known_shape(queries, self.dim)
+        num_axes = len(self.output_axes(shape, batch_shape, grid_shape))
+        axes = ops.shape(queries)[-1 - num_axes : -1]
         if not ops.is_float(queries):
             raise InputError(f"queries are floats; got the type {ops.dtype(queries)}.")
         queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))

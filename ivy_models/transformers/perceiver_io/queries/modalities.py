@@ -218,7 +218,8 @@ class MultimodalOutput:
         outputs = self.decoder(weights, queries, latents, dropout=dropout, record=record)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
-            return ops.reshape(outputs, (-1, outputs.shape[1], *patch_shape, modality.output_dim))
+            number = ops.shape(outputs)[1]
+            return ops.reshape(outputs, (-1, number, *patch_shape, modality.output_dim))
         outputs = ops.reshape(outputs, (-1, *modality.query_shape, modality.head_dim))
         return depth_to_space(outputs, patch_shape) if patch_shape else outputs
 
@@ -283,7 +284,7 @@ class ModalityQueries(Queries):
                 indices[name], axes[name] = None, modality.output_shape
             else:
                 indices[name] = _indices(ops, like, modality, given[name], convert)
-                axes[name] = (indices[name].shape[0], *(modality.patch_shape or ()))
+                axes[name] = (ops.shape(indices[name])[0], *(modality.patch_shape or ()))
         return indices, axes
 
     def output_axes(
@@ -317,10 +318,11 @@ def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, conver
     """Which of a modality's queries a call asks for, (n,)."""
     name = f'queries["{modality.name}"]'
     indices = convert(given, name)
-    if len(indices.shape) != 1 or 0 in indices.shape or "int" not in ops.dtype(indices):
+    shape = ops.known_shape(indices)
+    if len(shape) != 1 or 0 in shape or "int" not in ops.dtype(indices):
         raise InputError(
             f"{name} are the places of queries, whole numbers (n,); got shape "
-            f"{tuple(indices.shape)} of type {ops.dtype(indices)}."
+            f"{shape} of type {ops.dtype(indices)}."
         )
     if not ops.is_traced(indices):  # a traced array has no values yet
         values = ops.to_numpy(indices)
@@ -352,7 +354,7 @@ def modality_queries(
         features.append(ops.look_up(ops.constant(axis_table, like=like), along_axis))
         stride *= size
     queries = ops.take(ops.concat(features[::-1], -1), positions.order(len(shape)), -1)
-    return Inputs((indices.shape[0],), Features(queries[None]), padding=padding)
+    return Inputs(ops.shape(indices), Features(queries[None]), padding=padding)
 
 
 def _head(ops: Ops, shared: Any, own: Any) -> Any:

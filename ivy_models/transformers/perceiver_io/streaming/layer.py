@@ -11,7 +11,11 @@ from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
     attention_parameters,
+    keys_and_values,
+    merge_heads,
     norm,
+    project,
+    split_heads,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, map_tree
@@ -92,40 +96,49 @@ class GridCrossAttention:
         """
         ops = ops_for(params["attention"]["query"]["weight"])
         self._check(ops, queries, data, mask)
-        shape, batch = tuple(data.shape[1:-1]), ops.shape(data)[0]
+        batch, *shape, _ = ops.shape(data)
         if mask is not None:
             data = ops.where(mask[..., None], data, 0.0)  # not-a-number too must not reach the sums
             mask = ops.reshape(mask, (batch, math.prod(shape)))
         flat = ops.widen(ops.reshape(data, (batch, math.prod(shape), self.data_dim)))
         wide = map_tree(ops.widen, params)
-        attended = streaming_attend(
-            ops,
-            wide["attention"],
-            wide["input_norm"],
-            norm(ops, wide["query_norm"], ops.widen(queries)),
-            [Inputs(shape, Features(flat), self.positions)],
-            self.num_heads,
-            mask,
-        )
+        inputs = Inputs(tuple(shape), Features(flat), self.positions)
+        normed = norm(ops, wide["query_norm"], ops.widen(queries))
+        if inputs.is_open:  # chunks need the number of inputs
+            dense = norm(ops, wide["input_norm"], inputs.dense(ops, normed))
+            keys, values = keys_and_values(ops, wide["attention"], dense, self.num_heads)
+            normed = ops.broadcast_to(normed, (batch, *ops.shape(normed)[1:]))
+            q = split_heads(ops, project(ops, wide["attention"]["query"], normed), self.num_heads)
+            attended = merge_heads(ops, ops.attention(q, keys, values, mask))
+            attended = project(ops, wide["attention"]["output"], attended)
+        else:
+            attended = streaming_attend(
+                ops,
+                wide["attention"],
+                wide["input_norm"],
+                normed,
+                [inputs],
+                self.num_heads,
+                mask,
+            )
         return ops.match(attended, queries)
 
     def _check(self, ops: Ops, queries: Array, data: Array, mask: Any) -> None:
-        sizes = tuple(data.shape)
+        sizes = ops.known_shape(data, self.data_dim)
         if len(sizes) != self.num_axes + 2 or sizes[-1] != self.data_dim or 0 in sizes:
             axes = ", ".join(f"axis_{i}" for i in range(self.num_axes))
             raise InputError(f"data has shape {sizes}; expected (B, {axes}, {self.data_dim}).")
-        given = tuple(queries.shape)
+        given = ops.known_shape(queries, self.query_dim)
         shared, own = (1, *given[1:2], self.query_dim), (sizes[0], *given[1:2], self.query_dim)
         if len(given) != 3 or not (is_shape(given, own) or is_shape(given, shared)):
             raise InputError(
                 f"queries have shape {given}; expected ({sizes[0]}, N, "
                 f"{self.query_dim}), or (1, N, {self.query_dim}) for the whole batch."
             )
-        if mask is not None and (
-            not is_shape(mask.shape, sizes[:-1]) or "bool" not in ops.dtype(mask)
-        ):
+        shape = None if mask is None else ops.known_shape(mask)
+        if shape is not None and (not is_shape(shape, sizes[:-1]) or "bool" not in ops.dtype(mask)):
             raise InputError(
-                f"mask has shape {tuple(mask.shape)} and type {ops.dtype(mask)}; expected booleans "
+                f"mask has shape {shape} and type {ops.dtype(mask)}; expected booleans "
                 f"{sizes[:-1]}, True where an input takes part."
             )
         for name, array in (("queries", queries), ("data", data)):
