@@ -58,6 +58,11 @@ def current_ops(*arrays: Any) -> Ops:
     return ops_named("numpy")
 
 
+def default_device() -> str | None:
+    """The device of ``ivy.set_default_device``; None where none was set."""
+    return ivy.default_device_stack[-1] if ivy.default_device_stack else None
+
+
 def unwrap(x: Any) -> Any:
     """The native array inside an ``ivy.Array``; anything else unchanged."""
     return x.data if isinstance(x, _IvyArray) else x

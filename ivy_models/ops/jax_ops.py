@@ -9,6 +9,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.namespace import NamespaceOps
 
@@ -128,10 +129,10 @@ def _larger(a, b):  # module-level, so that JAX's trace cache does not grow with
 def _device(device: str | None) -> jax.Device | None:
     if device is None:
         return None
-    kind, _, index = device.partition(":")
+    kind, index = parse_device(device)
     try:
-        return jax.devices(kind)[int(index or 0)]
-    except (RuntimeError, IndexError, ValueError) as error:
+        return jax.devices("gpu" if kind == "cuda" else kind)[index or 0]
+    except (RuntimeError, IndexError) as error:
         raise BackendError(
             f"Device {device!r} was asked for, but jax has {jax.devices()}. "
             'Use device="cpu", or install jax for the device.'

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ivy_models.base.devices import Device, parse_device
 from ivy_models.errors import BackendError
 from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, same_padding
 from ivy_models.ops.namespace import NamespaceOps
@@ -43,7 +44,7 @@ class NumpyOps(NamespaceOps):
         return np.asarray(x)
 
     def check_device(self, device):
-        if device not in (None, "cpu"):
+        if device is not None and parse_device(device) != Device("cpu"):
             raise BackendError(
                 f'The numpy backend runs on "cpu" only, got device {device!r}. '
                 "Use another backend, or device=None."

@@ -6,6 +6,7 @@ import itertools
 
 import tensorflow as tf
 
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import Ops
 
@@ -183,11 +184,11 @@ def _broadcast_batch(a: tuple, b: tuple) -> list:
 def _device(device: str | None) -> str | None:
     if device is None:
         return None
-    kind, _, index = device.partition(":")
+    kind, index = parse_device(device)
     kind = "GPU" if kind == "cuda" else kind.upper()
     try:
-        return tf.config.list_logical_devices(kind)[int(index or 0)].name
-    except (IndexError, ValueError) as error:
+        return tf.config.list_logical_devices(kind)[index or 0].name
+    except IndexError as error:
         here = [d.name for d in tf.config.list_logical_devices()]
         raise BackendError(
             f"Device {device!r} was asked for, but tensorflow has {here}. "

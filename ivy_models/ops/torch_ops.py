@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 from ivy_models.ops.torch_attention import twice_differentiable
@@ -88,18 +89,26 @@ class TorchOps(Ops):
         return x.resolve_neg().cpu().numpy()
 
     def check_device(self, device):
-        if device is None or device == "cpu":
-            return
         target = _device(device)
-        if target.type == "cuda" and not torch.cuda.is_available():
+        if target is None or target.type == "meta":
+            return
+        if target.type == "cpu" and target.index:
             raise BackendError(
-                f"Device {device!r} was asked for, but torch finds no CUDA GPU here. "
-                'Use device="cpu", or install a CUDA build of torch on a machine with a GPU.'
+                f'Device {device!r} was asked for, but torch has one CPU device, "cpu".'
             )
-        if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        if target.type == "cpu":
+            return
+        kind = getattr(torch.backends if target.type == "mps" else torch, target.type, None)
+        if kind is None or not kind.is_available():
             raise BackendError(
-                f"Device {device!r} was asked for, but torch finds only "
-                f"{torch.cuda.device_count()} GPU(s)."
+                f"Device {device!r} was asked for, but torch finds no {target.type.upper()} device "
+                'here. Use device="cpu", or install a build of torch for it on a machine that has '
+                "one."
+            )
+        count = 1 if target.type == "mps" else kind.device_count()
+        if (target.index or 0) >= count:
+            raise BackendError(
+                f"Device {device!r} was asked for, but torch finds only {count} of this kind."
             )
 
     def dtype(self, x):
@@ -266,7 +275,7 @@ def _device(device: str | None) -> torch.device | None:
     if device is None:
         return None
     try:
-        return torch.device(device.replace("gpu", "cuda"))
+        return torch.device(str(parse_device(device)))
     except RuntimeError as error:
         raise BackendError(
             f'Unknown torch device {device!r}; use "cpu", "cuda" or "cuda:0".'

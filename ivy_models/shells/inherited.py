@@ -28,8 +28,6 @@ INSTEAD = {
     "show_graph": "`ivy-models info` and model_costs(spec, shape) describe the parts of a model",
     "register_buffer": WEIGHTS,
     "register_parameter": WEIGHTS,
-    "to_device": "build the model with spec.replace(device=...), or load it with "
-    "PerceiverIO.from_pretrained(folder, device=...)",
 }
 """Refused names, and what to do instead."""
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.arrays import current_ops, to_ivy, to_native, to_numpy, unwrap, unwrap_tree
+from ivy_models.arrays import (
+    current_ops,
+    default_device,
+    to_ivy,
+    to_native,
+    to_numpy,
+    unwrap,
+    unwrap_tree,
+)
 from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.checkpoints.check import check_magnitudes, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
@@ -53,6 +61,9 @@ if TYPE_CHECKING:
 LAYOUTS = ("native", "huggingface")
 """Formats of the folder that a model is written to."""
 
+BUILD_MODES = ("on_init", "explicit", "on_call")
+"""Of ``ivy.Module``."""
+
 
 class PerceiverIO(WithoutInherited, ivy.Module):
     """Perceiver IO (arXiv 2107.14795), in whichever backend Ivy is set to.
@@ -65,6 +76,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Seed of the random weights; the same seed gives the same weights on every backend.
     v
         Weights to use instead, a nested dict or ``ivy.Container`` of arrays.
+    device, dtype
+        Instead of the spec's.
+    build_mode, training
+        As ``ivy.Module`` takes them. The constructor always builds the model, and calls compute
+        the same in training.
 
     Attributes
     ----------
@@ -94,12 +110,32 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return object.__new__(cls)
 
     @whatever_seterr_says
-    def __init__(self, spec: PerceiverIOSpec, *, seed: int = 0, v: Mapping | None = None):
+    def __init__(
+        self,
+        spec: PerceiverIOSpec,
+        v: Mapping | None = None,
+        *,
+        seed: int = 0,
+        device: Any = None,
+        dtype: str | None = None,
+        build_mode: str = "on_init",
+        training: bool = False,
+    ):
         if not isinstance(spec, PerceiverIOSpec):
             raise SpecError(f"spec must be a PerceiverIOSpec, got {type(spec).__name__}.")
+        if build_mode not in BUILD_MODES:
+            raise SpecError(
+                f"build_mode must be one of {', '.join(BUILD_MODES)}, got {build_mode!r}."
+            )
+        if device is not None:
+            spec = spec.replace(device=device)
+        if dtype is not None:
+            spec = spec.replace(dtype=str(dtype).removeprefix("torch."))
+        if training:
+            check_without_dropout(spec)
         ops = current_ops()
         ops.check_device(spec.device)
-        super().__init__(build_mode="explicit", training=False, device=spec.device)
+        super().__init__(build_mode="explicit", training=training, device=spec.device)
         self.spec = spec
         self.preprocessing: Any = None
         self.labels: tuple[str, ...] | None = None
@@ -134,6 +170,45 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         if mode:
             check_without_dropout(self.spec)
         return self
+
+    @property
+    def device(self) -> ivy.Device:
+        """The device of the weights, as Ivy names it."""
+        return ivy.dev(self._native_weights(self._current_ops())["latents"])
+
+    def to_device(self, device: Any) -> PerceiverIO:
+        """Move the weights, so that calls compute on another device.
+
+        Parameters
+        ----------
+        device
+            As in :class:`PerceiverIOSpec`.
+
+        Returns
+        -------
+        PerceiverIO
+            This model.
+
+        Raises
+        ------
+        BackendError
+            If the device is not available.
+        SpecError
+            If it is not a device.
+        """
+        ops, spec = self._current_ops(), self.spec.replace(device=device)
+        ops.check_device(spec.device)
+        weights = map_tree(_to_numpy, self._v)
+        self.spec, self.core = spec, PerceiverIOCore(spec)
+        asked, self._compiled = self._compiled.asked, CompiledCalls(self.core)
+        self._compiled.asked = asked
+        self._v = self._place(ops, weights)
+        return self
+
+    @property
+    def _spec(self) -> PerceiverIOSpec:
+        """The spec, by its name in the first ``ivy_models``."""
+        return self.spec
 
     @property
     def num_parameters(self) -> int:
@@ -457,6 +532,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self._compiled.asked = True
         return self
 
+    def _current_ops(self) -> Ops:
+        """Ivy's backend, or the framework of the weights where none is set."""
+        return current_ops(self._v["latents"])
+
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
         params = unwrap_tree(self._v)
@@ -478,10 +557,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def _place(self, ops: Ops, weights: Tree) -> Any:
         """Copy NumPy weights to a container on the spec's device, in the spec's data type."""
 
+        device = self.spec.device or default_device()
+
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
             copy = ops.matrix if is_matrix else ops.asarray
-            return to_ivy(ops, copy(leaf, self.spec.dtype, self.spec.device))
+            return to_ivy(ops, copy(leaf, self.spec.dtype, device))
 
         return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 

@@ -392,8 +392,8 @@ def test_arguments_are_checked_as_in_a_call(backend, rng):
         attention_maps(model, image[..., :2])
     with pytest.raises(InputError, match="mask has shape"):
         attention_maps(model, image, np.ones((2, 3, 4), bool))
-    with pytest.raises(InputError, match="learned its own"):
-        attention_maps(model, image, queries=np.ones((1, 14), np.float32))
+    with pytest.raises(InputError, match="queries have shape"):
+        attention_maps(model, image, queries=np.ones((1, 13), np.float32))
     with pytest.raises(InputError, match="data has shape"):
         latents_over_depth(model, image[..., :2])
 

@@ -355,7 +355,6 @@ def test_other_modules_have_no_weights_for_a_model():
         ("show_graph", "model_costs"),
         ("register_parameter", "with_weights"),
         ("register_buffer", "with_weights"),
-        ("to_device", "device="),
     ],
 )
 def test_inherited_names_that_do_not_fit_name_the_right_one(name, instead):
@@ -372,7 +371,7 @@ def test_inherited_names_are_own_refused_or_known_to_work(backend, rng):
     model = PerceiverIO(small_spec())
     inherited = {name for name in dir(model) if not name.startswith("_")} - set(vars(model))
     inherited -= set(vars(PerceiverIO))
-    working = {"buffers", "build_mode", "built", "device", "dtype", "eval", "module_dict"}
+    working = {"buffers", "build_mode", "built", "dtype", "eval", "module_dict"}
     assert inherited == working | {"state_dict", "training", "v"}
     data = image(rng, 6, 5, 3)
     np.testing.assert_array_equal(numpy_of(model.eval()(data)), numpy_of(model(data)))
@@ -506,12 +505,10 @@ def test_wrong_queries_are_refused(backend, rng, shape, message):
         model(image(rng, 2, 6, 5, 3), queries=image(rng, *shape))
 
 
-def test_queries_are_passed_where_they_are_not_learned_and_only_there(backend, rng):
+def test_queries_are_passed_where_the_model_needs_them(backend, rng):
     data = image(rng, 6, 5, 3)
     with pytest.raises(InputError, match="each call passes queries"):
         PerceiverIO(small_spec(learn_query=False, query_shape=None))(data)
-    with pytest.raises(InputError, match="learned its own"):
-        PerceiverIO(small_spec())(data, queries=image(rng, 4, 14))
     with pytest.raises(InputError, match="without a decoder"):
         PerceiverIO(small_spec(with_decoder=False))(data, queries=image(rng, 4, 14))
     with pytest.raises(InputError, match="the spec's query_shape is"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
+from typing import Any, NoReturn
 
+from ivy_models.base.fields import FieldMapping
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.errors import SpecError, did_you_mean, shown
 from ivy_models.transformers.perceiver_io.decoder import Decoder
@@ -29,8 +30,10 @@ OTHER_NAMES = {
 
 
 @dataclass(frozen=True)
-class PerceiverIOSpec(PickledByFields):
+class PerceiverIOSpec(PickledByFields, FieldMapping):
     """The description of a Perceiver IO model. It is immutable, and is checked when it is created.
+
+    The fields can also be read as of a mapping: ``spec["input_dim"]``, ``dict(spec)``.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ class PerceiverIOSpec(PickledByFields):
         The resolution that the highest band resolves, one number or one for each axis. None: the
         size of the data in each call.
     device
-        "cpu", "cuda", "cuda:1", ...; None: the framework's default.
+        "cpu", "cuda", "cuda:1", "gpu:0", or a device of any framework, stored as a name; None:
+        the one of ``ivy.set_default_device``, or else the framework's default.
     dtype
         Data type of weights and computation: "float32", "float64", "bfloat16" or "float16".
         In half precision the reader, layer norms and softmax still compute in float32.
@@ -162,7 +166,7 @@ class PerceiverIOSpec(PickledByFields):
     fourier_encode_input: bool = True
     num_fourier_freq_bands: int = 6
     max_fourier_freq: float | Sequence[float] | None = None
-    device: str | None = None
+    device: Any = None
     dtype: str = "float32"
     stem: str | None = None
     stem_dim: int | None = None
@@ -258,9 +262,28 @@ class PerceiverIOSpec(PickledByFields):
 
     # JSON
 
+    def to_dict(self) -> dict[str, Any]:
+        """Copy every field into nested dicts, lists and numbers."""
+        return asdict(self)
+
     def to_json(self) -> str:
         """Write every field as JSON."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PerceiverIOSpec:
+        """Read what :meth:`to_dict` gave.
+
+        Raises
+        ------
+        SpecError
+            If the names are not those of this class's fields, or a value does not fit.
+        """
+        check_names(values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SpecError(f"A spec needs more fields: {error}.") from error
 
     @classmethod
     def from_json(cls, text: str) -> PerceiverIOSpec:
@@ -277,11 +300,7 @@ class PerceiverIOSpec(PickledByFields):
             raise SpecError(f"A spec is a JSON object; this is no JSON: {error}.") from error
         if not isinstance(values, dict):
             raise SpecError(f"A spec is a JSON object, got {type(values).__name__}.")
-        check_names(values)
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise SpecError(f"A spec needs more fields: {error}.") from error
+        return cls.from_dict(values)
 
     def replace(self, **changes: Any) -> PerceiverIOSpec:
         """Copy with some fields changed.
@@ -315,6 +334,16 @@ def check_names(given: Iterable[str], others: Sequence[str] = ()) -> None:
         if name not in names:
             advice = did_you_mean(OTHER_NAMES.get(name, name), [*names, *others])
             raise SpecError(f"A spec has no field {shown(name)}. {advice}")
+
+
+def _refuse_assignment(spec: PerceiverIOSpec, name: str, value: Any) -> NoReturn:
+    raise FrozenInstanceError(
+        f"A spec cannot be changed; make a copy with spec.replace({name}={shown(repr(value))})."
+    )
+
+
+# Not in the class: dataclass makes one of its own there, whose message names no remedy.
+setattr(PerceiverIOSpec, "__setattr__", _refuse_assignment)  # noqa: B010  type checkers
 
 
 def _total(heads: int, head_dim: int | None) -> int | None:

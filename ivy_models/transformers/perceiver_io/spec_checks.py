@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ivy_models.base.devices import device_name
 from ivy_models.base.fields import (
     Validator,
     axes,
@@ -170,7 +171,7 @@ _VALIDATORS: dict[str, Validator] = {
     "fourier_encode_input": flag,
     "num_fourier_freq_bands": positive_int,
     "max_fourier_freq": optional(numbers(positive_number)),
-    "device": optional(text),
+    "device": optional(device_name),
     "dtype": text,
     "stem": optional(text),
     "stem_dim": optional(positive_int),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes
+from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, refuse
 from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class PerInputQueries(LearnedQueries):
                 "query_per_input needs learn_query=True and a query for each position: "
                 f"query_shape={list(longest or ())}, got {spec.query_shape}."
             )
-        return cls(tuple(longest), spec.queries_dim)
+        return cls(tuple(longest), spec.queries_dim, not spec.query_residual)
 
     def check(
         self,
@@ -42,7 +42,7 @@ class PerInputQueries(LearnedQueries):
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
     ) -> tuple[None, Axes | dict[str, Axes]]:
-        super().check(ops, like, given, batch_shape, grid_shape, convert)
+        refuse(given, "that has a learned query for each token; pass none.")
         assert grid_shape is not None  # this kind is only for tokens
         return None, grid_shape
 

@@ -1,0 +1,186 @@
+"""Scripts for the first library of this name: its calls, and what its spec and model are asked."""
+
+import json
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from helpers import unset_backends
+from helpers.specs import small_spec
+
+import ivy_models
+from ivy_models.errors import BackendError, InputError, SpecError
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io import (
+    PerceiverIO,
+    PerceiverIOSpec,
+    perceiver_io_img_classification,
+)
+import ivy
+
+
+def image(rng, *shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+# Imports
+
+
+def test_the_package_has_the_model_and_its_module():
+    names = {}
+    exec("from ivy_models import *", names)  # as scripts of that time import
+    assert names["PerceiverIO"] is ivy_models.PerceiverIO is PerceiverIO
+    assert names["PerceiverIOSpec"] is PerceiverIOSpec
+    assert ivy_models.perceiver_io.PerceiverIO is PerceiverIO
+    exec("from ivy_models.transformers import *", names)
+    assert names["perceiver_io"].PerceiverIO is PerceiverIO
+
+
+# Building
+
+
+def test_pretrained_is_the_second_argument(backend):
+    spec = small_spec(output_dim=3)
+    assert isinstance(perceiver_io_img_classification(spec, False), PerceiverIO)
+
+
+def test_weights_are_the_second_argument(backend, rng):
+    data = image(rng, 6, 5, 3)
+    model = PerceiverIO(small_spec(), None)
+    twin = PerceiverIO(small_spec(), model.v)
+    np.testing.assert_array_equal(ivy.to_numpy(twin(data)), ivy.to_numpy(model(data)))
+
+
+def test_keywords_of_ivy_modules(backend, rng):
+    spec = small_spec(dtype="float64")
+    model = PerceiverIO(
+        spec, v=None, device="cpu", dtype="float32", build_mode="on_call", training=True
+    )
+    assert model(image(rng, 6, 5, 3)).dtype == "float32"
+    assert model.training
+    assert (model.spec.device, model.spec.dtype) == ("cpu", "float32")
+    with pytest.raises(SpecError, match="build_mode must be one of on_init"):
+        PerceiverIO(spec, build_mode="later")
+    with pytest.raises(SpecError, match="dropout"):
+        PerceiverIO(small_spec(fc_dropout=0.5), training=True)
+
+
+# Calling
+
+
+def test_queries_of_a_call_replace_the_learned_ones(backend, rng):
+    """Three pairs of frames, as in that library's test of optical flow."""
+    spec = small_spec(num_input_axes=3, query_shape=[32, 32], queries_dim=32, output_dim=2)
+    learned = PerceiverIO(spec)
+    frames, queries = image(rng, 3, 2, 32, 32, 3), image(rng, 3, 32, 32, 32)
+    weights = {name: leaf for name, leaf in learned.v.items() if name != "queries"}
+    given = PerceiverIO(spec.replace(learn_query=False), weights)
+    output = ivy.to_numpy(learned(frames, queries=queries))
+    assert output.shape == (3, 32, 32, 2)
+    np.testing.assert_allclose(output, ivy.to_numpy(given(frames, queries=queries)), atol=1e-5)
+    assert np.abs(output - ivy.to_numpy(learned(frames))).max() > 1e-3
+    with pytest.raises(InputError, match="the spec's query_shape is"):
+        learned(frames, queries=image(rng, 3, 32, 31, 32))
+
+
+# Devices
+
+SAME = ["cpu", "cpu:0", "CPU:0", "/CPU:0", "/job:localhost/replica:0/task:0/device:CPU:0"]
+GPU = [("gpu:0", "cuda:0"), ("cuda:1", "cuda:1"), ("gpu", "cuda"), ("/device:GPU:1", "cuda:1")]
+
+
+def test_devices_are_written_as_in_any_framework(backend, rng):
+    native = ivy.default_device(as_native=True)
+    for device in [*SAME, ivy.Device("cpu"), native]:
+        model = PerceiverIO(small_spec(device=device))
+        assert model.spec.device == "cpu"
+        assert model.device == "cpu"
+    for written, name in GPU:
+        assert small_spec(device=written).device == name
+    assert PerceiverIOSpec.from_json(small_spec(device=native).to_json()).device == "cpu"
+
+
+def test_devices_of_frameworks():
+    torch = pytest.importorskip("torch")
+    assert small_spec(device=torch.device("cuda", 1)).device == "cuda:1"
+    assert small_spec(device=torch.device("cpu")).device == "cpu"
+    tensorflow = pytest.importorskip("tensorflow")
+    assert small_spec(device=tensorflow.config.list_logical_devices("CPU")[0]).device == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu:7", "cpu:99", "mps", "xpu:0", "tpu", "toaster"])
+def test_devices_that_are_not_here_are_refused(backend, device):
+    model = PerceiverIO(small_spec())
+    with pytest.raises(BackendError, match=r"[Dd]evice"):
+        PerceiverIO(small_spec(device=device))
+    with pytest.raises(BackendError, match=r"[Dd]evice"):
+        model.to_device(device)
+    assert model.spec.device is None
+
+
+@pytest.mark.parametrize("device", [0, "cuda:x", "cuda:-1", "", ["cpu"]])
+def test_what_is_not_a_device_is_refused(device):
+    with pytest.raises(SpecError, match="device must be a name"):
+        small_spec(device=device)
+
+
+def test_the_default_device_of_ivy_is_followed(backend, monkeypatch):
+    asked = []
+    ops = ops_named(backend)
+    asarray = type(ops).asarray
+
+    def remember(self, x, dtype=None, device=None):
+        asked.append(device)
+        return asarray(self, x, dtype, device)
+
+    monkeypatch.setattr(type(ops), "asarray", remember)
+    ivy.set_default_device("cpu")
+    try:
+        PerceiverIO(small_spec())
+    finally:
+        ivy.unset_default_device()
+    assert set(asked) == {"cpu"}
+
+
+def test_a_model_moves_to_a_device(backend, rng):
+    model, data = PerceiverIO(small_spec()), image(rng, 6, 5, 3)
+    expected = ivy.to_numpy(model(data))
+    assert model.to_device("cpu:0") is model
+    assert model.device == model.spec.device == "cpu"
+    np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
+
+
+def test_the_device_is_known_without_a_backend(backend):
+    model = PerceiverIO(small_spec())
+    unset_backends()
+    assert model.device == "cpu"
+
+
+# Reading the spec
+
+
+def test_a_spec_reads_as_a_mapping():
+    spec = small_spec()
+    assert spec["input_dim"] == spec.input_dim
+    assert "input_dim" in spec
+    assert "inputs" not in spec
+    assert spec.get("inputs", 3) == 3
+    assert dict(spec) == dict(spec.items()) == dict(zip(spec.keys(), spec.values(), strict=True))
+    assert len(spec) == len(list(spec))
+    assert PerceiverIOSpec(**spec) == PerceiverIOSpec.from_dict(spec.to_dict()) == spec
+    assert json.loads(spec.to_json()) == json.loads(json.dumps(spec.to_dict()))
+    with pytest.raises(KeyError, match="inputs"):
+        spec["inputs"]
+
+
+def test_assigning_a_field_names_replace():
+    spec = small_spec()
+    with pytest.raises(FrozenInstanceError, match=r"spec\.replace\(input_dim=4\)"):
+        spec.input_dim = 4
+    with pytest.raises(FrozenInstanceError, match=r"spec\.replace\(input_dim=4\)"):
+        spec["input_dim"] = 4
+
+
+def test_the_spec_by_its_former_name(backend):
+    model = PerceiverIO(small_spec())
+    assert model._spec is model.spec
