@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ivy_models.errors import SpecError
 
@@ -11,7 +12,8 @@ _NAME = re.compile(r"(?:.*/device:|/)?([a-z]+)(?::(\d+))?", re.IGNORECASE)
 """Matches "cpu", "cuda:1", "/GPU:0" and "/job:localhost/replica:0/task:0/device:GPU:0"."""
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True)
+class Device:
     """A device of this machine.
 
     Parameters

@@ -129,9 +129,9 @@ def _larger(a, b):  # module-level, so that JAX's trace cache does not grow with
 def _device(device: str | None) -> jax.Device | None:
     if device is None:
         return None
-    kind, index = parse_device(device)
+    parsed = parse_device(device)
     try:
-        return jax.devices("gpu" if kind == "cuda" else kind)[index or 0]
+        return jax.devices("gpu" if parsed.kind == "cuda" else parsed.kind)[parsed.index or 0]
     except (RuntimeError, IndexError) as error:
         raise BackendError(
             f"Device {device!r} was asked for, but jax has {jax.devices()}. "

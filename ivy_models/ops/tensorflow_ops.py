@@ -184,10 +184,10 @@ def _broadcast_batch(a: tuple, b: tuple) -> list:
 def _device(device: str | None) -> str | None:
     if device is None:
         return None
-    kind, index = parse_device(device)
-    kind = "GPU" if kind == "cuda" else kind.upper()
+    parsed = parse_device(device)
+    kind = "GPU" if parsed.kind == "cuda" else parsed.kind.upper()
     try:
-        return tf.config.list_logical_devices(kind)[index or 0].name
+        return tf.config.list_logical_devices(kind)[parsed.index or 0].name
     except IndexError as error:
         here = [d.name for d in tf.config.list_logical_devices()]
         raise BackendError(

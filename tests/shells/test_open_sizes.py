@@ -1,14 +1,14 @@
 """Programs that leave the size of the data open."""
 
-import jax
 import numpy as np
 import pytest
-import torch
 from helpers.specs import flow_spec, language_spec, small_spec
-from jax import export
 
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
+
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
 
 SPECS = {
     "image": small_spec(),
@@ -71,6 +71,8 @@ def test_exported_and_traced_torch(case):
 def test_exported_jax(case):
     model, data, expected, symbolic = case
     apply, params = model.to_jax()
+    from jax import export
+
     scope = export.SymbolicScope(["m <= 23"] if "m" in symbolic else [])
     shape = export.symbolic_shape(symbolic, scope=scope)
     described = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)

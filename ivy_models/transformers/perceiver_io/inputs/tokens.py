@@ -124,7 +124,7 @@ class TokenAdapter(InputKind):
         *batch_shape, length = ops.shape(tokens)
         tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
         if mask is not None:
-            mask = convert_mask(ops, like, mask, "mask", batch_shape, (length,), convert)
+            mask = convert_mask(ops, like, mask, "mask", tuple(batch_shape), (length,), convert)
         return CheckedInputs(tokens, mask, tuple(batch_shape), (length,))
 
     def _check_values(self, tokens: np.ndarray) -> None:

@@ -38,7 +38,7 @@ class GivenQueries(Queries):
         shape = None if spec.query_shape is None else tuple(spec.query_shape)
         return cls(shape, spec.queries_dim, not spec.query_residual)
 
-    def call_shape(self) -> Axes:
+    def call_shape(self) -> Axes | None:
         if self.shape is None:
             raise InputError("Each call passes queries: set the spec's query_shape to count with.")
         return math.prod(self.shape), self.dim
@@ -51,7 +51,7 @@ class GivenQueries(Queries):
         batch_shape: Axes,
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
-    ) -> tuple[Array, Axes]:
+    ) -> tuple[Array | None, Axes | dict[str, Axes]]:
         queries = None if given is None else convert(given, "queries")
         shape = None if queries is None else ops.known_shape(queries, self.dim)
         num_axes = len(self.output_axes(shape, batch_shape, grid_shape))
