@@ -2,6 +2,7 @@
 
 from ivy_models.base import ivy_home, moved
 from ivy_models.base.lazy import lazy_exports
+from ivy_models.transformers import perceiver_io as perceiver_io
 
 __version__ = "2.0.0"
 

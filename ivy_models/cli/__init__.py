@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -39,10 +39,12 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno not in CANNOT_WRITE or error.filename is not None:
                 raise
-            _discard_output()
             with contextlib.suppress(OSError):  # stderr may be as full as stdout
                 click.echo(f"Error: the output cannot be written: {error.strerror}.", err=True)
+            _discard_unwritten(sys.stdout)
             sys.exit(1)
+        finally:
+            _discard_unwritten(sys.stderr)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -62,14 +64,12 @@ CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write to stdout or stderr; click handles a closed pipe (EPIPE)."""
 
 
-def _discard_output() -> None:
-    """Redirect streams that cannot be written, so that Python's flush at exit does not fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
+def _discard_unwritten(stream: TextIO) -> None:
+    """Redirect a stream that cannot be written, whose flush at exit would change the exit code."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _replace_closed_streams() -> None:

@@ -197,7 +197,7 @@ def test_a_text_in_place_of_a_list_is_refused():
 
 
 def test_fresh_branches_of_a_random_model_are_refused():
-    with pytest.raises(SpecError, match="nothing is"):
+    with pytest.raises(SpecError, match="no weights are loaded"):
         create_model("perceiver_io_digits", fresh=["decoder"])
 
 

@@ -56,7 +56,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"attn_dropout": 1.0}, r"attn_dropout must be in \[0, 1\)"),
         ({"fc_dropout": -0.1}, "fc_dropout"),
         ({"dtype": "int8"}, "dtype must be one of"),
-        ({"device": 0}, "device must be a string"),
+        ({"device": 0}, "device must be a name"),
         ({"stem": "resnet", "stem_dim": 4}, "stem must be one of None"),
         ({"stem": "projection"}, "Set both stem and stem_dim"),
         ({"stem": "convolution", "stem_dim": 4, "num_input_axes": 1}, "2 axes"),
