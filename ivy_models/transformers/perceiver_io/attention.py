@@ -209,13 +209,11 @@ def cross_attention(
         queries = ops.broadcast_to(queries, (batch, *ops.shape(queries)[1:]))
 
         def compute(params, normed):
-            keys, values = known or keys_and_values(ops, params, normed_inputs, num_heads)
-            q = split_heads(ops, project(ops, params["query"], normed), num_heads)
+            seen = known or keys_and_values(ops, params, normed_inputs, num_heads)
             on_weights = _on_weights(ops, dropout, record, query_mask)
-            attended = merge_heads(ops, ops.attention(q, keys, values, input_mask, on_weights))
-            if query_mask is not None:
-                attended = ops.where(query_mask[..., None], attended, 0.0)
-            return project(ops, params["output"], attended)
+            return attend_to(
+                ops, params, normed, seen, num_heads, input_mask, query_mask, on_weights
+            )
 
         attended = apply(attention, norm(ops, params["query_norm"], queries), compute)
         attended = queries + attended if query_residual else attended
@@ -266,6 +264,24 @@ def keys_and_values(ops: Ops, params: Tree, normed: Array, num_heads: int) -> tu
         return split_heads(ops, project(ops, layer, x), num_heads)
 
     return heads(params["key"]), heads(params["value"])
+
+
+def attend_to(
+    ops: Ops,
+    params: Tree,
+    normed: Array,
+    seen: tuple[Array, Array],
+    num_heads: int,
+    input_mask: Array | None = None,
+    query_mask: Array | None = None,
+    on_weights: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Normed queries (B, N, D) attend to what :func:`keys_and_values` returned; -> (B, N, D)."""
+    q = split_heads(ops, project(ops, params["query"], normed), num_heads)
+    attended = merge_heads(ops, ops.attention(q, *seen, input_mask, on_weights))
+    if query_mask is not None:
+        attended = ops.where(query_mask[..., None], attended, 0.0)
+    return project(ops, params["output"], attended)
 
 
 def self_attention(

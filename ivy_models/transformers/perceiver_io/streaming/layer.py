@@ -10,12 +10,10 @@ from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
     AttentionSettings,
+    attend_to,
     attention_parameters,
     keys_and_values,
-    merge_heads,
     norm,
-    project,
-    split_heads,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, map_tree
@@ -106,11 +104,9 @@ class GridCrossAttention:
         normed = norm(ops, wide["query_norm"], ops.widen(queries))
         if inputs.is_open:  # chunks need the number of inputs
             dense = norm(ops, wide["input_norm"], inputs.dense(ops, normed))
-            keys, values = keys_and_values(ops, wide["attention"], dense, self.num_heads)
+            seen = keys_and_values(ops, wide["attention"], dense, self.num_heads)
             normed = ops.broadcast_to(normed, (batch, *ops.shape(normed)[1:]))
-            q = split_heads(ops, project(ops, wide["attention"]["query"], normed), self.num_heads)
-            attended = merge_heads(ops, ops.attention(q, keys, values, mask))
-            attended = project(ops, wide["attention"]["output"], attended)
+            attended = attend_to(ops, wide["attention"], normed, seen, self.num_heads, mask)
         else:
             attended = streaming_attend(
                 ops,
