@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ivy_models.base.fields import numbers, optional, positive_int, positive_number, sizes, text
 from ivy_models.errors import InputError, SpecError
+
+VALIDATORS = {
+    "name": text,
+    "num_fourier_freq_bands": optional(positive_int),
+    "max_fourier_freq": optional(numbers(positive_number)),
+    "patch_shape": optional(sizes),
+}
+"""Of the fields that input and output modalities share."""
 
 
 def check_modality(modality: Any, num_axes: int) -> None:

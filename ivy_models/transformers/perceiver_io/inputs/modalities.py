@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.base.fields import (
-    check_fields,
-    count,
-    numbers,
-    optional,
-    positive_int,
-    positive_number,
-    sizes,
-    text,
-)
+from ivy_models.base.fields import check_fields, count, positive_int
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
@@ -31,7 +22,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
-from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
+from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
 from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree, vector
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
@@ -71,15 +62,7 @@ class InputModality:
     patch_shape: Sequence[int] | None = None
 
     def __post_init__(self):
-        check_fields(
-            self,
-            name=text,
-            input_dim=positive_int,
-            num_input_axes=count,
-            num_fourier_freq_bands=optional(positive_int),
-            max_fourier_freq=optional(numbers(positive_number)),
-            patch_shape=optional(sizes),
-        )
+        check_fields(self, input_dim=positive_int, num_input_axes=count, **VALIDATORS)
         check_modality(self, self.num_input_axes)
         if not self.num_input_axes and self.num_fourier_freq_bands is not None:
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")

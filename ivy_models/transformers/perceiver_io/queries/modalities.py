@@ -7,22 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import (
-    axes,
-    check_fields,
-    numbers,
-    optional,
-    positive_int,
-    positive_number,
-    sizes,
-    text,
-)
+from ivy_models.base.fields import axes, check_fields, optional, positive_int
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout, Record, project
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.modality import check_modality, check_names
+from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     lecun_normal,
@@ -79,13 +70,10 @@ class OutputModality:
     def __post_init__(self):
         check_fields(
             self,
-            name=text,
             output_dim=positive_int,
             query_shape=axes,
-            num_fourier_freq_bands=optional(positive_int),
-            max_fourier_freq=optional(numbers(positive_number)),
             learned_query_dim=optional(positive_int),
-            patch_shape=optional(sizes),
+            **VALIDATORS,
         )
         check_modality(self, len(self.query_shape))
         if not self.query_shape and self.num_fourier_freq_bands is not None:
