@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
@@ -34,37 +34,26 @@ def check_fields(instance: Any, **validators: Validator) -> None:
         object.__setattr__(instance, field.name, checked)
 
 
-class FieldMapping:
+class FieldMapping(Mapping[str, Any]):
     """Lets the fields of a frozen dataclass be read as of a mapping from their names."""
 
-    def keys(self) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(self))  # type: ignore[arg-type]
-
-    def values(self) -> tuple[Any, ...]:
-        return tuple(self[name] for name in self.keys())
-
-    def items(self) -> tuple[tuple[str, Any], ...]:
-        return tuple((name, self[name]) for name in self.keys())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name) if name in self else default
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
-
     def __getitem__(self, name: str) -> Any:
-        if name not in self:
+        if name not in self._names():
             raise KeyError(name)
         return getattr(self, name)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
     def __setitem__(self, name: str, value: Any) -> None:
         setattr(self, name, value)  # refuses, as the dataclass is frozen
+
+    def _names(self) -> list[str]:
+        instance: Any = self
+        return [field.name for field in fields(instance)]
 
 
 def optional(validator: Validator) -> Validator:
