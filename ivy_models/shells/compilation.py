@@ -34,9 +34,9 @@ MIN_LENGTH = 64
 class CompiledCalls:
     """Runs a core, compiled if that is fast or was requested."""
 
-    def __init__(self, core: PerceiverIOCore):
+    def __init__(self, core: PerceiverIOCore, asked: bool = False):
         self.core = core
-        self.asked = False
+        self.asked = asked
         self._programs: OrderedDict[tuple, Callable] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:

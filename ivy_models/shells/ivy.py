@@ -200,8 +200,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ops.check_device(spec.device)
         weights = map_tree(_to_numpy, self._v)
         self.spec, self.core = spec, PerceiverIOCore(spec)
-        asked, self._compiled = self._compiled.asked, CompiledCalls(self.core)
-        self._compiled.asked = asked
+        self._compiled = CompiledCalls(self.core, self._compiled.asked)
         self._v = self._place(ops, weights)
         return self
 
