@@ -92,11 +92,11 @@ class TorchOps(Ops):
         target = _device(device)
         if target is None or target.type == "meta":
             return
-        if target.type == "cpu" and target.index:
-            raise BackendError(
-                f'Device {device!r} was asked for, but torch has one CPU device, "cpu".'
-            )
         if target.type == "cpu":
+            if target.index:
+                raise BackendError(
+                    f'Device {device!r} was asked for, but torch has one CPU device, "cpu".'
+                )
             return
         kind = getattr(torch.backends if target.type == "mps" else torch, target.type, None)
         if kind is None or not kind.is_available():
