@@ -108,7 +108,7 @@ again = keras.saving.load_model(sys.argv[1] + "/layer.keras")
 np.testing.assert_array_equal(again.predict(arguments, batch_size=4, verbose=0), before)
 """
 
-CONVENTIONS = """
+PRELUDE = """
 import sys
 import keras
 import numpy as np
@@ -116,6 +116,7 @@ from helpers.specs import language_spec, small_spec
 
 import ivy
 from ivy_models.errors import InputError
+from ivy_models.shells.keras import GridCrossAttention
 from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
 
 def refuses(error, words, function, *arguments, **named):
@@ -130,7 +131,9 @@ def numbers(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 ivy.set_backend("numpy")
-rng = np.random.default_rng(0)
+"""
+
+CONVENTIONS = """rng = np.random.default_rng(0)
 shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
 data, mask = rng.standard_normal((4, 9, 7, 3), np.float32), rng.random((4, 9, 7)) < 0.5
 module = PerceiverIO(small_spec(**shallow)).to_keras_model()
@@ -201,29 +204,8 @@ assert timed(inputs).shape == (None, 2, *module(data).shape[1:])
 """
 
 FILES = """
-import sys
-import keras
-import numpy as np
-from helpers.specs import small_spec
 from keras.src.testing import TestCase
 
-import ivy
-from ivy_models.errors import InputError
-from ivy_models.shells.keras import GridCrossAttention
-from ivy_models.transformers.perceiver_io import PerceiverIO
-
-def refuses(error, words, function, *arguments, **named):
-    try:
-        function(*arguments, **named)
-    except error as caught:
-        assert words in str(caught), caught
-    else:
-        raise AssertionError(words)
-
-def numbers(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-ivy.set_backend("numpy")
 rng, folder = np.random.default_rng(0), sys.argv[1]
 data = rng.standard_normal((4, 9, 7, 3), np.float32)
 model = PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1))
@@ -298,7 +280,7 @@ if keras.backend.backend() == "tensorflow":
     np.testing.assert_allclose(interpreter.get_tensor(result["index"]), expected, atol=1e-5)
 """
 
-SCRIPTS = {"trains": SCRIPT, "conventions": CONVENTIONS, "files": FILES}
+SCRIPTS = {"trains": SCRIPT, "conventions": PRELUDE + CONVENTIONS, "files": PRELUDE + FILES}
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
