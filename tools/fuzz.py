@@ -29,14 +29,10 @@ with atheris.instrument_imports(include=["ivy_models", "pickletools", "json"]):
     from ivy_models.checkpoints.huggingface.config import config_of
     from ivy_models.checkpoints.pickles.unpickle import unpickle
     from ivy_models.checkpoints.shards import read_index
-    from ivy_models.checkpoints.sidecar import set_task
+    from ivy_models.checkpoints.sidecar import attributes_of
     from ivy_models.errors import IvyModelsError, SpecError, WeightsError
     from ivy_models.models.presets import PRESETS
     from ivy_models.transformers.perceiver_io import PerceiverIOCore
-
-
-class Anything:
-    """Stands for the model: ``set_task`` sets its attributes."""
 
 
 def read_unpickler(path: Path) -> None:
@@ -58,13 +54,12 @@ def read_config(path: Path) -> None:
             read(path if read is read_index else path.parent)
         except (SpecError, WeightsError) as error:
             _check_named(path.parent, error)
-    huggingface.is_huggingface(path.parent)
 
 
 def _read_native(folder: Path) -> None:
     spec, task = native.read_config(folder)
     PerceiverIOCore(spec).parameters()
-    set_task(Anything(), task, str(folder))
+    attributes_of(task, str(folder))
 
 
 def pickles() -> list[bytes]:

@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.inputs.grid import LARGEST
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    flatten,
+    is_within,
+    unflatten,
+)
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 LISTED = 10
 """Maximum number of names that an error lists for each kind of mismatch."""
+
+
+@dataclass(frozen=True)
+class CheckedWeights:
+    """Weights that fit a spec, so that its model takes them without another check.
+
+    Parameters
+    ----------
+    spec
+        The spec that they were checked for.
+    tree
+        Parameter tree of NumPy arrays.
+    """
+
+    spec: PerceiverIOSpec
+    tree: Tree
+
+    @classmethod
+    def of(
+        cls,
+        spec: PerceiverIOSpec,
+        description: Tree,
+        weights: Mapping[str, np.ndarray],
+        source: str,
+    ) -> CheckedWeights:
+        """Check flat weights.
+
+        Raises
+        ------
+        WeightsError
+            As :func:`check_weights` and :func:`check_magnitudes`.
+        """
+        check_weights(description, weights, source)
+        check_magnitudes(spec, weights, source)
+        return cls(spec, unflatten(weights))
 
 
 def check_tree(weights: Any, source: str) -> None:

@@ -70,15 +70,40 @@ def read_json(path: Path) -> dict[str, Any]:
     WeightsError
         If the file cannot be read, is too large, or holds anything else.
     """
+    return parse_json(read_json_bytes(path), path)
+
+
+def read_json_bytes(path: Path) -> bytes:
+    """Read the content of a JSON file without parsing it.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or is too large.
+    """
     if (size := _file_size(path)) > MAX_JSON_BYTES:
         raise WeightsError(f"{path} has {size:,} bytes; JSON files may have {MAX_JSON_BYTES:,}.")
     try:
-        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_duplicates)
-    except (OSError, ValueError, RecursionError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} must be a JSON object, got {type(content).__name__}.")
-    return content
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """Parse the content of a JSON file; ``path`` is for error messages.
+
+    Raises
+    ------
+    WeightsError
+        If it is not a JSON object.
+    """
+    try:
+        values = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} must be a JSON object, got {type(values).__name__}.")
+    return values
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from safetensors.numpy import save
 
 from ivy_models.base.atomic_files import write_files
 from ivy_models.base.paths import user_path
-from ivy_models.checkpoints.files import check_size, read_json
+from ivy_models.checkpoints.files import check_size, parse_json, read_json_bytes
+from ivy_models.checkpoints.sidecar import attributes_of
 from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 SPEC_FILE = "config.json"
@@ -62,11 +67,60 @@ def write_native(
     config = (json.dumps(fields, indent=2) + "\n").encode()
     # safetensors writes an array's memory and ignores its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
-    content = save(arrays, {_CONFIG_DIGEST: hashlib.sha256(config).hexdigest()})
+    content = save(arrays, {_CONFIG_DIGEST: _digest(config)})
     try:
         write_files(folder, {WEIGHTS_FILE: content, SPEC_FILE: config})
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error}.") from error
+
+
+@dataclass(frozen=True)
+class NativeFolder:
+    """A folder that :func:`write_native` wrote, whose config.json has been read.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    spec
+        The model's description.
+    task
+        Labels, preprocessing and tokenizer as JSON values.
+    digest
+        SHA-256 of config.json.
+    """
+
+    path: Path
+    spec: PerceiverIOSpec
+    task: dict[str, Any]
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path, config: dict[str, Any], content: bytes) -> NativeFolder:
+        """Make the spec from config.json and its bytes. Raises as :func:`read_config`."""
+        file = path / SPEC_FILE
+        fields = dict(config)
+        task = fields.pop(TASK, {})
+        if not isinstance(task, dict):
+            raise WeightsError(f"{file}: {TASK!r} is not a JSON object.")
+        try:
+            spec = PerceiverIOSpec.from_dict(fields)
+        except SpecError as error:
+            raise SpecError(f"{file}: {error}") from error
+        return cls(path, spec, task, _digest(content))
+
+    @functools.cached_property
+    def description(self) -> Tree:
+        """The parameter tree of the model."""
+        return PerceiverIOCore(self.spec).parameters()
+
+    def read_weights(self) -> dict[str, np.ndarray]:
+        """Read the flat weights. Raises as :func:`read_native`."""
+        return _read_weights(self.path, self.digest)
+
+    def read_attributes(self) -> dict[str, Any]:
+        """Read labels, preprocessing and tokenizer. Raises as :func:`.attributes_of`."""
+        return attributes_of(self.task, str(self.path))
 
 
 def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
@@ -79,15 +133,10 @@ def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
     SpecError
         If it does not describe a model.
     """
-    path = user_path(folder) / SPEC_FILE
-    fields = read_json(path)
-    task = fields.pop(TASK, {})
-    if not isinstance(task, dict):
-        raise WeightsError(f"{path}: {TASK!r} is not a JSON object.")
-    try:
-        return PerceiverIOSpec.from_json(json.dumps(fields)), task
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
+    path = user_path(folder)
+    content = read_json_bytes(path / SPEC_FILE)
+    saved = NativeFolder.of(path, parse_json(content, path / SPEC_FILE), content)
+    return saved.spec, saved.task
 
 
 def read_spec(folder: str | Path) -> PerceiverIOSpec:
@@ -104,11 +153,18 @@ def read_native(folder: str | Path) -> dict[str, np.ndarray]:
         If they cannot be read, or were written with another config.
     """
     folder = user_path(folder)
+    return _read_weights(folder, _digest(read_json_bytes(folder / SPEC_FILE)))
+
+
+def _digest(config: bytes) -> str:
+    return hashlib.sha256(config).hexdigest()
+
+
+def _read_weights(folder: Path, digest: str) -> dict[str, np.ndarray]:
     weights = read_safetensors(folder / WEIGHTS_FILE)
     with safe_open(folder / WEIGHTS_FILE, "numpy") as file:
-        digest = (file.metadata() or {}).get(_CONFIG_DIGEST)
-    config = (folder / SPEC_FILE).read_bytes()
-    if digest not in (None, hashlib.sha256(config).hexdigest()):
+        written_with = (file.metadata() or {}).get(_CONFIG_DIGEST)
+    if written_with not in (None, digest):
         raise WeightsError(
             f"{folder} holds weights and a {SPEC_FILE} that were not written together: either "
             "saving was interrupted or one of them was changed. Save the model again. If the "

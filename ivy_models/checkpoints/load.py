@@ -1,4 +1,4 @@
-"""Reads weights from a file or folder of any supported format."""
+"""Reads models and weights from a file or folder of any supported format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ivy_models.base.paths import user_path
-from ivy_models.checkpoints.check import check_fresh, check_magnitudes, check_spec, check_weights
-from ivy_models.checkpoints.folder import WEIGHTS_FILE, read_native, read_safetensors, read_spec
+from ivy_models.checkpoints.check import CheckedWeights, check_fresh, check_spec
+from ivy_models.checkpoints.files import parse_json, read_json_bytes
+from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, NativeFolder, read_safetensors
 from ivy_models.checkpoints.haiku import read_haiku
-from ivy_models.checkpoints.huggingface.weights import is_huggingface, read_huggingface
+from ivy_models.checkpoints.huggingface.weights import HuggingFaceFolder, is_huggingface
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -17,11 +18,30 @@ from ivy_models.transformers.perceiver_io.parameters import (
     flatten,
     initialise,
     is_within,
-    unflatten,
 )
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 PICKLES = (".pystate", ".pickle", ".pkl")
+
+
+def open_folder(path: Path) -> NativeFolder | HuggingFaceFolder:
+    """Read the config.json of a model that this library or transformers saved.
+
+    Returns
+    -------
+    NativeFolder or HuggingFaceFolder
+        Has the model's ``spec`` and reads its weights and attributes when asked.
+
+    Raises
+    ------
+    WeightsError, SpecError
+        If there is no config.json, or it does not describe a model.
+    """
+    content = read_json_bytes(path / SPEC_FILE)
+    config = parse_json(content, path / SPEC_FILE)
+    if is_huggingface(config):
+        return HuggingFaceFolder.of(path, config)
+    return NativeFolder.of(path, config, content)
 
 
 def load_weights(
@@ -53,17 +73,22 @@ def load_weights(
     WeightsError
         If the file does not exist, cannot be read, or does not fit the model.
     """
+    description = PerceiverIOCore(spec).parameters()
+    check_fresh(description, fresh)
+    return load_checked(path, spec, description, fresh, seed).tree
+
+
+def load_checked(
+    path: str | Path, spec: PerceiverIOSpec, description: Tree, fresh: Sequence[str], seed: int
+) -> CheckedWeights:
+    """Do the same for a spec whose parameter tree is known and has the ``fresh`` branches."""
     path = user_path(path)
     if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")
-    description = PerceiverIOCore(spec).parameters()
-    check_fresh(description, fresh)
-    if path.is_dir() and is_huggingface(path):
-        published, weights = read_huggingface(path)
-        check_spec(published, spec, str(path), fresh)
-    elif path.is_dir():
-        check_spec(read_spec(path), spec, str(path), fresh)
-        weights = read_native(path)
+    if path.is_dir():
+        saved = open_folder(path)
+        check_spec(saved.spec, spec, str(path), fresh)
+        weights = saved.read_weights()
     elif path.suffix == ".safetensors":
         weights = read_safetensors(path)
     elif path.suffix in PICKLES:
@@ -73,10 +98,7 @@ def load_weights(
             f"{path} has an unknown format. Weights are a folder with {WEIGHTS_FILE}, a "
             f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
         )
-    loaded, drawn = {}, {}
-    for name, parameter in flatten(description):
-        (drawn if is_within(name, fresh) else loaded)[name] = parameter
-    weights = {name: array for name, array in weights.items() if not is_within(name, fresh)}
-    check_weights(loaded, weights, str(path))
-    check_magnitudes(spec, weights, str(path))
-    return unflatten(weights | dict(flatten(initialise(drawn, seed))))
+    loaded = {name: array for name, array in weights.items() if not is_within(name, fresh)}
+    to_draw = {name: leaf for name, leaf in flatten(description) if is_within(name, fresh)}
+    drawn = dict(flatten(initialise(to_draw, seed)))
+    return CheckedWeights.of(spec, description, loaded | drawn, str(path))

@@ -55,8 +55,8 @@ def task_of(model: Any) -> dict[str, Any]:
     return {name: _to_json(value) for name, value in values.items() if value is not None}
 
 
-def set_task(model: Any, task: dict[str, Any], source: str) -> None:
-    """Set a model's attributes from a description by :func:`task_of`.
+def attributes_of(task: dict[str, Any], source: str) -> dict[str, Any]:
+    """Read labels, preprocessing and tokenizer from a description by :func:`task_of`.
 
     Raises
     ------
@@ -74,8 +74,7 @@ def set_task(model: Any, task: dict[str, Any], source: str) -> None:
         is_right = isinstance(value, ATTRIBUTES[name])
         if not is_right or (name == "labels" and not all(isinstance(n, str) for n in value)):
             raise WeightsError(f"{source}: the task's {name} cannot be {shown(value)}.")
-    for name, value in values.items():
-        setattr(model, name, value)
+    return values
 
 
 def _to_json(value: Any) -> Any:

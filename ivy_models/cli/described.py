@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from ivy_models.models.presets import PRESETS, Preset, preset_named
@@ -30,16 +29,10 @@ def describe(name: str) -> Described:
     if name in PRESETS or not folder.is_dir():
         preset = preset_named(name)
         return Described(preset.spec, preset.preprocessing, preset)
-    from ivy_models.checkpoints.folder import read_config
-    from ivy_models.checkpoints.huggingface.weights import is_huggingface, read_huggingface_spec
-    from ivy_models.checkpoints.sidecar import set_task
+    from ivy_models.checkpoints.load import open_folder
 
-    if is_huggingface(folder):
-        return Described(read_huggingface_spec(folder), None, None)
-    spec, task = read_config(folder)
-    model = SimpleNamespace(preprocessing=None)
-    set_task(model, task, str(folder))
-    return Described(spec, model.preprocessing, None)
+    saved = open_folder(folder)
+    return Described(saved.spec, saved.read_attributes().get("preprocessing"), None)
 
 
 def facts_of(preset: Preset) -> dict[str, Any]:

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ivy_models.arrays import current_ops
-from ivy_models.checkpoints.check import check_fresh, check_spec, differing_fields
+from ivy_models.checkpoints.check import (
+    CheckedWeights,
+    check_fresh,
+    check_spec,
+    differing_fields,
+)
 from ivy_models.checkpoints.download.cache import PublishedFile, download
-from ivy_models.checkpoints.load import load_weights
+from ivy_models.checkpoints.load import load_checked
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.models.presets import PRESETS, Preset, preset_named
 from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
-from ivy_models.transformers.perceiver_io.parameters import is_within
+from ivy_models.transformers.perceiver_io.parameters import Tree, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec, check_names
 
 
@@ -259,19 +264,18 @@ def _build(
     seed: int,
 ) -> PerceiverIO:
     current_ops().check_device(spec.device)  # before a long download
-    check_fresh(PerceiverIOCore(spec).parameters(), fresh)
+    v: CheckedWeights | None = None
+    description = PerceiverIOCore(spec).parameters()
+    check_fresh(description, fresh)
     if weights is not None:
-        v = load_weights(weights, spec, fresh, seed)
+        v = load_checked(weights, spec, description, fresh, seed)
     elif pretrained:
-        check_spec(preset.spec, spec, "the published weights", fresh)
-        v = _load_published(preset, spec, fresh, seed)
+        v = _load_published(preset, spec, description, fresh, seed)
     elif fresh:
         raise SpecError(
             "fresh names branches not to load, but no weights are loaded. Leave it out, or pass "
             "pretrained=True or weights=."
         )
-    else:
-        v = None
     model = PerceiverIO(spec, seed=seed, v=v)
     if preset.tokenizer is not None and spec.vocabulary_size == preset.spec.vocabulary_size:
         model.tokenizer = ByteTokenizer(*spec.learned_position_shape or ())
@@ -317,16 +321,17 @@ def _has_fresh_head(spec: PerceiverIOSpec, fresh: Sequence[str]) -> bool:
 
 
 def _load_published(
-    preset: Preset, spec: PerceiverIOSpec, fresh: Sequence[str], seed: int
-) -> dict[str, Any]:
+    preset: Preset, spec: PerceiverIOSpec, description: Tree, fresh: Sequence[str], seed: int
+) -> CheckedWeights:
     if isinstance(preset.weights, PublishedFile):
+        check_spec(preset.spec, spec, "the published weights", fresh)  # before a long download
         path = download(preset.weights)
         try:
-            return load_weights(path, spec, fresh, seed)
+            return load_checked(path, spec, description, fresh, seed)
         except WeightsError as error:
             raise WeightsError(
                 f"{error}\nThis is not the published file. Remove {path}; the next call downloads "
                 "it again."
             ) from error
     with as_file(files("ivy_models") / "data" / preset.weights) as folder:
-        return load_weights(folder, spec, fresh, seed)
+        return load_checked(folder, spec, description, fresh, seed)

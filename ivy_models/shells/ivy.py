@@ -19,16 +19,12 @@ from ivy_models.arrays import (
     unwrap_tree,
 )
 from ivy_models.base.floating_point import whatever_seterr_says
-from ivy_models.checkpoints.check import check_magnitudes, check_tree, check_weights
+from ivy_models.checkpoints.check import CheckedWeights, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
-from ivy_models.checkpoints.folder import read_config, read_native, write_native
-from ivy_models.checkpoints.huggingface.task import read_task
-from ivy_models.checkpoints.huggingface.weights import (
-    is_huggingface,
-    read_huggingface,
-    write_huggingface,
-)
-from ivy_models.checkpoints.sidecar import ATTRIBUTES, checked_attribute, set_task, task_of
+from ivy_models.checkpoints.folder import write_native
+from ivy_models.checkpoints.huggingface.weights import write_huggingface
+from ivy_models.checkpoints.load import open_folder
+from ivy_models.checkpoints.sidecar import ATTRIBUTES, checked_attribute, task_of
 from ivy_models.errors import (
     BackendError,
     InputError,
@@ -113,7 +109,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def __init__(
         self,
         spec: PerceiverIOSpec,
-        v: Mapping | None = None,
+        v: Mapping | CheckedWeights | None = None,
         *,
         seed: int = 0,
         device: Any = None,
@@ -142,15 +138,20 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self.tokenizer: Any = None
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
-        if v is None:
-            v = initialise(self.core.parameters(), seed)
-        else:
-            check_tree(v, "v")
-            v = _converted(v, _detached)
-            check_weights(self.core.parameters(), dict(flatten(v)), "v")
-            check_magnitudes(spec, dict(flatten(v)), "v")
-        self._v: Any = self._place(ops, v)
+        self._v: Any = self._place(ops, self._fitting(v, seed))
         self._built = True
+
+    def _fitting(self, v: Mapping | CheckedWeights | None, seed: int) -> Tree:
+        """Weights for this model as NumPy arrays: drawn, or given and checked."""
+        if v is None:
+            return initialise(self.core.parameters(), seed)
+        are_checked = isinstance(v, CheckedWeights) and v.spec == self.spec
+        tree = v.tree if isinstance(v, CheckedWeights) else v
+        check_tree(tree, "v")
+        tree = _converted(tree, _detached)
+        if not are_checked:
+            CheckedWeights.of(self.spec, self.core.parameters(), dict(flatten(tree)), "v")
+        return tree
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, checked_attribute(name, value) if name in ATTRIBUTES else value)
@@ -391,20 +392,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             If the folder has no model, or a broken one.
         """
         folder = local_folder(source)
-        if is_huggingface(folder):
-            spec, weights = read_huggingface(folder)
-            task = read_task(folder, spec)
-        else:
-            (spec, task), weights = read_config(folder), read_native(folder)
-            check_weights(PerceiverIOCore(spec).parameters(), weights, str(folder))
-        spec = spec.replace(device=device, dtype=dtype or spec.dtype)
-        check_magnitudes(spec, weights, str(folder))
-        model = cls(spec, v=unflatten(weights))
-        if is_huggingface(folder):
-            for name, value in task.items():
-                setattr(model, name, value)
-        else:
-            set_task(model, task, str(folder))
+        saved = open_folder(folder)
+        spec = saved.spec.replace(device=device, dtype=dtype or saved.spec.dtype)
+        weights = saved.read_weights()
+        model = cls(spec, v=CheckedWeights.of(spec, saved.description, weights, str(folder)))
+        for name, value in saved.read_attributes().items():
+            setattr(model, name, value)
         return model
 
     def to_torch_module(self, rematerialise: bool = False) -> ivy_models.shells.torch.PerceiverIO:

@@ -1,7 +1,9 @@
 """Weights from files are used if they fit; anything else is listed and refused."""
 
+import json
 import pickle
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from helpers import CHOSEN, TINY
 from helpers.specs import small_spec
 from verify_reference import tiny_spec
 
+from ivy_models import create_model
 from ivy_models.arrays import to_numpy
+from ivy_models.checkpoints import check
 from ivy_models.checkpoints.folder import read_safetensors, read_spec, write_native
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
@@ -23,8 +27,6 @@ CASE = TINY / "imagenet_conv"
 
 @pytest.fixture
 def spec():
-    import json
-
     return tiny_spec(json.loads((CASE / "config.json").read_text()))
 
 
@@ -195,3 +197,58 @@ def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch, layout):
     if layout == "native":
         write_native("~/written", model.spec, dict(flatten(weights)))
         assert read_spec("~/written") == model.spec
+
+
+ONCE = {
+    "loads": json,
+    "parameters": PerceiverIOCore,
+    "check_weights": check,
+    "check_magnitudes": check,
+}
+"""Functions that one load calls once, with their modules or classes."""
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Count the calls of each function of ``ONCE``."""
+    counter = Counter()
+
+    def count(owner, name):
+        function = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            counter[name] += 1
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for name, owner in ONCE.items():
+        count(owner, name)
+    return counter
+
+
+@pytest.mark.parametrize("layout", ["native", "huggingface"])
+def test_from_pretrained_reads_and_checks_once(layout, tmp_path, calls):
+    fields = {"num_latents": 4, "latent_dim": 16, "queries_dim": 16, "num_self_att_heads": 2}
+    published = PRESETS["perceiver_io_imagenet_fourier"].spec
+    model = PerceiverIO(published.replace(**fields, exact_gelu=True))
+    model.save_pretrained(tmp_path, layout)
+    calls.clear()
+    loaded = PerceiverIO.from_pretrained(tmp_path)
+    assert calls == dict.fromkeys(ONCE, 1)
+    latents, expected = (to_numpy(m.v["latents"], "v") for m in (loaded, model))
+    np.testing.assert_array_equal(latents, expected)
+
+
+@pytest.mark.parametrize("fresh", [(), ("queries", "decoder")])
+def test_create_model_reads_and_checks_once(fresh, calls):
+    create_model("perceiver_io_digits", pretrained=True, fresh=fresh)
+    assert calls == dict.fromkeys(ONCE, 1)
+
+
+def test_checked_weights_are_checked_again_for_another_spec():
+    spec = small_spec()
+    checked = check.CheckedWeights(spec, initialise(PerceiverIOCore(spec).parameters()))
+    assert PerceiverIO(spec, v=checked).built
+    with pytest.raises(WeightsError, match="latents"):
+        PerceiverIO(spec.replace(num_latents=5), v=checked)

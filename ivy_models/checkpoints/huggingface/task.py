@@ -13,7 +13,6 @@ from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
 from ivy_models.preprocessing.text import SPECIAL_TOKENS
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
-CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 TOKENIZER_FILE = "tokenizer_config.json"
 
@@ -38,13 +37,15 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def read_task(folder: Path, spec: PerceiverIOSpec) -> dict[str, Any]:
+def read_task(folder: Path, config: dict[str, Any], spec: PerceiverIOSpec) -> dict[str, Any]:
     """Read a model's labels, preprocessing and tokenizer from its folder, by attribute name.
 
     Parameters
     ----------
     folder
-        A folder with config.json and, optionally, preprocessor_config.json.
+        The folder, which may have a preprocessor_config.json.
+    config
+        Contents of its config.json.
     spec
         Spec of the model in the folder.
 
@@ -54,7 +55,7 @@ def read_task(folder: Path, spec: PerceiverIOSpec) -> dict[str, Any]:
         If a file cannot be read.
     """
     task: dict[str, Any] = {}
-    if labels := _labels(read_json(folder / CONFIG_FILE).get("id2label")):
+    if labels := _labels(config.get("id2label")):
         task["labels"] = labels
     if spec.vocabulary_size == 256 + len(SPECIAL_TOKENS):
         task["tokenizer"] = ByteTokenizer(max_length=(spec.learned_position_shape or (2048,))[0])

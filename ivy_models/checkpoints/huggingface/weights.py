@@ -5,9 +5,11 @@ Reading and writing use the same table of this library's names and transformers'
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ from ivy_models.checkpoints.huggingface.config import config_of, spec_of
 from ivy_models.checkpoints.huggingface.task import (
     PREPROCESSOR_FILE,
     TOKENIZER_FILE,
+    read_task,
     task_files,
 )
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 CONFIG_FILE = "config.json"
@@ -150,12 +153,56 @@ def from_torch_layout(name: str, array: Any, transpose: Callable = np.transpose)
 # Folders
 
 
-def is_huggingface(folder: str | Path) -> bool:
-    """Whether a folder's config.json is one of transformers, not one of this library."""
-    try:
-        config = read_json(Path(folder) / CONFIG_FILE)
-    except WeightsError:
-        return False
+@dataclass(frozen=True)
+class HuggingFaceFolder:
+    """A folder that transformers saved, whose config.json has been read.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    config
+        Contents of config.json.
+    spec
+        The model's description.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    spec: PerceiverIOSpec
+
+    @classmethod
+    def of(cls, path: Path, config: dict[str, Any]) -> HuggingFaceFolder:
+        """Make the spec from a folder's config.json. Raises as :func:`read_huggingface`."""
+        return cls(path, config, spec_of(config, str(path / CONFIG_FILE)))
+
+    @functools.cached_property
+    def description(self) -> Tree:
+        """The parameter tree of the model."""
+        return PerceiverIOCore(self.spec).parameters()
+
+    def read_weights(self) -> dict[str, np.ndarray]:
+        """Read the flat weights, by this library's names.
+
+        Weights that the model does not have keep their own names, so that a check against the
+        description finds them. Raises as :func:`read_huggingface`.
+        """
+        arrays = _unwrapped(_read_arrays(self.path))
+        arrays.pop(_COUNT, None)
+        weights = {}
+        for name, _ in flatten(self.description):
+            array = arrays.pop(huggingface_name(name, self.spec), None)
+            if array is not None:
+                weights[name] = np.array(from_torch_layout(name, array), order="C")
+        return weights | arrays
+
+    def read_attributes(self) -> dict[str, Any]:
+        """Read labels, preprocessing and tokenizer. Raises as :func:`.read_task`."""
+        return read_task(self.path, self.config, self.spec)
+
+
+def is_huggingface(config: Mapping[str, Any]) -> bool:
+    """Whether the contents of a config.json are transformers', not this library's."""
     return "architectures" in config or "model_type" in config
 
 
@@ -180,24 +227,20 @@ def read_huggingface(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, np.
         If a file does not exist, cannot be read or does not fit the other, or if this library
         does not have the model.
     """
-    folder = Path(folder)
-    spec = read_huggingface_spec(folder)
-    arrays = _unwrapped(_read_arrays(folder))
-    arrays.pop(_COUNT, None)
-    description, weights = PerceiverIOCore(spec).parameters(), {}
-    for name, _ in flatten(description):
-        array = arrays.pop(huggingface_name(name, spec), None)
-        if array is not None:
-            weights[name] = np.array(from_torch_layout(name, array), order="C")
-    weights |= arrays  # weights that the model does not have, which the check reports
-    check_weights(description, weights, str(folder))
-    return spec, weights
+    saved = _open(folder)
+    weights = saved.read_weights()
+    check_weights(saved.description, weights, str(folder))
+    return saved.spec, weights
 
 
 def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
     """Read the spec of a model that transformers saved. Raises as :func:`read_huggingface`."""
-    path = Path(folder) / CONFIG_FILE
-    return spec_of(read_json(path), str(path))
+    return _open(folder).spec
+
+
+def _open(folder: str | Path) -> HuggingFaceFolder:
+    path = Path(folder)
+    return HuggingFaceFolder.of(path, read_json(path / CONFIG_FILE))
 
 
 _WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.(module\.)*")
