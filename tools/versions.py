@@ -38,6 +38,7 @@ NEED_MORE = (
     "project/test_types",
     "shells/test_torch_layers",
     "shells/test_torch_module",
+    "shells/test_transformers_suite",
 )
 TESTS = ["-m", "not slow", *(f"--ignore=tests/{name}.py" for name in NEED_MORE)]
 

@@ -28,10 +28,12 @@ def accelerate(model: Model) -> Model:
       ``torch.func``, forward-mode derivatives, and modes that watch torch's operations;
     - models whose modules are not exactly what transformers makes of their configuration: with
       adapters, hooks of any kind, replaced methods or classes, other settings, quantised, pruned
-      or offloaded weights, or fewer or more layers.
+      or offloaded weights, or fewer or more layers;
+    - functions of torch or transformers that another package has replaced;
+    - configurations that this library does not have, such as another activation.
 
-    Each call checks for the last group, so it does not matter whether such a change is made before
-    ``accelerate`` or after. Once it is undone, the core runs again.
+    Each call checks for changes of the model and of functions, so it does not matter whether they
+    are made before ``accelerate`` or after. Once they are undone, the core runs again.
 
     Parameters
     ----------
@@ -48,8 +50,7 @@ def accelerate(model: Model) -> Model:
     Raises
     ------
     WeightsError
-        If the model is of another class, is wrapped, or has a configuration that this library
-        cannot run.
+        If the model is of another class, or is wrapped.
 
     Warns
     -----
@@ -58,8 +59,8 @@ def accelerate(model: Model) -> Model:
         gives the current reason.
     """
     perceiver: Any = getattr(model, "perceiver", None)
-    names = [kind.__name__ for kind in type(model).__mro__ if kind.__name__ in CLASSES]
-    if not names or type(perceiver).__name__ != "PerceiverModel":
+    names = [name for name in _class_names(model) if name in CLASSES]
+    if not names or "PerceiverModel" not in _class_names(perceiver):
         raise WeightsError(
             f"A {type(model).__name__} cannot be accelerated; pass a Perceiver of transformers "
             "with a head, such as PerceiverForImageClassificationFourier, before it is wrapped."
@@ -73,3 +74,7 @@ def accelerate(model: Model) -> Model:
             stacklevel=2,
         )
     return model
+
+
+def _class_names(value: object) -> list[str]:
+    return [kind.__name__ for kind in type(value).__mro__]

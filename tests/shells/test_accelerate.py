@@ -391,10 +391,30 @@ def test_other_models_are_refused():
     for model in (torch.nn.Linear(2, 2), transformers.PerceiverModel(config)):
         with pytest.raises(WeightsError, match="cannot be accelerated"):
             accelerate(model)
-    model = huggingface_model(IMAGE, hidden_act="relu")
-    with pytest.raises(WeightsError, match="relu"):
-        accelerate(model)
-    assert type(model.perceiver) is transformers.PerceiverModel
+
+
+def test_models_that_this_library_does_not_have_are_left_as_they_are(rng, runs_of_the_core):
+    class PerceiverModel(transformers.PerceiverModel):
+        pass
+
+    own, activation = huggingface_model(IMAGE), huggingface_model(IMAGE, hidden_act="mish")
+    own.perceiver.__class__ = PerceiverModel
+    for model, reason in ((own, "PerceiverModel"), (activation, "hidden_act is 'mish'")):
+        named, kind = arguments(IMAGE, rng), type(model.perceiver)
+        before = outputs_of(model, named)
+        with pytest.warns(UserWarning, match=f"transformers' own code for now: its .*{reason}"):
+            assert accelerate(model) is model
+        assert type(model.perceiver) is kind
+        check_same(before, outputs_of(model, named))
+    assert not runs_of_the_core
+
+
+def test_a_configuration_that_changes_to_one_that_is_not_here_runs_as_before(rng, runs_of_the_core):
+    model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
+    before = outputs_of(model, named)
+    model.config.hidden_act = "mish"
+    check_same(before, outputs_of(model, named))
+    assert len(runs_of_the_core) == 1
 
 
 def test_inputs_that_do_not_fit_are_refused():

@@ -12,6 +12,7 @@ from transformers.models.perceiver.modeling_perceiver import PerceiverModel, Per
 
 from ivy_models.checkpoints.huggingface.config import spec_of
 from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
+from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
 from ivy_models.shells.accelerated.inspection import Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
@@ -20,6 +21,7 @@ from ivy_models.shells.accelerated.structure import (
     Structure,
     expected_structure,
     tensor_difference,
+    type_name,
 )
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -61,12 +63,12 @@ class AcceleratedPerceiverModel(PerceiverModel):
 
     @classmethod
     def take(cls, perceiver: PerceiverModel, class_name: str) -> str | None:
-        """Turn a perceiver into one of this class.
+        """Turn a perceiver into one of this class, if this library has its configuration.
 
         Parameters
         ----------
         perceiver
-            A perceiver of this class or of transformers.
+            A perceiver of this class or of transformers. One of another class does not change.
         class_name
             Class of the model with a head that contains it.
 
@@ -74,13 +76,13 @@ class AcceleratedPerceiverModel(PerceiverModel):
         -------
         str or None
             Why it runs transformers' own code for now, if it does.
-
-        Raises
-        ------
-        WeightsError
-            If this library cannot run its configuration.
         """
-        plan = _plan_of(class_name, perceiver.config)
+        if type(perceiver) not in (PerceiverModel, cls):
+            return f"its perceiver is a {type_name(type(perceiver))}"
+        try:
+            plan = _plan_of(class_name, perceiver.config)
+        except WeightsError as error:
+            return str(error).removesuffix(".")
         vars(perceiver).update(_plan=plan, _inspection=None)
         perceiver.__class__ = cls
         found = Inspection.difference(plan.expected, perceiver)
@@ -142,7 +144,10 @@ class AcceleratedPerceiverModel(PerceiverModel):
         if Inspection.difference(plan.expected, self) is not None:
             return None
         inspection = Inspection(plan.expected, self)
-        specs = (_spec_of(plan.class_name, config) for config in inspection.configs)
+        try:
+            specs = [_spec_of(plan.class_name, config) for config in inspection.configs]
+        except WeightsError:
+            return None
         return inspection if all(spec == plan.published for spec in specs) else None
 
     def _takes(self, inputs: Any, attention_mask: Any, points: Any) -> bool:
@@ -213,4 +218,4 @@ def _plan_of(class_name: str, config: PretrainedConfig) -> _Plan:
 def _spec_of(class_name: str, config: PretrainedConfig) -> PerceiverIOSpec:
     # The parameters determine the data type, not the configuration. The core has no dropout.
     fixed = {"architectures": [class_name], "dtype": "float32", "attention_probs_dropout_prob": 0.0}
-    return spec_of(config.to_dict() | fixed, class_name)
+    return spec_of(config.to_dict() | fixed, "its configuration")

@@ -98,7 +98,7 @@ def perceiver_difference(expected: Structure, perceiver: torch.nn.Module) -> str
 
 def _differences(expected: Structure, module: torch.nn.Module, path: str) -> Iterator[str]:
     if type(module) is not expected.kind:
-        yield f"{path} is a {_name(type(module))}, not a {_name(expected.kind)}"
+        yield f"{path} is a {type_name(type(module))}, not a {type_name(expected.kind)}"
         return
     if any(vars(module)[hooks] for hooks in HOOKS):
         yield f"{path} has a hook"
@@ -142,7 +142,8 @@ def _is_same(found: Any, expected: Any) -> bool:
     return type(found) is type(expected) and bool(found == expected)
 
 
-def _name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """The full name of a class."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -173,7 +174,7 @@ def tensor_difference(places: list[Slot]) -> str | None:
                 return f"{path} was added or removed"
             continue
         if type(tensor) is not _TENSOR_KINDS[store] or tensor.layout is not torch.strided:
-            return f"{path} is a {_name(type(tensor))} of layout {tensor.layout}"
+            return f"{path} is a {type_name(type(tensor))} of layout {tensor.layout}"
         if tensor.shape != shape:
             return f"{path} has shape {tuple(tensor.shape)}, not {shape}"
         if first is None:
