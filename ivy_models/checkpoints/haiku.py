@@ -181,6 +181,11 @@ def _layer_scope(rest: str, norms: dict[str, str]) -> str:
     if part == "attention":
         return f"attention/{_PROJECTIONS[projection]}"
     if part == "mlp":
+        if projection not in _MLP:
+            raise WeightsError(
+                f"The original implementation has no counterpart of mlp/{projection}: its MLPs "
+                "have no gates. Use gated_mlp=False."
+            )
         return f"mlp/{_MLP[projection]}"
     return norms[part]
 

@@ -235,6 +235,17 @@ class Ops(ABC):
         inner = np.sqrt(2 / np.pi).item() * (wide + 0.044715 * (wide * wide * wide))
         return self.cast(0.5 * wide * (1 + self.tanh(inner)), self.dtype(x))
 
+    def relu(self, x: Array) -> Array:
+        """0 where ``x`` is at most 0, otherwise ``x``."""
+        return self.where(x <= 0, 0.0, x)
+
+    def silu(self, x: Array) -> Array:
+        """Sigmoid linear unit (arXiv 1606.08415, section 4): ``x`` times its sigmoid."""
+        wide = self.widen(x)
+        shrunk = self.exp(0.0 - self.maximum(wide, 0.0 - wide))  # at most 1, so it never overflows
+        sigmoid = self.where(wide < 0, shrunk, 1.0) / (1 + shrunk)
+        return self.cast(wide * sigmoid, self.dtype(x))
+
     def attention(
         self,
         q: Array,

@@ -71,6 +71,12 @@ class JaxOps(NamespaceOps):
     def erf(self, x):
         return lax.erf(x)
 
+    def relu(self, x):
+        return jax.nn.relu(x)
+
+    def silu(self, x):
+        return jax.nn.silu(self.widen(x)).astype(x.dtype)
+
     def max(self, x, axis, keepdims=False):
         # jnp.max propagates NaN, which makes XLA on CPU 25 times slower. This generic reduction
         # has no gradient.

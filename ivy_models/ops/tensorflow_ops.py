@@ -129,6 +129,13 @@ class TensorflowOps(Ops):
             return super().gelu(x)
         return tf.cast(tf.nn.gelu(self.widen(x), approximate=not exact), x.dtype)
 
+    def relu(self, x):
+        return tf.nn.relu(x)
+
+    def silu(self, x):
+        wide = self.widen(x)
+        return tf.cast(wide * tf.sigmoid(wide), x.dtype)
+
     def fold_in(self, key, number):
         return tf.random.fold_in(key, number)
 

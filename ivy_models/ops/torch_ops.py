@@ -207,6 +207,12 @@ class TorchOps(Ops):
         approximate = "none" if exact else "tanh"
         return recomputable(lambda x: F.gelu(x, approximate=approximate), x)
 
+    def relu(self, x):
+        return recomputable(F.relu, x)
+
+    def silu(self, x):
+        return recomputable(F.silu, x)
+
     def attention(self, q, k, v, key_mask=None, drop=None):
         if drop is not None or is_transformed():
             return super().attention(q, k, v, key_mask, drop)

@@ -195,6 +195,45 @@ def test_widths_of_attention(case, changes, saved, tmp_path, on_torch, rng):
     assert read_huggingface_spec(tmp_path / "again") == spec
 
 
+WIDE = {"self_attention_widening_factor": 4, "cross_attention_widening_factor": 3}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_widths_of_mlps(case, saved, tmp_path, on_torch, rng):
+    model, folder = saved(case, **WIDE)
+    spec, weights = read_huggingface(folder)
+    check_same_outputs(case, model, PerceiverIO(spec, v=unflatten(weights)), rng)
+    write_huggingface(tmp_path / "again", spec, weights)
+    assert read_huggingface_spec(tmp_path / "again") == spec
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert {name: config[name] for name in WIDE} == WIDE
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("gelu", "gelu"),
+        ("gelu_new", "gelu_pytorch_tanh"),
+        ("gelu_fast", "gelu_pytorch_tanh"),
+        ("gelu_accurate", "gelu_pytorch_tanh"),
+        ("gelu_python", "gelu"),
+        ("gelu_python_tanh", "gelu_pytorch_tanh"),
+        ("relu", "relu"),
+        ("silu", "silu"),
+        ("swish", "silu"),
+    ],
+)
+def test_activations(name, written, saved, tmp_path, backend, rng):
+    case = "ImageClassificationFourier"
+    model, folder = saved(case, hidden_act=name, **WIDE)
+    spec, weights = read_huggingface(folder)
+    check_same_outputs(case, model, PerceiverIO(spec, v=unflatten(weights)), rng)
+    write_huggingface(tmp_path / "again", spec, weights)
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert config["hidden_act"] == written
+    assert read_huggingface_spec(tmp_path / "again") == spec
+
+
 # Reading and writing
 
 
@@ -431,9 +470,13 @@ def test_torch_files_of_other_kinds(changed):
         ({"model_type": "bert"}, "model_type is 'bert'; this library reads 'perceiver'"),
         ({"architectures": ["PerceiverModel"]}, r"architectures is \['PerceiverModel'\]"),
         ({"architectures": None}, "architectures is None"),
-        ({"hidden_act": "relu"}, "hidden_act is 'relu'; this library reads 'gelu' or"),
-        ({"self_attention_widening_factor": 4}, "self_attention_widening_factor is 4"),
-        ({"cross_attention_widening_factor": 2}, "cross_attention_widening_factor is 2"),
+        ({"hidden_act": "quick_gelu"}, "hidden_act is 'quick_gelu'; this library reads 'gelu' or"),
+        ({"self_attention_widening_factor": 0}, "self_attention_widening_factor is 0"),
+        ({"cross_attention_widening_factor": "4"}, "cross_attention_widening_factor is '4'"),
+        (
+            {"cross_attention_widening_factor": 2},
+            r"hidden/weight: \(16, 16\), expected \(16, 32",
+        ),
         ({"cross_attention_shape_for_attention": "k"}, "for_attention is 'k'"),
         ({"use_query_residual": False}, "use_query_residual is False; this library reads True"),
         ({"num_latents": "many"}, "num_latents is 'many'"),

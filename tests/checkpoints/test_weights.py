@@ -91,6 +91,25 @@ def test_unit_axes_are_dropped_only_in_front(spec, checkpoint):
         load_weights(checkpoint(change), spec)
 
 
+def test_wide_mlps_of_the_original(spec, checkpoint):
+    def widen(params, state):
+        for scope in params:
+            if scope.endswith("/mlp/linear") and "cross_attention" not in scope:
+                weights = params[scope], params[f"{scope}_1"]
+                weights[0]["w"] = np.tile(weights[0]["w"], (1, 4))
+                weights[0]["b"] = np.tile(weights[0]["b"], 4)
+                weights[1]["w"] = np.tile(weights[1]["w"], (4, 1))
+
+    path = checkpoint(widen)
+    with pytest.raises(WeightsError, match=r"mlp/hidden/weight: \(16, 64\), expected \(16, 16\)"):
+        load_weights(path, spec)
+    wide = load_weights(path, spec.replace(processor_widening_factor=4))
+    hidden = wide["processor"]["layer_0"]["self_attention_0"]["mlp"]["hidden"]["weight"]
+    assert hidden.shape == (16, 64)
+    with pytest.raises(WeightsError, match=r"no counterpart of mlp/gate.*gated_mlp=False"):
+        load_weights(path, spec.replace(processor_widening_factor=4, gated_mlp=True))
+
+
 @pytest.mark.parametrize(
     "content", [{"params": {"w": np.ones(2)}}, {"s": {"w": {"x": np.ones(2)}}}]
 )

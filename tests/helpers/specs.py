@@ -77,6 +77,7 @@ def specs(draw):
     stem = draw(st.sampled_from(stems))
     if stem in CONVOLUTIONS and positions == "learned":
         positions = None
+    activation = draw(st.sampled_from(["gelu", "gelu", "relu", "silu"]))
     learned = {"learned_position_shape": (5, 4, 3)[:axes], "learned_position_dim": 6}
     return PerceiverIOSpec(
         input_dim=draw(st.integers(1, 3)),
@@ -103,9 +104,14 @@ def specs(draw):
         stem=stem,
         stem_dim=4 if stem else None,
         query_residual=draw(st.booleans()),
-        exact_gelu=draw(st.booleans()),
+        exact_gelu=activation == "gelu" and draw(st.booleans()),
         num_decoder_heads=draw(st.sampled_from([None, 1, 2])),
         decoder_head_dim=draw(st.sampled_from([None, 3])),
+        reader_widening_factor=draw(st.integers(1, 3)),
+        processor_widening_factor=draw(st.integers(1, 3)),
+        decoder_widening_factor=draw(st.integers(1, 3)),
+        activation=activation,
+        gated_mlp=draw(st.booleans()),
         **(learned if positions == "learned" else {}),
     )
 

@@ -53,6 +53,15 @@ def test_gelu_is_the_tanh_approximation_or_exact(both, rng, monkeypatch):
     np.testing.assert_allclose(both("gelu", x, True).ravel(), exact, atol=1e-6)
 
 
+def test_relu_and_silu(both, rng):
+    x = np.concatenate([3 * normal(rng, 200), np.float32([0, -1e30, -200, 200, 1e30])])
+    np.testing.assert_array_equal(both("relu", x), np.where(x > 0, x, 0))
+    sigmoid = [1 / (1 + math.exp(-v)) if v > -700 else 0.0 for v in x]
+    np.testing.assert_allclose(both("silu", x), x * np.array(sigmoid), rtol=1e-5, atol=1e-6)
+    for activation in ("relu", "silu"):
+        assert np.isnan(both(activation, np.float32([np.nan]))).all()
+
+
 def test_linear(both, rng):
     x, weight, bias = normal(rng, 2, 3, 5), normal(rng, 5, 7), normal(rng, 7)
     np.testing.assert_allclose(both("linear", x, weight, bias), x @ weight + bias, atol=1e-5)

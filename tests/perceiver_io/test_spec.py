@@ -17,6 +17,14 @@ def test_json_round_trip(spec):
     assert PerceiverIOSpec.from_json(spec.to_json()) == spec
 
 
+def test_json_without_later_fields_gives_their_defaults():
+    written = small_spec(exact_gelu=True).to_dict()
+    for name in ("reader", "processor", "decoder"):
+        del written[f"{name}_widening_factor"]
+    del written["activation"], written["gated_mlp"]
+    assert PerceiverIOSpec.from_dict(written) == small_spec(exact_gelu=True)
+
+
 def test_the_mission_spec_is_the_published_model():
     spec = PerceiverIOSpec(
         input_dim=3,
@@ -57,6 +65,10 @@ def test_the_mission_spec_is_the_published_model():
         ({"fc_dropout": -0.1}, "fc_dropout"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"device": 0}, "device must be a name"),
+        ({"processor_widening_factor": 0}, "processor_widening_factor must be an integer"),
+        ({"reader_widening_factor": 1.5}, "reader_widening_factor must be an integer"),
+        ({"activation": "tanh"}, "activation must be one of gelu, relu, silu, got 'tanh'"),
+        ({"activation": "relu", "exact_gelu": True}, "needs activation='gelu', got 'relu'"),
         ({"stem": "resnet", "stem_dim": 4}, "stem must be one of None"),
         ({"stem": "projection"}, "Set both stem and stem_dim"),
         ({"stem": "convolution", "stem_dim": 4, "num_input_axes": 1}, "2 axes"),
@@ -93,6 +105,8 @@ def test_unknown_fields_are_refused():
         ("num_latent", "num_latents"),
         ("num_classes", "output_dim"),
         ("d_latents", "latent_dim"),
+        ("hidden_act", "activation"),
+        ("widening_factor", "processor_widening_factor"),
         ("learn_qery", "learn_query"),
         ("pretraned", "pretrained"),
     ],

@@ -78,6 +78,19 @@ def test_outputs_stay_the_same(case, rng, runs_of_the_core):
     check_same(before, outputs_of(model, named))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_wide_mlps_and_activations(case, rng, runs_of_the_core):
+    for activation in ("gelu_new", "relu", "silu", "swish"):
+        wide = {"self_attention_widening_factor": 4, "cross_attention_widening_factor": 2}
+        model, named = huggingface_model(case, hidden_act=activation, **wide), arguments(case, rng)
+        before = outputs_of(model, named)
+        check_same(before, outputs_of(accelerate(model), named))
+        assert runs_of_the_core.pop()
+        layer(model).mlp.intermediate_act_fn = torch.nn.Tanh()
+        outputs_of(model, named)
+        assert not runs_of_the_core
+
+
 @pytest.mark.usefixtures("always_streaming")
 @pytest.mark.parametrize("case", [IMAGE, "OpticalFlow"])
 def test_streaming_gives_the_same(case, rng):

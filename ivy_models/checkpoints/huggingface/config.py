@@ -18,8 +18,20 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 
 MODEL_TYPE = "perceiver"
-ACTIVATIONS = {"gelu": True, "gelu_new": False, "gelu_pytorch_tanh": False}
-"""Activations, and whether they are ``exact_gelu``."""
+ACTIVATIONS = {
+    "gelu": ("gelu", True),
+    "gelu_python": ("gelu", True),
+    "gelu_pytorch_tanh": ("gelu", False),
+    "gelu_python_tanh": ("gelu", False),
+    "gelu_new": ("gelu", False),
+    "gelu_fast": ("gelu", False),
+    "gelu_accurate": ("gelu", False),
+    "relu": ("relu", False),
+    "silu": ("silu", False),
+    "swish": ("silu", False),
+}
+"""The ``activation`` and ``exact_gelu`` of each activation of transformers. The first name of
+several for the same function is written."""
 
 MODALITIES = ("audio", "image", "label")
 
@@ -59,8 +71,6 @@ _ONLY = {
     "model_type": (MODEL_TYPE,),
     "hidden_act": tuple(ACTIVATIONS),
     "cross_attention_shape_for_attention": ("kv", "q"),
-    "self_attention_widening_factor": (1,),
-    "cross_attention_widening_factor": (1,),
     "use_query_residual": (True,),
     "dtype": DTYPES,
 }
@@ -148,6 +158,7 @@ def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
     decoder_qk = latent_dim if reads_like_inputs else model["queries_dim"]
     if is_masked_lm:
         decoder_qk = 8 * 32
+    activation, exact_gelu = ACTIVATIONS[config.hidden_act]
     usual_qk = decoder_heads * head_dim if head_dim else latent_dim
     return PerceiverIOSpec(
         **{"output_dim": config.num_labels} | model,
@@ -167,7 +178,10 @@ def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
         decoder_v_dim=_unless(config.d_model, decoder_qk) if is_masked_lm else None,
         num_lat_att_per_layer=config.num_self_attends_per_block,
         attn_dropout=config.attention_probs_dropout_prob,
-        exact_gelu=ACTIVATIONS[config.hidden_act],
+        reader_widening_factor=config.cross_attention_widening_factor,
+        processor_widening_factor=config.self_attention_widening_factor,
+        activation=activation,
+        exact_gelu=exact_gelu,
         dtype=config.dtype,
     )
 
@@ -325,7 +339,9 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
         "num_self_attention_heads": spec.num_self_att_heads,
         "num_cross_attention_heads": spec.num_cross_att_heads,
         "v_channels": spec.processor_v_dim or spec.reader_v_dim,
-        "hidden_act": "gelu" if spec.exact_gelu else "gelu_pytorch_tanh",
+        "cross_attention_widening_factor": spec.reader_widening_factor,
+        "self_attention_widening_factor": spec.processor_widening_factor,
+        "hidden_act": _hidden_act(spec),
         "attention_probs_dropout_prob": spec.attn_dropout,
         "dtype": spec.dtype,
     }
@@ -351,6 +367,12 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
     config["label2id"] = {f"LABEL_{label}": label for label in range(num_labels)}
     _check_same(spec, spec_of(config, name), name)
     return config
+
+
+def _hidden_act(spec: PerceiverIOSpec) -> str:
+    return next(
+        name for name, fields in ACTIVATIONS.items() if fields == (spec.activation, spec.exact_gelu)
+    )
 
 
 def _nearest_class(spec: PerceiverIOSpec) -> str:

@@ -73,6 +73,64 @@ class AttentionRecord:
     decoder: list[Array] = field(default_factory=list)
 
 
+ACTIVATIONS = ("gelu", "relu", "silu")
+"""Activations of an MLP: methods of :class:`.Ops`."""
+
+
+@dataclass(frozen=True)
+class MLP:
+    """The layer norm, two linear layers and residual connection that follow attention.
+
+    Parameters
+    ----------
+    widening_factor
+        Hidden channels, as a multiple of the channels of input and output.
+    activation
+        "gelu", "relu" or "silu".
+    exact_gelu
+        Whether "gelu" is the exact GELU, not its approximation by tanh.
+    gated
+        Whether a third linear layer makes gates: the hidden channels are multiplied by the
+        activation of their gates (arXiv 2002.05202). With "gelu" this is GEGLU, and with "silu"
+        SwiGLU.
+    """
+
+    widening_factor: int = 1
+    activation: str = "gelu"
+    exact_gelu: bool = False
+    gated: bool = False
+
+    def parameters(self, dim: int) -> Tree:
+        """Describe the weights for inputs of ``dim`` channels."""
+        hidden_dim = self.widening_factor * dim
+        gate = {"gate": linear(dim, hidden_dim)} if self.gated else {}
+        hidden, output = linear(dim, hidden_dim), linear(hidden_dim, dim)
+        return {"mlp_norm": layer_norm(dim), "mlp": {"hidden": hidden, **gate, "output": output}}
+
+    def residual(self, ops: Ops, params: Tree, x: Array, dropout: Dropout | None = None) -> Array:
+        """Add the MLP of the layer norm of ``x`` (B, N, D) to ``x``."""
+
+        def mlp(params, normed):
+            hidden = project(ops, params["hidden"], normed)
+            if self.gated:
+                hidden = hidden * self._activate(ops, project(ops, params["gate"], normed))
+            else:
+                hidden = self._activate(ops, hidden)
+            return project(ops, params["output"], hidden)
+
+        output = apply(params["mlp"], norm(ops, params["mlp_norm"], x), mlp)
+        return x + (output if dropout is None else dropout.of_mlp(ops, output))
+
+    def _activate(self, ops: Ops, x: Array) -> Array:
+        if self.activation == "gelu":
+            return ops.gelu(x, self.exact_gelu)
+        return ops.relu(x) if self.activation == "relu" else ops.silu(x)
+
+
+PUBLISHED_MLP = MLP()
+"""The MLP of the published models."""
+
+
 @dataclass(frozen=True)
 class AttentionSettings:
     """How a block of attention and an MLP computes.
@@ -83,14 +141,14 @@ class AttentionSettings:
         H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads.
-    exact_gelu
-        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
+    mlp
+        Width and activation of the MLP.
     """
 
     num_heads: int
     qk_dim: int
     v_dim: int
-    exact_gelu: bool = False
+    mlp: MLP = PUBLISHED_MLP
 
     @classmethod
     def of(
@@ -99,11 +157,11 @@ class AttentionSettings:
         num_heads: int,
         qk_dim: int | None,
         v_dim: int | None,
-        exact_gelu: bool = False,
+        mlp: MLP = PUBLISHED_MLP,
     ) -> AttentionSettings:
         """Make the settings: ``qk_dim`` defaults to ``width``, and ``v_dim`` to ``qk_dim``."""
         qk_dim = qk_dim or width
-        return cls(num_heads, qk_dim, v_dim or qk_dim, exact_gelu)
+        return cls(num_heads, qk_dim, v_dim or qk_dim, mlp)
 
 
 SCORES_PER_CHUNK = 2**20
@@ -120,21 +178,13 @@ def attention_parameters(settings: AttentionSettings, query_dim: int, input_dim:
     }
 
 
-def mlp_parameters(dim: int) -> Tree:
-    """Describe the weights of :func:`mlp_residual`."""
-    return {
-        "mlp_norm": layer_norm(dim),
-        "mlp": {"hidden": linear(dim, dim), "output": linear(dim, dim)},
-    }
-
-
 def cross_attention_parameters(settings: AttentionSettings, query_dim: int, input_dim: int) -> Tree:
     """Describe the weights of :func:`cross_attention`."""
     return {
         "query_norm": layer_norm(query_dim),
         "input_norm": layer_norm(input_dim),
         "attention": attention_parameters(settings, query_dim, input_dim),
-        **mlp_parameters(query_dim),
+        **settings.mlp.parameters(query_dim),
     }
 
 
@@ -143,7 +193,7 @@ def self_attention_parameters(settings: AttentionSettings, dim: int) -> Tree:
     return {
         "norm": layer_norm(dim),
         "attention": attention_parameters(settings, dim, dim),
-        **mlp_parameters(dim),
+        **settings.mlp.parameters(dim),
     }
 
 
@@ -217,7 +267,7 @@ def cross_attention(
 
         attended = apply(attention, norm(ops, params["query_norm"], queries), compute)
         attended = queries + attended if query_residual else attended
-        return head(mlp_residual(ops, params, attended, settings.exact_gelu, dropout))
+        return head(settings.mlp.residual(ops, params, attended, dropout))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     # A layer that is called sees all queries at once, as its hooks expect. Chunks need sizes.
@@ -303,20 +353,7 @@ def self_attention(
         return project(ops, params["output"], attended)
 
     latents = latents + apply(params["attention"], norm(ops, params["norm"], latents), attend)
-    return mlp_residual(ops, params, latents, settings.exact_gelu, dropout)
-
-
-def mlp_residual(
-    ops: Ops, params: Tree, x: Array, exact_gelu: bool, dropout: Dropout | None = None
-) -> Array:
-    """Add the MLP of the layer norm of ``x`` to ``x``."""
-
-    def mlp(params, normed):
-        hidden = project(ops, params["hidden"], normed)
-        return project(ops, params["output"], ops.gelu(hidden, exact_gelu))
-
-    output = apply(params["mlp"], norm(ops, params["mlp_norm"], x), mlp)
-    return x + (output if dropout is None else dropout.of_mlp(ops, output))
+    return settings.mlp.residual(ops, params, latents, dropout)
 
 
 def project(ops: Ops, params: Any, x: Array) -> Array:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    MLP,
+    PUBLISHED_MLP,
     AttentionSettings,
     Dropout,
     Record,
     cross_attention,
     cross_attention_parameters,
-    mlp_residual,
     norm,
     project,
 )
@@ -47,8 +48,8 @@ class Decoder(PickledByFields):
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
     query_residual
         Whether the queries are added to the result of attention.
-    exact_gelu
-        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
+    mlp
+        Width and activation of the MLP.
     plain
         Whether attention is always computed as in the paper. If not, queries in parts are folded
         into the keys if that takes fewer multiplications.
@@ -61,14 +62,14 @@ class Decoder(PickledByFields):
     qk_dim: int | None = None
     v_dim: int | None = None
     query_residual: bool = True
-    exact_gelu: bool = False
+    mlp: MLP = PUBLISHED_MLP
     plain: bool = False
 
     @functools.cached_property
     def settings(self) -> AttentionSettings:
         """Heads, widths and activation, with the defaults filled in."""
         return AttentionSettings.of(
-            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.mlp
         )
 
     def parameters(self) -> Tree:
@@ -123,7 +124,7 @@ class Decoder(PickledByFields):
 
         def finish(attended):
             attended = ops.match(attended, latents)
-            return head(mlp_residual(ops, weights, attended, self.exact_gelu))
+            return head(self.mlp.residual(ops, weights, attended))
 
         if isinstance(queries, Inputs):
             folds = query_mask is dropout is record is None and is_plain(params) and not self.plain

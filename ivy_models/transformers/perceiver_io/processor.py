@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    MLP,
+    PUBLISHED_MLP,
     AttentionSettings,
     Dropout,
     Record,
@@ -31,8 +33,8 @@ class Processor(PickledByFields):
         H, the number of heads, which share the channels of queries and of values.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: D, and qk_dim.
-    exact_gelu
-        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
+    mlp
+        Width and activation of the MLP.
     rematerialise
         Whether the backward pass stores only the input of each layer (arXiv 1604.06174).
     """
@@ -42,14 +44,14 @@ class Processor(PickledByFields):
     num_heads: int = 8
     qk_dim: int | None = None
     v_dim: int | None = None
-    exact_gelu: bool = False
+    mlp: MLP = PUBLISHED_MLP
     rematerialise: bool = False
 
     @functools.cached_property
     def settings(self) -> AttentionSettings:
         """Heads, widths and activation, with the defaults filled in."""
         return AttentionSettings.of(
-            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+            self.latent_dim, self.num_heads, self.qk_dim, self.v_dim, self.mlp
         )
 
     def parameters(self) -> Tree:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
+    MLP,
+    PUBLISHED_MLP,
     AttentionSettings,
     Dropout,
     Record,
     cross_attention,
     cross_attention_parameters,
-    mlp_residual,
     norm,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs, segments_of
@@ -39,8 +40,8 @@ class Reader(PickledByFields):
         H, the number of heads.
     qk_dim, v_dim
         Channels of queries and keys, and of values, over all heads. None: C, and qk_dim.
-    exact_gelu
-        Whether the MLP's activation is the exact GELU, not its approximation by tanh.
+    mlp
+        Width and activation of the MLP.
     """
 
     latent_dim: int
@@ -48,13 +49,13 @@ class Reader(PickledByFields):
     num_heads: int = 1
     qk_dim: int | None = None
     v_dim: int | None = None
-    exact_gelu: bool = False
+    mlp: MLP = PUBLISHED_MLP
 
     @functools.cached_property
     def settings(self) -> AttentionSettings:
         """Heads, widths and activation, with the defaults filled in."""
         return AttentionSettings.of(
-            self.input_dim, self.num_heads, self.qk_dim, self.v_dim, self.exact_gelu
+            self.input_dim, self.num_heads, self.qk_dim, self.v_dim, self.mlp
         )
 
     def parameters(self) -> Tree:
@@ -128,7 +129,7 @@ class Reader(PickledByFields):
             input_mask,
         )
         latents = latents + ops.match(attended, latents)
-        return mlp_residual(ops, params, latents, self.exact_gelu, dropout)
+        return self.mlp.residual(ops, params, latents, dropout)
 
     def plain_is_cheaper(self, num_latents: int, segments: Sequence[Inputs]) -> bool:
         """Whether plain attention takes fewer multiplications than streaming.

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from ivy_models.base.fields import FieldMapping
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.errors import SpecError, did_you_mean, shown
+from ivy_models.transformers.perceiver_io.attention import MLP
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
 from ivy_models.transformers.perceiver_io.processor import Processor
@@ -25,6 +26,10 @@ OTHER_NAMES = {
     "d_latents": "latent_dim",
     "num_heads": "num_self_att_heads",
     "dropout": "fc_dropout",
+    "hidden_act": "activation",
+    "widening_factor": "processor_widening_factor",
+    "self_attention_widening_factor": "processor_widening_factor",
+    "cross_attention_widening_factor": "reader_widening_factor",
 }
 """Names of fields in other libraries."""
 
@@ -127,8 +132,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         Size, along each axis, of the patches of data that become one input each. The data's
         sizes must be multiples of it. None: every element is an input.
     exact_gelu
-        Whether the activation of every MLP is the exact GELU, as in Hugging Face transformers, not
-        the approximation by tanh with which the published models were trained.
+        Whether the activation "gelu" is the exact GELU, as in Hugging Face transformers, not the
+        approximation by tanh with which the published models were trained.
     input_modalities
         Kinds of data that are read together. The data are then a mapping from their names,
         ``input_dim`` is the width to which all are padded, and ``num_input_axes`` is 1.
@@ -136,6 +141,14 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         Kinds of outputs. The outputs are then a mapping from their names, ``queries_dim`` is the
         width to which all queries are padded, and ``output_dim`` is the width that the
         modalities' heads get.
+    reader_widening_factor, processor_widening_factor, decoder_widening_factor
+        Hidden channels of the MLPs, as multiples of D in the reader and the processor, and of E
+        in the decoder.
+    activation
+        Activation of every MLP: "gelu", "relu" or "silu".
+    gated_mlp
+        Whether every MLP has gates: its hidden channels are multiplied by the activation of a
+        second linear layer. With "gelu" this is GEGLU, and with "silu" SwiGLU.
 
     Raises
     ------
@@ -187,6 +200,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     decoder_head_dim: int | None = None
     input_modalities: Sequence[InputModality] | None = None
     output_modalities: Sequence[OutputModality] | None = None
+    reader_widening_factor: int = 1
+    processor_widening_factor: int = 1
+    decoder_widening_factor: int = 1
+    activation: str = "gelu"
+    gated_mlp: bool = False
 
     def __post_init__(self):
         check_spec_fields(self)
@@ -217,7 +235,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
             self.num_cross_att_heads,
             _total(self.num_cross_att_heads, self.cross_head_dim),
             self.reader_v_dim,
-            self.exact_gelu,
+            self._mlp(self.reader_widening_factor),
         )
 
     def processor(self) -> Processor:
@@ -227,7 +245,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
             self.num_self_att_heads,
             _total(self.num_self_att_heads, self.latent_head_dim),
             self.processor_v_dim,
-            self.exact_gelu,
+            self._mlp(self.processor_widening_factor),
         )
 
     def decoder(self) -> Decoder | None:
@@ -241,8 +259,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
             _total(*self.decoder_heads),
             self.decoder_v_dim,
             query_residual=self.query_residual,
-            exact_gelu=self.exact_gelu,
+            mlp=self._mlp(self.decoder_widening_factor),
         )
+
+    def _mlp(self, widening_factor: int) -> MLP:
+        return MLP(widening_factor, self.activation, self.exact_gelu, self.gated_mlp)
 
     @property
     def decoder_heads(self) -> tuple[int, int | None]:

@@ -20,6 +20,7 @@ from ivy_models.base.fields import (
     text,
 )
 from ivy_models.errors import SpecError
+from ivy_models.transformers.perceiver_io.attention import ACTIVATIONS
 from ivy_models.transformers.perceiver_io.inputs import InputModality
 from ivy_models.transformers.perceiver_io.inputs.stems import STEMS
 from ivy_models.transformers.perceiver_io.queries import OutputModality
@@ -56,6 +57,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
         )
     spec.queries()
     _check_heads(spec)
+    _check_activation(spec)
     for name in ("attn_dropout", "fc_dropout"):
         if not 0 <= getattr(spec, name) < 1:
             raise SpecError(f"{name} must be in [0, 1), got {getattr(spec, name)}.")
@@ -119,6 +121,18 @@ def _check_heads(spec: PerceiverIOSpec) -> None:
     ):
         if (getattr(spec, name) or 0) % heads:
             raise SpecError(f"{name}={getattr(spec, name)} cannot be divided among {heads} heads.")
+
+
+def _check_activation(spec: PerceiverIOSpec) -> None:
+    if spec.activation not in ACTIVATIONS:
+        raise SpecError(
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got {spec.activation!r}."
+        )
+    if spec.exact_gelu and spec.activation != "gelu":
+        raise SpecError(
+            f"exact_gelu=True needs activation='gelu', got {spec.activation!r}. Set "
+            "exact_gelu=False."
+        )
 
 
 def _modalities(kind: type) -> Validator:
@@ -192,6 +206,11 @@ _VALIDATORS: dict[str, Validator] = {
     "decoder_head_dim": optional(positive_int),
     "input_modalities": optional(_modalities(InputModality)),
     "output_modalities": optional(_modalities(OutputModality)),
+    "reader_widening_factor": positive_int,
+    "processor_widening_factor": positive_int,
+    "decoder_widening_factor": positive_int,
+    "activation": text,
+    "gated_mlp": flag,
 }
 
 
