@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ivy_models.arrays import current_ops, to_ivy
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.attention import AttentionRecord
@@ -42,7 +43,7 @@ class AttentionMaps(NamedTuple):
     decoder: ivy.Array | dict[str, ivy.Array] | None
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def attention_maps(
     model: PerceiverIO, data: Any, mask: Any = None, queries: Any = None
 ) -> AttentionMaps:
@@ -96,7 +97,7 @@ def attention_maps(
             m.name: shaped(x, m.query_shape if queries[m.name] is None else x.shape[2:3], latents)
             for m, x in zip(decoded, record.decoder, strict=True)
         }
-    elif spec.with_decoder:
+    elif record.decoder:
         (weights,) = record.decoder
         decoder = shaped(weights, axes, latents)
     processor = tuple(shaped(weights, latents, latents) for weights in record.processor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ivy_models.arrays import to_ivy
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.interpret.attention_maps import layer_by_layer
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 import ivy
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def latents_over_depth(model: PerceiverIO, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
     """Return the latents after the reader, and after each block of the processor.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ivy_models.arrays import current_ops, to_ivy, to_native
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import AttentionMaps
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def attention_rollout(maps: AttentionMaps) -> Any:
     """Multiply attention through the layers: the share of each input in each output.
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivy_models.base.fields import check_fields, number, numbers, positive_int, text
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError, SpecError
 from ivy_models.preprocessing.checks import bounded_floats, image_size
@@ -89,7 +88,7 @@ class ImagePreprocessing:
                 f"crop_rounding must be one of {', '.join(ROUNDINGS)}, got {self.crop_rounding!r}."
             )
 
-    @whatever_seterr_says
+    @np.errstate(all="ignore")
     def __call__(self, images: Any) -> np.ndarray:
         """Prepare one image, or a list of images.
 
@@ -162,7 +161,7 @@ class ImagePreprocessing:
         return np.clip(np.stack(channels, -1), 0, 1)
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def read_rgb(image: Any) -> np.ndarray:
     """Read an image that :class:`ImagePreprocessing` accepts: float32 (height, width, 3) in [0, 1].
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ivy_models.base.fields import check_fields, positive_int
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing.checks import bounded_floats
@@ -47,7 +46,7 @@ class SoundPreprocessing:
     def __post_init__(self):
         check_fields(self, sample_rate=positive_int, num_samples=positive_int)
 
-    @whatever_seterr_says
+    @np.errstate(all="ignore")
     def __call__(self, sounds: Any) -> np.ndarray:
         """Prepare one sound, or a list of sounds.
 
@@ -111,7 +110,7 @@ def is_sound_file(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def read_sound(
     source: Any, sample_rate: int, num_samples: int | None = None, start: float | None = None
 ) -> np.ndarray:
@@ -245,7 +244,7 @@ def _mono(frame: Any) -> np.ndarray:
     return ((samples.mean(0, dtype=np.float64) - middle) / half).astype(np.float32)
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def mix_to_mono(sound: Any) -> np.ndarray:
     """Average the channels of an array that :class:`SoundPreprocessing` accepts, to (samples, 1).
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from ivy_models.base.atomic_files import replaced
 from ivy_models.base.fields import check_fields, optional, positive_int, positive_number
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.checks import image_size
@@ -66,7 +65,7 @@ class VideoPreprocessing:
             frame_rate=optional(positive_number),
         )
 
-    @whatever_seterr_says
+    @np.errstate(all="ignore")
     def __call__(self, clip: Any) -> np.ndarray:
         """Prepare one clip.
 

@@ -65,9 +65,9 @@ class CompiledCalls:
 
     def _longest_padding(self, ops: Ops, data: Any) -> int | None:
         """Maximum length of padded data, or None if data are not padded."""
-        longest = self.core.spec.input().longest_padding
-        pads = longest is not None and ops.traces_loops and not ops.is_traced(data)
-        return longest if pads else None
+        if not ops.traces_loops or ops.is_traced(data):
+            return None
+        return self.core.spec.input().longest_padding
 
     def _run(self, ops: Ops, method: str, params: Tree, *arguments: Any) -> Any:
         if not ops.traces_loops:

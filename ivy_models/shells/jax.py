@@ -68,10 +68,8 @@ def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) ->
     mesh = jax.sharding.get_abstract_mesh()
     if not getattr(mesh, "explicit_axes", ()):
         return run
-    num_axes = spec.num_input_axes + (0 if spec.input().holds_tokens else 1)
-    if isinstance(data, Mapping):
-        modality = next(m for m in spec.input_modalities or () if m.name in data)
-        data, num_axes = data[modality.name], modality.num_input_axes + 1
-    shardings = jax.typeof(jnp.asarray(data)).sharding.spec
-    batch = PartitionSpec(*shardings[: len(shardings) - num_axes])
+    arrays = map_tree(jnp.asarray, data) if isinstance(data, Mapping) else jnp.asarray(data)
+    batch_shape, _ = spec.input().split_shape(jax.tree.map(jnp.shape, arrays))
+    shardings = jax.typeof(jax.tree.leaves(arrays)[0]).sharding.spec
+    batch = PartitionSpec(*shardings[: len(batch_shape)])
     return jax.sharding.auto_axes(run, out_sharding=batch)

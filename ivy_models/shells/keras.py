@@ -202,7 +202,7 @@ class PerceiverIO(keras.Model):
         """Unpack ``data`` if it holds all arguments."""
         names = "data", "mask", "queries"
         if isinstance(data, Mapping):
-            if self.spec.input_modalities and not isinstance(data.get("data"), Mapping):
+            if self.spec.input().has_modalities and not isinstance(data.get("data"), Mapping):
                 return data, mask, queries
             parts = dict(data)
         elif isinstance(data, (tuple, list)) and len(data) and not np.isscalar(data[0]):

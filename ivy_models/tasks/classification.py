@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from ivy_models.arrays import to_numpy
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.sources import is_file, name_of, reason, short
 from ivy_models.transformers import perceiver_io
@@ -186,7 +185,7 @@ def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarr
     return to_numpy(model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def most_probable(logits: np.ndarray, labels: tuple[str, ...] | None, top: int) -> list[Prediction]:
     """Return the ``top`` most probable classes from logits (classes,), the most probable first.
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from ivy_models.arrays import to_numpy
 from ivy_models.base.atomic_files import replaced
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.image import read_rgb
@@ -28,7 +27,7 @@ FLO_MAGIC = b"PIEH"
 """First bytes of a Middlebury file: 202021.25 as a little-endian float."""
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def estimate_flow(
     model: PerceiverIO, first: Any, second: Any, progress: bool = False, batch_size: int = 1
 ) -> np.ndarray:
@@ -199,7 +198,7 @@ def read_kitti_flow(path: str | os.PathLike[str]) -> np.ndarray:
 # Pictures
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def draw_flow(flow: Any, longest: float | None = None) -> np.ndarray:
     """Colour a flow field with the colour wheel of Baker et al. (2011), section 4.1.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ivy_models.arrays import to_numpy
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.text import MASK, NUM_SPECIAL
 
@@ -23,7 +22,7 @@ class Candidate(NamedTuple):
     probability: float
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def fill_mask(
     model: PerceiverIO, text: str, top: int = 5, length: int = 1
 ) -> list[list[Candidate]]:

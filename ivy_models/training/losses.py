@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, ops_for
 from ivy_models.tasks.flow import UNKNOWN
@@ -15,7 +14,7 @@ VIDEO_LOSS_WEIGHTS = {"image": 0.03, "audio": 1.0, "label": 0.0001}
 """The paper's weights for the losses of the video autoencoder (section 4.3, appendix)."""
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def masked_token_loss(logits: Array, tokens: Array, masked: Array) -> Array:
     """Cross-entropy of masked tokens (Perceiver IO, section 4.1).
 
@@ -36,7 +35,7 @@ def masked_token_loss(logits: Array, tokens: Array, masked: Array) -> Array:
     return _mean_where(_cross_entropy(logits, tokens), masked)
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def classification_loss(logits: Array, classes: Array) -> Array:
     """Cross-entropy for classification.
 
@@ -55,7 +54,7 @@ def classification_loss(logits: Array, classes: Array) -> Array:
     return _mean(_cross_entropy(logits, classes))
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def reconstruction_loss(output: Array, target: Array) -> Array:
     """Mean absolute difference of pixels or sound samples (Perceiver IO, section 4.3).
 
@@ -84,7 +83,7 @@ def reconstruction_loss(output: Array, target: Array) -> Array:
     return _mean(ops.maximum(difference, -difference))
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def weighted_sum(losses: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
     """Add the losses of several modalities (Perceiver IO, section 4.3).
 
@@ -113,7 +112,7 @@ def weighted_sum(losses: Mapping[str, Array], weights: Mapping[str, float]) -> A
     return sum(losses[name] * weights[name] for name in losses)
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> Array:
     """Mean distance between estimated and true flow (Perceiver IO, section 4.2).
 

@@ -154,7 +154,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         """Whether the core returns the same as transformers for these arguments."""
         spec, kind, like = self._plan.published, self._plan.kind, self.embeddings.latents
         tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-        if isinstance(inputs, Mapping) != (spec.input_modalities is not None):
+        if isinstance(inputs, Mapping) != spec.input().has_modalities:
             return False
         if not all(is_plain(tensor, like) for tensor in tensors) or not kind.takes(inputs):
             return False

@@ -53,6 +53,9 @@ class InputKind(ABC):
     holds_tokens: ClassVar[bool] = False
     """Whether the data are tokens, which are integers."""
 
+    has_modalities: ClassVar[bool] = False
+    """Whether the data are a mapping from names of modalities."""
+
     num_channels: int
     """C, channels of an input."""
 

@@ -98,6 +98,8 @@ class MultimodalInput(InputKind):
     modalities: tuple[InputModality, ...]
     num_channels: int
 
+    has_modalities = True
+
     @classmethod
     def of(cls, spec: PerceiverIOSpec) -> MultimodalInput:
         if (
