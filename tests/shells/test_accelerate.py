@@ -1,7 +1,9 @@
 """transformers' Perceivers on this library's core: the same outputs, losses and gradients."""
 
 import copy
+import functools
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch.nn.utils.prune as prune
 import transformers
 from helpers import CHOSEN
 from helpers.huggingface import CASES, IMAGE_SHAPES, SMALL, huggingface_model
+from transformers.models.perceiver import modeling_perceiver
 from verify_reference import relative_difference
 
 from ivy_models import accelerate
@@ -260,6 +263,68 @@ def test_replaced_methods_of_classes_run(rng, runs_of_the_core, monkeypatch):
         assert len(runs_of_the_core) == 1
     torch.testing.assert_close(outputs_of(model, named)["logits"], before)
     assert len(runs_of_the_core) == 2
+
+
+def doubled(function):
+    @functools.wraps(function)
+    def replacement(*arguments, **named):
+        return 2 * function(*arguments, **named)
+
+    return replacement
+
+
+def double(function, *arguments, **named):
+    return 2 * function(*arguments, **named)
+
+
+REPLACED = [
+    (torch, "matmul"),
+    (torch, "sin"),
+    (torch.Tensor, "permute"),
+    (torch.nn.functional, "linear"),
+    (torch.nn.functional, "layer_norm"),
+    (torch.nn.Softmax, "forward"),
+    (torch.nn.Linear, "__call__"),
+    (modeling_perceiver, "generate_fourier_features"),
+    (modeling_perceiver.PerceiverAttention, "forward"),
+]
+REPLACEMENTS = {
+    "function": doubled,
+    "partial": lambda function: functools.partial(double, function),
+    "wrapper of torch": lambda function: torch.enable_grad()(doubled(function)),
+    "mock": lambda function: mock.MagicMock(side_effect=doubled(function)),
+}
+
+
+@pytest.mark.parametrize(("owner", "name"), REPLACED, ids=lambda value: str(value))
+def test_replaced_functions_run(owner, name, rng, runs_of_the_core, monkeypatch):
+    own, fast = huggingface_model(IMAGE), accelerate(huggingface_model(IMAGE))
+    named = arguments(IMAGE, rng)
+    before = outputs_of(fast, named)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, doubled(getattr(owner, name)))
+        expected = outputs_of(own, named)
+        assert not torch.allclose(expected["logits"], before["logits"])
+        with pytest.warns(UserWarning, match=rf"{name} was replaced"):
+            accelerate(own)
+        for model in (own, fast):
+            torch.testing.assert_close(outputs_of(model, named), expected)
+    assert len(runs_of_the_core) == 1
+    for model in (own, fast):
+        check_same(before, outputs_of(model, named))
+    assert len(runs_of_the_core) == 3
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+def test_kinds_of_replacements_run(kind, rng, runs_of_the_core, monkeypatch):
+    model, named = huggingface_model(IMAGE), arguments(IMAGE, rng)
+    replacement = REPLACEMENTS[kind](torch.nn.functional.linear)
+    monkeypatch.setattr(torch.nn.functional, "linear", replacement)
+    expected = outputs_of(model, named)
+    with pytest.warns(UserWarning, match=r"torch\.nn\.functional\.linear was replaced"):
+        accelerate(model)
+    torch.testing.assert_close(outputs_of(model, named), expected)
+    assert not runs_of_the_core
 
 
 def test_backward_and_global_hooks_fire(rng, runs_of_the_core):

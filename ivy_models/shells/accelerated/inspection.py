@@ -18,6 +18,9 @@ from ivy_models.shells.accelerated.structure import (
     slots,
 )
 
+# Modules whose functions the code of a perceiver calls.
+_MODULES = (torch, torch.nn, torch.nn.functional, modeling_perceiver)
+
 # Attributes that may change without a new inspection: tensors are checked in each call, and the
 # others do not matter.
 _NOT_WATCHED = {
@@ -52,9 +55,9 @@ class Inspection:
         self._modules = [_remembered(module) for module in modules if module is not perceiver]
         self.configs = _configs(modules)
         self._namespaces = [
-            (vars(thing), dict(vars(thing)))
-            for thing in (*_classes(modules), *self.configs, modeling_perceiver)
+            (vars(thing), dict(vars(thing))) for thing in (*_classes(modules), *self.configs)
         ]
+        self._functions = [_remembered_functions(vars(module)) for module in _MODULES]
         self._random = [
             module
             for module in modules
@@ -68,8 +71,9 @@ class Inspection:
         """How a perceiver or the code of its classes differs from the expected one, or None."""
         if found := perceiver_difference(expected, perceiver):
             return found
-        if name := replaced_function(vars(modeling_perceiver)):
-            return f"{name} was replaced"
+        for module in _MODULES:
+            if name := replaced_function(vars(module)):
+                return f"{name} was replaced"
         for kind in _classes(list(perceiver.modules())):
             if name := replaced_method(kind):
                 return f"{name} was replaced"
@@ -84,6 +88,9 @@ class Inspection:
             for module, kind, size, get, values in self._modules:
                 attributes = module.__dict__
                 if type(module) is not kind or len(attributes) != size or get(attributes) != values:
+                    return False
+            for namespace, get, functions in self._functions:
+                if get(namespace) != functions:
                     return False
         except KeyError:  # an attribute was removed, and another one added
             return False
@@ -113,6 +120,13 @@ def _remembered(module: torch.nn.Module) -> tuple:
     return module, type(module), len(attributes), itemgetter(*names), values
 
 
+def _remembered_functions(namespace: Mapping[str, Any]) -> tuple:
+    # Only functions and classes, because modules such as torch.onnx are imported on first use.
+    names = [name for name, value in namespace.items() if callable(value)]
+    get = itemgetter(*names)
+    return namespace, get, get(namespace)
+
+
 def _copied(value: Any) -> Any:
     """A copy that later changes in place do not affect."""
     if isinstance(value, Mapping):
@@ -124,7 +138,8 @@ def _classes(modules: list[torch.nn.Module]) -> list[type]:
     """The classes whose code runs within the perceiver, the first of ``modules``."""
     kinds = {kind for module in modules[1:] for kind in type(module).__mro__}
     ours = {kind for kind in kinds if issubclass(kind, torch.nn.Module)}
-    return [*ours, modeling_perceiver.PerceiverModel]
+    # Attention makes its softmax in each call.
+    return [*ours, modeling_perceiver.PerceiverModel, torch.nn.Softmax, torch.Tensor]
 
 
 def _configs(modules: list[torch.nn.Module]) -> list[PretrainedConfig]:

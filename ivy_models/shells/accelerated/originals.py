@@ -1,4 +1,4 @@
-"""Detects methods and functions of transformers that another package has replaced."""
+"""Detects methods and functions of torch and transformers that another package has replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from types import FunctionType
 from typing import Any
 
 # torch and transformers add functions to each other's classes; the standard library makes wrappers.
-_HOMES = {"torch", "transformers"} | sys.stdlib_module_names
+_HOMES = {"torch", "transformers", "typing_extensions"} | sys.stdlib_module_names
+
+# Classes of other callable objects. unittest.mock is not among them: its objects replace functions.
+_HOMES_OF_OBJECTS = {"torch", "transformers", "builtins", "collections", "functools"} | {
+    "types",
+    "typing",
+    "typing_extensions",
+}
+
+_INNER = ("__wrapped__", "__func__", "func")
+"""Attributes for the function inside a wrapper, a bound method and a ``functools.partial``."""
 
 
 def replaced_method(kind: type) -> str | None:
@@ -23,9 +33,9 @@ def replaced_method(kind: type) -> str | None:
 
 
 def replaced_function(namespace: Mapping[str, Any]) -> str | None:
-    """The name of a function of a module of transformers that another package has replaced."""
+    """The name of a function or class of a module that another package has replaced."""
     for name, value in namespace.items():
-        if isinstance(value, FunctionType) and not _is_original(value):
+        if callable(value) and not _is_original(value):
             return f"{namespace['__name__']}.{name}"
     return None
 
@@ -41,11 +51,21 @@ def _functions(value: Any) -> Iterator[Any]:
 
 
 def _is_original(function: Any) -> bool:
+    """Whether a function, and each that it wraps, is of torch or transformers."""
     # Not by __module__, which functools.wraps copies from the wrapped function.
-    return (
-        isinstance(function, FunctionType)
-        and _package(function.__globals__.get("__name__", "")) in _HOMES
-    )
+    if isinstance(function, FunctionType):
+        home = _package(function.__globals__.get("__name__", "")) in _HOMES
+    elif isinstance(function, type):
+        return _package(function.__module__) in _HOMES
+    else:
+        home = _package(type(function).__module__) in _HOMES_OF_OBJECTS
+    return home and all(_is_original(inner) for inner in _inner_functions(function))
+
+
+def _inner_functions(function: Any) -> Iterator[Any]:
+    for name in _INNER:
+        if callable(inner := getattr(function, name, None)):
+            yield inner
 
 
 def _package(module: str) -> str:
