@@ -47,5 +47,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIO as PerceiverIO,
     PerceiverIOSpec as PerceiverIOSpec,
 )
+from ivy_models.verification.verify import verify_model as verify_model
 
 __version__: str

@@ -22,6 +22,7 @@ from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
 from ivy_models.cli.listing import list_command
+from ivy_models.cli.verify import verify
 from ivy_models.cli.video import video
 from ivy_models.errors import IvyModelsError
 
@@ -92,5 +93,16 @@ def main() -> None:
     """
 
 
-for command in (list_command, info, classify, fill_mask, flow, video, demo, convert, benchmark):
+for command in (
+    list_command,
+    info,
+    classify,
+    fill_mask,
+    flow,
+    video,
+    demo,
+    convert,
+    benchmark,
+    verify,
+):
     main.add_command(command)

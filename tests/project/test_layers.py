@@ -19,7 +19,7 @@ LAYERS = [
     ["tasks"],
     ["training"],
     ["interpret"],
-    ["measure"],
+    ["measure", "verification"],
     ["cli", "demo"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -38,12 +38,25 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 
 
-def download(file: PublishedFile) -> Path:
+_ADVICE = """\
+weights="path/to/{name}" in Python, --weights on the command line.
+In Python, pretrained=False builds the model with random weights."""
+
+
+def download(file: PublishedFile, advice: str = _ADVICE) -> Path:
     """Return the local path of a published file, downloading it first if it is not there.
 
     A progress bar goes to stderr. A file in the cache is always complete: the next call resumes an
     interrupted download. If several processes or threads need the file, one downloads it while
     the others wait.
+
+    Parameters
+    ----------
+    file
+        The file.
+    advice
+        How to pass a copy that was downloaded elsewhere, for the error. ``{name}`` becomes the
+        name of the file.
 
     Raises
     ------
@@ -60,9 +73,7 @@ def download(file: PublishedFile) -> Path:
         raise DownloadError(
             f"{file.name} could not be downloaded ({error}).\n"
             f"Download it on a machine with a network from {file.url}, then either put it at\n"
-            f'  {path}\nor pass its path: weights="path/to/{file.name}" in Python, --weights '
-            "on the command line.\n"
-            "In Python, pretrained=False builds the model with random weights."
+            f"  {path}\nor pass its path: {advice.format(name=file.name)}"
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Checks of the published weights: their files, known results, and accuracy on ImageNet."""
