@@ -327,6 +327,27 @@ def test_kinds_of_replacements_run(kind, rng, runs_of_the_core, monkeypatch):
     assert not runs_of_the_core
 
 
+@pytest.mark.parametrize("when", ["before the model is made", "before accelerate"])
+def test_another_activation_of_the_same_name_runs(when, rng, runs_of_the_core, monkeypatch):
+    if when == "before the model is made":
+        monkeypatch.setitem(transformers.activations.ACT2FN, "gelu", (torch.nn.ReLU, {}))
+    else:
+        monkeypatch.setattr(transformers.activations.GELUActivation, "forward", torch.relu)
+    model, named = huggingface_model(IMAGE), arguments(IMAGE, rng)
+    before = outputs_of(model, named)
+    with pytest.warns(UserWarning, match="intermediate_act_fn does not compute gelu"):
+        accelerate(model)
+    torch.testing.assert_close(outputs_of(model, named), before)
+    assert not runs_of_the_core
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu_fast", "gelu_python", "relu", "silu"])
+def test_activations_run_on_the_core(activation, rng, runs_of_the_core):
+    model, named = huggingface_model(IMAGE, hidden_act=activation), arguments(IMAGE, rng)
+    check_same(outputs_of(model, named), outputs_of(accelerate(model), named))
+    assert runs_of_the_core
+
+
 def test_backward_and_global_hooks_fire(rng, runs_of_the_core):
     model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
     calls, kinds = [], []
@@ -436,6 +457,9 @@ def test_programs_are_those_of_the_model_as_before(rng, runs_of_the_core):
     compiled = torch.compile(model, backend="eager")
     check_same(before, outputs_of(compiled, named))
     assert len(runs_of_the_core) == 1
+    outputs_of(model, named)
+    outputs_of(accelerate(huggingface_model("MaskedLM")), named)
+    assert len(runs_of_the_core) == 3
 
 
 def test_a_text_without_tokens_is_computed_as_before(rng):

@@ -10,7 +10,11 @@ import torch
 from transformers import PretrainedConfig
 from transformers.models.perceiver import modeling_perceiver
 
-from ivy_models.shells.accelerated.originals import replaced_function, replaced_method
+from ivy_models.shells.accelerated.originals import (
+    function_names,
+    replaced_function,
+    replaced_method,
+)
 from ivy_models.shells.accelerated.structure import (
     Slot,
     Structure,
@@ -121,9 +125,8 @@ def _remembered(module: torch.nn.Module) -> tuple:
 
 
 def _remembered_functions(namespace: Mapping[str, Any]) -> tuple:
-    # Only functions and classes, because modules such as torch.onnx are imported on first use.
-    names = [name for name, value in namespace.items() if callable(value)]
-    get = itemgetter(*names)
+    # Not the whole namespace, because modules such as torch.onnx are imported on first use.
+    get = itemgetter(*function_names(namespace))
     return namespace, get, get(namespace)
 
 

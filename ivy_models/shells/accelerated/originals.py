@@ -34,10 +34,18 @@ def replaced_method(kind: type) -> str | None:
 
 def replaced_function(namespace: Mapping[str, Any]) -> str | None:
     """The name of a function or class of a module that another package has replaced."""
-    for name, value in namespace.items():
-        if callable(value) and not _is_original(value):
+    for name in function_names(namespace):
+        if not _is_original(namespace[name]):
             return f"{namespace['__name__']}.{name}"
     return None
+
+
+def function_names(namespace: Mapping[str, Any]) -> list[str]:
+    """The names of a module's functions and classes."""
+    # torch.compile adds functions whose names begin with two underscores.
+    return [
+        name for name, value in namespace.items() if callable(value) and not name.startswith("__")
+    ]
 
 
 def _functions(value: Any) -> Iterator[Any]:

@@ -113,15 +113,16 @@ class MLP:
         def mlp(params, normed):
             hidden = project(ops, params["hidden"], normed)
             if self.gated:
-                hidden = hidden * self._activate(ops, project(ops, params["gate"], normed))
+                hidden = hidden * self.activate(ops, project(ops, params["gate"], normed))
             else:
-                hidden = self._activate(ops, hidden)
+                hidden = self.activate(ops, hidden)
             return project(ops, params["output"], hidden)
 
         output = apply(params["mlp"], norm(ops, params["mlp_norm"], x), mlp)
         return x + (output if dropout is None else dropout.of_mlp(ops, output))
 
-    def _activate(self, ops: Ops, x: Array) -> Array:
+    def activate(self, ops: Ops, x: Array) -> Array:
+        """The activation of each element of ``x``."""
         if self.activation == "gelu":
             return ops.gelu(x, self.exact_gelu)
         return ops.relu(x) if self.activation == "relu" else ops.silu(x)
