@@ -228,9 +228,17 @@ CLASS = OutputModality("label", 3, (1,), learned_query_dim=4)
         ({"queries_dim": 12}, "queries_dim=12 is less"),
         ({"fourier_encode_input": True}, "its own axes, positions"),
         ({"num_input_axes": 2}, "its own axes, positions"),
+        ({"stem": "projection", "stem_dim": 4}, "its own axes, positions"),
+        ({"patch_shape": (2,)}, "its own axes, positions"),
+        ({"vocabulary_size": 9}, "its own axes, positions"),
+        ({"learned_position_shape": (5,)}, "its own axes, positions"),
+        ({"learned_position_dim": 5}, "its own axes, positions"),
+        ({"max_fourier_freq": (3.0, 4.0)}, "each of the 1 input axes"),
         ({"learn_query": True}, "its own queries"),
         ({"query_shape": (3,)}, "its own queries"),
         ({"output_scale": 2.0}, "its own queries"),
+        ({"with_decoder": False}, "its own queries"),
+        ({"queries_from_inputs": True}, "its own queries"),
     ],
 )
 def test_contradictions_are_refused(changes, message):

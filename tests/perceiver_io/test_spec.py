@@ -3,7 +3,7 @@ import pickle
 from dataclasses import fields
 
 import pytest
-from helpers.specs import SMALL, small_spec, specs
+from helpers.specs import SMALL, flow_spec, language_spec, multimodal_spec, small_spec, specs
 from hypothesis import given
 
 from ivy_models import create_model
@@ -90,6 +90,25 @@ def test_the_mission_spec_is_the_published_model():
 def test_contradictions_are_refused(changes, message):
     with pytest.raises(SpecError, match=message):
         PerceiverIOSpec(**(SMALL | changes))
+
+
+NO_TOKENS = {"query_per_input": False, "tied_head": False, "learn_query": False}
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (flow_spec, {"learn_query": True, "query_shape": (1,)}),
+        (flow_spec, {"with_decoder": False}),
+        (flow_spec, {"queries_dim": 24}),
+        (language_spec, NO_TOKENS),
+        (multimodal_spec, {"output_modalities": None, "queries_dim": 37}),
+    ],
+)
+def test_queries_from_inputs_are_refused_for_other_models(make, changes):
+    assert flow_spec().queries_from_inputs
+    with pytest.raises(SpecError, match="queries_from_inputs needs a decoder, learn_query=False"):
+        make(queries_from_inputs=True, **changes)
 
 
 def test_unknown_fields_are_refused():
