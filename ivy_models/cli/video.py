@@ -25,12 +25,12 @@ def video(clip: Path, output: Path, load, top: int) -> None:
     Example: ivy-models video clip.mp4 reconstruction.mp4 --backend torch
     """
     from ivy_models.preprocessing import write_video
-    from ivy_models.tasks.video import reconstruct_video
+    from ivy_models.tasks.video import prepare_clip, reconstruct
 
     check_folder_of(output)
-    if prepare := load.preprocessing():
-        prepare(clip)  # refuse a clip that cannot be used before the weights are downloaded
-    reconstruction = reconstruct_video(load(), clip, top=top, progress=sys.stderr.isatty())
+    # Before the weights are downloaded, so that a clip that cannot be used is refused first.
+    data = prepare_clip(load.preprocessing(), clip)
+    reconstruction = reconstruct(load(), data, top, progress=sys.stderr.isatty())
     write_video(output, reconstruction.frames, reconstruction.sound)
     click.echo(f"{output}: {len(reconstruction.frames)} frames.")
     for label, probability in reconstruction.predictions:

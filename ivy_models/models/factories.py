@@ -97,13 +97,8 @@ def perceiver_io_language(
         The model's description. None: the published model's.
     pretrained
         Whether to load the published weights: from the cache, or downloaded (about 800 MB).
-    weights
-        A local file or folder to load instead.
-    fresh
-        Branches of the weights to draw at random instead of loading, as in
-        :func:`create_model`.
-    seed
-        Seed of the random weights.
+    weights, fresh, seed
+        As in :func:`perceiver_io_img_classification`.
 
     Returns
     -------
@@ -116,8 +111,7 @@ def perceiver_io_language(
     BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
-    preset = PRESETS["perceiver_io_language"]
-    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
+    return _build(PRESETS["perceiver_io_language"], spec, pretrained, weights, fresh, seed)
 
 
 def perceiver_io_optical_flow(
@@ -136,13 +130,8 @@ def perceiver_io_optical_flow(
         The model's description. None: the published model's.
     pretrained
         Whether to load the published weights: from the cache, or downloaded (about 160 MB).
-    weights
-        A local file or folder to load instead.
-    fresh
-        Branches of the weights to draw at random instead of loading, as in
-        :func:`create_model`.
-    seed
-        Seed of the random weights.
+    weights, fresh, seed
+        As in :func:`perceiver_io_img_classification`.
 
     Returns
     -------
@@ -156,8 +145,7 @@ def perceiver_io_optical_flow(
     BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
-    preset = PRESETS["perceiver_io_optical_flow"]
-    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
+    return _build(PRESETS["perceiver_io_optical_flow"], spec, pretrained, weights, fresh, seed)
 
 
 def perceiver_io_video(
@@ -176,13 +164,8 @@ def perceiver_io_video(
         The model's description. None: the published model's.
     pretrained
         Whether to load the published weights: from the cache, or downloaded (about 80 MB).
-    weights
-        A local file or folder to load instead.
-    fresh
-        Branches of the weights to draw at random instead of loading, as in
-        :func:`create_model`.
-    seed
-        Seed of the random weights.
+    weights, fresh, seed
+        As in :func:`perceiver_io_img_classification`.
 
     Returns
     -------
@@ -196,8 +179,7 @@ def perceiver_io_video(
     BackendError, DownloadError, SpecError, WeightsError
         As :func:`perceiver_io_img_classification`.
     """
-    preset = PRESETS["perceiver_io_video"]
-    return _build(preset, spec or preset.spec, pretrained, weights, fresh, seed)
+    return _build(PRESETS["perceiver_io_video"], spec, pretrained, weights, fresh, seed)
 
 
 def create_model(
@@ -257,12 +239,13 @@ def _published_like(spec: PerceiverIOSpec) -> Preset:
 
 def _build(
     preset: Preset,
-    spec: PerceiverIOSpec,
+    spec: PerceiverIOSpec | None,
     pretrained: bool,
     weights: str | Path | None,
     fresh: Sequence[str],
     seed: int,
 ) -> PerceiverIO:
+    spec = spec or preset.spec
     current_ops().check_device(spec.device)  # before a long download
     v: CheckedWeights | None = None
     description = PerceiverIOCore(spec).parameters()

@@ -49,12 +49,23 @@ def reconstruct_video(
     InputError
         If the model is not an autoencoder of video, or the clip cannot be used.
     """
-    if not isinstance(model.preprocessing, ClipPreprocessing):
+    return reconstruct(model, prepare_clip(model.preprocessing, video, sound), top, progress)
+
+
+def prepare_clip(preprocessing: Any, video: Any, sound: Any = None) -> dict[str, np.ndarray]:
+    """Convert a clip to the data of an autoencoder with this preprocessing."""
+    if not isinstance(preprocessing, ClipPreprocessing):
         raise InputError("The model is not an autoencoder of video: build perceiver_io_video.")
+    return preprocessing(video, sound)
+
+
+def reconstruct(
+    model: PerceiverIO, data: dict[str, np.ndarray], top: int, progress: bool
+) -> Reconstruction:
+    """Do the same as :func:`reconstruct_video` for the result of :func:`prepare_clip`."""
     if top < 1:
         raise InputError(f"top must be at least 1, got {top}.")
-    latents = model.encode(model.preprocessing(video, sound))
-    outputs = decode_in_chunks(model, latents, progress=progress)
+    outputs = decode_in_chunks(model, model.encode(data), progress=progress)
     return Reconstruction(
         np.clip(outputs["image"], 0, 1),
         np.clip(outputs["audio"], -1, 1),

@@ -18,7 +18,7 @@ from ivy_models import (
 from ivy_models.cli import main
 from ivy_models.errors import InputError
 from ivy_models.models.presets import PRESETS
-from ivy_models.preprocessing import write_video
+from ivy_models.preprocessing import ClipPreprocessing, write_video
 
 CASE = TINY / "video_autoencoding"
 
@@ -65,7 +65,11 @@ def test_the_published_model_has_the_labels_and_takes_clips():
     assert model.preprocessing.sound.num_samples == 30720
 
 
-def test_a_video_file_becomes_one(clip, tmp_path):
+def test_the_command_reconstructs_a_file_and_decodes_it_once(clip, tmp_path, monkeypatch):
+    decoded, prepare = [], ClipPreprocessing.__call__
+    monkeypatch.setattr(
+        ClipPreprocessing, "__call__", lambda *args: decoded.append(args) or prepare(*args)
+    )
     frames, sound = clip
     write_video(tmp_path / "clip.mp4", frames, np.resize(sound, 4800))
     video_model().save_pretrained(tmp_path / "model")
@@ -73,6 +77,7 @@ def test_a_video_file_becomes_one(clip, tmp_path):
     options = ["--model", str(tmp_path / "model"), "--top", "2"]
     result = CliRunner().invoke(main, ["video", *paths, *options])
     assert result.exit_code == 0, result.output
+    assert len(decoded) == 1
     assert "4 frames" in result.output
     assert result.output.count("%  class ") == 2
     again = video_model().preprocessing(paths[1])
