@@ -285,7 +285,7 @@ def test_jax_arrays(model, rng):
             model(key)
 
 
-def test_numbers_beyond_32_bits_are_no_small_tokens(backend):
+def test_numbers_beyond_32_bits_are_refused_as_tokens(backend):
     spec = small_spec(
         num_input_axes=1,
         fourier_encode_input=False,

@@ -136,7 +136,7 @@ def test_a_file_is_replaced_whole(tmp_path, error):
 
 
 @pytest.mark.parametrize("name", ["flow.flo", "flow.png"])
-def test_what_flow_writes_is_whole(run, monkeypatch, tmp_path, name):
+def test_flow_files_are_written_whole(run, monkeypatch, tmp_path, name):
     field, output = np.ones((4, 6, 2), np.float32), tmp_path / name
     write_flo(tmp_path / "old.flo", field)
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "frame.png")

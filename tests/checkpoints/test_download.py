@@ -224,7 +224,7 @@ def test_a_transfer_may_break_off_often_if_it_gets_further(server, cached, monke
 
 
 @pytest.mark.parametrize("fault", ["ignores ranges", "another range", 416])
-def test_what_is_no_continuation_is_not_appended(server, cached, fault):
+def test_wrong_continuations_are_not_appended(server, cached, fault):
     server.faults = ["dies", fault]
     check_complete(download.download(PublishedFile(server.url)), cached)
 
@@ -255,7 +255,7 @@ def test_without_a_validator_nothing_is_continued(server, cached, validator):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_process_that_is_ended_blocks_no_other(server, cached, how):
+def test_a_killed_process_does_not_block_others(server, cached, how):
     server.faults = ["waits"]
     with start(server) as process:
         wait_for(lambda: cached().get("weights.pystate.part") == KEPT)
@@ -321,7 +321,7 @@ def test_a_wrong_checksum_leaves_nothing(server, cached, fault):
     assert cached() == {}
 
 
-def test_a_file_is_never_larger_than_is_allowed(server, cached, monkeypatch):
+def test_a_file_never_exceeds_the_limit(server, cached, monkeypatch):
     monkeypatch.setattr(transfer, "MAX_BYTES", len(CONTENT) - 1)
     with pytest.raises(DownloadError, match="it has 1,000,000 bytes, more than the 999,999"):
         download.download(PublishedFile(server.url))

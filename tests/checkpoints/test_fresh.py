@@ -186,7 +186,7 @@ def test_a_video_encoder_under_other_outputs():
 
 
 @pytest.mark.parametrize("fresh", [["head"], ["decoder", "decoder/hea"], ["decoder/"], [""]])
-def test_branches_that_the_model_does_not_have_are_refused(saved, fresh):
+def test_unknown_branches_are_refused(saved, fresh):
     with pytest.raises(SpecError, match=f"fresh names '{fresh[-1]}'.*outermost are latents"):
         load_weights(saved(small_spec()), small_spec(), fresh)
 

@@ -153,7 +153,7 @@ def test_a_larger_file_can_be_allowed(tmp_path, monkeypatch):
         read_safetensors(path)
 
 
-def test_shards_are_no_larger_together_than_is_allowed(tmp_path, monkeypatch):
+def test_the_limit_holds_for_all_shards_together(tmp_path, monkeypatch):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}')
     for name in "ab":
@@ -181,7 +181,7 @@ def test_no_published_model_is_near_the_limits():
         assert preset.spec.network_depth * preset.spec.num_lat_att_per_layer < 100
 
 
-def test_what_is_written_to_a_link_replaces_the_link(tmp_path):
+def test_writing_to_a_link_replaces_the_link(tmp_path):
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     put(outside, b"not to be touched")
     folder.mkdir()

@@ -164,7 +164,7 @@ def test_offline_nothing_is_asked(hub, tmp_path, variable):
     assert hub.requests == 0
 
 
-def test_what_the_hub_does_not_have_is_refused(hub, tmp_path):
+def test_repositories_missing_on_the_hub_are_refused(hub, tmp_path):
     run = load(hub, tmp_path, "own/other")
     assert run.returncode == 1
     assert "DownloadError: There is no folder own/other, and it could not be" in run.stderr

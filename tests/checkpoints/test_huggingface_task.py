@@ -131,7 +131,7 @@ def test_attributes_of_a_wrong_type_are_refused(classifier, name, value):
     assert getattr(model, name) == before
 
 
-def test_names_of_placeholders_are_no_labels(classifier):
+def test_placeholders_are_not_labels(classifier):
     path = classifier / "config.json"
     config = json.loads(path.read_text())
     config["id2label"] = {str(n): f"LABEL_{n}" for n in range(3)}
@@ -149,14 +149,14 @@ def test_names_of_placeholders_are_no_labels(classifier):
         {"size": {"height": 224, "width": 192}},
     ],
 )
-def test_other_preprocessing_is_told_of(classifier, change):
+def test_unknown_preprocessing_warns(classifier, change):
     path = classifier / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.warns(UserWarning, match="does not have, so the model has none"):
         assert PerceiverIO.from_pretrained(classifier).preprocessing is None
 
 
-def test_what_transformers_has_no_form_for_is_told_of(classifier, tmp_path):
+def test_preprocessing_unknown_to_transformers_warns(classifier, tmp_path):
     model = PerceiverIO.from_pretrained(classifier)
     model.preprocessing = ImagePreprocessing((8, 8), 1)
     with pytest.warns(UserWarning, match="This preprocessing is not written"):

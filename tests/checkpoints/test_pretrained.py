@@ -18,7 +18,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
 
 
-def test_a_model_is_read_as_it_was_written(backend, rng, tmp_path):
+def test_a_model_reads_back_unchanged(backend, rng, tmp_path):
     model = PerceiverIO(small_spec(), seed=3)
     model.save_pretrained(tmp_path / "model")
     again = PerceiverIO.from_pretrained(tmp_path / "model")
@@ -97,7 +97,7 @@ def test_a_classifier_has_a_label_for_each_class(tmp_path, labels):
     assert classify(again, np.zeros((8, 8), np.uint8))[0].label.startswith("class ")
 
 
-def test_saving_that_is_broken_off_is_seen(tmp_path, monkeypatch):
+def test_interrupted_saving_is_noticed(tmp_path, monkeypatch):
     old, new = PerceiverIO(small_spec()), PerceiverIO(small_spec(attn_dropout=0.1), seed=1)
     old.save_pretrained(tmp_path)
     replace, done = os.replace, []
@@ -142,7 +142,7 @@ def test_preprocessing_of_ones_own_is_not_saved(tmp_path):
         ("{}", SpecError, "needs more fields"),
     ],
 )
-def test_what_is_no_config_is_refused(tmp_path, config, error, message):
+def test_broken_configs_are_refused(tmp_path, config, error, message):
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(error, match=message):
         PerceiverIO.from_pretrained(tmp_path)
@@ -157,7 +157,7 @@ def test_what_is_no_config_is_refused(tmp_path, config, error, message):
         {"spec": 1},
     ],
 )
-def test_what_is_no_task_is_refused(tmp_path, task):
+def test_broken_tasks_are_refused(tmp_path, task):
     model = PerceiverIO(small_spec())
     model.save_pretrained(tmp_path / "a")
     from ivy_models.checkpoints.folder import write_native
@@ -169,14 +169,14 @@ def test_what_is_no_task_is_refused(tmp_path, task):
         PerceiverIO.from_pretrained(tmp_path / "a")
 
 
-def test_what_is_not_there_is_refused(tmp_path):
+def test_missing_files_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="There is no folder"):
         PerceiverIO.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(WeightsError, match="it is not the name of a repository"):
         PerceiverIO.from_pretrained("no/such/folder")
 
 
-def test_without_the_hubs_package_is_said_how_to_install_it(monkeypatch):
+def test_without_the_hubs_package_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(DownloadError, match=r'pip install "\.\[hub\]"'):
         PerceiverIO.from_pretrained("owner/name")

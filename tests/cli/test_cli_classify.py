@@ -182,7 +182,7 @@ def test_a_broken_pipe_has_no_traceback(folder):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends the signal of Ctrl-C")
-def test_an_interrupted_run_keeps_what_it_has(folder):
+def test_an_interrupted_run_keeps_its_results(folder):
     with (folder / "errors").open("w+") as errors:
         command = [*PROGRAM, *[str(folder)] * 10_000]
         program = subprocess.Popen(
@@ -211,7 +211,7 @@ def read_all(terminal):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="makes a terminal as Linux does")
-def test_a_bar_where_results_go_elsewhere(folder):
+def test_the_progress_bar_shows_if_results_are_redirected(folder):
     import pty
     import termios
 

@@ -196,7 +196,7 @@ def test_drawn_digits_are_recognised_wherever_they_are_drawn(client):
         ({"data": SEVEN.read_bytes(), "backend": "mxnet"}, "There is no backend 'mxnet' here"),
     ],
 )
-def test_what_is_refused(client, what, sentence):
+def test_wrong_requests_are_refused(client, what, sentence):
     response = ask(client, **what)
     assert response.status_code == 400
     assert response.json["error"].startswith(sentence)
@@ -212,7 +212,7 @@ def test_too_much_is_refused(client):
 
 
 @pytest.mark.parametrize("header", ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example"])
-def test_other_sites_cannot_ask(client, header):
+def test_requests_of_other_sites_are_refused(client, header):
     name, value = header.split(": ")
     response = ask(client, json=[[[0, 0]]], headers={name: value})
     assert response.status_code == 403
@@ -230,12 +230,12 @@ def test_other_sites_cannot_ask(client, header):
         (["--device", "cuda"], 1, "The numpy backend"),
     ],
 )
-def test_what_the_command_refuses(run, arguments, code, message):
+def test_wrong_options_are_refused(run, arguments, code, message):
     result = run("demo", "--no-browser", *arguments)
     assert (result.exit_code, message in result.stderr) == (code, True)
 
 
-def test_a_port_that_is_taken(run):
+def test_an_occupied_port_is_refused(run):
     pytest.importorskip("flask")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -270,7 +270,7 @@ def address(tmp_path_factory):
     server.stdout.close()
 
 
-def test_a_name_that_leads_here_is_refused(address):
+def test_foreign_host_headers_are_refused(address):
     import requests
 
     assert requests.get(address).status_code == 200

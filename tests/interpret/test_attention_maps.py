@@ -188,7 +188,7 @@ def recorded(model, *arguments):
 
 @pytest.mark.usefixtures("always_streaming")
 @pytest.mark.parametrize("name", QUICK)
-def test_the_recorded_run_computes_what_a_call_does(rng, name):
+def test_the_recorded_run_computes_the_same_as_a_call(rng, name):
     ivy.set_backend(name)
     model = PerceiverIO(small_spec(cross_attend_in_every_layer=True))
     image, mask = rng.standard_normal((2, 6, 5, 3), np.float32), rng.random((2, 6, 5)) < 0.7

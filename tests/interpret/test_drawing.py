@@ -164,7 +164,7 @@ def test_arrows_over_a_frame(rng):
 # Reconstructions
 
 
-def test_a_reconstruction_is_drawn_below_what_was_given(rng):
+def test_a_reconstruction_is_drawn_below_its_input(rng):
     frames, made = rng.random((2, 3, 4, 5, 3), np.float32)
     sound, other = rng.uniform(-1, 1, (2, 40, 1)).astype(np.float32)
     *places, wave = draw_reconstruction(Reconstruction(made, other, []), frames, sound).axes
@@ -242,7 +242,7 @@ def test_the_gallery(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
-def test_the_digits_pictures_show_what_the_functions_give():
+def test_the_digits_pictures_show_the_results_of_the_functions():
     import gallery
 
     digits = gallery.Digits()

@@ -92,7 +92,7 @@ def test_without_a_network_the_error_says_what_to_do(offline, closed_address):
     assert [path.name for path in offline.iterdir()] == [f"{file}.lock"]
 
 
-def test_a_downloaded_file_that_is_no_checkpoint_is_named(offline):
+def test_a_downloaded_file_that_is_not_a_checkpoint_is_named(offline):
     path = offline / "imagenet_fourier_position_encoding.pystate"
     path.write_bytes(b"<html>Log in first.</html>")
     with pytest.raises(WeightsError) as refusal:

@@ -33,7 +33,7 @@ def test_derivatives(keys, rng):
 
 
 @pytest.mark.parametrize("trained", [0, 1, 2])
-def test_of_one_argument_alone(trained, rng):
+def test_second_derivatives_in_one_argument(trained, rng):
     sources = [x.detach().requires_grad_(i == trained) for i, x in enumerate(arguments(rng))]
     assert torch.autograd.gradgradcheck(OPS.attention, sources)
 
@@ -50,7 +50,7 @@ def test_training_never_computes_the_formula(rng, monkeypatch):
         torch.autograd.grad(OPS.attention(*sources).sum(), sources, create_graph=True)
 
 
-def test_nothing_is_kept_beside_what_the_kernel_keeps(rng):
+def test_nothing_is_kept_beside_the_tensors_of_the_kernel(rng):
     sources = arguments(rng)
     kernel = torch.nn.functional.scaled_dot_product_attention
     assert number_kept(OPS.attention, sources) == number_kept(kernel, sources)

@@ -88,7 +88,7 @@ def test_onednns_gradient(rng, onednn_calls, slow_mkl):
 
 
 @needs_onednn
-def test_onednn_computes_no_gradient_of_what_is_frozen(rng, onednn_calls, slow_mkl):
+def test_onednn_computes_no_gradient_of_frozen_weights(rng, onednn_calls, slow_mkl):
     x, weight, bias = layer(rng)
     OPS.linear(x, weight.detach(), bias).sum().backward()
     assert onednn_calls == [((6, 5), (7, 5)), ((6, 7), (5, 7))]

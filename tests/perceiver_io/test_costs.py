@@ -142,7 +142,7 @@ print(tracemalloc.get_traced_memory()[1])
         ("optical_flow", (2, 60, 70, 3), {"num_lat_att_per_layer": 1, "num_latents": 64}),
     ],
 )
-def test_memory_is_what_numpy_allocates(name, shape, changes):
+def test_memory_is_as_numpy_allocates(name, shape, changes):
     spec = PRESETS[f"perceiver_io_{name}"].spec.replace(**changes)
     peak = int(python(PEAK, spec.to_json(), json.dumps(shape)))
     assert model_costs(spec, shape)["total"].call_bytes == pytest.approx(peak, rel=0.05)

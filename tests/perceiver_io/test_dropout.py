@@ -59,7 +59,7 @@ def test_draws_depend_on_the_key_alone(trainer, rates):
 
 
 @pytest.mark.parametrize("rates", [{"attn_dropout": 1e-7}, {"fc_dropout": 1e-7}])
-def test_a_rate_of_nearly_nothing_changes_nearly_nothing(trainer, rates):
+def test_a_tiny_dropout_rate_changes_little(trainer, rates):
     """The path of dropout, plain attention all at once, computes what inference does."""
     got = runner(trainer, small_spec(**rates))(key_of(trainer.name, 0))
     np.testing.assert_allclose(got, runner(trainer, small_spec())(None), atol=1e-5)

@@ -113,7 +113,7 @@ def test_extreme_queries(backend):
     np.testing.assert_allclose(output, expected, atol=2e-5)
 
 
-def test_extreme_queries_are_most_of_the_output_that_they_are_added_to(backend):
+def test_extreme_queries_dominate_the_output(backend):
     spec = OWN_QUERIES.replace(query_residual=True)
     queries = NORMAL[:, :8].reshape(2, -1)[:, : 8 * 14].reshape(2, 8, 14) * SIZES[:, None]
     output = numpy_of(PerceiverIO(spec)(NORMAL, queries=queries))
@@ -144,7 +144,7 @@ def test_latents_of_float16_stay_as_they_are():
     ivy.unset_backend()
 
 
-def test_extreme_weights_are_seen_beside_what_is_no_number():
+def test_extreme_weights_are_found_beside_nan():
     arrays = {"a": np.float32([1, np.nan, 1e30]), "b": np.float16([-1, np.nan])}
     with pytest.raises(WeightsError, match=r"1 too large:\n    a: up to 1e\+30"):
         check_magnitudes(a_spec(), arrays, "a file")
@@ -198,7 +198,7 @@ def test_everything_masked(backend, reading):
         {"num_latents": 1, "latent_dim": 1, "queries_dim": 1, "num_self_att_heads": 1},
     ],
 )
-def test_one_of_everything(backend, reading, changes):
+def test_sizes_of_one(backend, reading, changes):
     """One input, and one latent, query or channel."""
     spec = a_spec(**changes)
     data = NORMAL[:1, :1, :1, : spec.input_dim]

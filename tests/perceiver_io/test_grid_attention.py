@@ -88,7 +88,7 @@ def test_masked_data_do_not_matter(ops, rng):
         ((2, 4, 10), (2, 5, 7, 3), (2, 5), "mask has shape"),
     ],
 )
-def test_what_does_not_fit_is_refused(queries, data, mask, message):
+def test_arguments_that_do_not_fit_are_refused(queries, data, mask, message):
     layer = GridCrossAttention(10, 3, POSITIONS)
     mask = None if mask is None else np.ones(mask, bool)
     with pytest.raises(InputError, match=message):

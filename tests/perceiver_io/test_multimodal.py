@@ -48,7 +48,7 @@ def test_all_backends_agree(backend, rng):
     assert_close(outputs, expected)
 
 
-def test_some_positions_give_what_all_give_there(backend, rng):
+def test_some_positions_give_the_same_as_all(backend, rng):
     model, data = multimodal_model(), multimodal_data(rng)
     everything = run(model, data)
     where = {"image": np.array([59, 0, 7, 7]), "sound": np.array([6, 2])}
@@ -60,7 +60,7 @@ def test_some_positions_give_what_all_give_there(backend, rng):
     )
 
 
-def test_only_what_is_asked_for_is_decoded(backend, rng):
+def test_only_requested_modalities_are_decoded(backend, rng):
     model, data = multimodal_model(), multimodal_data(rng)
     label = run(model, data, queries={"label": None})
     assert_close(label, {"label": run(model, data)["label"]}, 1e-5)
@@ -134,7 +134,7 @@ def test_a_vector_left_out_is_masked(backend, rng):
     assert_close(run(model, data), masked, 1e-6)
 
 
-def test_what_is_masked_is_not_seen(backend, rng):
+def test_masked_inputs_are_not_seen(backend, rng):
     model, data = multimodal_model(), multimodal_data(rng)
     mask = {"image": np.ones((2, 3, 5), bool)}
     seen = run(model, data)
@@ -204,7 +204,7 @@ def change(data, **arrays):
         (lambda d: (d, None, {"image": [[0]]}), "whole numbers"),
     ],
 )
-def test_what_does_not_fit_is_refused(rng, arguments, message):
+def test_arguments_that_do_not_fit_are_refused(rng, arguments, message):
     ivy.set_backend("numpy")
     model, data = multimodal_model(), multimodal_data(rng)
     with pytest.raises(InputError, match=message):

@@ -48,7 +48,7 @@ def open_batch(x):
 
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("name", cases(np.random.default_rng(0)))
-def test_a_program_for_any_batch(name, streams, rng, request, monkeypatch):
+def test_one_program_takes_any_batch(name, streams, rng, request, monkeypatch):
     if streams:
         request.getfixturevalue("always_streaming")
         monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: True)

@@ -109,7 +109,7 @@ def test_lists_become_batches():
         ([], "at least one sound"),
     ],
 )
-def test_what_is_no_sound_is_refused(sound, message):
+def test_unusable_sounds_are_refused(sound, message):
     with pytest.raises(InputError, match=message):
         PREPARE(sound)
 
@@ -164,7 +164,7 @@ def test_names_that_look_like_addresses_are_files():
     assert PREPARE("12:30.wav").any()
 
 
-def test_tags_of_any_encoding_are_passed_over():
+def test_tags_of_any_encoding_are_ignored():
     write_wav("tagged.wav", np.int16(sine(2000) * 32768)[:, None])
     with open("tagged.wav", "ab") as file:
         file.write(b"LIST\x12\0\0\0INFOINAM\x06\0\0\0K\xf6ln\0\0")  # Latin-1
@@ -244,7 +244,7 @@ def test_a_long_video_is_not_decoded_whole(monkeypatch):
     assert len(decoded) == 5
 
 
-def test_a_video_has_its_rate():
+def test_a_video_keeps_its_rate():
     import av
 
     write_video("clip.mp4", smooth_clip(10), frame_rate=29.97)
@@ -303,12 +303,12 @@ def test_frames_are_turned_and_mirrored_as_the_file_says(folder, turn):
         (None, "clip must be a dense array of real numbers"),
     ],
 )
-def test_what_is_no_clip_is_refused(clip, message):
+def test_unusable_clips_are_refused(clip, message):
     with pytest.raises(InputError, match=message):
         CLIP(clip)
 
 
-def test_a_sound_file_is_no_clip():
+def test_a_sound_file_is_not_a_clip():
     write_wav("sine.wav", np.int16(sine(2000) * 32768)[:, None])
     with pytest.raises(InputError, match=r"sine\.wav has no video"):
         CLIP("sine.wav")
@@ -583,7 +583,7 @@ def test_playlists_in_memory_open_no_file(folder):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ValueError("odd"), RuntimeError("odd")])
-def test_whatever_a_decoder_raises_names_the_file(monkeypatch, error):
+def test_any_exception_of_a_decoder_names_the_file(monkeypatch, error):
     write_video("clip.mp4", smooth_clip(6), sine(8000), sample_rate=RATE)
 
     def decode(*_):

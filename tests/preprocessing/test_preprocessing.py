@@ -127,7 +127,7 @@ def test_one_pixel():
         ([], "at least one image"),
     ],
 )
-def test_what_is_no_image_is_refused(image, message):
+def test_unusable_images_are_refused(image, message):
     with pytest.raises(InputError, match=message):
         PLAIN(image)
 
@@ -146,7 +146,7 @@ def test_unreadable_files_are_refused(tmp_path, photo):
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, SyntaxError, RuntimeError])
-def test_what_decoders_raise_is_refused(tmp_path, photo, monkeypatch, error):
+def test_exceptions_of_decoders_become_input_errors(tmp_path, photo, monkeypatch, error):
     """RuntimeError, say, is what Pillow's AVIF decoder raises."""
 
     def load(_):
@@ -227,7 +227,7 @@ def test_lab_images_are_converted(prepare):
     assert np.ptp(shown, axis=-1).max() < 0.02
 
 
-def test_what_cannot_be_converted_is_refused(photo, monkeypatch):
+def test_images_that_cannot_be_converted_are_refused(photo, monkeypatch):
     def convert(*_):
         raise ValueError("conversion from RGB to L not supported")
 
@@ -253,7 +253,7 @@ def test_sixteen_bits_in_32_or_in_any_byte_order(photo):
 
 
 @pytest.mark.parametrize("dtype", ["uint32", "int32", "int16", "int8", "bool"])
-def test_whole_numbers_of_no_known_range_are_refused(dtype):
+def test_integers_of_unknown_range_are_refused(dtype):
     with pytest.raises(InputError, match=f"of type {dtype}"):
         PLAIN(np.ones((8, 8), dtype))
 

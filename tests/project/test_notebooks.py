@@ -31,7 +31,7 @@ def outputs(cell):
 
 
 @each_notebook
-def test_gives_what_it_shows(path, tmp_path):
+def test_a_notebook_gives_the_results_it_shows(path, tmp_path):
     shown = read(path)
     code = "\n".join(cell.source for cell in code_cells(shown))
     not_chosen = set(re.findall(r"\w+", code)) & set(BACKENDS) - set(CHOSEN)

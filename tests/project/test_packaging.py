@@ -119,7 +119,7 @@ def test_the_version_is_said_once_and_agrees():
     assert re.search(r"^(\d+\.\d+\.\d+) .*\n-+$", changes, re.MULTILINE)[1] == version
 
 
-def test_the_version_is_above_the_index_s_other_library():
+def test_the_version_is_above_the_other_library():
     """``pip install -U`` takes the highest version, whichever library it is of."""
     assert Version(ivy_models.__version__) > Version("1.1.9")
 
@@ -134,11 +134,11 @@ def test_the_version_is_above_the_index_s_other_library():
         ('pip install ".[torch]"', False),
     ],
 )
-def test_what_fetches_the_other_library_is_found(text, fetches):
+def test_instructions_that_fetch_the_other_library_are_found(text, fetches):
     assert bool(FETCHES.search(text)) == fetches
 
 
-def test_nothing_says_to_fetch_the_index_s_other_library():
+def test_no_instruction_fetches_the_other_library():
     found = [
         f"{name}: {line}"
         for name in sources()

@@ -137,7 +137,7 @@ def test_loss_and_gradients_stay_the_same(case, rng):
         {"attention_mask": torch.ones(2, 30)},
     ],
 )
-def test_what_the_core_has_not_is_computed_as_before(asked, rng, runs_of_the_core):
+def test_features_outside_the_core_are_computed_as_before(asked, rng, runs_of_the_core):
     model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
     perceiver = model.perceiver
     with torch.inference_mode():
@@ -495,7 +495,7 @@ def test_other_models_are_refused():
             accelerate(model)
 
 
-def test_models_that_this_library_does_not_have_are_left_as_they_are(rng, runs_of_the_core):
+def test_unsupported_models_are_left_unchanged(rng, runs_of_the_core):
     class PerceiverModel(transformers.PerceiverModel):
         pass
 
@@ -511,7 +511,7 @@ def test_models_that_this_library_does_not_have_are_left_as_they_are(rng, runs_o
     assert not runs_of_the_core
 
 
-def test_a_configuration_that_changes_to_one_that_is_not_here_runs_as_before(rng, runs_of_the_core):
+def test_a_configuration_that_changes_to_an_unsupported_one_runs_as_before(rng, runs_of_the_core):
     model, named = accelerate(huggingface_model(IMAGE)), arguments(IMAGE, rng)
     before = outputs_of(model, named)
     model.config.hidden_act = "mish"

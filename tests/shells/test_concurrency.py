@@ -81,7 +81,7 @@ def test_two_models_in_two_threads(backend):
         np.testing.assert_allclose(results, [logits] * CALLS, atol=1e-4)
 
 
-def test_threads_put_out_each_others_programs(monkeypatch):
+def test_threads_evict_each_others_programs(monkeypatch):
     monkeypatch.setattr(compilation, "MAX_PROGRAMS", 1)
     sys.setswitchinterval(1e-6)
     compiled = CompiledCalls(PerceiverIOCore(small_spec()))

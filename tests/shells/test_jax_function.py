@@ -57,7 +57,7 @@ def test_vmap_is_a_batch(rng):
     np.testing.assert_allclose(one_by_one, apply(params, data), atol=1e-5)
 
 
-def test_weights_that_training_does_not_change_are_no_parameters(rng):
+def test_weights_that_training_does_not_change_are_not_parameters(rng):
     model = PerceiverIO(small_spec(stem="convolution", stem_dim=4))
     apply, params = model.to_jax()
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == model.num_parameters

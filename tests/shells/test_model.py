@@ -310,7 +310,7 @@ def test_given_weights_are_used_and_checked(backend, rng):
 
 
 @pytest.mark.parametrize("v", [3, "weights", [1.0], np.ones(3), {3: np.ones(3)}, {"a": {None: 1}}])
-def test_weights_that_are_no_tree_are_refused(v):
+def test_weights_that_are_not_a_tree_are_refused(v):
     model, data = PerceiverIO(small_spec()), np.zeros((6, 5, 3), np.float32)
     for refused in (
         lambda: model(data, v=v),
@@ -453,13 +453,13 @@ def test_data_of_another_shape_is_refused(backend, shape, message):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
-def test_data_that_are_no_floats_are_refused(backend, dtype):
+def test_data_that_are_not_floats_are_refused(backend, dtype):
     with pytest.raises(InputError, match="takes floats"):
         PerceiverIO(small_spec())(np.zeros((6, 5, 3), dtype))
 
 
 @pytest.mark.parametrize("data", ["image.png", None, [[1, 2], [3]], np.array([{}])])
-def test_data_that_are_no_array_are_refused(backend, data):
+def test_data_that_are_not_an_array_are_refused(backend, data):
     with pytest.raises(InputError, match="data must be a dense array of real numbers"):
         PerceiverIO(small_spec())(data)
 
@@ -526,7 +526,7 @@ def test_learned_positions_take_their_own_size_only(backend, rng):
         PerceiverIO(spec)(image(rng, 5, 6, 3))
 
 
-def test_no_spec_is_refused():
+def test_other_types_than_a_spec_are_refused():
     with pytest.raises(SpecError, match="spec must be a PerceiverIOSpec, got dict"):
         PerceiverIO({"input_dim": 3})
 

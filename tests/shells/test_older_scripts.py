@@ -119,7 +119,7 @@ def test_devices_that_are_not_here_are_refused(backend, device):
 
 
 @pytest.mark.parametrize("device", [0, "cuda:x", "cuda:-1", "", ["cpu"]])
-def test_what_is_not_a_device_is_refused(device):
+def test_values_that_name_no_device_are_refused(device):
     with pytest.raises(SpecError, match="device must be a name"):
         small_spec(device=device)
 

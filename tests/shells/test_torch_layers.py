@@ -259,7 +259,7 @@ def test_copies_keep_their_hooks(rng):
     assert fired
 
 
-def test_grid_attention_refuses_what_it_would_ignore():
+def test_grid_attention_refuses_arguments_it_would_ignore():
     layer = GridCrossAttention(8, 3, num_bands=2)
     layer.attention.query.register_forward_hook(lambda *_: None)
     with pytest.raises(InputError, match="never calls them"):

@@ -106,7 +106,7 @@ def test_weights_are_copies_that_come_back(rng):
     ivy.unset_backend()
 
 
-def test_with_weights_refuses_what_does_not_fit():
+def test_with_weights_refuses_weights_that_do_not_fit():
     model = PerceiverIO(small_spec())
     weights = dict(model.to_torch_module().weights())
     with pytest.raises(WeightsError, match="1 missing:\n    latents"):
@@ -345,7 +345,7 @@ def test_torch_export_takes_any_batch(streams, rng, request):
 
 
 @pytest.mark.usefixtures("always_streaming")
-def test_onnx_gives_what_every_backend_gives(rng, tmp_path):
+def test_onnx_gives_the_same_as_every_backend(rng, tmp_path):
     model = PerceiverIO(small_spec(query_shape=[]))
     with torch.no_grad():
         torch.onnx.export(

@@ -107,7 +107,7 @@ def test_any_batch_gives_one_flow_a_pixel(backend, rng):
     np.testing.assert_allclose(numpy_of(model(pairs[1])), flows[1], atol=1e-5)
 
 
-def test_what_is_no_pair_of_frames_is_refused(backend):
+def test_unusable_pairs_of_frames_are_refused(backend):
     for shape in ((3, 9, 11, 3), (9, 11, 3), (2, 9, 11, 6)):
         with pytest.raises(InputError):
             flow_model()(np.zeros(shape, np.float32))
@@ -262,7 +262,7 @@ def test_colours_follow_the_wheel():
 @pytest.mark.parametrize(
     "flow", [np.zeros((4, 5)), np.zeros((4, 5, 3)), np.full((1, 1, 2), np.nan)]
 )
-def test_what_is_no_flow_is_refused(tmp_path, flow):
+def test_unusable_flow_is_refused(tmp_path, flow):
     with pytest.raises(InputError, match="flow field"):
         draw_flow(flow)
     with pytest.raises(InputError, match="flow field"):

@@ -45,7 +45,7 @@ def test_tokens_are_the_originals():
     assert TOKENIZER.decode([0, 4, ord("a") + 6, 0]) == "[CLS]a"
 
 
-def test_what_is_no_utf8_becomes_a_replacement_character():
+def test_invalid_utf8_becomes_a_replacement_character():
     assert TOKENIZER.decode([0xC3 + 6, ord("a") + 6]) == "\ufffda"
 
 
@@ -64,19 +64,19 @@ def test_a_batch_is_padded_and_masked():
 
 
 @pytest.mark.parametrize("text", ["", b"", 3, None])
-def test_what_is_no_text_is_refused(text):
+def test_other_types_than_text_are_refused(text):
     with pytest.raises(InputError):
         TOKENIZER.encode(text)
 
 
 @pytest.mark.parametrize("texts", ["abc", b"abc", [], ["a", ""]])
-def test_what_is_no_batch_is_refused(texts):
+def test_wrong_lists_of_texts_are_refused(texts):
     with pytest.raises(InputError):
         TOKENIZER(texts)
 
 
 @pytest.mark.parametrize("tokens", [[[7]], [1.5], [-1], [262]])
-def test_what_are_no_tokens_is_refused(tokens):
+def test_unusable_tokens_are_refused(tokens):
     with pytest.raises(InputError):
         TOKENIZER.decode(tokens)
 
@@ -95,7 +95,7 @@ def test_short_sequences_equal_padded_ones(backend, rng):
     np.testing.assert_allclose(numpy_of(model(tokens[1])), short[1], atol=1e-5)
 
 
-def test_what_stands_at_a_masked_token_does_not_matter(backend, rng):
+def test_masked_tokens_do_not_matter(backend, rng):
     model, mask = language_model(), rng.random((3, 11)) < 0.6
     first, second = tokens_of(rng, 3, 11), tokens_of(rng, 3, 11)
     second = np.where(mask, first, second)
@@ -157,7 +157,7 @@ def test_half_precision(rng):
         (np.int64(3), "at least one"),
     ],
 )
-def test_what_are_no_tokens_of_the_model_is_refused(backend, tokens, message):
+def test_tokens_outside_the_vocabulary_are_refused(backend, tokens, message):
     with pytest.raises(InputError, match=message):
         language_model()(tokens)
 

@@ -49,7 +49,7 @@ def test_a_clip_is_reconstructed(backend, clip, capsys):
 
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("size", [25, 1000])
-def test_chunks_give_what_one_call_gives(backend, rng, batch, size):
+def test_chunks_give_the_same_as_one_call(backend, rng, batch, size):
     model, data = multimodal_model(), multimodal_data(rng, batch)
     expected = {name: numpy_of(x) for name, x in model(data).items()}
     assert_close(decode_in_chunks(model, model.encode(data), size), expected, 1e-5)
@@ -90,7 +90,7 @@ def test_a_model_of_sound_alone_takes_no_clips():
     assert perceiver_io_video(sound, pretrained=False).preprocessing is None
 
 
-def test_what_is_no_clip_is_refused(clip, tmp_path):
+def test_unusable_clips_are_refused(clip, tmp_path):
     model, (frames, sound) = video_model(), clip
     with pytest.raises(InputError, match="Pass sound"):
         reconstruct_video(model, frames)

@@ -59,7 +59,7 @@ def test_end_point_error_is_the_mean_distance(ops, rng):
     assert float(end_point_error(*native)) == pytest.approx(distance[valid].mean(), rel=1e-5)
 
 
-def test_the_error_of_not_a_number_is_not_a_number(ops):
+def test_the_error_of_nan_is_nan(ops):
     flow, target = (np.zeros((1, 2, 2, 2), np.float32) for _ in range(2))
     flow[0, 0, 1, 0] = np.nan
     target[0, 1, 0, 1] = np.nan
@@ -103,7 +103,7 @@ def test_gradients_are_finite_where_the_estimate_is_exact_or_not_known(name):
     np.testing.assert_array_equal(ops.to_numpy(gradients["flow"]), expected)
 
 
-def test_a_model_learns_what_stands_at_a_mask(rng):
+def test_a_model_learns_masked_tokens(rng):
     torch = pytest.importorskip("torch")
     from helpers.specs import language_spec
 

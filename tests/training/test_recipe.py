@@ -197,7 +197,7 @@ def test_checkpoints_of_other_runs_are_refused(settings, tmp_path):
         checkpoint.load(path, other)
 
 
-def test_a_broken_off_write_leaves_the_checkpoint_before(settings, tmp_path, monkeypatch):
+def test_an_interrupted_write_keeps_the_old_checkpoint(settings, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save(path, {"step": np.array(3)}, settings)
 
