@@ -6,7 +6,6 @@ import numpy as np
 
 from ivy_models import __version__
 from ivy_models.arrays import to_numpy
-from ivy_models.base.floating_point import whatever_seterr_says
 from ivy_models.errors import BackendError
 from ivy_models.models.presets import Preset
 from ivy_models.preprocessing import ImagePreprocessing
@@ -113,7 +112,7 @@ def _measure(
     return counts
 
 
-@whatever_seterr_says
+@np.errstate(all="ignore")
 def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """For each image, the number of classes that are not less probable than its own.
 
