@@ -30,6 +30,7 @@ BACKENDS = ("torch", "jax", "tensorflow")
 # the lower bounds: transformers, onnx, peft, captum, sphinx, nbclient, mypy, twine.
 NEED_MORE = (
     "shells/test_accelerate",
+    "shells/test_accelerate_with_tools",
     "project/test_docs",
     "checkpoints/test_huggingface",
     "project/test_notebooks",
