@@ -102,10 +102,13 @@ def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> 
         return rng.standard_normal((batch_size, *shape), np.float32)
 
     data = {n: random(s) for n, s in shape.items()} if isinstance(shape, dict) else random(shape)
-    network = PerceiverIO(spec)
+    network, named = PerceiverIO(spec), {}
+    if spec.num_position_axes is not None:
+        lowest = np.atleast_2d(spec.position_range)[:, 0]
+        data, named = data["data"], {"positions": np.full(data["positions"].shape, lowest)}
 
     def call():
-        outputs = network(data)
+        outputs = network(data, **named)
         for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
             to_numpy(output, "output")
 

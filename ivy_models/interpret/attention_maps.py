@@ -45,7 +45,11 @@ class AttentionMaps(NamedTuple):
 
 @np.errstate(all="ignore")
 def attention_maps(
-    model: PerceiverIO, data: Any, mask: Any = None, queries: Any = None
+    model: PerceiverIO,
+    data: Any,
+    mask: Any = None,
+    queries: Any = None,
+    positions: Any = None,
 ) -> AttentionMaps:
     """Run a model with attention as in the paper, and return all attention weights.
 
@@ -55,7 +59,7 @@ def attention_maps(
     ----------
     model
         A ``PerceiverIO``.
-    data, mask, queries
+    data, mask, queries, positions
         As in a call of the model.
 
     Returns
@@ -68,7 +72,7 @@ def attention_maps(
     InputError, BackendError
         For the same reasons as a call of the model.
     """
-    ops, spec, params, inputs = layer_by_layer(model, data, mask)
+    ops, spec, params, inputs = layer_by_layer(model, data, mask, positions)
     like = params["latents"]
     batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
     queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)
@@ -105,12 +109,12 @@ def attention_maps(
 
 
 def layer_by_layer(
-    model: PerceiverIO, data: Any, mask: Any
+    model: PerceiverIO, data: Any, mask: Any, positions: Any
 ) -> tuple[Ops, PerceiverIOSpec, Tree, CheckedInputs]:
     """Operations, spec, weights and checked inputs of a call, with each layer on its own."""
     ops = current_ops(data)
     spec, params = untied(model.spec, model._native_weights(ops))
-    return ops, spec, params, check_inputs(ops, spec, params["latents"], data, mask)
+    return ops, spec, params, check_inputs(ops, spec, params["latents"], data, mask, positions)
 
 
 def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 @np.errstate(all="ignore")
-def latents_over_depth(model: PerceiverIO, data: Any, mask: Any = None) -> tuple[ivy.Array, ...]:
+def latents_over_depth(
+    model: PerceiverIO, data: Any, mask: Any = None, positions: Any = None
+) -> tuple[ivy.Array, ...]:
     """Return the latents after the reader, and after each block of the processor.
 
     Parameters
     ----------
     model
         A ``PerceiverIO``.
-    data, mask
+    data, mask, positions
         As in a call of the model.
 
     Returns
@@ -38,7 +40,7 @@ def latents_over_depth(model: PerceiverIO, data: Any, mask: Any = None) -> tuple
     InputError, BackendError
         For the same reasons as a call of the model.
     """
-    ops, spec, params, inputs = layer_by_layer(model, data, mask)
+    ops, spec, params, inputs = layer_by_layer(model, data, mask, positions)
     block, states = spec.processor(), []
 
     def process(weights, latents):

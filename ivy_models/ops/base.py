@@ -317,13 +317,12 @@ class Ops(ABC):
         return carry
 
     def map_chunks(
-        self, function: Callable[..., Array], arrays: Sequence[Array], size: int
+        self, function: Callable[..., Array], arrays: Sequence[Array], size: int, dtype: str
     ) -> Array:
         """Apply a function to chunks of arrays along axis 1, and join its results.
 
         (B, S, ...), (B, S, ...) -> (B', S, K') becomes (B, M, ...), (B, M, ...) -> (B', M, K').
-        Chunks have ``size`` rows, the last one the rest. Results have the data type of the first
-        array.
+        Chunks have ``size`` rows, the last one the rest. Results are of the type ``dtype``.
         """
         times, rest = divmod(arrays[0].shape[1], size)
         if times + (rest > 0) == 1:
@@ -331,7 +330,7 @@ class Ops(ABC):
         outputs = self.map_steps(
             lambda i: function(*(self.slice(x, i * size, size, 1) for x in arrays)),
             times,
-            self.dtype(arrays[0]),
+            dtype,
         )
         if not rest:
             return outputs

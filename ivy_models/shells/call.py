@@ -22,6 +22,7 @@ def checked_call(
     mask: Any = None,
     queries: Any = None,
     dropout_key: Any = None,
+    positions: Any = None,
 ) -> Array | dict[str, Array]:
     """Run a core on a user's arguments.
 
@@ -37,7 +38,7 @@ def checked_call(
         is not None.
     params
         Weights, native arrays.
-    data, mask, queries
+    data, mask, queries, positions
         As in a call of :class:`.PerceiverIO`.
     dropout_key
         In training, the key of :meth:`.Ops.dropout`.
@@ -53,7 +54,7 @@ def checked_call(
         If an argument does not fit the model.
     """
     like = params["latents"]
-    inputs = check_inputs(ops, spec, like, data, mask)
+    inputs = check_inputs(ops, spec, like, data, mask, positions)
     queries, axes = check_queries(ops, spec, like, queries, inputs.batch_shape, inputs.grid_shape)
     key = () if dropout_key is None else (dropout_key,)
     output = run(params, inputs.data, inputs.mask, queries, *key)
@@ -61,10 +62,12 @@ def checked_call(
 
 
 def check_inputs(
-    ops: Ops, spec: PerceiverIOSpec, like: Array, data: Any, mask: Any
+    ops: Ops, spec: PerceiverIOSpec, like: Array, data: Any, mask: Any, positions: Any = None
 ) -> CheckedInputs:
-    """Convert a call's data and mask to the core's arguments; see :meth:`.InputKind.check`."""
-    return spec.input().check(ops, ops.widen(like), data, mask, functools.partial(to_native, ops))
+    """Convert a call's arguments about inputs to the core's; see :meth:`.InputKind.check`."""
+    kind = spec.input()
+    data = kind.with_positions(data, positions)
+    return kind.check(ops, ops.widen(like), data, mask, functools.partial(to_native, ops))
 
 
 def check_queries(

@@ -222,9 +222,15 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return self._forward(*arguments, v=v, **named)
 
     def _forward(
-        self, data: Any, mask: Any = None, queries: Any = None, *, v: Mapping | None = None
+        self,
+        data: Any,
+        mask: Any = None,
+        queries: Any = None,
+        positions: Any = None,
+        *,
+        v: Mapping | None = None,
     ) -> ivy.Array:
-        """Run the model; called through ``model(data, mask=None, queries=None)``.
+        """Run the model; called through ``model(data, mask=None, queries=None, positions=None)``.
 
         Parameters
         ----------
@@ -244,6 +250,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             if ``learn_query`` is False. With ``output_modalities``, a mapping from the names of
             those to decode to indices (n,) of their flattened queries (the last axis varies
             fastest), or None for all.
+        positions
+            Floats (*batch, M, num_position_axes), or (M, num_position_axes) for a whole batch, in
+            the spec's ``position_range``, if it has ``num_position_axes``.
         v
             Weights for this call only, in the form of :attr:`v`.
 
@@ -270,15 +279,16 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ops = current_ops(data)
         run = functools.partial(self._compiled, ops)
         weights = self._native_weights(ops) if v is None else self._weights_for_once(ops, v)
-        return _to_ivy(ops, checked_call(ops, self.spec, run, weights, data, mask, queries))
+        arguments = data, mask, queries, None, positions
+        return _to_ivy(ops, checked_call(ops, self.spec, run, weights, *arguments))
 
     @np.errstate(all="ignore")
-    def encode(self, data: Any, mask: Any = None) -> ivy.Array:
+    def encode(self, data: Any, mask: Any = None, positions: Any = None) -> ivy.Array:
         """Compute the latents of data without decoding, so that several decodings can share them.
 
         Parameters
         ----------
-        data, mask
+        data, mask, positions
             As in a call of the model.
 
         Returns
@@ -293,7 +303,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         ops = current_ops(data)
         params = self._native_weights(ops)
-        inputs = check_inputs(ops, self.spec, params["latents"], data, mask)
+        inputs = check_inputs(ops, self.spec, params["latents"], data, mask, positions)
         latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
         axes = (self.spec.num_latents,)
         return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))

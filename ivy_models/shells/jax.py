@@ -20,9 +20,10 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 class JaxModel(NamedTuple):
     """A model as a pure function and the parameters to call it with.
 
-    ``apply(params, data, mask=None, queries=None, key=None)`` calls ``ivy_models``' ``PerceiverIO``
-    on JAX arrays, and raises the same errors. With a ``key`` of ``jax.random``, it applies the
-    spec's dropout. It is not compiled: wrap it, or the function that calls it, in ``jax.jit``.
+    ``apply(params, data, mask=None, queries=None, key=None, positions=None)`` calls
+    ``ivy_models``' ``PerceiverIO`` on JAX arrays, and raises the same errors. With a ``key`` of
+    ``jax.random``, it applies the spec's dropout. It is not compiled: wrap it, or the function
+    that calls it, in ``jax.jit``.
 
     ``params`` is a nested dict of arrays, a tree to JAX and optax. Weights that training does not
     change are stored in ``apply`` instead.
@@ -50,6 +51,7 @@ def _apply(
     mask: Any = None,
     queries: Any = None,
     key: Any = None,
+    positions: Any = None,
 ) -> Any:
     if fixed:
         params = unflatten(dict(flatten(params)) | fixed)
@@ -57,7 +59,7 @@ def _apply(
     run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
     # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):
-        return _over_any_mesh(run, core.spec, data)(params, data, mask, queries, key)
+        return _over_any_mesh(run, core.spec, data)(params, data, mask, queries, key, positions)
 
 
 def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) -> Callable[..., Any]:

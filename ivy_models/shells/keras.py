@@ -167,17 +167,24 @@ class PerceiverIO(keras.Model):
         """
         return _tensors(self, self.variable_dtype)
 
-    def call(self, data: Any, mask: Any = None, queries: Any = None, training: bool = False) -> Any:
+    def call(
+        self,
+        data: Any,
+        mask: Any = None,
+        queries: Any = None,
+        training: bool = False,
+        positions: Any = None,
+    ) -> Any:
         """Run the model.
 
         Parameters
         ----------
-        data, mask, queries
+        data, mask, queries, positions
             As in a call of ``ivy_models``' ``PerceiverIO``. ``fit``, ``evaluate`` and ``predict``
-            pass one argument, so ``data`` may hold all three: a tuple (data, mask) or
-            (data, mask, queries), or a dict ``{"data": ..., "mask": ..., "queries": ...}``. With
-            ``input_modalities`` a dict is the data by modality, unless its ``"data"`` is itself
-            a dict.
+            pass one argument, so ``data`` may hold all of them: a tuple (data, mask) or
+            (data, mask, queries), or a dict of "data" and any of "mask", "queries" and
+            "positions". With ``input_modalities`` a dict is the data by modality, unless its
+            ``"data"`` is itself a dict.
         training
             Whether to apply dropout.
 
@@ -191,39 +198,49 @@ class PerceiverIO(keras.Model):
         InputError
             If an argument does not fit the model.
         """
-        data, mask, queries = self._unpacked(data, mask, queries)
+        data, mask, queries, positions = self._unpacked(data, mask, queries, positions)
         key = self._dropout_key() if training else None
         weights = _tensors(self, self.compute_dtype)
-        output = checked_call(self._ops, self.spec, self.core, weights, data, mask, queries, key)
-        self._record_shapes(data, mask, queries, output=output)
+        output = checked_call(
+            self._ops, self.spec, self.core, weights, data, mask, queries, key, positions
+        )
+        self._record_shapes(data, mask, queries, positions, output=output)
         return output
 
-    def _unpacked(self, data: Any, mask: Any, queries: Any) -> tuple[Any, Any, Any]:
-        """Unpack ``data`` if it holds all arguments."""
-        names = "data", "mask", "queries"
+    def _unpacked(self, data: Any, *others: Any) -> tuple[Any, ...]:
+        """Unpack ``data`` if it holds all arguments; the others are mask, queries and positions."""
+        names = "data", "mask", "queries", "positions"
         if isinstance(data, Mapping):
             if self.spec.input().has_modalities and not isinstance(data.get("data"), Mapping):
-                return data, mask, queries
+                return data, *others
             parts = dict(data)
         elif isinstance(data, (tuple, list)) and len(data) and not np.isscalar(data[0]):
             if not (hasattr(data[0], "shape") or isinstance(data[0], Mapping)):
-                return data, mask, queries  # numbers in nested lists
-            parts = dict(zip((*names, "a fourth part"), data, strict=False))
+                return data, *others  # numbers in nested lists
+            parts = dict(zip((*names[:3], "a fourth part"), data, strict=False))
         else:
-            return data, mask, queries
+            return data, *others
         if "data" not in parts or not set(parts) <= set(names):
             raise InputError(
                 f"The model got {', '.join(map(str, parts))}; expected the data, a tuple (data, "
-                'mask[, queries]) or a dict of "data" and, if needed, "mask" and "queries".'
+                'mask[, queries]) or a dict of "data" and, if needed, "mask", "queries" and '
+                '"positions".'
             )
         # Keras passes a mask that is nested like the data and has None for each plain array.
-        if queries is not None or any(x is not None for x in keras.tree.flatten(mask)):
+        if any(x is not None for x in keras.tree.flatten(others)):
             raise InputError(
-                "mask or queries are in data and also passed as arguments. Pass them once."
+                "mask, queries or positions are in data and also passed as arguments. Pass them "
+                "once."
             )
-        return parts["data"], parts.get("mask"), parts.get("queries")
+        return tuple(map(parts.get, names))
 
-    def build(self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None) -> None:
+    def build(
+        self,
+        input_shape: Any,
+        mask_shape: Any = None,
+        queries_shape: Any = None,
+        positions_shape: Any = None,
+    ) -> None:
         """Do nothing, because the variables already exist. Keras records the shapes."""
 
     def _record_shapes(self, *arguments: Any, output: Any) -> None:
@@ -231,10 +248,11 @@ class PerceiverIO(keras.Model):
         if self.get_build_config() is not None:
             return
         data, *others = map(_shape, arguments)
-        names = "mask_shape", "queries_shape"
+        names = "mask_shape", "queries_shape", "positions_shape"
         given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
         self.build(data, **given)
-        batch_shape, _ = self.spec.input().split_shape(data)
+        kind = self.spec.input()
+        batch_shape, _ = kind.split_shape(kind.with_positions(data, given.get("positions_shape")))
         latents = (*batch_shape, self.spec.num_latents, self.spec.latent_dim)
         for name, shape in zip(
             ("reader", "processor", "decoder"), (latents, latents, _shape(output)), strict=True
@@ -250,7 +268,11 @@ class PerceiverIO(keras.Model):
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     def compute_output_shape(
-        self, input_shape: Any, mask_shape: Any = None, queries_shape: Any = None
+        self,
+        input_shape: Any,
+        mask_shape: Any = None,
+        queries_shape: Any = None,
+        positions_shape: Any = None,
     ) -> Any:
         """Return the shape of the output for shapes of arguments, whose sizes may be None.
 
@@ -259,11 +281,16 @@ class PerceiverIO(keras.Model):
         InputError
             If arguments of these shapes do not fit the model.
         """
-        shapes = input_shape, mask_shape, queries_shape
+        shapes = input_shape, mask_shape, queries_shape, positions_shape
         return _shape(self._output_spec(*self._unpacked(*map(_symbolic, shapes))))
 
     def compute_output_spec(
-        self, data: Any, mask: Any = None, queries: Any = None, training: bool = False
+        self,
+        data: Any,
+        mask: Any = None,
+        queries: Any = None,
+        training: bool = False,
+        positions: Any = None,
     ) -> Any:
         """Return the output as ``keras.KerasTensor``, by modality if there are several.
 
@@ -272,14 +299,16 @@ class PerceiverIO(keras.Model):
         InputError
             If arguments of these shapes do not fit the model.
         """
-        arguments = self._unpacked(data, mask, queries)
+        arguments = self._unpacked(data, mask, queries, positions)
         output = self._output_spec(*arguments)
         self._record_shapes(*arguments, output=output)
         return output
 
     def _output_spec(self, *arguments: Any) -> Any:
-        data_shape, _, queries_shape = map(_shape, arguments)
-        batch_shape, grid_shape = self.spec.input().split_shape(data_shape)
+        data_shape, _, queries_shape, positions_shape = map(_shape, arguments)
+        kind = self.spec.input()
+        data_shape = kind.with_positions(data_shape, positions_shape)
+        batch_shape, grid_shape = kind.split_shape(data_shape)
         axes = self.spec.queries().output_axes(queries_shape, batch_shape, grid_shape)
 
         def tensor(axes: tuple, channels: int) -> keras.KerasTensor:
@@ -308,13 +337,14 @@ class PerceiverIO(keras.Model):
         Raises
         ------
         InputError
-            If the first call had a mask or queries and ``input_signature`` is not given.
+            If the first call had a mask, queries or positions and ``input_signature`` is not given.
         """
         if input_signature is None and "shapes_dict" in (self.get_build_config() or {}):
             raise InputError(
-                "The first call of the model had a mask or queries, and Keras records only their "
-                "shapes. Call export with input_signature=[keras.InputSpec(shape=..., "
-                "dtype=...), ...], one for each of data, mask and queries."
+                "The first call of the model had a mask, queries or positions, and Keras records "
+                "only their shapes. Call export with input_signature=[keras.InputSpec(shape=..., "
+                "dtype=...), ...], one for each of data, mask and queries; or with "
+                'input_signature=[{"data": keras.InputSpec(...), "positions": ...}].'
             )
         super().export(filepath, format, verbose, input_signature, **named)
 

@@ -51,9 +51,11 @@ def _run(
     data: Any,
     mask: Any,
     queries: Any,
+    positions: Any,
 ) -> Any:
     core, key = _core(spec_json, rematerialise), _GLOBAL_GENERATOR if trains else None
-    return checked_call(ops_named("torch"), core.spec, core, params, data, mask, queries, key)
+    arguments = data, mask, queries, key, positions
+    return checked_call(ops_named("torch"), core.spec, core, params, *arguments)
 
 
 class PerceiverIO(Branch):
@@ -83,7 +85,9 @@ class PerceiverIO(Branch):
         self.rematerialise = rematerialise
         self.eval()
 
-    def forward(self, data: Any, mask: Any = None, queries: Any = None) -> Any:
+    def forward(
+        self, data: Any, mask: Any = None, queries: Any = None, positions: Any = None
+    ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
         Returns
@@ -94,7 +98,7 @@ class PerceiverIO(Branch):
         params = self.tree()
         call = _call if is_plain(params) else _call_layers
         settings = self._spec_json, self.rematerialise, self.training
-        return call(*settings, params, data, mask, queries)
+        return call(*settings, params, data, mask, queries, positions)
 
 
 class GridCrossAttention(Branch):

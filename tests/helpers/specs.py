@@ -67,6 +67,29 @@ def flow_spec(**changes):
     return small_spec(**(flow | changes))
 
 
+def points_spec(**changes):
+    """A small model of points with two coordinates."""
+    points = {"num_input_axes": 1, "num_position_axes": 2, "max_fourier_freq": (16.0, 12.0)}
+    return small_spec(**(points | changes))
+
+
+def points(rng, spec, batch=(2,), number=11):
+    """Data and positions that fit ``points_spec``."""
+    data = rng.standard_normal((*batch, number, spec.input_dim), dtype=np.float32)
+    return data, rng.uniform(-1, 1, (*batch, number, spec.num_position_axes)).astype(np.float32)
+
+
+def field_spec(**changes):
+    """A small model of images that is decoded at points with two coordinates."""
+    field = {
+        "num_query_position_axes": 2,
+        "max_fourier_freq": (16.0, 12.0),
+        "learn_query": False,
+        "query_shape": None,
+    }
+    return small_spec(**(field | changes))
+
+
 @st.composite
 def specs(draw):
     """Random small specs of every kind."""

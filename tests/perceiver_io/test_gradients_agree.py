@@ -10,7 +10,15 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from helpers.gradients import TRAINED, directional_derivatives, value_and_gradients
-from helpers.specs import flow_spec, language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    flow_spec,
+    language_spec,
+    multimodal_data,
+    multimodal_spec,
+    points,
+    points_spec,
+    small_spec,
+)
 
 from ivy_models.transformers.perceiver_io import (
     InputModality,
@@ -38,6 +46,7 @@ NOT_DIFFERENTIATED = {
     "dtype": "is that of the arrays which a core is called with",
     "attn_dropout": "is random; see test_dropout.py",
     "fc_dropout": "is random; see test_dropout.py",
+    "position_range": "is applied before a core is called; see test_coordinates.py",
 }
 """Fields of a spec that no case changes, and why."""
 
@@ -95,6 +104,20 @@ def cases():
         ),
         "language": language_spec(**shallow),
         "flow": flow_spec(**shallow, max_fourier_freq=None),
+        "coordinates": points_spec(**shallow, fourier_band_spacing="logarithmic"),
+        "projected coordinates": points_spec(
+            **shallow,
+            fourier_encode_input=False,
+            learned_position_dim=6,
+        ),
+        "coordinate queries": small_spec(
+            **shallow,
+            num_query_position_axes=3,
+            max_fourier_freq=9.0,
+            learn_query=False,
+            query_shape=None,
+            query_residual=False,
+        ),
         "modalities": multimodal_spec(
             **shallow,
             input_modalities=(replace(sound, max_fourier_freq=7.0), *others),
@@ -121,6 +144,9 @@ def arguments_for(spec):
     elif spec.input_modalities is not None:
         data = map_tree(np.float64, multimodal_data(rng))
         mask = {"image": rng.random((2, 2 * 3 * 5)) < 0.7}
+    elif spec.num_position_axes is not None:
+        data = dict(zip(("data", "positions"), map(np.float64, points(rng, spec)), strict=True))
+        mask = rng.random((2, 11)) < 0.7
     elif spec.vocabulary_size is not None:
         data = rng.integers(0, spec.vocabulary_size, (2, 9), dtype=np.int32)
         mask = rng.random((2, 9)) < 0.7
@@ -128,7 +154,7 @@ def arguments_for(spec):
         data = rng.standard_normal((2, 5, 4, 3))
         mask = rng.random((2, 10 if spec.patch_shape else 20)) < 0.7
         if not spec.learn_query:
-            queries = rng.standard_normal((2, 11, spec.queries_dim))
+            queries = rng.standard_normal((2, 11, spec.queries().dim))
     return {"params": params, "data": data, "input_mask": mask, "queries": queries}
 
 

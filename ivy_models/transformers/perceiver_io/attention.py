@@ -207,6 +207,7 @@ def cross_attention(
     input_mask: Array | None = None,
     query_mask: Array | None = None,
     query_residual: bool = True,
+    embed: Callable[[Array], Array] = lambda queries: queries,
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
     dropout: Dropout | None = None,
@@ -223,7 +224,7 @@ def cross_attention(
     params
         Weights as :func:`cross_attention_parameters` describes them.
     queries
-        (B, N, D), or (1, N, D) for a whole batch.
+        (B, N, D), or (1, N, D) for a whole batch; or what ``embed`` makes them from.
     inputs
         (B, M, C). Their layer norm is computed in their own data type.
     input_mask
@@ -232,6 +233,8 @@ def cross_attention(
         Booleans (B, N). For a masked query, the result of attention is zero.
     query_residual
         Whether the queries are added to the result of attention.
+    embed
+        Function to apply to each chunk of queries first, (B, S, ...) -> (B, S, D).
     head
         Function to apply to each chunk at the end, (B, S, D) -> (B, S, D').
     chunked
@@ -257,6 +260,7 @@ def cross_attention(
         known = keys_and_values(ops, attention, normed_inputs, num_heads)
 
     def attend(queries, query_mask=None):
+        queries = embed(queries)
         queries = ops.broadcast_to(queries, (batch, *ops.shape(queries)[1:]))
 
         def compute(params, normed):
@@ -276,10 +280,12 @@ def cross_attention(
     at_once = not chunked or is_open or dropout is not None or record is not None
     if at_once or not is_plain(params):
         return attend(*arrays)
-    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, num_heads * num_inputs)
+    # Channels of a chunk are in memory too, beside its scores.
+    numbers = max(num_heads * num_inputs, params["query_norm"]["scale"].shape[0])
+    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, numbers)
     if queries.shape[1] > chunk:  # so that training also needs the memory of one chunk only
         attend = ops.rematerialise_chunks(attend)
-    return ops.map_chunks(attend, arrays, chunk)
+    return ops.map_chunks(attend, arrays, chunk, ops.dtype(params["query_norm"]["scale"]))
 
 
 def rows_per_chunk(num_scores: int, batch: Any, scores_per_row: int) -> int:

@@ -70,7 +70,8 @@ def model_costs(
         The model's description.
     shape
         Shape of the data of one batch element: (*axes, input_dim), or (length,) for tokens; with
-        ``input_modalities`` a dict by modality.
+        ``input_modalities`` a dict by modality; with ``num_position_axes`` a dict of "data" and
+        "positions".
     batch
         B, the batch size.
 
@@ -85,7 +86,8 @@ def model_costs(
         If each call passes queries and the spec has no ``query_shape`` for their number, or if
         the positions have more than ``MAX_NUMBERS`` numbers.
     """
-    _check_positions(spec, shape)
+    if spec.num_position_axes is None:  # else features are not computed here
+        _check_positions(spec, shape)
     tally = _run(PerceiverIOCore(spec), shape, batch)
     plain = PerceiverIOCore(spec, plain_reader=True, plain_decoder=True)
     plain_tally = _run(plain, shape, batch)

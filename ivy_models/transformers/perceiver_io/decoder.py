@@ -18,7 +18,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     norm,
     project,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     apply,
@@ -118,6 +118,7 @@ class Decoder(PickledByFields):
             (B, O, output_dim), or (B, O, E) without a head.
         """
         ops, weights = ops_for(latents), params["cross_attention"]
+        features: Features | None = None
 
         def head(attended):
             return attended if self.output_dim is None else project(ops, params["head"], attended)
@@ -140,7 +141,14 @@ class Decoder(PickledByFields):
                     finish,
                     ops.dtype(latents),
                 )
-            queries = ops.match(queries.dense(ops, ops.widen(latents)), latents)
+            features, others = queries.data, (queries.positions, queries.padding)
+            if is_plain(params) and features is not None and others == (None, None):
+                queries = features.base  # channels are made chunk by chunk
+            else:
+                features, queries = None, ops.match(queries.dense(ops, ops.widen(latents)), latents)
+
+        def embed(base):
+            return base if features is None else ops.match(features.channels(ops, base), latents)
 
         def attend(weights, queries):
             return cross_attention(
@@ -151,6 +159,7 @@ class Decoder(PickledByFields):
                 latents,
                 query_mask=query_mask,
                 query_residual=self.query_residual,
+                embed=embed,
                 head=head if is_plain(params) else lambda attended: attended,
                 dropout=dropout,
                 record=record,

@@ -15,7 +15,7 @@ from ivy_models.ops import Array, Ops, is_known
 
 @dataclass(frozen=True)
 class FourierPositionEncoding:
-    """Sines and cosines of positions in [-1, 1], at frequencies spaced linearly.
+    """Sines and cosines of positions in [-1, 1].
 
     The channels of a position (y, x, ...) are: the position itself, then the sine of
     every band of y, of x, ..., then the cosine of every band of y, of x, ... Band
@@ -31,11 +31,15 @@ class FourierPositionEncoding:
     endpoint
         Whether the last position of a grid's axis is 1. If not, position i of n is
         -1 + 2 i / n.
+    spacing
+        Whether the frequencies are equally spaced, "linear", or each is a multiple of the one
+        before it, "logarithmic".
     """
 
     num_bands: int
     max_resolution: float | Sequence[float] | None = None
     endpoint: bool = True
+    spacing: str = "linear"
 
     def num_channels(self, num_axes: int) -> int:
         """Channels of one encoded position."""
@@ -79,6 +83,15 @@ class FourierPositionEncoding:
         ]
         return self._in_order(np.concatenate(per_axis, -1), num_axes)
 
+    def encode_native(self, ops: Ops, positions: Array) -> Array:
+        """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
+        num_axes = positions.shape[-1]
+        bands = [self._bands(highest) for highest in self._resolutions(num_axes, None)]
+        axis_of_band = np.repeat(np.arange(num_axes), self.num_bands)
+        factors = ops.constant(math.pi * np.concatenate(bands), like=positions)
+        angles = ops.take(positions, axis_of_band, -1) * factors
+        return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
+
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Reorder channels that are grouped by axis to the encoding's order."""
         return grouped[..., self.order(num_axes)]
@@ -116,7 +129,10 @@ class FourierPositionEncoding:
         positions = (index * 2 / steps - 1)[:, None]
         highest = count if self.max_resolution is None else constant([resolution])
         along_bands = constant(np.linspace(0, 1, self.num_bands))
-        bands = along_bands * (highest / 2 - 1) + 1
+        if self.spacing == "logarithmic":
+            bands = ops.exp(along_bands * ops.log(highest / 2))
+        else:
+            bands = along_bands * (highest / 2 - 1) + 1
         angles = math.pi * positions * bands[None]
         features = ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
         return ops.match(features, like)
@@ -140,9 +156,14 @@ class FourierPositionEncoding:
             return shape
         return list(np.broadcast_to(self.max_resolution, num_axes))
 
+    def _bands(self, resolution: float) -> np.ndarray:
+        """Frequencies from 1 to half the resolution."""
+        space = np.geomspace if self.spacing == "logarithmic" else np.linspace
+        return space(1, resolution / 2, self.num_bands)
+
     def _encode_axis(self, positions, resolution) -> np.ndarray:
         """Encode positions (...) as (..., 2 bands + 1): the position, its sines, its cosines."""
-        angles = math.pi * positions[..., None] * np.linspace(1, resolution / 2, self.num_bands)
+        angles = math.pi * positions[..., None] * self._bands(resolution)
         features = [positions[..., None], np.sin(angles), np.cos(angles)]
         return np.concatenate(features, -1).astype(np.float32)
 

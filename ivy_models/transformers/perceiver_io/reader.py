@@ -22,6 +22,10 @@ from ivy_models.transformers.perceiver_io.inputs.features import Inputs, segment
 from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain, map_tree
 from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 
+MAX_MADE = 2**22
+"""Numbers that plain attention may make from coordinates at most: 16 MB in float32. Streaming
+makes those of a chunk at a time."""
+
 STREAMING_OVERHEAD = 2**23
 """About as many multiplications as fit into the overhead of streaming's small operations."""
 
@@ -139,6 +143,8 @@ class Reader(PickledByFields):
         there are many channels and heads.
         """
         num_inputs = sum(segment.num_inputs for segment in segments)
+        if sum(segment.num_made for segment in segments) > MAX_MADE:
+            return False
         plain = num_inputs * (self.input_dim + num_latents)
         plain *= self.settings.qk_dim + self.settings.v_dim
         rows = self.num_heads * num_latents

@@ -88,6 +88,20 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     max_fourier_freq
         The resolution that the highest band resolves, one number or one for each axis. None: the
         size of the data in each call.
+    fourier_band_spacing
+        Whether the bands' frequencies are equally spaced, "linear", or each is a multiple of the
+        one before it, "logarithmic".
+    num_position_axes
+        A, if each call gives the positions of its inputs as coordinates (*batch, M, A), such as
+        those of points: data are (*batch, M, input_dim), and ``num_input_axes`` is 1. Positions
+        get Fourier features, which need ``max_fourier_freq``; or, with
+        ``fourier_encode_input=False``, a learned projection to ``learned_position_dim`` channels.
+    position_range
+        Lowest and highest coordinate, one pair or one for each axis. They are mapped to -1 and 1.
+    num_query_position_axes
+        A, if the queries that each call passes are coordinates (*batch, *query_axes, A), at which
+        the model decodes. Their Fourier features go through a linear layer to ``queries_dim``
+        channels. Requires ``learn_query=False`` and ``max_fourier_freq``.
     device
         "cpu", "cuda", "cuda:1", "gpu:0", or a device of any framework, stored as a name; None:
         the one of ``ivy.set_default_device``, or else the framework's default.
@@ -106,7 +120,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     learned_position_shape
         Size of the data, for learned positions instead of Fourier features.
     learned_position_dim
-        Channels of the learned positions.
+        Channels of the learned positions, or of the learned projection of given ones.
     query_residual
         Whether the decoder adds its queries to the result of attention.
     reader_v_dim, processor_v_dim, decoder_v_dim
@@ -205,6 +219,10 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     decoder_widening_factor: int = 1
     activation: str = "gelu"
     gated_mlp: bool = False
+    fourier_band_spacing: str = "linear"
+    num_position_axes: int | None = None
+    position_range: Sequence[float] | Sequence[Sequence[float]] = (-1.0, 1.0)
+    num_query_position_axes: int | None = None
 
     def __post_init__(self):
         check_spec_fields(self)

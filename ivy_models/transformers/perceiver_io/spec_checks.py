@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
+SPACINGS = ("linear", "logarithmic")
+"""How the frequencies of Fourier features are spaced."""
+
 MAX_LAYERS = 10_000
 """Maximum number of self-attention layers, each of which adds names to the parameter tree."""
 
@@ -56,6 +59,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
             "learned_position_shape set fourier_encode_input=False."
         )
     spec.queries()
+    _check_coordinates(spec)
     _check_heads(spec)
     _check_activation(spec)
     for name in ("attn_dropout", "fc_dropout"):
@@ -102,6 +106,26 @@ def _check_tokens(spec: PerceiverIOSpec) -> None:
         )
 
 
+def _check_coordinates(spec: PerceiverIOSpec) -> None:
+    has_queries = spec.num_query_position_axes is not None
+    if spec.fourier_band_spacing not in SPACINGS:
+        raise SpecError(
+            f"fourier_band_spacing must be one of {', '.join(map(repr, SPACINGS))}, got "
+            f"{spec.fourier_band_spacing!r}."
+        )
+    has_features = spec.fourier_encode_input or has_queries
+    if spec.fourier_band_spacing != "linear" and not has_features:
+        raise SpecError(
+            f"fourier_band_spacing={spec.fourier_band_spacing!r} needs Fourier features, which "
+            "fourier_encode_input=False leaves out."
+        )
+    has_coordinates = has_queries or spec.num_position_axes is not None
+    if spec.position_range != (-1, 1) and not has_coordinates:
+        raise SpecError(
+            "position_range is for coordinates: set num_position_axes or num_query_position_axes."
+        )
+
+
 def _check_heads(spec: PerceiverIOSpec) -> None:
     decoder_heads, decoder_head_dim = spec.decoder_heads
     for what, width, heads, head_dim, hint in (
@@ -133,6 +157,17 @@ def _check_activation(spec: PerceiverIOSpec) -> None:
             f"exact_gelu=True needs activation='gelu', got {spec.activation!r}. Set "
             "exact_gelu=False."
         )
+
+
+def _ranges(name: str, value: Any) -> tuple:
+    """Accept a pair of a lowest and a highest number, or a list of pairs."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+    if is_list and all(isinstance(each, Sequence) for each in value):
+        return tuple(_ranges(f"each pair of {name}", each) for each in value)
+    pair = numbers(number)(name, value)
+    if not isinstance(pair, tuple) or len(pair) != 2 or not pair[0] < pair[1]:
+        raise SpecError(f"{name} must be a pair (lowest, highest) of numbers, got {value!r}.")
+    return pair
 
 
 def _modalities(kind: type) -> Validator:
@@ -211,6 +246,10 @@ _VALIDATORS: dict[str, Validator] = {
     "decoder_widening_factor": positive_int,
     "activation": text,
     "gated_mlp": flag,
+    "fourier_band_spacing": text,
+    "num_position_axes": optional(positive_int),
+    "position_range": _ranges,
+    "num_query_position_axes": optional(positive_int),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ivy_models.transformers.perceiver_io.inputs.base import CheckedInputs, InputKind
+from ivy_models.transformers.perceiver_io.inputs.coordinates import CoordinateInput
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter, LearnedPositions
 from ivy_models.transformers.perceiver_io.inputs.modalities import InputModality, MultimodalInput
 from ivy_models.transformers.perceiver_io.inputs.tokens import TokenAdapter
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckedInputs",
+    "CoordinateInput",
     "GridAdapter",
     "InputKind",
     "InputModality",
@@ -28,4 +30,6 @@ def kind_of_input(spec: PerceiverIOSpec) -> type[InputKind]:
     """Return the kind of inputs that a spec describes. Only this function distinguishes kinds."""
     if spec.input_modalities is not None:
         return MultimodalInput
+    if spec.num_position_axes is not None:
+        return CoordinateInput
     return GridAdapter if spec.vocabulary_size is None else TokenAdapter

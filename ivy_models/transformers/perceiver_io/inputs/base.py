@@ -32,7 +32,8 @@ class CheckedInputs:
     Parameters
     ----------
     data
-        (B, *axes, channels), or tokens (B, M); by modality if there are several.
+        (B, *axes, channels), or tokens (B, M); by modality if there are several; with positions
+        that the call gave, "data" (B, M, channels) and "positions" (B, M, A) or (1, M, A).
     mask
         Booleans (B, M); by modality if there are several. None: no input is masked out.
     batch_shape
@@ -79,6 +80,21 @@ class InputKind(ABC):
     def parameters(self) -> Tree:
         """Describe the weights."""
 
+    def with_positions(self, data: Any, positions: Any) -> Any:
+        """Combine the data and the positions of a call, or their shapes, for the other methods.
+
+        Raises
+        ------
+        InputError
+            If the model needs positions that the call does not give, or takes none.
+        """
+        if positions is not None:
+            raise InputError(
+                "positions were passed to a model whose spec has no num_position_axes: its inputs "
+                "have no positions that a call gives. Leave positions out."
+            )
+        return data
+
     @abstractmethod
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
         """Convert the data and the mask that a call passed.
@@ -90,7 +106,7 @@ class InputKind(ABC):
         like
             A weight of at least float32. Arrays get its data type and device.
         data, mask
-            The user's arguments.
+            The user's arguments; data as returned by :meth:`with_positions`.
         convert
             Converts an array to the model's framework.
 

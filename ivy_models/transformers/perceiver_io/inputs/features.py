@@ -23,27 +23,46 @@ from ivy_models.transformers.perceiver_io.position_encoding import (
 
 @dataclass(frozen=True)
 class Features:
-    """Some of the inputs' channels: ``base``, or ``base @ weight + bias``.
+    """Some of the inputs' channels: ``rows``, or ``rows @ weight + bias``.
 
     Parameters
     ----------
     base
-        (B, M, K): one row per input, or (M, K): one row per position, shared by the batch.
+        One row for each input, (B, M, ...); or for each position, (M, ...) or (1, M, ...), which
+        the batch shares.
     weight, bias
-        (K, C') and (C',). None: the base is used without a projection.
+        (K, C') and (C',). None: the rows are used without a projection.
+    encoding
+        Makes the rows of K channels from the base, which holds coordinates in [-1, 1]. They are
+        made when they are needed, chunk by chunk. None: the base holds the rows.
     """
 
     base: Array
     weight: Array | None = None
     bias: Array | None = None
+    encoding: FourierPositionEncoding | None = None
+
+    @property
+    def row_dim(self) -> int:
+        """K, channels of a row."""
+        dim = self.base.shape[-1]
+        return dim if self.encoding is None else self.encoding.num_channels(dim)
 
     @property
     def num_channels(self) -> int:
-        return (self.base if self.weight is None else self.weight).shape[-1]
+        return self.row_dim if self.weight is None else self.weight.shape[-1]
 
-    def project(self, ops: Ops, base: Array) -> Array:
-        """The channels of some rows of the base."""
-        return base if self.weight is None else ops.linear(base, self.weight, self.bias)
+    def rows(self, ops: Ops, base: Array) -> Array:
+        """The rows for a part of the base."""
+        return base if self.encoding is None else self.encoding.encode_native(ops, base)
+
+    def project(self, ops: Ops, rows: Array) -> Array:
+        """The channels of some rows."""
+        return rows if self.weight is None else ops.linear(rows, self.weight, self.bias)
+
+    def channels(self, ops: Ops, base: Array) -> Array:
+        """The channels for a part of the base."""
+        return self.project(ops, self.rows(ops, base))
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ class Inputs:
     data
         The channels that differ within a batch, (B, M, ...), or None.
     positions
-        Learned positions, (M, ...), or the encoding of ``shape``, or None.
+        Learned or given positions, (M, ...) or (B, M, ...), or the encoding of ``shape``, or None.
     padding
         Channels that are the same for every input, (K,), or None.
     """
@@ -102,19 +121,30 @@ class Inputs:
 
     @property
     def num_own_channels(self) -> int:
-        """Channels of the bases that differ between inputs, not only along one axis."""
+        """Channels of the rows that differ between inputs, not only along one axis."""
         features = [f for f in (self.data, self.positions) if isinstance(f, Features)]
-        return sum(f.base.shape[-1] for f in features)
+        return sum(f.row_dim for f in features)
+
+    @property
+    def num_made(self) -> int:
+        """Numbers that are made from coordinates, and are not in memory yet, in the whole batch.
+
+        A batch of unknown size counts as one.
+        """
+        features = [f for f in (self.data, self.positions) if isinstance(f, Features)]
+        batch = 1 if self.data is None else self.data.base.shape[0]
+        channels = sum(f.row_dim for f in features if f.encoding is not None)
+        return (batch if is_known(batch) else 1) * self.num_inputs * channels
 
     def dense(self, ops: Ops, like: Array) -> Array:
         """Build the (B, M, C) array in the data type of ``like``."""
         parts = []
         if self.data is not None:
-            parts.append(self.data.project(ops, self.data.base))
+            parts.append(self.data.channels(ops, self.data.base))
         if isinstance(self.positions, FourierPositionEncoding):
             parts.append(self._encoded(self.positions, ops, like))
         elif self.positions is not None:
-            parts.append(self.positions.project(ops, self.positions.base))
+            parts.append(self.positions.channels(ops, self.positions.base))
         if self.padding is not None:
             parts.append(self.padding)
         if len(parts) == 1 and self.data is not None:

@@ -127,7 +127,11 @@ class GridAdapter(InputKind):
             shape = tuple(spec.learned_position_shape)
             positions = LearnedPositions(shape, spec.learned_position_dim)
         elif spec.fourier_encode_input:
-            positions = FourierPositionEncoding(spec.num_fourier_freq_bands, spec.max_fourier_freq)
+            positions = FourierPositionEncoding(
+                spec.num_fourier_freq_bands,
+                spec.max_fourier_freq,
+                spacing=spec.fourier_band_spacing,
+            )
         patch_shape = None if spec.patch_shape is None else tuple(spec.patch_shape)
         return cls(
             spec.input_dim, spec.num_input_axes, spec.stem, spec.stem_dim, positions, patch_shape

@@ -110,11 +110,12 @@ class MultimodalInput(InputKind):
             or spec.vocabulary_size is not None
             or spec.learned_position_shape is not None
             or spec.learned_position_dim is not None
+            or spec.num_position_axes is not None
         ):
             raise SpecError(
                 "With input_modalities each modality has its own axes, positions and patches: "
                 "set num_input_axes=1 and fourier_encode_input=False, and leave out stem, "
-                "patch_shape, vocabulary_size and learned positions."
+                "patch_shape, vocabulary_size, num_position_axes and learned positions."
             )
         check_one_an_axis(spec, "max_fourier_freq", 1)
         modalities = tuple(spec.input_modalities or ())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ivy_models.errors import InputError
-from ivy_models.ops import Array, Ops
+from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Features
@@ -20,6 +20,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     ones,
     zeros,
 )
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 
 @dataclass(frozen=True)
@@ -186,11 +187,14 @@ MIXING_STEMS = tuple(name for name, stem in STEMS.items() if stem.mixes)
 """Stems that combine several elements of the data to an input."""
 
 
-def projected(layer: Any, base: Array) -> Features:
-    """Rows (..., K) with their linear layer, kept separate unless the layer must be called."""
+def projected(layer: Any, base: Array, encoding: FourierPositionEncoding | None = None) -> Features:
+    """Rows (..., K) with their linear layer, kept separate unless the layer must be called.
+
+    ``encoding``, if any, makes the rows from the base; see :class:`.Features`.
+    """
     if callable(layer):
-        return Features(layer(base))
-    return Features(base, layer["weight"], layer["bias"])
+        return Features(layer(Features(base, encoding=encoding).rows(ops_for(base), base)))
+    return Features(base, layer["weight"], layer["bias"], encoding)
 
 
 def _neighbourhoods(ops: Ops, frames: Array) -> Array:

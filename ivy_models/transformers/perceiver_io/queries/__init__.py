@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ivy_models.transformers.perceiver_io.queries.base import Queries
+from ivy_models.transformers.perceiver_io.queries.coordinates import CoordinateQueries
 from ivy_models.transformers.perceiver_io.queries.from_inputs import InputQueries
 from ivy_models.transformers.perceiver_io.queries.given import GivenQueries
 from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
@@ -19,11 +20,13 @@ from ivy_models.transformers.perceiver_io.queries.per_input import PerInputQueri
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
-__all__ = ["MultimodalOutput", "OutputModality", "Queries", "kind_of_queries"]
+__all__ = ["CoordinateQueries", "MultimodalOutput", "OutputModality", "Queries", "kind_of_queries"]
 
 
 def kind_of_queries(spec: PerceiverIOSpec) -> type[Queries]:
     """Return the kind of queries that a spec describes. Only this function distinguishes kinds."""
+    if spec.num_query_position_axes is not None:
+        return CoordinateQueries
     if spec.output_modalities is not None:
         return ModalityQueries
     if spec.queries_from_inputs:

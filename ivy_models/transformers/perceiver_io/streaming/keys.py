@@ -133,7 +133,8 @@ def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
 def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
     """The sums of folded queries (B, R, C) over the inputs."""
     batch, rows = inputs.batch(ops), folded.shape[1]
-    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, rows)
+    # Channels of a chunk are in memory too, beside its scores.
+    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, max(rows, inputs.num_own_channels))
     grid = Grid.of(inputs, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
 

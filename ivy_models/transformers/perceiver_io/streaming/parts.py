@@ -71,7 +71,7 @@ class Part(ABC):
 
     @property
     def sum_size(self) -> int:
-        return self.features.base.shape[-1]
+        return self.features.row_dim
 
     def _scores(self, base):
         """(..., S, K) -> (B, R, S)."""
@@ -95,11 +95,12 @@ class Part(ABC):
 
 
 class PerInput(Part):
-    """Base (B, M, K) or (M, K): one row for each input."""
+    """One row for each input, made for each chunk if the base holds coordinates."""
 
     def chunk(self, window):
         base, (start, size, inner) = self.features.base, window
-        return self.ops.slice(base, start * inner, size * inner, len(base.shape) - 2)
+        base = self.ops.slice(base, start * inner, size * inner, len(base.shape) - 2)
+        return self.features.rows(self.ops, base)
 
     def scores(self, chunk, window):
         scores = self._scores(chunk)

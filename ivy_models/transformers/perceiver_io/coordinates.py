@@ -1,0 +1,128 @@
+"""Positions that each call gives as numbers: points, time stamps, latitude and longitude."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ivy_models.errors import InputError, SpecError
+from ivy_models.ops import Array, Ops
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+ROUNDING = 1e-6
+"""How far coordinates in [-1, 1] may exceed it: the rounding of float32."""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The coordinates of positions: their ranges and their Fourier features.
+
+    Parameters
+    ----------
+    ranges
+        Lowest and highest value of each of the A axes. They are mapped to -1 and 1.
+    encoding
+        None: no Fourier features.
+    """
+
+    ranges: tuple[tuple[float, float], ...]
+    encoding: FourierPositionEncoding | None = None
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec, field: str, has_features: bool = True) -> Coordinates:
+        """Make the coordinates of which a spec's ``field`` has the number of axes.
+
+        Raises
+        ------
+        SpecError
+            If the spec's fields contradict them.
+        """
+        num_axes, highest = getattr(spec, field), spec.max_fourier_freq
+        ranges = np.atleast_2d(spec.position_range)
+        if len(ranges) not in (1, num_axes):
+            raise SpecError(
+                f"position_range needs one pair (lowest, highest), or one for each of the "
+                f"{num_axes} axes of {field}, got {spec.position_range}."
+            )
+        ranges = tuple((float(low), float(high)) for low, high in ranges)
+        ranges = ranges * num_axes if len(ranges) == 1 else ranges
+        if not has_features:
+            return cls(ranges)
+        if highest is None or (isinstance(highest, Sequence) and len(highest) != num_axes):
+            raise SpecError(
+                f"{field}={num_axes} needs max_fourier_freq, one number or one for each axis, got "
+                f"{highest}. Coordinates have no grid whose size could be the default."
+            )
+        encoding = FourierPositionEncoding(
+            spec.num_fourier_freq_bands, highest, spacing=spec.fourier_band_spacing
+        )
+        return cls(ranges, encoding)
+
+    @property
+    def num_axes(self) -> int:
+        """A, the number of axes."""
+        return len(self.ranges)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of an encoded position."""
+        return self.num_axes if self.encoding is None else self.encoding.num_channels(self.num_axes)
+
+    def mapped(self, ops: Ops, given: Array, name: str, mask: Array | None = None) -> Array:
+        """Check coordinates (..., A), and map them to [-1, 1].
+
+        Parameters
+        ----------
+        given
+            A native array. It is mapped in its own data type, at least float32.
+        name
+            Name of the argument, for errors.
+        mask
+            Booleans (..., 1). Where they are False, coordinates may be anything and become 0.
+
+        Raises
+        ------
+        InputError
+            If there is another number of axes, or coordinates are not floats or not in the
+            range. Coordinates of a traced program have no values yet: they become NaN where they
+            are out of range, and so does the output.
+        """
+        shape = ops.known_shape(given, self.num_axes)
+        if not shape or shape[-1] != self.num_axes:
+            raise InputError(
+                f"{name} has shape {shape}; the last axis should have {self.num_axes} coordinates."
+            )
+        if 0 in shape:
+            raise InputError(f"{name} has shape {shape}, which holds nothing; pass at least one.")
+        if not ops.is_float(given):
+            raise InputError(f"{name} is of type {ops.dtype(given)}; coordinates are floats.")
+        given = ops.widen(given)
+        low, high = np.array(self.ranges).T
+        centre, half = (ops.constant(x, like=given) for x in ((high + low) / 2, (high - low) / 2))
+        mapped = (given - centre) / half
+        if mask is not None:
+            mapped = ops.where(mask, mapped, 0.0)
+        if ops.is_traced(mapped):
+            is_outside = ops.maximum(mapped, 0 - mapped) > 1 + ROUNDING
+            return ops.where(is_outside, float("nan"), mapped)
+        self._check_values(ops.to_numpy(ops.detach(mapped)), name)
+        return mapped
+
+    def _check_values(self, mapped: np.ndarray, name: str) -> None:
+        """Refuse coordinates outside [-1, 1]; they are reported as the call gave them."""
+        for axis, (low, high) in enumerate(self.ranges):
+            values = mapped[..., axis]
+            smallest, largest = values.min(), values.max()
+            if not (smallest >= -1 - ROUNDING and largest <= 1 + ROUNDING):
+                smallest, largest = ((x + 1) / 2 * (high - low) + low for x in (smallest, largest))
+                raise InputError(
+                    f"{name} has coordinates from {smallest:g} to {largest:g} on axis {axis}; "
+                    f"expected finite numbers from {low:g} to {high:g}. Rescale them, or set the "
+                    "spec's position_range; leave out inputs without a position by mask."
+                )
