@@ -59,6 +59,16 @@ def test_without_a_network_every_model_says_so(run, tmp_path):
     assert result.stderr == "6 of 12 checks are wrong or were prevented.\n"
 
 
+def test_an_interruption(run, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ivy_models.verification.verify.verify_model", interrupt)
+    result = run("verify", CONV)
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"
+
+
 def test_a_file_of_something_else(run, tmp_path):
     path = tmp_path / "weights.pystate"
     path.write_bytes(b"<html>not found</html>")

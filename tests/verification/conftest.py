@@ -1,5 +1,6 @@
 """Small models that are published by a local server, with known results."""
 
+import functools
 import json
 import pickle
 import threading
@@ -18,8 +19,9 @@ from ivy_models.checkpoints.download import cache as download, http as transfer
 from ivy_models.checkpoints.download.cache import PublishedFile
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
-from ivy_models.models import presets
+from ivy_models.models.presets import PRESETS
 from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
+from ivy_models.preprocessing.text import MASK
 from ivy_models.verification import known, photo
 from ivy_models.verification.answers import PhotoAnswer, TextAnswer
 from ivy_models.verification.backends import model_run, using
@@ -36,6 +38,7 @@ CASES = {
     ),
     "perceiver_io_language": ("language_mlm", {"exact_gelu": True}),
 }
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 TEXT = "[CLS]some words" + 3 * "[MASK]" + "[SEP]"
 
 
@@ -82,58 +85,61 @@ def server(cache, tmp_path):
 
 
 @pytest.fixture
-def models(server, monkeypatch, rng):
+def models(server, monkeypatch):
     """Publish small models of the original in place of the real ones.
 
     Their known results are those of NumPy, for a photo that the server also has.
     """
-    pixels = rng.integers(0, 256, (30, 40, 3), np.uint8)
-    Image.fromarray(pixels).save(server.folder / "photo.png")
+    Image.fromarray(PIXELS).save(server.folder / "photo.png")
     digest = transfer.checksum(server.folder / "photo.png")
     monkeypatch.setattr(photo, "PHOTO", PublishedFile(f"{server.url}photo.png", digest))
-    for name, (case, variant) in CASES.items():
-        small, weights = small_preset(server, name, case)
-        monkeypatch.setitem(presets.PRESETS, name, small)
-        with using("numpy"):
-            run = model_run(small.spec, weights)
-            monkeypatch.setitem(known.ANSWERS, name, answer(server, small, run, variant))
+    for name, (case, _) in CASES.items():
+        preset = PRESETS[name]
+        file = preset.weights.name
+        (server.folder / file).write_bytes(checkpoint(case).read_bytes())
+        small = small_preset(case, preset, PublishedFile(server.url + file))
+        monkeypatch.setitem(PRESETS, name, small)
+        monkeypatch.setitem(known.ANSWERS, name, answer(name))
     return SimpleNamespace(
-        path=lambda name: server.folder / presets.PRESETS[name].weights.name,
+        path=lambda name: server.folder / PRESETS[name].weights.name,
         photo=server.folder / "photo.png",
     )
 
 
-def small_preset(server, name, case):
+def checkpoint(case):
+    return TINY / case / "checkpoint.pystate"
+
+
+def small_preset(case, preset, file):
     config = json.loads((TINY / case / "config.json").read_text())
-    spec = (tiny_language_spec if case == "language_mlm" else tiny_spec)(config)
-    file = presets.PRESETS[name].weights.name
-    content = (TINY / case / "checkpoint.pystate").read_bytes()
-    (server.folder / file).write_bytes(content)
-    preset = replace(
-        presets.PRESETS[name],
-        spec=spec,
-        weights=PublishedFile(server.url + file),
-        preprocessing=None if case == "language_mlm" else preprocessing(config),
+    is_text = case == "language_mlm"
+    return replace(
+        preset,
+        spec=tiny_language_spec(config) if is_text else tiny_spec(config),
+        weights=file,
+        preprocessing=None
+        if is_text
+        else ImagePreprocessing(tuple(config["image_size"]), crop_fraction=0.875),
         labels=None,
-        tokenizer=ByteTokenizer(24) if case == "language_mlm" else None,
+        tokenizer=ByteTokenizer(24) if is_text else None,
     )
-    return preset, load_weights(TINY / case / "checkpoint.pystate", spec)
 
 
-def preprocessing(config):
-    return ImagePreprocessing(tuple(config["image_size"]), crop_fraction=0.875)
-
-
-def answer(server, preset, run, variant):
-    if preset.tokenizer is None:
-        data = preset.preprocessing(server.folder / "photo.png")
-        best = int(run(data, {}).argmax())
-        logits = tuple(run(data, variant).reshape(-1)[:3])
-        return PhotoAnswer((best,), logits, 1e-4, variant)
-    tokens = preset.tokenizer.encode(TEXT)
-    filled = preset.tokenizer.decode(run(tokens, {}).argmax(-1)[tokens == 3])
-    logits = tuple(map(tuple, run(tokens, variant)[:3, :3]))
-    return TextAnswer(TEXT, filled, logits, 1e-4, variant)
+@functools.cache
+def answer(name):
+    """What NumPy computes."""
+    case, variant = CASES[name]
+    preset = small_preset(case, PRESETS[name], None)
+    with using("numpy"):
+        run = model_run(preset.spec, load_weights(checkpoint(case), preset.spec))
+        if preset.tokenizer is None:
+            data = preset.preprocessing(PIXELS)
+            best = int(run(data, {}).argmax())
+            return PhotoAnswer((best,), tuple(run(data, variant).reshape(-1)[:3]), 1e-4, variant)
+        tokens = preset.tokenizer.encode(TEXT)
+        filled = preset.tokenizer.decode(run(tokens, {}).argmax(-1)[tokens == MASK])
+        logits = tuple(map(tuple, run(tokens, variant)[:3, :3]))
+        return TextAnswer(TEXT, filled, logits, 1e-4, variant)
 
 
 @pytest.fixture
