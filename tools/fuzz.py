@@ -25,11 +25,11 @@ with atheris.instrument_imports(include=["ivy_models", "pickletools", "json"]):
     import numpy as np
 
     from ivy_models.checkpoints import folder as native
+    from ivy_models.checkpoints.attributes import attributes_from_json
     from ivy_models.checkpoints.huggingface import weights as huggingface
     from ivy_models.checkpoints.huggingface.config import config_of
     from ivy_models.checkpoints.pickles.unpickle import unpickle
     from ivy_models.checkpoints.shards import read_index
-    from ivy_models.checkpoints.sidecar import attributes_of
     from ivy_models.errors import IvyModelsError, SpecError, WeightsError
     from ivy_models.models.presets import PRESETS
     from ivy_models.transformers.perceiver_io import PerceiverIOCore
@@ -59,7 +59,7 @@ def read_config(path: Path) -> None:
 def _read_native(folder: Path) -> None:
     spec, task = native.read_config(folder)
     PerceiverIOCore(spec).parameters()
-    attributes_of(task, str(folder))
+    attributes_from_json(task, str(folder))
 
 
 def pickles() -> list[bytes]:

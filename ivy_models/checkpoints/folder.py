@@ -16,8 +16,8 @@ from safetensors.numpy import save
 
 from ivy_models.base.atomic_files import write_files
 from ivy_models.base.paths import user_path
+from ivy_models.checkpoints.attributes import attributes_from_json
 from ivy_models.checkpoints.files import check_size, parse_json, read_json_bytes
-from ivy_models.checkpoints.sidecar import attributes_of
 from ivy_models.errors import SpecError, WeightsError, shown
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree
@@ -119,8 +119,8 @@ class NativeFolder:
         return _read_weights(self.path, self.digest)
 
     def read_attributes(self) -> dict[str, Any]:
-        """Read labels, preprocessing and tokenizer. Raises as :func:`.attributes_of`."""
-        return attributes_of(self.task, str(self.path))
+        """Read labels, preprocessing and tokenizer. Raises as :func:`.attributes_from_json`."""
+        return attributes_from_json(self.task, str(self.path))
 
 
 def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:

@@ -18,12 +18,12 @@ from ivy_models.arrays import (
     unwrap,
     unwrap_tree,
 )
+from ivy_models.checkpoints.attributes import ATTRIBUTES, attributes_to_json, checked_attribute
 from ivy_models.checkpoints.check import CheckedWeights, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.folder import write_native
 from ivy_models.checkpoints.huggingface.weights import write_huggingface
 from ivy_models.checkpoints.load import open_folder
-from ivy_models.checkpoints.sidecar import ATTRIBUTES, checked_attribute, task_of
 from ivy_models.errors import (
     BackendError,
     InputError,
@@ -371,7 +371,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             raise WeightsError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
         spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self._v)))
         if layout == "native":
-            write_native(folder, spec, weights, task_of(self))
+            write_native(folder, spec, weights, attributes_to_json(self))
         else:
             task = {name: getattr(self, name) for name in ATTRIBUTES}
             write_huggingface(folder, spec, weights, task)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.download.cache import OFFLINE_VARIABLE, is_offline
-from ivy_models.checkpoints.huggingface.task import PREPROCESSOR_FILE, TOKENIZER_FILE
+from ivy_models.checkpoints.huggingface.attributes import PREPROCESSOR_FILE, TOKENIZER_FILE
 from ivy_models.checkpoints.huggingface.weights import CONFIG_FILE, TORCH_FILE, WEIGHTS_FILE
 from ivy_models.checkpoints.shards import index_name, read_index
 from ivy_models.errors import DownloadError, WeightsError, how_to_install

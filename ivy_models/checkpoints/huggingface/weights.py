@@ -21,13 +21,13 @@ from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.check import check_weights
 from ivy_models.checkpoints.files import read_json
 from ivy_models.checkpoints.folder import read_safetensors
-from ivy_models.checkpoints.huggingface.config import config_of, spec_of
-from ivy_models.checkpoints.huggingface.task import (
+from ivy_models.checkpoints.huggingface.attributes import (
     PREPROCESSOR_FILE,
     TOKENIZER_FILE,
-    read_task,
-    task_files,
+    attribute_files,
+    read_attributes,
 )
+from ivy_models.checkpoints.huggingface.config import config_of, spec_of
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
 from ivy_models.errors import WeightsError
@@ -197,8 +197,8 @@ class HuggingFaceFolder:
         return weights | arrays
 
     def read_attributes(self) -> dict[str, Any]:
-        """Read labels, preprocessing and tokenizer. Raises as :func:`.read_task`."""
-        return read_task(self.path, self.config, self.spec)
+        """Read labels, preprocessing and tokenizer. Raises as :func:`.read_attributes`."""
+        return read_attributes(self.path, self.config, self.spec)
 
 
 def is_huggingface(config: Mapping[str, Any]) -> bool:
@@ -297,7 +297,7 @@ def write_huggingface(
             )
         config["id2label"] = {str(label): name for label, name in enumerate(labels)}
         config["label2id"] = {name: label for label, name in enumerate(labels)}
-    beside = task_files(task.get("preprocessing"), task.get("tokenizer"))
+    beside = attribute_files(task.get("preprocessing"), task.get("tokenizer"))
     check_weights(PerceiverIOCore(spec).parameters(), weights, "the weights to write")
     arrays = {huggingface_name(n, spec): _to_torch(n, array) for n, array in weights.items()}
     if spec.stem == "centred_convolution":

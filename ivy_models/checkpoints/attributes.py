@@ -43,7 +43,7 @@ KINDS = {
 }
 
 
-def task_of(model: Any) -> dict[str, Any]:
+def attributes_to_json(model: Any) -> dict[str, Any]:
     """Describe a model's labels, preprocessing and tokenizer.
 
     Raises
@@ -55,8 +55,8 @@ def task_of(model: Any) -> dict[str, Any]:
     return {name: _to_json(value) for name, value in values.items() if value is not None}
 
 
-def attributes_of(task: dict[str, Any], source: str) -> dict[str, Any]:
-    """Read labels, preprocessing and tokenizer from a description by :func:`task_of`.
+def attributes_from_json(task: dict[str, Any], source: str) -> dict[str, Any]:
+    """Read labels, preprocessing and tokenizer from a description by :func:`attributes_to_json`.
 
     Raises
     ------

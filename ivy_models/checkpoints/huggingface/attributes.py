@@ -37,7 +37,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def read_task(folder: Path, config: dict[str, Any], spec: PerceiverIOSpec) -> dict[str, Any]:
+def read_attributes(folder: Path, config: dict[str, Any], spec: PerceiverIOSpec) -> dict[str, Any]:
     """Read a model's labels, preprocessing and tokenizer from its folder, by attribute name.
 
     Parameters
@@ -128,7 +128,7 @@ def _size(size: Any) -> tuple[int, int] | None:
     return None
 
 
-def task_files(preprocessing: Any, tokenizer: Any) -> dict[str, bytes]:
+def attribute_files(preprocessing: Any, tokenizer: Any) -> dict[str, bytes]:
     """Files for transformers' pipeline, to be written beside config.json and the weights.
 
     Warns of preprocessing that transformers does not have; it is not written.
