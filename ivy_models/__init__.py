@@ -1,11 +1,12 @@
 """Perceiver IO for every framework: NumPy, PyTorch, JAX and TensorFlow, through Ivy."""
 
-from ivy_models.base import ivy_home, moved
+from ivy_models.base import ivy_home, ivy_repairs, moved
 from ivy_models.base.lazy import lazy_exports
 from ivy_models.transformers import perceiver_io as perceiver_io
 
 __version__ = "2.0.0"
 
 ivy_home.install()
+ivy_repairs.install()
 moved.install()
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)
