@@ -492,8 +492,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ----------
         weights
             A model of this class, or one from :meth:`to_torch_module`, :meth:`to_keras_model` or
-            :meth:`to_jax`; or a nested dict of arrays of any framework, with the names of
-            :attr:`v`. Weights that training does not change may be left out.
+            :meth:`to_jax`; a wrapped torch module, or the ``state_dict()`` of a torch module; or a
+            nested dict of arrays of any framework, with the names of :attr:`v`. Weights that
+            training does not change may be left out of the nested dict.
 
         Returns
         -------
@@ -507,6 +508,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             module depends on more than its weight.
         """
         weights = _tree_of(weights)
+        if _is_torch_state(weights):
+            module = self.to_torch_module()
+            try:
+                module.load_state_dict(weights)
+            except (RuntimeError, TypeError) as error:
+                raise WeightsError(f"weights are not a state of this model: {error}") from error
+            weights = module.weights()
         check_tree(weights, "weights")
         given = dict(flatten(weights))
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
@@ -592,8 +600,20 @@ def _tree_of(model: Any) -> Any:
     if isinstance(model, tuple):  # from to_jax
         return getattr(model, "params", model)
     # A Keras model has a list called weights.
-    tree = getattr(model, "weight_tree", None) or getattr(model, "weights", None)
-    return tree() if callable(tree) else model
+    # A torch module that is wrapped, such as by DistributedDataParallel, has a state only.
+    for name in ("weight_tree", "weights", "state_dict"):
+        if callable(tree := getattr(model, name, None)):
+            return tree()
+    return model
+
+
+def _is_torch_state(weights: Any) -> bool:
+    """Whether weights are the state of a torch module: not nested, by names with dots."""
+    return (
+        isinstance(weights, Mapping)
+        and not any(isinstance(weight, Mapping) for weight in weights.values())
+        and any("." in name for name in weights if isinstance(name, str))
+    )
 
 
 def _are_native(ops: Ops, params: Tree) -> bool:

@@ -106,8 +106,31 @@ def test_weights_are_copies_that_come_back(rng):
     ivy.unset_backend()
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("spec", [small_spec(stem="convolution", stem_dim=4), language_spec()])
+def test_with_weights_takes_the_state_of_a_module(spec, prefix, backend):
+    module = module_of(spec, seed=1)
+    state = {prefix + name: weight for name, weight in module.state_dict().items()}
+    trained = PerceiverIO(spec).with_weights(state)
+    expected = dict(flatten(module.weights()))
+    for name, weight in flatten(trained.v):
+        np.testing.assert_array_equal(ivy.to_numpy(weight), expected[name].detach().numpy())
+
+
+def test_with_weights_takes_wrapped_modules():
+    module = module_of(small_spec(), seed=1)
+    for wrapped in (torch.nn.DataParallel(module), torch.compile(module)):
+        trained = PerceiverIO(small_spec()).with_weights(wrapped)
+        latents = ivy.to_numpy(trained.v["latents"])
+        np.testing.assert_array_equal(latents, module.latents.detach().numpy())
+
+
 def test_with_weights_refuses_weights_that_do_not_fit():
     model = PerceiverIO(small_spec())
+    state = model.to_torch_module().state_dict()
+    del state["latents"]
+    with pytest.raises(WeightsError, match=r"(?s)not a state of this model: .*latents"):
+        model.with_weights(state)
     weights = dict(model.to_torch_module().weights())
     with pytest.raises(WeightsError, match="1 missing:\n    latents"):
         model.with_weights({name: w for name, w in weights.items() if name != "latents"})
