@@ -6,6 +6,7 @@ from helpers import unset_backends
 
 torch = pytest.importorskip("torch")
 
+import train_field  # noqa: E402
 import train_flow  # noqa: E402
 import train_forecast  # noqa: E402
 import train_language  # noqa: E402
@@ -80,6 +81,13 @@ def test_textures_move_as_the_flow_says(rng):
     u = flow[:, 1:-1, 1:-1, :, None]
     expected = -(u[..., 0, :] * right + u[..., 1, :] * down)
     assert np.corrcoef(change.flatten(), expected.flatten())[0, 1] > 0.8
+
+
+def test_a_mapped_field_beats_the_nearest_measured_point():
+    model = train_field.train(train_field.PerceiverIO(train_field.SPEC), steps=300, seed=0)
+    ours, nearest = train_field.errors(model, seed=0)
+    assert ours < 0.7 * nearest
+    assert len(train_field.draw(model, seed=0).splitlines()) == 24
 
 
 def test_a_forecast_beats_repeating_yesterday():

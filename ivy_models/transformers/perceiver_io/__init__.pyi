@@ -13,6 +13,9 @@ from ivy_models.transformers.perceiver_io.costs import (
     model_costs as model_costs,
 )
 from ivy_models.transformers.perceiver_io.decoder import Decoder as Decoder
+from ivy_models.transformers.perceiver_io.inputs.coordinates import (
+    CoordinateInput as CoordinateInput,
+)
 from ivy_models.transformers.perceiver_io.inputs.features import (
     Features as Features,
     Inputs as Inputs,
