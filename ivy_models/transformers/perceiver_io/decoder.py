@@ -141,8 +141,9 @@ class Decoder(PickledByFields):
                     finish,
                     ops.dtype(latents),
                 )
-            features, others = queries.data, (queries.positions, queries.padding)
-            if is_plain(params) and features is not None and others == (None, None):
+            features = queries.data
+            is_all = queries.positions is None and queries.padding is None
+            if is_plain(params) and features is not None and is_all:
                 queries = features.base  # channels are made chunk by chunk
             else:
                 features, queries = None, ops.match(queries.dense(ops, ops.widen(latents)), latents)
