@@ -177,7 +177,7 @@ def test_data_shape():
     ]:
         with pytest.raises(InputError, match=message):
             shape(name, size)
-    with pytest.raises(InputError, match="give one"):
+    with pytest.raises(InputError, match="pass a size"):
         data_shape(small_spec())
     with pytest.raises(InputError, match="5 elements at least"):
         data_shape(small_spec(stem="centred_convolution", stem_dim=4), size=[4])

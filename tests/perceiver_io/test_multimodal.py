@@ -200,8 +200,8 @@ def change(data, **arrays):
         (lambda d: (d, None, {}), "no modality to decode"),
         (lambda d: (d, None, {"image": [60]}), "from 0 to 59"),
         (lambda d: (d, None, {"image": [-1]}), "from 0 to 59"),
-        (lambda d: (d, None, {"image": [0.5]}), "whole numbers"),
-        (lambda d: (d, None, {"image": [[0]]}), "whole numbers"),
+        (lambda d: (d, None, {"image": [0.5]}), "integers"),
+        (lambda d: (d, None, {"image": [[0]]}), "integers"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(rng, arguments, message):

@@ -443,8 +443,8 @@ def test_repr_names_the_size(backend):
         ((6, 5, 4), "4 channels; expected .*3 channels"),
         ((3, 6, 5), "The channels go last"),
         ((5, 3), "too few axes"),
-        ((0, 6, 5, 3), "holds nothing"),
-        ((2, 0, 5, 3), "holds nothing"),
+        ((0, 6, 5, 3), "is empty"),
+        ((2, 0, 5, 3), "is empty"),
     ],
 )
 def test_data_of_another_shape_is_refused(backend, shape, message):
@@ -496,7 +496,7 @@ def test_a_mask_with_a_convolution_is_refused(backend, rng):
         ((4, 13), "expected .*14"),
         ((3, 4, 14), "does not begin with the data's batch axes"),
         ((14,), "queries have shape"),
-        ((0, 14), "at least one"),
+        ((0, 14), "queries are empty"),
     ],
 )
 def test_wrong_queries_are_refused(backend, rng, shape, message):

@@ -99,7 +99,7 @@ class Coordinates:
                 f"{name} has shape {shape}; the last axis should have {self.num_axes} coordinates."
             )
         if 0 in shape:
-            raise InputError(f"{name} has shape {shape}, which holds nothing; pass at least one.")
+            raise InputError(f"{name} has shape {shape}, which is empty; pass at least one.")
         if not ops.is_float(given):
             raise InputError(f"{name} is of type {ops.dtype(given)}; coordinates are floats.")
         given = ops.widen(given)

@@ -117,9 +117,7 @@ class GridAdapter(InputKind):
         if (spec.learned_position_shape is None) != (spec.learned_position_dim is None):
             raise SpecError("learned_position_shape and learned_position_dim go together.")
         if stem.mixes and spec.patch_shape is not None:
-            raise SpecError(
-                'patch_shape is for data without tokens, and with stem=None or "projection".'
-            )
+            raise SpecError('patch_shape needs stem=None or stem="projection".')
         for name in ("learned_position_shape", "max_fourier_freq", "patch_shape"):
             check_one_an_axis(spec, name, spec.num_input_axes - stem.num_lost_axes)
         positions = None
@@ -165,7 +163,7 @@ class GridAdapter(InputKind):
         return self._stem.grid_shape(data_shape)
 
     def _fixed(self, axes: Axes) -> Axes:
-        """The data's axes, with numbers for open ones where the model takes only one size."""
+        """Replace open sizes by numbers where the model takes only one size."""
         size: Any = (None,) * self.num_grid_axes
         if isinstance(self.positions, LearnedPositions) and not self._stem.shrinks:
             patch_shape = self.patch_shape or (1,) * self.num_grid_axes
@@ -205,7 +203,7 @@ class GridAdapter(InputKind):
                 f"channels.{hint}"
             )
         if 0 in shape:
-            raise InputError(f"{what}, which holds nothing; expected {expected}.")
+            raise InputError(f"{what}, which is empty; expected {expected}.")
         axes = shape[len(shape) - self.num_axes - 1 : -1]
         patch_shape = self.patch_shape
         if patch_shape and any(
@@ -226,7 +224,7 @@ class GridAdapter(InputKind):
             )
 
     def check_data(self, ops: Ops, data: Array, name: str = "data") -> Axes:
-        """Check the shape and the type of data; give the batch axes.
+        """Check the shape and the type of data; return the batch axes.
 
         Raises
         ------
@@ -278,7 +276,7 @@ class GridAdapter(InputKind):
         elif self.positions is not None:
             size = self.positions.max_resolution
         if size is None or self._stem.shrinks:  # positions tell the grid's size, not the data's
-            raise InputError("Nothing says what size the model's data have: give one.")
+            raise InputError("The spec does not fix the size of the model's data: pass a size.")
         size = size if isinstance(size, Sequence) else (size,) * self.num_grid_axes
         patch_shape = self.patch_shape or (1,) * len(size)
         return tuple(int(s) * p for s, p in zip(size, patch_shape, strict=True))

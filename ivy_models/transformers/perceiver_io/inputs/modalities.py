@@ -188,7 +188,7 @@ class MultimodalInput(InputKind):
         for modality in self.modalities:
             axes = output_shapes.get(modality.name, ()) if modality.num_input_axes else ()
             if len(axes) != modality.num_input_axes:
-                raise InputError(f"Nothing says what size the model's {modality.name} has.")
+                raise InputError(f"The spec does not fix the size of {modality.name}.")
             shapes[modality.name] = (*axes, modality.input_dim)
         return shapes
 

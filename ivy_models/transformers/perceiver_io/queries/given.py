@@ -22,11 +22,11 @@ class GivenQueries(Queries):
     Parameters
     ----------
     shape
-        The axes. None: any, one where a whole batch shares the queries.
+        Axes of the queries. None: any axes, or exactly one if the whole batch shares the queries.
     dim
         E, channels of a query.
     rescales
-        Whether huge queries are scaled down, which is right where only their layer norm is used.
+        Whether huge queries are scaled down. This is correct if only their layer norm is used.
     """
 
     shape: Axes | None
@@ -40,7 +40,9 @@ class GivenQueries(Queries):
 
     def call_shape(self) -> Axes | None:
         if self.shape is None:
-            raise InputError("Each call passes queries: set the spec's query_shape to count with.")
+            raise InputError(
+                "Each call passes queries: set the spec's query_shape to fix their number."
+            )
         return math.prod(self.shape), self.dim
 
     def check(
@@ -74,7 +76,7 @@ class GivenQueries(Queries):
                 "or the same without batch for queries that a whole batch shares."
             )
         if 0 in shape:
-            raise InputError(f"queries are at least one; got shape {shape}.")
+            raise InputError(f"queries are empty; got shape {shape}.")
         is_shared = len(shape) - 1 == (1 if self.shape is None else len(self.shape))
         axes = shape[:-1] if is_shared else shape[len(batch_shape) : -1]
         begins = is_shape(shape[: len(batch_shape)], batch_shape)

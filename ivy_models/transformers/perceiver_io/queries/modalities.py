@@ -37,21 +37,21 @@ class OutputModality:
     Parameters
     ----------
     name
-        What the output and the weights are called by.
+        Name of the output and of its weights.
     output_dim
         Channels of an output.
     query_shape
         Axes of the queries: ``[]`` for a class, ``[frames, height, width]`` for a video. ``[1]`` is
         the same as ``[]``, with an axis of size 1 in the output.
     num_fourier_freq_bands
-        Frequency bands an axis of the queries' Fourier features; the i-th of n positions
-        along an axis is -1 + 2 i / n. None: the queries are learned.
+        Frequency bands of the queries' Fourier features for each axis. Position i of n along an
+        axis is -1 + 2 i / n. None: the queries are learned.
     max_fourier_freq
         As in :class:`PerceiverIOSpec`.
     learned_query_dim
         Channels of learned queries. None: they are Fourier features.
     patch_shape
-        Size, along each axis, of the patch that one query gives. None: one element.
+        Size, along each axis, of the patch that one query decodes. None: one element.
 
     Raises
     ------
@@ -99,16 +99,16 @@ class OutputModality:
 
     @property
     def query_dim(self) -> int:
-        """Channels of a query, before it gets the other modalities' width."""
+        """Channels of a query, before it is padded to the common width."""
         return self.learned_query_dim or self.positions().num_channels(len(self.query_shape))
 
     @property
     def head_dim(self) -> int:
-        """Channels that a query gives: those of its patch."""
+        """Channels that a query decodes: those of its whole patch."""
         return math.prod(self.patch_shape or ()) * self.output_dim
 
     def positions(self) -> FourierPositionEncoding:
-        """How the queries' positions are encoded, where they are not learned."""
+        """The encoding of the queries' positions, if queries are not learned."""
         assert self.num_fourier_freq_bands is not None
         return FourierPositionEncoding(
             self.num_fourier_freq_bands, self.max_fourier_freq, endpoint=False
@@ -119,15 +119,15 @@ class OutputModality:
 class MultimodalOutput:
     """Decode each modality from the same latents, with a linear head of its own.
 
-    Queries are padded to one width by a learned vector, which tells their modality
-    (Perceiver IO, section 4.3).
+    Queries are padded to one width with a learned vector, by which the decoder distinguishes the
+    modalities (Perceiver IO, section 4.3).
 
     Parameters
     ----------
     modalities
-        What there is to decode.
+        The modalities to decode.
     decoder
-        What all of them share.
+        The decoder that they share.
     """
 
     modalities: tuple[OutputModality, ...]
@@ -158,7 +158,7 @@ class MultimodalOutput:
         dropout: Dropout | None = None,
         record: Record | None = None,
     ) -> dict[str, Array]:
-        """Decode the modalities that are named.
+        """Decode the modalities in ``indices``.
 
         Parameters
         ----------
@@ -167,12 +167,12 @@ class MultimodalOutput:
         latents
             (B, N, D).
         indices
-            By modality, which of its O queries, counted along the last axis first, (n,); or
-            None for all. None: all of all modalities.
+            For each modality to decode, the indices (n,) of its flattened queries (the last axis
+            varies fastest), or None for all. None: all queries of all modalities.
         dropout
-            What is dropped in training, if anything.
+            Dropout in training, if any.
         record
-            What to call with the attention weights of each modality, if anything.
+            Function to call with the attention weights of each modality, if any.
 
         Returns
         -------
@@ -219,7 +219,7 @@ class ModalityQueries(Queries):
     Parameters
     ----------
     modalities
-        What there is to decode.
+        The modalities to decode.
     """
 
     modalities: tuple[OutputModality, ...]
@@ -303,13 +303,13 @@ class ModalityQueries(Queries):
 
 
 def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, convert: Convert):
-    """Which of a modality's queries a call asks for, (n,)."""
+    """Convert the indices (n,) of the queries of a modality that a call asks for."""
     name = f'queries["{modality.name}"]'
     indices = convert(given, name)
     shape = ops.known_shape(indices)
     if len(shape) != 1 or 0 in shape or "int" not in ops.dtype(indices):
         raise InputError(
-            f"{name} are the places of queries, whole numbers (n,); got shape "
+            f"{name} must be indices of queries, integers (n,); got shape "
             f"{shape} of type {ops.dtype(indices)}."
         )
     if not ops.is_traced(indices):  # a traced array has no values yet
@@ -346,7 +346,7 @@ def modality_queries(
 
 
 def _head(ops: Ops, shared: Any, own: Any) -> Any:
-    """The decoder's head and a modality's as one: two linear layers in a row are one."""
+    """Merge the decoder's head and a modality's, because two linear layers in a row are one."""
     if shared is None:
         return own
     if callable(shared) or callable(own):

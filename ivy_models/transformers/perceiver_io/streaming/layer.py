@@ -25,16 +25,16 @@ from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 class GridCrossAttention:
     """Queries attend to data on a grid and the Fourier features of its positions.
 
-    What pre-norm multi-head cross-attention computes from the concatenation of data and
-    features, (B, M, C), but without building it: exact up to rounding, in memory that does not
-    grow with M. A pure function of weights and native arrays of any framework.
+    Computes the same as pre-norm multi-head cross-attention to the concatenation (B, M, C) of data
+    and features, exact up to rounding. The concatenation is never built, so memory does not grow
+    with M. A pure function of weights and native arrays of any framework.
 
     Parameters
     ----------
     query_dim
         D, channels of a query and of an output.
     data_dim
-        Channels of the data; C is their number and that of the Fourier features.
+        Channels of the data; C is the sum of these and of the Fourier features.
     positions
         How positions are encoded. The channels of an input are the data's, then the encoding's.
     num_axes
@@ -79,8 +79,8 @@ class GridCrossAttention:
         data
             Floats (B, *axes, data_dim).
         mask
-            Booleans (B, *axes), True where an input takes part. Where none of an element's
-            does, its output is the output projection's bias.
+            Booleans (B, *axes), True where an input takes part. If no input of a batch
+            element takes part, its output is the output projection's bias.
 
         Returns
         -------
@@ -96,7 +96,8 @@ class GridCrossAttention:
         self._check(ops, queries, data, mask)
         batch, *shape, _ = ops.shape(data)
         if mask is not None:
-            data = ops.where(mask[..., None], data, 0.0)  # not-a-number too must not reach the sums
+            # NaN of masked inputs must not reach the sums.
+            data = ops.where(mask[..., None], data, 0.0)
             mask = ops.reshape(mask, (batch, math.prod(shape)))
         flat = ops.widen(ops.reshape(data, (batch, math.prod(shape), self.data_dim)))
         wide = map_tree(ops.widen, params)
