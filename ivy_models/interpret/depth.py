@@ -31,9 +31,10 @@ def latents_over_depth(
     Returns
     -------
     tuple of ivy.Array
-        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The last one equals
-        ``model.encode``. If the latents read the inputs again before each block, the block's
-        array includes that read.
+        ``network_depth`` + 1 arrays (*batch, N, D) of the current backend. The one at index
+        ``depth`` > 0 equals ``model.encode(data, mask, depth=depth)``. Decoded, it shows what a
+        call with fewer blocks loses (an early exit, arXiv 2511.18105). If the latents read the
+        inputs again before each block, the block's array includes that read.
 
     Raises
     ------

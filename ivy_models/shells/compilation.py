@@ -12,6 +12,7 @@ there, and its shapes do not depend on the input's size. On CPU this gains nothi
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,14 @@ class CompiledCalls:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_programs": OrderedDict()}  # copies compile their own
+
+    def of(self, core: PerceiverIOCore) -> CompiledCalls:
+        """The same for another core of this model, with the same store of programs."""
+        if core is self.core:
+            return self
+        others = copy.copy(self)
+        others.core, others._programs = core, self._programs
+        return others
 
     def __call__(self, ops: Ops, params: Tree, data: Any, input_mask: Any, queries: Any) -> Any:
         """Run ``core(params, data, input_mask, queries)``."""
@@ -94,12 +103,14 @@ class CompiledCalls:
         if not self.asked:
             return self.core
         processor = self.core.spec.processor()
-        return self._kept((ops.name,), lambda: replace(self.core, processor=ops.compile(processor)))
+        return self._kept(
+            (ops.name, self.core), lambda: replace(self.core, processor=ops.compile(processor))
+        )
 
     def _program(self, ops: Ops, method: str, arguments: Sequence[Any]) -> Callable:
         shapes = _shapes(arguments)
         return self._kept(
-            (ops.name, method, shapes), lambda: ops.compile(getattr(self.core, method))
+            (ops.name, self.core, method, shapes), lambda: ops.compile(getattr(self.core, method))
         )
 
     def _kept(self, key: tuple, make: Callable[[], Any]) -> Any:

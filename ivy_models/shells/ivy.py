@@ -35,6 +35,7 @@ from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
 from ivy_models.shells.inherited import WithoutInherited
+from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -229,6 +230,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         positions: Any = None,
         *,
         v: Mapping | None = None,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
     ) -> ivy.Array:
         """Run the model; called through ``model(data, mask=None, queries=None, positions=None)``.
 
@@ -255,6 +259,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             the spec's ``position_range``, if it has ``num_position_axes``.
         v
             Weights for this call only, in the form of :attr:`v`.
+        depth
+            How often the processor's block is applied, at most ``network_depth``. None: that
+            often. The call computes what a model of this depth with the same weights computes.
+        num_layers
+            Number of the block's first layers to apply, at most ``num_lat_att_per_layer``.
+        num_latents
+            Number of the first latents to use, at most the spec's.
 
         Returns
         -------
@@ -277,18 +288,30 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             If ``v`` does not have the names and shapes of the model's weights.
         """
         ops = current_ops(data)
-        run = functools.partial(self._compiled, ops)
         weights = self._native_weights(ops) if v is None else self._weights_for_once(ops, v)
+        core, weights = shorter(
+            self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
+        )
+        run = functools.partial(self._compiled.of(core), ops)
         arguments = data, mask, queries, None, positions
-        return _to_ivy(ops, checked_call(ops, self.spec, run, weights, *arguments))
+        return _to_ivy(ops, checked_call(ops, core.spec, run, weights, *arguments))
 
     @np.errstate(all="ignore")
-    def encode(self, data: Any, mask: Any = None, positions: Any = None) -> ivy.Array:
+    def encode(
+        self,
+        data: Any,
+        mask: Any = None,
+        positions: Any = None,
+        *,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
+    ) -> ivy.Array:
         """Compute the latents of data without decoding, so that several decodings can share them.
 
         Parameters
         ----------
-        data, mask, positions
+        data, mask, positions, depth, num_layers, num_latents
             As in a call of the model.
 
         Returns
@@ -304,12 +327,17 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ops = current_ops(data)
         params = self._native_weights(ops)
         inputs = check_inputs(ops, self.spec, params["latents"], data, mask, positions)
-        latents = self._compiled.encode(ops, params, inputs.data, inputs.mask)
-        axes = (self.spec.num_latents,)
+        core, params = shorter(
+            self.core, params, depth=depth, num_layers=num_layers, num_latents=num_latents
+        )
+        latents = self._compiled.of(core).encode(ops, params, inputs.data, inputs.mask)
+        axes = (core.spec.num_latents,)
         return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
 
     @np.errstate(all="ignore")
-    def decode(self, latents: Any, queries: Any = None) -> ivy.Array | dict[str, ivy.Array]:
+    def decode(
+        self, latents: Any, queries: Any = None, *, num_latents: int | None = None
+    ) -> ivy.Array | dict[str, ivy.Array]:
         """Decode latents from :meth:`encode`.
 
         Parameters
@@ -318,6 +346,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             (*batch, num_latents, latent_dim).
         queries
             As in a call of the model.
+        num_latents
+            As in the call of :meth:`encode`.
 
         Returns
         -------
@@ -329,13 +359,14 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         InputError
             If an argument does not fit the model, or the queries depend on the data.
         """
-        spec, ops = self.spec, current_ops(latents)
+        ops = current_ops(latents)
+        core, params = shorter(self.core, self._native_weights(ops), num_latents=num_latents)
+        spec = core.spec
         if not spec.with_decoder or spec.queries().needs_data:
             raise InputError(
                 "The model has no decoder, or its queries depend on the data. Call the whole model "
                 "instead."
             )
-        params = self._native_weights(ops)
         like, latents = params["latents"], to_native(ops, latents, "latents")
         shape = tuple(latents.shape)
         if shape[-2:] != tuple(like.shape) or 0 in shape or not ops.is_float(latents):
@@ -345,7 +376,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             )
         queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
         latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
-        output = self._compiled.decode(ops, params, latents, queries)
+        output = self._compiled.of(core).decode(ops, params, latents, queries)
         return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
 
     def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -22,8 +23,9 @@ class JaxModel(NamedTuple):
 
     ``apply(params, data, mask=None, queries=None, key=None, positions=None)`` calls
     ``ivy_models``' ``PerceiverIO`` on JAX arrays, and raises the same errors. With a ``key`` of
-    ``jax.random``, it applies the spec's dropout. It is not compiled: wrap it, or the function
-    that calls it, in ``jax.jit``.
+    ``jax.random``, it applies the spec's dropout. It also takes ``depth``, ``num_layers`` and
+    ``num_latents`` as that class does; they are constants of a program. It is not compiled: wrap
+    it, or the function that calls it, in ``jax.jit``.
 
     ``params`` is a nested dict of arrays, a tree to JAX and optax. Weights that training does not
     change are stored in ``apply`` instead.
@@ -52,10 +54,17 @@ def _apply(
     queries: Any = None,
     key: Any = None,
     positions: Any = None,
+    *,
+    depth: int | None = None,
+    num_layers: int | None = None,
+    num_latents: int | None = None,
 ) -> Any:
     if fixed:
         params = unflatten(dict(flatten(params)) | fixed)
     params = map_tree(lambda w: w if isinstance(w, jax.Array) else jnp.asarray(w), params)
+    core, params = shorter(
+        core, params, depth=depth, num_layers=num_layers, num_latents=num_latents
+    )
     run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
     # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):

@@ -14,6 +14,7 @@ from keras.src.backend.common.global_state import get_global_attribute
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
@@ -174,6 +175,10 @@ class PerceiverIO(keras.Model):
         queries: Any = None,
         training: bool = False,
         positions: Any = None,
+        *,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
     ) -> Any:
         """Run the model.
 
@@ -187,6 +192,8 @@ class PerceiverIO(keras.Model):
             ``"data"`` is itself a dict.
         training
             Whether to apply dropout.
+        depth, num_layers, num_latents
+            As in a call of that class.
 
         Returns
         -------
@@ -201,8 +208,11 @@ class PerceiverIO(keras.Model):
         data, mask, queries, positions = self._unpacked(data, mask, queries, positions)
         key = self._dropout_key() if training else None
         weights = _tensors(self, self.compute_dtype)
+        core, weights = shorter(
+            self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
+        )
         output = checked_call(
-            self._ops, self.spec, self.core, weights, data, mask, queries, key, positions
+            self._ops, core.spec, core, weights, data, mask, queries, key, positions
         )
         self._record_shapes(data, mask, queries, positions, output=output)
         return output
@@ -282,7 +292,7 @@ class PerceiverIO(keras.Model):
             If arguments of these shapes do not fit the model.
         """
         shapes = input_shape, mask_shape, queries_shape, positions_shape
-        return _shape(self._output_spec(*self._unpacked(*map(_symbolic, shapes))))
+        return _shape(self._output_spec(self.spec, *self._unpacked(*map(_symbolic, shapes))))
 
     def compute_output_spec(
         self,
@@ -291,6 +301,10 @@ class PerceiverIO(keras.Model):
         queries: Any = None,
         training: bool = False,
         positions: Any = None,
+        *,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
     ) -> Any:
         """Return the output as ``keras.KerasTensor``, by modality if there are several.
 
@@ -300,28 +314,29 @@ class PerceiverIO(keras.Model):
             If arguments of these shapes do not fit the model.
         """
         arguments = self._unpacked(data, mask, queries, positions)
-        output = self._output_spec(*arguments)
+        core = shorter_core(self.core, depth=depth, num_layers=num_layers, num_latents=num_latents)
+        output = self._output_spec(core.spec, *arguments)
         self._record_shapes(*arguments, output=output)
         return output
 
-    def _output_spec(self, *arguments: Any) -> Any:
+    def _output_spec(self, spec: PerceiverIOSpec, *arguments: Any) -> Any:
         data_shape, _, queries_shape, positions_shape = map(_shape, arguments)
-        kind = self.spec.input()
+        kind = spec.input()
         data_shape = kind.with_positions(data_shape, positions_shape)
         batch_shape, grid_shape = kind.split_shape(data_shape)
-        axes = self.spec.queries().output_axes(queries_shape, batch_shape, grid_shape)
+        axes = spec.queries().output_axes(queries_shape, batch_shape, grid_shape)
 
         def tensor(axes: tuple, channels: int) -> keras.KerasTensor:
             return keras.KerasTensor((*batch_shape, *axes, channels), self.compute_dtype)
 
         if isinstance(axes, Mapping):
-            modalities = self.spec.output_modalities or ()
+            modalities = spec.output_modalities or ()
             return {
                 m.name: tensor(axes[m.name], m.output_dim) for m in modalities if m.name in axes
             }
-        decoder = self.spec.decoder()
+        decoder = spec.decoder()
         if decoder is None:
-            return tensor(axes, self.spec.latent_dim)
+            return tensor(axes, spec.latent_dim)
         return tensor(axes, decoder.output_dim or decoder.query_dim)
 
     def export(

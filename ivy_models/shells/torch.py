@@ -10,6 +10,7 @@ import torch
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.shorter import shorter
 from ivy_models.shells.torch_layers import Branch
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -47,13 +48,22 @@ def _run(
     spec_json: str,
     rematerialise: bool,
     trains: bool,
+    sizes: tuple[int | None, ...],
     params: Tree,
     data: Any,
     mask: Any,
     queries: Any,
     positions: Any,
 ) -> Any:
-    core, key = _core(spec_json, rematerialise), _GLOBAL_GENERATOR if trains else None
+    depth, num_layers, num_latents = sizes
+    core, params = shorter(
+        _core(spec_json, rematerialise),
+        params,
+        depth=depth,
+        num_layers=num_layers,
+        num_latents=num_latents,
+    )
+    key = _GLOBAL_GENERATOR if trains else None
     arguments = data, mask, queries, key, positions
     return checked_call(ops_named("torch"), core.spec, core, params, *arguments)
 
@@ -86,7 +96,15 @@ class PerceiverIO(Branch):
         self.eval()
 
     def forward(
-        self, data: Any, mask: Any = None, queries: Any = None, positions: Any = None
+        self,
+        data: Any,
+        mask: Any = None,
+        queries: Any = None,
+        positions: Any = None,
+        *,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
     ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -97,7 +115,8 @@ class PerceiverIO(Branch):
         """
         params = self.tree()
         call = _call if is_plain(params) else _call_layers
-        settings = self._spec_json, self.rematerialise, self.training
+        sizes = depth, num_layers, num_latents
+        settings = self._spec_json, self.rematerialise, self.training, sizes
         return call(*settings, params, data, mask, queries, positions)
 
 
