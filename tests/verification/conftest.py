@@ -22,7 +22,7 @@ from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.models.presets import PRESETS
 from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
 from ivy_models.preprocessing.text import MASK
-from ivy_models.verification import known, photo
+from ivy_models.verification import known
 from ivy_models.verification.answers import PhotoAnswer, TextAnswer
 from ivy_models.verification.backends import model_run, using
 
@@ -85,14 +85,21 @@ def server(cache, tmp_path):
 
 
 @pytest.fixture
-def models(server, monkeypatch):
+def photo(server, monkeypatch):
+    """A photo on the server in place of the one for which results are known."""
+    path = server.folder / "photo.png"
+    Image.fromarray(PIXELS).save(path)
+    file = PublishedFile(f"{server.url}photo.png", transfer.checksum(path))
+    monkeypatch.setattr("ivy_models.verification.photo.PHOTO", file)
+    return path
+
+
+@pytest.fixture
+def models(server, photo, monkeypatch):
     """Publish small models of the original in place of the real ones.
 
-    Their known results are those of NumPy, for a photo that the server also has.
+    Their known results are those of NumPy.
     """
-    Image.fromarray(PIXELS).save(server.folder / "photo.png")
-    digest = transfer.checksum(server.folder / "photo.png")
-    monkeypatch.setattr(photo, "PHOTO", PublishedFile(f"{server.url}photo.png", digest))
     for name, (case, _) in CASES.items():
         preset = PRESETS[name]
         file = preset.weights.name
@@ -102,7 +109,7 @@ def models(server, monkeypatch):
         monkeypatch.setitem(known.ANSWERS, name, answer(name))
     return SimpleNamespace(
         path=lambda name: server.folder / PRESETS[name].weights.name,
-        photo=server.folder / "photo.png",
+        photo=photo,
     )
 
 

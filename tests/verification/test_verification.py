@@ -13,11 +13,13 @@ from PIL import Image
 from ivy_models import verify_model
 from ivy_models.checkpoints.download.cache import PublishedFile
 from ivy_models.checkpoints.download.http import checksum
+from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.models.presets import PRESETS
 from ivy_models.verification import verify as verification
-from ivy_models.verification.answers import compare
+from ivy_models.verification.answers import PhotoAnswer, compare
+from ivy_models.verification.backends import model_run, using
 from ivy_models.verification.known import ANSWERS
 import ivy
 
@@ -155,17 +157,36 @@ def test_another_size_of_the_model(models):
 
 
 @pytest.mark.slow
-def test_full_size_weights_that_were_not_trained(tmp_path, cache, models, monkeypatch):
-    """The layout of the published file is right, the results are wrong."""
+def test_full_size_weights_in_the_published_layout(server, photo, monkeypatch):
     name = "perceiver_io_imagenet_conv"
-    monkeypatch.undo()
-    monkeypatch.setenv("IVY_MODELS_CACHE", str(cache))
-    path = tmp_path / "seeded.pystate"
-    path.write_bytes(pickle.dumps(seeded.checkpoint("imagenet_conv_preprocessing"), protocol=4))
-    monkeypatch.setattr("ivy_models.verification.photo.AS_PNG", checksum(models.photo))
-    outcomes, checks = verify(name, weights=path, image=models.photo)
-    assert outcomes["structure"] == "right"
-    assert failed(checks) == ["class on numpy", "logits on numpy"]
+    preset = PRESETS[name]
+    path = server.folder / preset.weights.name
+    file = PublishedFile(server.url + preset.weights.name)
+    monkeypatch.setitem(PRESETS, name, replace(preset, weights=file))
+    content = seeded.checkpoint("imagenet_conv_preprocessing")
+    path.write_bytes(pickle.dumps(content, protocol=4))
+    with using("numpy"):
+        run = model_run(preset.spec, load_weights(path, preset.spec))
+        logits = run(preset.preprocessing(photo), {}).reshape(-1)
+    known = PhotoAnswer((int(logits.argmax()),), tuple(logits[:3]), 1e-4, {})
+    monkeypatch.setitem(ANSWERS, name, known)
+    assert not failed(verify(name)[1])
+
+    head = content["params"]["classification_decoder/~/basic_decoder/output"]
+    head["b"][0] += 0.05  # a wrong weight
+    path.write_bytes(pickle.dumps(content, protocol=4))
+    assert failed(verify(name, weights=path)[1]) == ["first seen"]
+    checks = verify(name, weights=path, accept_changed=True)[1]
+    assert failed(checks) == ["logits on numpy"]
+    assert "largest difference 0.05" in checks["logits on numpy"].detail
+
+    path.write_bytes(path.read_bytes()[:-1000])  # a truncated file
+    assert failed(verify(name, weights=path)[1]) == ["structure"]
+
+    other = seeded.checkpoint("imagenet_fourier_position_encoding")  # a swapped model
+    path.write_bytes(pickle.dumps(other, protocol=4))
+    checks = verify(name, weights=path)[1]
+    assert "is the file of perceiver_io_imagenet_fourier." in checks["structure"].detail
 
 
 # Checksums
