@@ -232,7 +232,7 @@ def _check_plain(ops: Ops, x: Array, name: str) -> None:
 
 def _check_unit(x: Any, name: str) -> None:
     """Refuse an array with a unit, such as astropy's or pint's, which conversion would drop."""
-    if _type_module(x).startswith(("numpy", "torch", "jax", "tensorflow", "pandas")):
+    if _type_module(x).startswith((*BACKENDS, "pandas")):
         return  # a table's column may be called "unit"
     units = (getattr(x, attribute, None) for attribute in ("unit", "units"))
     unit = next((unit for unit in units if unit is not None), None)

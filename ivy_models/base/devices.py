@@ -8,8 +8,9 @@ from typing import Any
 
 from ivy_models.errors import SpecError
 
-_NAME = re.compile(r"(?:.*/device:|/)?([a-z]+)(?::(\d+))?", re.IGNORECASE)
-"""Matches "cpu", "cuda:1", "/GPU:0" and "/job:localhost/replica:0/task:0/device:GPU:0"."""
+_NAME = re.compile(r"(?:.*/device:|/|Place\()?([a-z]+)(?::(\d+))?\)?", re.IGNORECASE)
+"""Matches "cpu", "cuda:1", "/GPU:0", "/job:localhost/replica:0/task:0/device:GPU:0", and a place of
+Paddle, "Place(gpu:0)"."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Device:
     ----------
     kind
         "cpu", "cuda", "mps", "xpu", "tpu" or another name in lower case. "cuda" stands for every
-        GPU that Ivy, JAX and TensorFlow call "gpu".
+        GPU that Ivy, JAX, TensorFlow and Paddle call "gpu".
     index
         Which of several devices of a kind. None: the one that the framework chooses.
     """
@@ -39,7 +40,7 @@ def parse_device(device: Any) -> Device:
     ----------
     device
         A string such as "cpu", "gpu:0", "cuda:1" or TensorFlow's "/device:GPU:0"; or a device of
-        Ivy, torch, JAX or TensorFlow.
+        Ivy, torch, JAX, TensorFlow or Paddle.
 
     Raises
     ------
@@ -51,7 +52,8 @@ def parse_device(device: Any) -> Device:
     elif not isinstance(device, str) and hasattr(device, "type"):  # of torch
         kind, index = device.type, device.index
     else:
-        name = getattr(device, "name", device)  # of TensorFlow
+        name = str(device) if type(device).__name__.endswith("Place") else device  # of Paddle
+        name = getattr(name, "name", name)  # of TensorFlow
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if not match:
             raise SpecError(

@@ -30,9 +30,11 @@ _CLASSES = {
     "torch": "TorchOps",
     "jax": "JaxOps",
     "tensorflow": "TensorflowOps",
+    "paddle": "PaddleOps",
 }
+"""The class of each backend, in the module ``ivy_models.ops.<backend>_ops``."""
 
-BACKENDS = ("numpy", "torch", "jax", "tensorflow")
+BACKENDS = tuple(_CLASSES)
 """The frameworks that have native operations."""
 
 _ops_of_type: dict[type, Ops] = {}
@@ -45,7 +47,7 @@ def ops_named(name: str) -> Ops:
     Parameters
     ----------
     name
-        "numpy", "torch", "jax" or "tensorflow".
+        One of :data:`BACKENDS`.
 
     Raises
     ------

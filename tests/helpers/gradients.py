@@ -95,10 +95,20 @@ def _tensorflow_gradients(forward, leaves):
     }
 
 
+def _paddle_gradients(forward, leaves):
+    for leaf in leaves.values():
+        leaf.stop_gradient = False
+    outputs, loss = forward(leaves)
+    loss.backward()
+    outputs = {key: output.detach() for key, output in outputs.items()}
+    return outputs, {key: leaf.grad for key, leaf in leaves.items()}
+
+
 GRADIENTS = {
     "torch": _torch_gradients,
     "jax": _jax_gradients,
     "tensorflow": _tensorflow_gradients,
+    "paddle": _paddle_gradients,
 }
 """Functions of ``leaves -> (outputs, loss)`` and leaves that return outputs and gradients."""
 

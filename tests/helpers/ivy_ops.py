@@ -114,7 +114,7 @@ class IvyOps(Ops):
     def _pad(x, window, stride, fill):
         sizes = zip(x.shape[1:3], window, strict=True)
         padding = [same_padding(size, w, stride) for size, w in sizes]
-        return ivy.pad(x, [(0, 0), *padding, (0, 0)], constant_values=fill)
+        return ivy.constant_pad(x, [(0, 0), *padding, (0, 0)], value=fill)
 
 
 register_type(ivy.Array, IvyOps())

@@ -17,6 +17,7 @@ HEAVY = [
     "torch",
     "jax",
     "tensorflow",
+    "paddle",
     "flax",
     "PIL",
     "av",
@@ -48,7 +49,7 @@ def test_the_numpy_backend_needs_no_framework():
     """As on a machine where no framework is installed."""
     code = """
 import sys
-for name in ("torch", "jax", "tensorflow", "flax"):
+for name in ("torch", "jax", "tensorflow", "paddle", "flax"):
     sys.modules[name] = None
 import numpy as np
 from ivy_models import classify, create_model

@@ -1,0 +1,209 @@
+"""Paddle: eager kernels, or a program where the caller makes one by paddle.jit.to_static."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle.distributed.fleet.utils import recompute
+
+from ivy_models.base.devices import Device, parse_device
+from ivy_models.errors import BackendError, InputError
+from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+
+
+class PaddleOps(Ops):
+    name = "paddle"
+
+    def is_array(self, x):
+        return isinstance(x, (paddle.Tensor, paddle.pir.Value))
+
+    def is_traced(self, x):
+        return not paddle.in_dynamic_mode()
+
+    def more_than_numbers(self, x):
+        if isinstance(x, paddle.Tensor) and x.is_sparse():
+            return "is a sparse paddle tensor. Pass x.to_dense()."
+        return None
+
+    def asarray(self, x, dtype=None, device=None):
+        place = _place(device)
+        on_cpu = place.is_cpu_place() if place else "cpu" in paddle.get_device()
+        if dtype in HALF_TYPES and on_cpu:
+            raise BackendError(
+                f'Paddle has no kernels for dtype {dtype!r} on a CPU. Use "float32" or "float64", '
+                "a GPU, or another backend."
+            )
+        if x.dtype.kind == "u" and x.dtype.itemsize > 1:  # Paddle reads uint16 as bfloat16
+            x = x.astype(np.int64)
+        return paddle.to_tensor(x, dtype, place)
+
+    def constant(self, x, like):
+        return self.match(paddle.to_tensor(x), like)
+
+    def move(self, x, like):
+        if self.is_traced(x) or x.place == like.place:
+            return x
+        return x.to(like.place)
+
+    def detach(self, x):
+        return x.detach()
+
+    def to_numpy(self, x):
+        if not paddle.in_dynamic_mode():
+            raise InputError(
+                "A paddle tensor inside paddle.jit.to_static cannot leave paddle. "
+                "Set the paddle backend before the program calls the model."
+            )
+        if not x.stop_gradient:
+            raise InputError(
+                "A paddle tensor that requires gradients cannot leave paddle without losing them. "
+                "Set the paddle backend, or pass tensor.detach()."
+            )
+        return self.widen(x).numpy()  # NumPy has no bfloat16
+
+    def check_device(self, device):
+        _place(device)
+
+    def dtype(self, x):
+        return str(x.dtype).removeprefix("paddle.")
+
+    def cast(self, x, dtype):
+        return x if self.dtype(x) == dtype else paddle.cast(x, dtype)
+
+    def shape(self, x):
+        sizes = tuple(x.shape)
+        return tuple(paddle.shape(x)[i] if size == -1 else size for i, size in enumerate(sizes))
+
+    def known_shape(self, x, channels=None):
+        return tuple(None if size == -1 else size for size in x.shape)
+
+    def arange(self, size, like):
+        return self.move(paddle.arange(size, dtype="float64"), like)
+
+    def reshape(self, x, shape):
+        return paddle.reshape(x, list(shape))
+
+    def transpose(self, x, axes):
+        return paddle.transpose(x, list(axes))
+
+    def concat(self, arrays, axis):
+        return paddle.concat(list(arrays), axis)
+
+    def broadcast_to(self, x, shape):
+        return paddle.expand(x, list(shape))
+
+    def take(self, x, indices, axis):
+        return paddle.index_select(x, self.move(paddle.to_tensor(indices), x), axis)
+
+    def look_up(self, table, indices):
+        return F.embedding(self.cast(indices, "int64"), table)
+
+    def slice(self, x, start, size, axis):
+        return paddle.slice(x, [axis], [start], [start + size])
+
+    def matmul(self, a, b):
+        return paddle.matmul(a, b)
+
+    def exp(self, x):
+        return paddle.exp(x)
+
+    def log(self, x):
+        return paddle.log(x)
+
+    def sin(self, x):
+        return paddle.sin(x)
+
+    def cos(self, x):
+        return paddle.cos(x)
+
+    def tanh(self, x):
+        return paddle.tanh(x)
+
+    def erf(self, x):
+        return paddle.erf(x)
+
+    def sqrt(self, x):
+        return paddle.sqrt(x)
+
+    def sum(self, x, axis, keepdims=False):
+        return paddle.sum(x, axis, keepdim=keepdims)
+
+    def max(self, x, axis, keepdims=False):
+        return paddle.max(x.detach(), axis, keepdim=keepdims)
+
+    def maximum(self, a, b):
+        return paddle.clip(a, min=b) if isinstance(b, (int, float)) else paddle.maximum(a, b)
+
+    def where(self, condition, a, b):
+        # Paddle takes numbers as float32.
+        dtype = (b if isinstance(a, (int, float)) else a).dtype
+        a, b = (paddle.full([], x, dtype) if isinstance(x, (int, float)) else x for x in (a, b))
+        return paddle.where(condition, a, b)
+
+    def linear(self, x, weight, bias):
+        return F.linear(x, weight, bias)
+
+    def layer_norm(self, x, scale, offset):
+        return F.layer_norm(x, x.shape[-1:], scale, offset, LAYER_NORM_EPSILON)
+
+    def gelu(self, x, exact=False):
+        return F.gelu(x, approximate=not exact)
+
+    def attention(self, q, k, v, key_mask=None, drop=None):
+        if drop is not None or self.dtype(q) in HALF_TYPES:
+            return super().attention(q, k, v, key_mask, drop)
+        scores = paddle.matmul(q * q.shape[-1] ** -0.5, k, transpose_y=True)
+        if key_mask is None:
+            return paddle.matmul(F.softmax(scores, -1), v)
+        keys = key_mask[:, None, None, :]
+        weights = F.softmax(self.where(keys, scores, MASKED_SCORE), -1)
+        return paddle.matmul(self.where(keys, weights, 0.0), v)
+
+    def fold_in(self, key, number):
+        return key
+
+    def dropout(self, x, rate, key):
+        # Paddle's own generator (paddle.seed). The key is only a flag here: dropout is on.
+        return F.dropout(x, rate)
+
+    def rematerialise(self, function):
+        if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
+            return function
+        return functools.partial(recompute, function, use_reentrant=False)
+
+    def conv2d(self, x, weight, stride):
+        x = self._padded(x, weight.shape[:2], stride, 0.0)
+        out = F.conv2d(x, paddle.transpose(weight, [3, 2, 0, 1]), stride=stride)
+        return paddle.transpose(out, [0, 2, 3, 1])
+
+    def max_pool2d(self, x, window, stride):
+        x = self._padded(x, (window, window), stride, -float("inf"))
+        return paddle.transpose(F.max_pool2d(x, window, stride), [0, 2, 3, 1])
+
+    @staticmethod
+    def _padded(x, window, stride, value):
+        """(B, Y, X, C) -> (B, C, Y', X'), padded."""
+        sizes = zip(x.shape[1:3], window, strict=True)
+        rows, columns = (same_padding(size, w, stride) for size, w in sizes)
+        return F.pad(paddle.transpose(x, [0, 3, 1, 2]), [*columns, *rows], value=value)
+
+
+def _place(device: str | None) -> paddle.base.libpaddle.Place | None:
+    if device is None:
+        return None
+    parsed = parse_device(device)
+    if parsed == Device("cpu"):
+        return paddle.CPUPlace()
+    kind = "gpu" if parsed.kind == "cuda" else parsed.kind
+    here = {"gpu": paddle.device.cuda.device_count, "xpu": paddle.device.xpu.device_count}
+    count = here[kind]() if kind in here else 0
+    if (parsed.index or 0) >= count:
+        raise BackendError(
+            f"Device {device!r} was asked for, but paddle finds {count} of this kind here. "
+            'Use device="cpu", or install paddle for the device.'
+        )
+    place = paddle.CUDAPlace if kind == "gpu" else paddle.XPUPlace
+    return place(parsed.index or 0)
