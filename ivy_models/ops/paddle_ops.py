@@ -33,8 +33,8 @@ class PaddleOps(Ops):
         on_cpu = place.is_cpu_place() if place else "cpu" in paddle.get_device()
         if dtype in HALF_TYPES and on_cpu:
             raise BackendError(
-                f'Paddle has no kernels for dtype {dtype!r} on a CPU. Use "float32" or "float64", '
-                "a GPU, or another backend."
+                f'On a CPU Paddle computes in "float32" or "float64", got dtype {dtype!r}. '
+                "Use a GPU, or another backend for half precision."
             )
         if x.dtype.kind == "u" and x.dtype.itemsize > 1:  # Paddle reads uint16 as bfloat16
             x = x.astype(np.int64)
@@ -147,6 +147,8 @@ class PaddleOps(Ops):
         return F.linear(x, weight, bias)
 
     def layer_norm(self, x, scale, offset):
+        if x.dtype == paddle.float64:  # Paddle's own rounds epsilon to float32
+            return super().layer_norm(x, scale, offset)
         return F.layer_norm(x, x.shape[-1:], scale, offset, LAYER_NORM_EPSILON)
 
     def gelu(self, x, exact=False):

@@ -101,7 +101,8 @@ def _paddle_gradients(forward, leaves):
     outputs, loss = forward(leaves)
     loss.backward()
     outputs = {key: output.detach() for key, output in outputs.items()}
-    return outputs, {key: leaf.grad for key, leaf in leaves.items()}
+    gradients = {key: leaf.grad for key, leaf in leaves.items()}
+    return outputs, {key: None if g is None else g.detach() for key, g in gradients.items()}
 
 
 GRADIENTS = {

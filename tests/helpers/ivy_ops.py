@@ -6,6 +6,8 @@ Nothing that ``Ops`` composes is overridden, so native kernels are tested agains
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from ivy_models.ops import register_type
@@ -102,19 +104,29 @@ class IvyOps(Ops):
         return ivy.cos(x)
 
     def conv2d(self, x, weight, stride):
-        # Pad here, because Ivy's backends differ in the meaning of "SAME".
-        x = self._pad(x, weight.shape[:2], stride, 0.0)
-        return ivy.conv2d(x, weight, stride, "VALID")
+        places = self._places(x, weight.shape[:2], stride, 0.0)
+        return sum(self.matmul(part, weight[i, j]) for (i, j), part in places.items())
 
     def max_pool2d(self, x, window, stride):
-        x = self._pad(x, (window, window), stride, float(np.finfo("float32").min))
-        return ivy.max_pool2d(x, window, stride, "VALID")
+        places = self._places(x, (window, window), stride, float(np.finfo("float32").min))
+        return functools.reduce(ivy.maximum, places.values())
 
     @staticmethod
-    def _pad(x, window, stride, fill):
-        sizes = zip(x.shape[1:3], window, strict=True)
-        padding = [same_padding(size, w, stride) for size, w in sizes]
-        return ivy.constant_pad(x, [(0, 0), *padding, (0, 0)], value=fill)
+    def _places(x, window, stride, fill):
+        """What each place (i, j) of the window sees of (B, Y, X, C), padded: (B, Y', X', C).
+
+        Ivy's own pad, conv2d and max_pool2d are not the same on all backends.
+        """
+        for axis, size in zip((1, 2), window, strict=True):
+            for after, width in enumerate(same_padding(x.shape[axis], size, stride)):
+                shape = [width if i == axis else n for i, n in enumerate(x.shape)]
+                edge = ivy.full(tuple(shape), fill, dtype=x.dtype)
+                x = ivy.concat([x, edge] if after else [edge, x], axis=axis)
+        rows, columns = (n - size + 1 for n, size in zip(x.shape[1:3], window, strict=True))
+        return {
+            (i, j): x[:, i : i + rows : stride, j : j + columns : stride]
+            for i, j in np.ndindex(*window)
+        }
 
 
 register_type(ivy.Array, IvyOps())

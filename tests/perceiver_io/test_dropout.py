@@ -20,6 +20,8 @@ def key_of(name, seed):
         return __import__("jax").random.key(seed)
     if name == "tensorflow":
         return [seed, 0]
+    if name == "paddle":
+        return __import__("paddle").seed(seed)
     return __import__("torch").manual_seed(seed)
 
 
