@@ -9,6 +9,7 @@ H heads, K channels of one head.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -370,3 +371,9 @@ def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     if window < stride:  # else it is never negative, and a size that is open cannot be compared
         total = max(total, 0)
     return total // 2, total - total // 2
+
+
+def broadcast_batch(a: tuple, b: tuple) -> list:
+    """The shape that two shapes broadcast to. Sizes may be traced scalars."""
+    pairs = itertools.zip_longest(reversed(a), reversed(b), fillvalue=1)
+    return [y if isinstance(x, int) and x == 1 else x for x, y in pairs][::-1]

@@ -11,7 +11,14 @@ from paddle.distributed.fleet.utils import recompute
 
 from ivy_models.base.devices import Device, parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
+from ivy_models.ops.base import (
+    HALF_TYPES,
+    LAYER_NORM_EPSILON,
+    MASKED_SCORE,
+    Ops,
+    broadcast_batch,
+    same_padding,
+)
 
 
 class PaddleOps(Ops):
@@ -105,6 +112,15 @@ class PaddleOps(Ops):
         return paddle.slice(x, [axis], [start], [start + size])
 
     def matmul(self, a, b):
+        # The gradient of paddle.matmul fails for some broadcast batches, such as
+        # (3, 1, 6, 25) @ (1, 25, 25), so batches are broadcast here first.
+        a_batch, b_batch = tuple(a.shape[:-2]), tuple(b.shape[:-2])
+        if a_batch == b_batch or not b_batch:
+            return paddle.matmul(a, b)
+        if all(size == 1 for size in b_batch) and len(b_batch) <= len(a_batch):
+            return paddle.matmul(a, paddle.reshape(b, b.shape[-2:]))
+        batch = broadcast_batch(self.shape(a)[:-2], self.shape(b)[:-2])
+        a, b = (paddle.expand(x, [*batch, *self.shape(x)[-2:]]) for x in (a, b))
         return paddle.matmul(a, b)
 
     def exp(self, x):

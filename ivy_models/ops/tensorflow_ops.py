@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import tensorflow as tf
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import Ops
+from ivy_models.ops.base import Ops, broadcast_batch
 
 
 class TensorflowOps(Ops):
@@ -87,7 +85,7 @@ class TensorflowOps(Ops):
             rows, columns = b.shape[-2:]
             product = tf.matmul(tf.reshape(a, (-1, rows)), tf.reshape(b, (rows, columns)))
             return tf.reshape(product, (*self.shape(a)[:-1], columns))
-        batch = _broadcast_batch(self.shape(a)[:-2], self.shape(b)[:-2])
+        batch = broadcast_batch(self.shape(a)[:-2], self.shape(b)[:-2])
         a, b = (tf.broadcast_to(x, (*batch, *self.shape(x)[-2:])) for x in (a, b))
         return tf.matmul(a, b)
 
@@ -180,12 +178,6 @@ class TensorflowOps(Ops):
     def compile(self, function):
         # XLA would be faster, but gradients cannot pass through a loop that it compiled.
         return tf.function(function)
-
-
-def _broadcast_batch(a: tuple, b: tuple) -> list:
-    """The shape that two shapes broadcast to. Sizes may be traced scalars."""
-    pairs = itertools.zip_longest(reversed(a), reversed(b), fillvalue=1)
-    return [y if isinstance(x, int) and x == 1 else x for x, y in pairs][::-1]
 
 
 def _device(device: str | None) -> str | None:
