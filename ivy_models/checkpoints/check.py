@@ -177,6 +177,7 @@ ONLY_CONCERNS = {
     "query_shape": ("queries",),
     "query_per_input": ("queries",),
     "queries_from_inputs": ("queries",),
+    "num_query_position_axes": ("queries",),
     "queries_dim": ("queries", "decoder"),
     "query_residual": ("decoder",),
     "decoder_v_dim": ("decoder",),

@@ -101,8 +101,10 @@ def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> 
             return rng.integers(0, spec.vocabulary_size, (batch_size, *shape), np.int32)
         return rng.standard_normal((batch_size, *shape), np.float32)
 
-    data = {n: random(s) for n, s in shape.items()} if isinstance(shape, dict) else random(shape)
-    network, named = PerceiverIO(spec), {}
+    several = isinstance(shape, dict)
+    data: Any = {n: random(s) for n, s in shape.items()} if several else random(shape)
+    network = PerceiverIO(spec)
+    named: dict[str, Any] = {}
     if spec.num_position_axes is not None:
         lowest = np.atleast_2d(spec.position_range)[:, 0]
         data, named = data["data"], {"positions": np.full(data["positions"].shape, lowest)}

@@ -227,7 +227,7 @@ class PerceiverIO(keras.Model):
         elif isinstance(data, (tuple, list)) and len(data) and not np.isscalar(data[0]):
             if not (hasattr(data[0], "shape") or isinstance(data[0], Mapping)):
                 return data, *others  # numbers in nested lists
-            parts = dict(zip((*names[:3], "a fourth part"), data, strict=False))
+            parts = dict[str, Any](zip((*names[:3], "a fourth part"), data, strict=False))
         else:
             return data, *others
         if "data" not in parts or not set(parts) <= set(names):
@@ -242,7 +242,7 @@ class PerceiverIO(keras.Model):
                 "mask, queries or positions are in data and also passed as arguments. Pass them "
                 "once."
             )
-        return tuple(map(parts.get, names))
+        return tuple(parts.get(name) for name in names)
 
     def build(
         self,

@@ -20,6 +20,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
     attention,
 )
+from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
 
@@ -124,17 +125,9 @@ def test_a_wide_query_is_made_in_chunks_too(name, monkeypatch, rng):
 
     monkeypatch.setattr(FourierPositionEncoding, "encode_native", recorded)
     monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 140)
-    weights = noisy(spec)
-    params = {
-        key: ops.asarray(value) if not isinstance(value, dict) else _native(ops, value)
-        for key, value in weights.items()
-    }
+    params = map_tree(ops.asarray, noisy(spec))
     core.decode(params, ops.asarray(image(rng, 1, 1, 12)), ops.asarray(draw(rng, 1, 35)))
-    assert max(widths) == 140 // 14
-
-
-def _native(ops, tree):
-    return {k: _native(ops, v) if isinstance(v, dict) else ops.asarray(v) for k, v in tree.items()}
+    assert max(widths) == 140 // 18
 
 
 CALL = """

@@ -208,6 +208,7 @@ def cross_attention(
     query_mask: Array | None = None,
     query_residual: bool = True,
     embed: Callable[[Array], Array] = lambda queries: queries,
+    made_dim: int = 0,
     head: Callable[[Array], Array] = lambda attended: attended,
     chunked: bool = True,
     dropout: Dropout | None = None,
@@ -235,6 +236,8 @@ def cross_attention(
         Whether the queries are added to the result of attention.
     embed
         Function to apply to each chunk of queries first, (B, S, ...) -> (B, S, D).
+    made_dim
+        Channels that ``embed`` makes for each query on the way, if any.
     head
         Function to apply to each chunk at the end, (B, S, D) -> (B, S, D').
     chunked
@@ -281,7 +284,7 @@ def cross_attention(
     if at_once or not is_plain(params):
         return attend(*arrays)
     # Channels of a chunk are in memory too, beside its scores.
-    numbers = max(num_heads * num_inputs, params["query_norm"]["scale"].shape[0])
+    numbers = max(num_heads * num_inputs, params["query_norm"]["scale"].shape[0], made_dim)
     chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, numbers)
     if queries.shape[1] > chunk:  # so that training also needs the memory of one chunk only
         attend = ops.rematerialise_chunks(attend)

@@ -161,6 +161,7 @@ class Decoder(PickledByFields):
                 query_mask=query_mask,
                 query_residual=self.query_residual,
                 embed=embed,
+                made_dim=0 if features is None else features.row_dim,
                 head=head if is_plain(params) else lambda attended: attended,
                 dropout=dropout,
                 record=record,

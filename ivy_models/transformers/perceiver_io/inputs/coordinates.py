@@ -38,12 +38,15 @@ class CoordinateInput(InputKind):
         The adapter of the data without positions.
     coordinates
         The positions' coordinates.
+    num_channels
+        C, channels of an input.
     projection_dim
         Channels of the learned projection of the coordinates. None: their Fourier features.
     """
 
     values: GridAdapter
     coordinates: Coordinates
+    num_channels: int
     projection_dim: int | None = None
 
     @classmethod
@@ -67,16 +70,11 @@ class CoordinateInput(InputKind):
                 f"that many channels; got fourier_encode_input={spec.fourier_encode_input} and "
                 f"learned_position_dim={spec.learned_position_dim}."
             )
-        return cls(
-            GridAdapter(spec.input_dim, 1, spec.stem, spec.stem_dim),
-            Coordinates.of(spec, "num_position_axes", spec.fourier_encode_input),
-            spec.learned_position_dim,
-        )
-
-    @property
-    def num_channels(self) -> int:
-        """C, channels of an input."""
-        return self.values.num_channels + (self.projection_dim or self.coordinates.num_channels)
+        values = GridAdapter(spec.input_dim, 1, spec.stem, spec.stem_dim)
+        coordinates = Coordinates.of(spec, "num_position_axes", spec.fourier_encode_input)
+        position_dim = spec.learned_position_dim or coordinates.num_channels
+        num_channels = values.num_channels + position_dim
+        return cls(values, coordinates, num_channels, spec.learned_position_dim)
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
@@ -98,11 +96,11 @@ class CoordinateInput(InputKind):
         checked = self.values.check(ops, like, data["data"], mask, convert)
         positions = convert(data["positions"], "positions")
         num_axes = self.coordinates.num_axes
-        self._check_shape(
-            ops.known_shape(positions, num_axes), checked.batch_shape, checked.grid_shape
-        )
-        positions = ops.reshape(positions, (-1, *checked.grid_shape, num_axes))
-        seen = None if mask is None else checked.mask[..., None]
+        axes: Any = checked.grid_shape
+        seen: Any = checked.mask
+        self._check_shape(ops.known_shape(positions, num_axes), checked.batch_shape, axes)
+        positions = ops.reshape(positions, (-1, *axes, num_axes))
+        seen = None if seen is None else seen[..., None]
         positions = ops.match(self.coordinates.mapped(ops, positions, "positions", seen), like)
         return replace(checked, data={"data": checked.data, "positions": positions})
 
