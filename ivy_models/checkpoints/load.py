@@ -10,6 +10,7 @@ from ivy_models.checkpoints.check import CheckedWeights, check_fresh, check_spec
 from ivy_models.checkpoints.files import parse_json, read_json_bytes
 from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, NativeFolder, read_safetensors
 from ivy_models.checkpoints.haiku import read_haiku
+from ivy_models.checkpoints.hdf5 import is_hdf5, read_hdf5
 from ivy_models.checkpoints.huggingface.weights import HuggingFaceFolder, is_huggingface
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -53,7 +54,8 @@ def load_weights(
     ----------
     path
         A folder in this library's format or Hugging Face transformers', a ``.safetensors``
-        file, or a pickle of the original implementation (``.pystate``, ``.pickle``, ``.pkl``).
+        file, a pickle of the original implementation (``.pystate``, ``.pickle``, ``.pkl``), or
+        an HDF5 file of :meth:`.PerceiverIO.save_weights` with any name.
     spec
         Spec of the model.
     fresh
@@ -72,6 +74,8 @@ def load_weights(
         If the model has no such branch.
     WeightsError
         If the file does not exist, cannot be read, or does not fit the model.
+    BackendError
+        If it is an HDF5 file and the package h5py is not installed.
     """
     description = PerceiverIOCore(spec).parameters()
     check_fresh(description, fresh)
@@ -93,10 +97,12 @@ def load_checked(
         weights = read_safetensors(path)
     elif path.suffix in PICKLES:
         weights = read_haiku(path, description, fresh)
+    elif is_hdf5(path):
+        weights = read_hdf5(path)
     else:
         raise WeightsError(
             f"{path} has an unknown format. Weights are a folder with {WEIGHTS_FILE}, a "
-            f".safetensors file, or a pickle of the original ({', '.join(PICKLES)})."
+            f".safetensors file, a pickle of the original ({', '.join(PICKLES)}), or an HDF5 file."
         )
     loaded = {name: array for name, array in weights.items() if not is_within(name, fresh)}
     to_draw = {name: leaf for name, leaf in flatten(description) if is_within(name, fresh)}

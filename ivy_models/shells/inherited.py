@@ -22,7 +22,6 @@ INSTEAD = {
     "from_haiku_module": COPY,
     "from_paddle_module": COPY,
     "save": SAVE,
-    "save_weights": SAVE,
     "load": LOAD,
     "trace_graph": COMPILE,
     "show_graph": "`ivy-models info` and model_costs(spec, shape) describe the parts of a model",

@@ -22,8 +22,9 @@ from ivy_models.checkpoints.attributes import ATTRIBUTES, attributes_to_json, ch
 from ivy_models.checkpoints.check import CheckedWeights, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.folder import write_native
+from ivy_models.checkpoints.hdf5 import write_hdf5
 from ivy_models.checkpoints.huggingface.weights import write_huggingface
-from ivy_models.checkpoints.load import open_folder
+from ivy_models.checkpoints.load import load_weights, open_folder
 from ivy_models.errors import (
     BackendError,
     InputError,
@@ -34,6 +35,7 @@ from ivy_models.errors import (
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
+from ivy_models.shells.former_names import with_former_names
 from ivy_models.shells.inherited import WithoutInherited
 from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -200,11 +202,16 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         ops, spec = self._current_ops(), self.spec.replace(device=device)
         ops.check_device(spec.device)
-        weights = map_tree(_to_numpy, self._v)
+        weights = map_tree(_to_numpy, self.v)
         self.spec, self.core = spec, PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core, self._compiled.asked)
         self._v = self._place(ops, weights)
         return self
+
+    @property
+    def v(self) -> ivy.Container:
+        """The weights, some also by their names in the first ``ivy_models``."""
+        return with_former_names(self._v)
 
     @property
     def _spec(self) -> PerceiverIOSpec:
@@ -400,12 +407,48 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         if layout not in LAYOUTS:
             raise WeightsError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
-        spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self._v)))
+        spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self.v)))
         if layout == "native":
             write_native(folder, spec, weights, attributes_to_json(self))
         else:
             task = {name: getattr(self, name) for name in ATTRIBUTES}
             write_huggingface(folder, spec, weights, task)
+
+    def save_weights(self, weights_path: str | Path) -> None:
+        """Write the weights alone to an HDF5 file, as ``ivy.Module.save_weights`` does.
+
+        Parameters
+        ----------
+        weights_path
+            The file; its name often ends in ``.hdf5``. Its folders are created, and an existing
+            file is replaced.
+
+        Raises
+        ------
+        BackendError
+            If the package h5py is not installed.
+        WeightsError
+            If the file cannot be written.
+        """
+        write_hdf5(weights_path, dict(flatten(map_tree(_to_numpy, self.v))))
+
+    def load_weights(self, weights_path: str | Path) -> None:
+        """Replace the weights by those of a file; the model stays the same object.
+
+        Parameters
+        ----------
+        weights_path
+            A file or folder of any format that ``create_model(name, weights=...)`` takes.
+
+        Raises
+        ------
+        BackendError
+            If it is an HDF5 file and the package h5py is not installed.
+        WeightsError, SpecError
+            If the file cannot be read or does not fit the model, which then stays as it was.
+        """
+        weights = load_weights(weights_path, self.spec)
+        self._v = self._place(self._current_ops(), weights)
 
     @classmethod
     def from_pretrained(
@@ -490,7 +533,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"Keras is not installed ({error}). It needs a backend of its own, such as "
                 f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
-        return PerceiverIO(self.spec, map_tree(_to_numpy, self._v), rematerialise)
+        return PerceiverIO(self.spec, map_tree(_to_numpy, self.v), rematerialise)
 
     def to_jax(self, rematerialise: bool = False) -> ivy_models.shells.jax.JaxModel:
         """Copy the model into a pure function and its parameters.
@@ -551,7 +594,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
             name: leaf
-            for name, leaf in flatten(self._v)
+            for name, leaf in flatten(self.v)
             if name not in given and not trainable[name]
         }
         model = type(self)(self.spec, v=unflatten(given | kept))
@@ -579,7 +622,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
-        params = unwrap_tree(self._v)
+        params = unwrap_tree(self.v)
         if not _are_native(ops, params):
             placed = self._place(ops, map_tree(_to_numpy, params))
             params = unwrap_tree(placed)  # not self._v, which another thread may replace
@@ -616,7 +659,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 return ops.cast(native, dtype)
             return ops.asarray(_to_numpy(leaf), dtype, device)
 
-        return map_tree(copy, self._v)
+        return map_tree(copy, self.v)
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"

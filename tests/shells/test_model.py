@@ -349,7 +349,6 @@ def test_other_modules_have_no_weights_for_a_model():
         ("from_torch_module", "with_weights"),
         ("from_keras_module", "with_weights"),
         ("save", "save_pretrained"),
-        ("save_weights", "save_pretrained"),
         ("load", "from_pretrained"),
         ("trace_graph", "compile"),
         ("show_graph", "model_costs"),

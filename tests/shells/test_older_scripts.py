@@ -1,6 +1,7 @@
 """Scripts for the first library of this name: its calls, and what its spec and model are asked."""
 
 import json
+import sys
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -9,7 +10,7 @@ from helpers import unset_backends
 from helpers.specs import small_spec
 
 import ivy_models
-from ivy_models.errors import BackendError, InputError, SpecError
+from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
@@ -184,3 +185,111 @@ def test_assigning_a_field_names_replace():
 def test_the_spec_by_its_former_name(backend):
     model = PerceiverIO(small_spec())
     assert model._spec is model.spec
+
+
+# Weights by their former names, and in HDF5 files
+
+
+def test_weights_by_their_former_names(backend, rng):
+    model, twin = (PerceiverIO(small_spec(), seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(ivy.to_numpy(model.v.z_latents), ivy.to_numpy(model.v["latents"]))
+    np.testing.assert_array_equal(
+        ivy.to_numpy(model.v.decoder_queries), ivy.to_numpy(model.v["queries"])
+    )
+    assert "z_latents" not in model.v
+    assert len(list(model.v)) == len(list(PerceiverIO(small_spec(), model.v).v))
+
+    data = image(rng, 6, 5, 3)
+    before = ivy.to_numpy(model(data))
+    model.v.z_latents = twin.v.z_latents
+    after = ivy.to_numpy(model(data))
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_array_equal(ivy.to_numpy(model.v["latents"]), ivy.to_numpy(twin.v["latents"]))
+    assert "z_latents" not in model.v
+
+
+def test_gradients_have_the_names_of_now(backend, rng):
+    if backend == "numpy":
+        pytest.skip("NumPy has no gradients")
+    model, data = PerceiverIO(small_spec()), image(rng, 6, 5, 3)
+    _, gradients = ivy.execute_with_gradients(lambda v: ivy.mean(model(data, v=v) ** 2), model.v)
+    assert sorted(gradients) == sorted(model.v)
+
+
+def test_weights_are_saved_and_loaded(backend, rng, tmp_path):
+    pytest.importorskip("h5py")
+    model, twin = (PerceiverIO(small_spec(), seed=seed) for seed in (0, 1))
+    data, path = image(rng, 6, 5, 3), str(tmp_path / "folder" / "model.hdf5")
+    model.save_weights(path)
+    assert twin.load_weights(path) is None
+    np.testing.assert_array_equal(ivy.to_numpy(twin(data)), ivy.to_numpy(model(data)))
+    twin.save_weights(path)
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["model.hdf5"]
+
+
+@pytest.mark.parametrize("name", ["weights.hdf5", "weights.h5", "weights"])
+def test_files_of_ivys_modules_are_read(backend, rng, tmp_path, name):
+    pytest.importorskip("h5py")
+    model, path = PerceiverIO(small_spec(), seed=1), str(tmp_path / name)
+    ivy.Module.save_weights(model, path)
+    read = perceiver_io_img_classification(small_spec(), weights=path)
+    data = image(rng, 6, 5, 3)
+    np.testing.assert_array_equal(ivy.to_numpy(read(data)), ivy.to_numpy(model(data)))
+
+
+def broken_files():
+    """Names of changes to an HDF5 file of weights, the changes, and what the error says."""
+
+    def replaced(value=None, **storage):
+        def change(file):
+            shape = file["latents"].shape
+            del file["latents"]
+            if value is not None:
+                file["latents"] = value
+            elif storage:
+                file.create_dataset("latents", shape, "float32", **storage)
+
+        return change
+
+    yield "missing", replaced(), r"missing:\n +latents"
+    yield "text", replaced("latents"), "latents does not hold floats"
+    yield "another shape", replaced(np.ones((2, 2), np.float32)), "latents"
+    yield "never written", replaced(maxshape=(None, None)), "not written completely"
+    yield "in another file", replaced(external="elsewhere.bin"), "floats of this file"
+    yield "unexpected", lambda file: file.create_dataset("more/a", data=1.0), "more/a"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [pytest.param(*case, id=name) for name, *case in broken_files()]
+)
+def test_broken_files_are_refused(tmp_path, change, message):
+    h5py = pytest.importorskip("h5py")
+    model, path = PerceiverIO(small_spec()), tmp_path / "model.hdf5"
+    model.save_weights(path)
+    before = ivy.to_numpy(model.v.z_latents)
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(WeightsError, match=message):
+        model.load_weights(path)
+    np.testing.assert_array_equal(ivy.to_numpy(model.v.z_latents), before)
+
+
+def test_what_is_not_hdf5_or_cut_short_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    model, path = PerceiverIO(small_spec()), tmp_path / "model.hdf5"
+    model.save_weights(path)
+    whole = path.read_bytes()
+    for content, message in (
+        (whole[: len(whole) // 2], "not a readable HDF5 file"),
+        (b"weights", "unknown format"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=message):
+            model.load_weights(path)
+    with pytest.raises(WeightsError, match="cannot be written"):
+        model.save_weights(path / "model.hdf5")
+    path.write_bytes(whole)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for use in (model.load_weights, model.save_weights):
+        with pytest.raises(BackendError, match="pip install h5py"):
+            use(path)
