@@ -75,9 +75,10 @@ class PerceiverIO(Branch):
     Parameters have the names of the parameter tree, with dots, such as
     ``processor.layer_0.self_attention_0.mlp.hidden.weight``; only the embedding is named
     ``input.embedding.weight``. Linear layers are ``torch.nn.Linear``, norms are
-    ``torch.nn.LayerNorm`` (with parameters called scale and offset), and a text's embedding is
-    ``torch.nn.Embedding``. A layer or block that has hooks or was replaced is called like any torch
-    module. If there is none, fused kernels compute from the weights.
+    ``torch.nn.LayerNorm`` (with parameters called scale and offset), an image stem's convolution is
+    ``torch.nn.Conv2d``, and a text's embedding is ``torch.nn.Embedding``. A layer or block that has
+    hooks or was replaced is called like any torch module. If there is none, fused kernels compute
+    from the weights.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules import module as global_hooks
 
 from ivy_models.errors import InputError, WeightsError
@@ -36,6 +37,22 @@ class LayerNorm(nn.LayerNorm):
     @property
     def bias(self) -> torch.Tensor:
         return self.offset
+
+
+class BatchNorm(nn.Module):
+    """Batch norm of (B, C, Y, X) with stored statistics, which training does not change."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]):
+        super().__init__()
+        self.scale = nn.Parameter(weights["scale"].contiguous())
+        self.offset = nn.Parameter(weights["offset"].contiguous())
+        self.register_buffer("mean", weights["mean"].contiguous())
+        self.register_buffer("variance", weights["variance"].contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise each channel."""
+        statistics = self.mean, self.variance, self.scale, self.offset
+        return F.batch_norm(x, *statistics, training=False, eps=LAYER_NORM_EPSILON)
 
 
 class Branch(nn.Module):
@@ -82,7 +99,7 @@ class Branch(nn.Module):
 
     def tree(self) -> Tree:
         """The tree that the core computes from: weights, and functions that call modules."""
-        tree: Tree = {name: _child(getattr(self, name), self) for name in self._branches}
+        tree: Tree = {name: _child(getattr(self, name), name) for name in self._branches}
         return tree | {name: getattr(self, name) for name in self._leaves}
 
     def weights(self) -> Tree:
@@ -113,10 +130,14 @@ class Call:
             # A foreign module that replaces a block accepts only arrays.
             wraps = any(isinstance(part, Branch) for part in self.module.modules())
             return self.module(x, compute=compute) if wraps else self.module(x)
-        if torch.is_floating_point(x) and not autocasts(x):
-            kinds = (p.dtype for p in self.module.parameters() if p.is_floating_point())
-            x = x.to(next(kinds, x.dtype))
-        return self.module(x)
+        return self.module(self._typed(x))
+
+    def _typed(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` in the data type of the module's parameters."""
+        if not torch.is_floating_point(x) or autocasts(x):
+            return x
+        kinds = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+        return x.to(next(kinds, x.dtype))
 
     @property
     def weight(self) -> torch.Tensor:
@@ -124,11 +145,29 @@ class Call:
         return self.module.weight
 
 
+class ImageCall(Call):
+    """A module of an image stem. Its input and output have their channels before the pixels."""
+
+    def __call__(self, x: Any, padding: Any = ((0, 0), (0, 0))) -> Any:
+        """Pad rows and columns of ``x`` (B, Y, X, C) and call the module."""
+        rows, columns = padding
+        x = F.pad(self._typed(x).permute(0, 3, 1, 2), (*columns, *rows))
+        return self.module(x).permute(0, 2, 3, 1)
+
+
 def _module(description: Any, weights: Any, path: str) -> nn.Module:
     if not isinstance(description, Mapping):
         return nn.Embedding.from_pretrained(weights.contiguous(), freeze=False)
     if description.keys() == {"scale", "offset"}:
         return LayerNorm(weights["scale"].contiguous(), weights["offset"].contiguous())
+    if description.keys() == {"scale", "offset", "mean", "variance"}:
+        return BatchNorm(weights)
+    if description.keys() == {"weight"}:
+        weight = weights["weight"].permute(3, 2, 0, 1).contiguous()
+        sizes = {"kernel_size": weight.shape[2:], "stride": 2, "bias": False, "device": "meta"}
+        convolution = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], **sizes)
+        convolution.weight = nn.Parameter(weight)
+        return convolution
     if description.keys() != {"weight", "bias"}:
         return Branch(dict(description), weights, path)
     weight = weights["weight"].t().contiguous()
@@ -137,7 +176,7 @@ def _module(description: Any, weights: Any, path: str) -> nn.Module:
     return layer
 
 
-def _child(child: nn.Module, parent: Branch) -> Any:
+def _child(child: nn.Module, name: str) -> Any:
     """A child's weights, or what calls it."""
     if isinstance(child, Branch) and type(child).forward is Branch.forward:
         if not _has_hooks(child):
@@ -151,7 +190,9 @@ def _child(child: nn.Module, parent: Branch) -> Any:
             )
         return Call(child)
     plain = not _has_hooks(child) and not _any_global_hook()
-    return _layer_weights(child) if plain and _is_plain_layer(child) else Call(child)
+    if plain and _is_plain_layer(child):
+        return _layer_weights(child)
+    return ImageCall(child) if name in ("convolution", "batch_norm") else Call(child)
 
 
 def _layer_weights(layer: Any) -> Any:
@@ -159,6 +200,10 @@ def _layer_weights(layer: Any) -> Any:
         return layer.weight
     if isinstance(layer, nn.LayerNorm):
         return {"scale": layer.weight, "offset": layer.bias}
+    if isinstance(layer, BatchNorm):
+        return dict(layer.named_parameters()) | dict(layer.named_buffers())
+    if isinstance(layer, nn.Conv2d):
+        return {"weight": layer.weight.permute(2, 3, 1, 0)}
     return {"weight": layer.weight.t(), "bias": layer.bias}
 
 
@@ -172,7 +217,10 @@ def _is_plain_layer(layer: Any) -> bool:
     if forward is nn.Embedding.forward:
         unusual = layer.max_norm, layer.padding_idx
         return unusual == (None, None) and not (layer.scale_grad_by_freq or layer.sparse)
-    return False
+    if forward is nn.Conv2d.forward:
+        shape = layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode
+        return layer.bias is None and shape == ((2, 2), (0, 0), (1, 1), 1, "zeros")
+    return forward is BatchNorm.forward
 
 
 def _has_hooks(module: nn.Module) -> bool:

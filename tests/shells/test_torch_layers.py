@@ -57,6 +57,11 @@ def cases(rng):
         (small_spec(), images(rng)),
         (small_spec(stem="projection", stem_dim=4), images(rng)),
         (language_spec(), tokens(rng)),
+        *(
+            (small_spec(stem=stem, stem_dim=4), torch.from_numpy(pixels))
+            for stem in ("convolution", "centred_convolution")
+            for pixels in [rng.standard_normal((2, 13, 18, 3), np.float32)]
+        ),
         (flow_spec(), torch.from_numpy(rng.standard_normal((1, 2, 9, 11, 3), np.float32))),
         (multimodal_spec(), map_tree(torch.from_numpy, multimodal_data(rng))),
     ]
@@ -66,7 +71,7 @@ def as_dict(output):
     return output if isinstance(output, dict) else {"": output}
 
 
-@pytest.mark.parametrize("case", range(5))
+@pytest.mark.parametrize("case", range(7))
 def test_every_layer_and_block_runs_its_hooks_and_computes_the_same(case, rng):
     spec, data = cases(rng)[case]
     module, fired = module_of(spec), set()
@@ -250,6 +255,39 @@ def test_states_of_wrapped_modules_and_former_names_are_loaded(rng):
         other = module_of(language_spec())
         other.load_state_dict({prefix + name: weight for name, weight in former.items()})
         assert torch.equal(other(data), module(data))
+
+
+@pytest.mark.parametrize("stem", ["convolution", "centred_convolution"])
+@pytest.mark.parametrize("part", ["convolution", "batch_norm"])
+def test_parts_of_an_image_stem_are_called_alone(stem, part, rng):
+    module = module_of(small_spec(stem=stem, stem_dim=4), seed=2)
+    with torch.no_grad():
+        module.input.batch_norm.mean.normal_()
+        module.input.batch_norm.variance.uniform_(0.5, 2)
+    data = torch.from_numpy(rng.standard_normal((2, 14, 17, 3), np.float32))
+    before, seen = module(data), []
+    layer = module.input.get_submodule(part)
+    hook = layer.register_forward_hook(lambda part, x, y: seen.append(y.shape))
+    torch.testing.assert_close(module(data), before, atol=1e-5, rtol=1e-4)
+    assert seen == [(2, 4, 7, 9)]
+    hook.remove()
+    layer.register_forward_hook(lambda part, x, y: torch.zeros_like(y))
+    assert not torch.allclose(module(data), before)
+
+
+def test_lora_of_a_convolution(rng):
+    module = module_of(small_spec(stem="convolution", stem_dim=4))
+    data = torch.from_numpy(rng.standard_normal((2, 14, 17, 3), np.float32))
+    before = module(data)
+    adapted = peft.inject_adapter_in_model(
+        peft.LoraConfig(r=2, target_modules=["convolution"]), module
+    )
+    torch.testing.assert_close(adapted(data), before, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.add_(0.1)
+    assert not torch.allclose(adapted(data), before, atol=1e-3)
 
 
 def test_copies_keep_their_hooks(rng):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.ops.base import LAYER_NORM_EPSILON
+from ivy_models.ops.base import LAYER_NORM_EPSILON, same_padding
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Features
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -143,9 +143,30 @@ class Convolution(Stem):
         }
 
     def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
-        weight, shift = _with_batch_norm(ops, params)
-        data = ops.conv2d(data, weight, stride=2) + shift
+        data = self._normalised(ops, params, data)
         return ops.max_pool2d(ops.maximum(data, 0), window=3, stride=2)
+
+    def _normalised(self, ops: Ops, params: Tree, data: Array) -> Array:
+        """Convolution and batch norm, in one step unless one of them must be called."""
+        convolution, batch_norm = params["convolution"], params["batch_norm"]
+        if not callable(convolution) and not callable(batch_norm):
+            scale, shift = _scale_and_shift(ops, batch_norm)
+            return self._convolve(ops, convolution["weight"] * scale, data) + shift
+        if callable(convolution):
+            data = convolution(data, self._padding(data))
+        else:
+            data = self._convolve(ops, convolution["weight"], data)
+        if callable(batch_norm):
+            return batch_norm(data)
+        scale, shift = _scale_and_shift(ops, batch_norm)
+        return data * scale + shift
+
+    def _convolve(self, ops: Ops, weight: Array, data: Array) -> Array:
+        return ops.conv2d(data, weight, stride=2)
+
+    def _padding(self, data: Array) -> tuple[tuple[int, int], ...]:
+        """Zeros before and after each axis, for a convolution that does not pad."""
+        return tuple(same_padding(size, 7, 2) for size in data.shape[1:3])
 
 
 class CentredConvolution(Convolution):
@@ -164,11 +185,16 @@ class CentredConvolution(Convolution):
             )
 
     def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
-        weight, shift = _with_batch_norm(ops, params)
-        # With stride 1, windows are centred. Keep every second window, and of the pool only
-        # those that lie within the data.
-        data = ops.conv2d(data, weight, stride=1)[:, ::2, ::2] + shift
+        data = self._normalised(ops, params, data)
+        # Of the pool, keep only windows that lie within the data.
         return ops.max_pool2d(ops.maximum(data, 0), window=3, stride=1)[:, 1:-1:2, 1:-1:2]
+
+    def _convolve(self, ops: Ops, weight: Array, data: Array) -> Array:
+        # With stride 1, windows are centred. Keep every second window.
+        return ops.conv2d(data, weight, stride=1)[:, ::2, ::2]
+
+    def _padding(self, data: Array) -> tuple[tuple[int, int], ...]:
+        return (3, 3), (3, 3)
 
 
 STEMS: dict[str | None, type[Stem]] = {
@@ -215,9 +241,7 @@ def _project_neighbourhoods(ops: Ops, weight: Array, frames: Array) -> Array:
     return ops.conv2d(frames, weight, stride=1)
 
 
-def _with_batch_norm(ops: Ops, params: Tree) -> tuple[Array, Array]:
-    """Batch norm with stored statistics scales the convolution's weight, and adds this shift."""
-    batch_norm = params["batch_norm"]
+def _scale_and_shift(ops: Ops, batch_norm: Tree) -> tuple[Array, Array]:
+    """What batch norm with stored statistics multiplies its input by, and what it adds."""
     scale = batch_norm["scale"] / ops.sqrt(batch_norm["variance"] + LAYER_NORM_EPSILON)
-    shift = batch_norm["offset"] - batch_norm["mean"] * scale
-    return params["convolution"]["weight"] * scale, shift
+    return scale, batch_norm["offset"] - batch_norm["mean"] * scale
