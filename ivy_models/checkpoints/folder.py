@@ -63,8 +63,7 @@ def write_native(
         If the folder cannot be written.
     """
     folder = user_path(folder)
-    fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
-    config = (json.dumps(fields, indent=2) + "\n").encode()
+    config = config_text(spec, task).encode()
     # safetensors writes an array's memory and ignores its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     content = save(arrays, {_CONFIG_DIGEST: _digest(config)})
@@ -121,6 +120,12 @@ class NativeFolder:
     def read_attributes(self) -> dict[str, Any]:
         """Read labels, preprocessing and tokenizer. Raises as :func:`.attributes_from_json`."""
         return attributes_from_json(self.task, str(self.path))
+
+
+def config_text(spec: PerceiverIOSpec, task: Mapping[str, Any] | None = None) -> str:
+    """Return the text of a model's ``config.json``: its spec and its task as JSON."""
+    fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
+    return json.dumps(fields, indent=2) + "\n"
 
 
 def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
