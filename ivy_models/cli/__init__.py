@@ -18,6 +18,7 @@ from ivy_models.cli.benchmark import benchmark
 from ivy_models.cli.classify import classify
 from ivy_models.cli.convert import convert
 from ivy_models.cli.demo import demo
+from ivy_models.cli.export import export
 from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
@@ -93,7 +94,7 @@ def main() -> None:
     """
 
 
-for command in (
+COMMANDS = (
     list_command,
     info,
     classify,
@@ -102,7 +103,9 @@ for command in (
     video,
     demo,
     convert,
+    export,
     benchmark,
     verify,
-):
+)
+for command in COMMANDS:
     main.add_command(command)

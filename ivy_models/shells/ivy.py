@@ -31,6 +31,7 @@ from ivy_models.errors import (
     SpecError,
     WeightsError,
     how_to_install,
+    not_installed,
 )
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
@@ -558,6 +559,42 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         from ivy_models.shells.jax import split
 
         return split(self.spec, self._copy_for(ops), rematerialise)
+
+    def to_onnx(self, path: str | Path, shape: Any = None, *, mask: bool = False) -> None:
+        """Write the model as an ONNX file, in float32, for runtimes such as ONNX Runtime.
+
+        The graph's inputs are ``data``, ``positions``, ``mask`` and ``queries``, as far as the
+        model takes them; its output is ``output``. By modality they are ``data.image``,
+        ``output.image`` and so on. Tokens are int64. Metadata hold spec, labels, preprocessing and
+        tokenizer.
+
+        Parameters
+        ----------
+        path
+            The file. A file that is already there is replaced.
+        shape
+            Shape of the data, batch first; None for sizes to leave open, such as
+            ``(None, 224, 224, 3)`` for any batch of such images. With several modalities, or with
+            positions beside the data, a mapping from their names. None: every size is open. With
+            fixed axes the graph needs less memory and time.
+        mask
+            Whether the graph takes a mask (B, *axes), by modality if there are several.
+
+        Raises
+        ------
+        BackendError
+            If ``onnx`` or ``spox`` is not installed.
+        InputError
+            If data of this shape, or masks, do not fit the model.
+        WeightsError
+            If the file cannot be written, or would exceed 2 GiB.
+        """
+        try:
+            from ivy_models.shells.onnx import export
+        except ImportError as error:
+            raise not_installed("Export to ONNX needs", error, "onnx") from error
+        spec, weights = self.spec.replace(device=None), map_tree(_to_numpy, self._v)
+        export(path, spec, weights, attributes_to_json(self), shape, mask)
 
     def with_weights(self, weights: Any) -> PerceiverIO:
         """Copy the model with other weights, such as a native module's after training.

@@ -77,6 +77,13 @@ class InputKind(ABC):
         return None
 
     @abstractmethod
+    def open_shape(self) -> OpenAxes | dict[str, OpenAxes]:
+        """Shape of the data of one batch element, by modality if there are several.
+
+        Sizes are None where data can have any.
+        """
+
+    @abstractmethod
     def parameters(self) -> Tree:
         """Describe the weights."""
 

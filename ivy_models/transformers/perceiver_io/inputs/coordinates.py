@@ -76,6 +76,9 @@ class CoordinateInput(InputKind):
         num_channels = values.num_channels + position_dim
         return cls(values, coordinates, num_channels, spec.learned_position_dim)
 
+    def open_shape(self) -> dict[str, OpenAxes]:
+        return {"data": self.values.open_shape(), "positions": (None, self.coordinates.num_axes)}
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree = self.values.parameters()

@@ -162,7 +162,7 @@ class GridAdapter(InputKind):
             data_shape = tuple(size // patch for size, patch in pairs)
         return self._stem.grid_shape(data_shape)
 
-    def _fixed(self, axes: Axes) -> Axes:
+    def _fixed(self, axes: Any) -> Any:
         """Replace open sizes by numbers where the model takes only one size."""
         size: Any = (None,) * self.num_grid_axes
         if isinstance(self.positions, LearnedPositions) and not self._stem.shrinks:
@@ -176,6 +176,9 @@ class GridAdapter(InputKind):
         axes = axes[len(axes) - len(grid_shape) :]
         pairs = zip(axes, grid_shape, strict=True)
         return tuple(None if size is None else inputs for size, inputs in pairs)
+
+    def open_shape(self) -> OpenAxes:
+        return (*self._fixed((None,) * self.num_axes), self.data_dim)
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""

@@ -127,6 +127,9 @@ class MultimodalInput(InputKind):
             )
         return cls(modalities, spec.input_dim)
 
+    def open_shape(self) -> dict[str, OpenAxes]:
+        return {modality.name: modality.adapter().open_shape() for modality in self.modalities}
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree: Tree = {}

@@ -82,6 +82,9 @@ class TokenAdapter(InputKind):
         """Axes of the inputs."""
         return 1
 
+    def open_shape(self) -> OpenAxes:
+        return (None,)
+
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         return {

@@ -39,6 +39,13 @@ class Queries(ABC):
         """Describe the weights of this kind, as branches of the model's."""
         return {}
 
+    def argument_shape(self) -> OpenAxes | None:
+        """Shape (*axes, E) of the queries that each call passes, without its batch axes.
+
+        Sizes are None where calls can pass any. None: a call need not pass queries.
+        """
+        return None
+
     def call_shape(self) -> Axes | None:
         """Shape (O, E) of the queries that each call passes, or None if it passes none.
 

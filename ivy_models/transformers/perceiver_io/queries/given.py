@@ -38,6 +38,9 @@ class GivenQueries(Queries):
         shape = None if spec.query_shape is None else tuple(spec.query_shape)
         return cls(shape, spec.queries_dim, not spec.query_residual)
 
+    def argument_shape(self) -> OpenAxes | None:
+        return (*((None,) if self.shape is None else self.shape), self.dim)
+
     def call_shape(self) -> Axes | None:
         if self.shape is None:
             raise InputError(

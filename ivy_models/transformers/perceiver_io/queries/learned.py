@@ -46,6 +46,9 @@ class LearnedQueries(GivenQueries):
     def parameters(self, decoder: Decoder) -> Tree:
         return {"queries": table(math.prod(self.shape), self.dim)}
 
+    def argument_shape(self) -> OpenAxes | None:
+        return None
+
     def call_shape(self) -> Axes | None:
         return None
 

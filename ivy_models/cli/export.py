@@ -1,0 +1,69 @@
+"""``ivy-models export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ivy_models.cli.options import ModelName, size_option
+
+
+@click.command()
+@click.argument("model", type=ModelName())
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Local weights (file or folder) of a model of `ivy-models list`, instead of the published "
+    "ones.",
+)
+@size_option
+@click.option("--any-size", is_flag=True, help="Leave the size of the data open.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Fix the batch size. Default: it is open."
+)
+@click.option("--mask", is_flag=True, help="Let the graph take a mask as well.")
+def export(
+    model: str,
+    output: Path,
+    weights: Path | None,
+    size: tuple[int, ...] | None,
+    any_size: bool,
+    batch_size: int | None,
+    mask: bool,
+) -> None:
+    """Write MODEL as the ONNX file OUTPUT, for ONNX Runtime and others.
+
+    MODEL is a model name (see `ivy-models list`) or a model folder. A file that is already there
+    is replaced. With a fixed size the graph needs less memory and time.
+
+    Example: ivy-models export perceiver_io_digits digits.onnx
+    """
+    from ivy_models.arrays import set_backend
+    from ivy_models.models.data_shape import data_shape
+    from ivy_models.models.factories import create_model
+    from ivy_models.models.presets import PRESETS
+    from ivy_models.transformers.perceiver_io import PerceiverIO
+
+    if any_size and size is not None:
+        raise click.UsageError("--any-size leaves the size open: leave out --size.")
+    if model not in PRESETS and weights is not None:
+        raise click.UsageError(f"{model} is a folder with its own weights: leave out --weights.")
+    set_backend("numpy")
+    if model in PRESETS:
+        loaded = create_model(model, pretrained=True, weights=weights)
+    else:
+        loaded = PerceiverIO.from_pretrained(model)
+    shape: Any
+    if any_size:
+        shape = loaded.spec.input().open_shape()
+    else:
+        shape = data_shape(loaded.spec, loaded.preprocessing, size)
+    if isinstance(shape, dict):
+        shape = {name: (batch_size, *sizes) for name, sizes in shape.items()}
+    else:
+        shape = (batch_size, *shape)
+    loaded.to_onnx(output, shape, mask=mask)
+    click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB.")

@@ -1,0 +1,139 @@
+"""Models as ONNX files, which a runtime executes without this library and its frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from spox import Tensor, argument, build
+from spox._future import TypeWarningLevel, type_warning_level
+
+from ivy_models import __version__
+from ivy_models.base.atomic_files import replaced
+from ivy_models.base.paths import user_path
+from ivy_models.checkpoints.folder import config_text
+from ivy_models.errors import InputError, WeightsError
+from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
+from ivy_models.shells.call import checked_call
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.inputs.base import OpenAxes
+from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+Shape = OpenAxes | Mapping[str, OpenAxes]
+
+CONFIG = "ivy_models.config"
+"""Key of the metadata with the model's description: the text of a folder's config.json."""
+
+IR_VERSION = 10
+"""Version of the file format: the first for operator set 20, so that most runtimes read it."""
+
+MAX_BYTES = 2**31
+"""Upper bound of protobuf on the size of a file."""
+
+
+def export(
+    path: str | Path,
+    spec: PerceiverIOSpec,
+    weights: Tree,
+    task: Mapping[str, Any],
+    shape: Any = None,
+    mask: bool = False,
+) -> None:
+    """Write a model as an ONNX file; see :meth:`.PerceiverIO.to_onnx`."""
+    weights = map_tree(_single, weights)
+    size = sum(weight.nbytes for _, weight in flatten(weights))
+    if size >= MAX_BYTES:
+        raise WeightsError(f"The weights have {size:,} bytes; an ONNX file holds less than 2 GiB.")
+    model = graph(spec, weights, shape, mask)
+    model.producer_name, model.producer_version = "ivy_models", __version__
+    onnx.helper.set_model_props(model, {CONFIG: config_text(spec, task)})
+    path = user_path(path)
+    try:
+        with replaced(path) as temporary:
+            onnx.save(model, temporary)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def graph(
+    spec: PerceiverIOSpec, weights: Tree, shape: Any = None, mask: bool = False
+) -> onnx.ModelProto:
+    """Build the graph of a call.
+
+    Parameters
+    ----------
+    weights
+        Float32 arrays.
+    shape, mask
+        As :meth:`.PerceiverIO.to_onnx` takes them.
+
+    Raises
+    ------
+    InputError
+        If data of this shape do not fit the model.
+    """
+    kind = spec.input()
+    shape = _checked_shape(kind.open_shape(), shape)
+    (batch, *more), axes = kind.split_shape(shape)
+    if more:
+        raise InputError(f"An exported model has one batch axis; got the shape {shape}.")
+    inputs: dict[str, Any] = {}
+
+    def given(name: str, dtype: Any, sizes: Any) -> Any:
+        """An argument of the graph, or a dict of them by modality."""
+        if isinstance(sizes, Mapping):
+            return {part: given(f"{name}.{part}", dtype, s) for part, s in sizes.items()}
+        named = [f"{name}_{i}" if size is None else size for i, size in enumerate(sizes)]
+        named[0] = "batch" if sizes[0] is None else sizes[0]
+        inputs[name] = argument(Tensor(dtype, tuple(named)))
+        return OnnxArray(inputs[name], sizes)
+
+    dtype = np.int64 if kind.holds_tokens else np.float32
+    shapes = {"data": shape} if spec.num_position_axes is None else shape  # which has "positions"
+    data = {name: given(name, dtype, sizes) for name, sizes in shapes.items()}
+    seen = given("mask", np.bool_, _map_shapes(lambda s: (batch, *s), axes)) if mask else None
+    queries = spec.queries().argument_shape() if spec.with_decoder else None
+    if queries is not None:
+        queries = given("queries", np.float32, (batch, *queries))
+    ops, core = OnnxOps(), PerceiverIOCore(spec)
+    params = map_tree(ops.asarray, weights)
+    with type_warning_level(TypeWarningLevel.NONE):  # OnnxArray knows the shapes that spox does not
+        output = checked_call(ops, spec, core, params, **data, mask=seen, queries=queries)
+    results = output if isinstance(output, dict) else {"": output}
+    outputs = {f"output.{name}" if name else "output": x.var for name, x in results.items()}
+    model = build(inputs, outputs)
+    model.ir_version = IR_VERSION
+    return model
+
+
+def _checked_shape(open_shape: Shape, shape: Any) -> Any:
+    """The shape that was asked for: by modality if there are several. None: every size is open."""
+    if shape is None:
+        return _map_shapes(lambda sizes: (None, *sizes), open_shape)
+    by_modality = isinstance(open_shape, Mapping)
+    if isinstance(shape, Mapping) != by_modality:
+        expected = "a mapping from the modalities' names" if by_modality else "a sequence of sizes"
+        raise InputError(f"shape must be {expected}, got {shape!r}.")
+    return _map_shapes(_checked_sizes, shape)
+
+
+def _checked_sizes(sizes: Any) -> tuple:
+    sizes = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    if not all(size is None or (isinstance(size, Integral) and size > 0) for size in sizes):
+        raise InputError(f"shape holds sizes, and None for those to leave open; got {sizes}.")
+    return tuple(None if size is None else int(size) for size in sizes)
+
+
+def _map_shapes(function: Callable[[Sequence], tuple], shapes: Any) -> Any:
+    if isinstance(shapes, Mapping):
+        return {name: function(shape) for name, shape in shapes.items()}
+    return function(shapes)
+
+
+def _single(weight: np.ndarray) -> np.ndarray:
+    return np.asarray(weight, np.float32)
