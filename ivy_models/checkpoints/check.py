@@ -17,6 +17,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     unflatten,
 )
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES
 
 LISTED = 10
 """Maximum number of names that an error lists for each kind of mismatch."""
@@ -165,7 +166,7 @@ def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
             )
 
 
-NOT_COMPARED = ("device", "dtype", "attn_dropout", "fc_dropout")
+NOT_COMPARED = ("device", "dtype", *DROPOUT_RATES)
 """Fields that may differ between a model and its weights."""
 
 ONLY_CONCERNS = {

@@ -402,7 +402,7 @@ class PerceiverIO(keras.Model):
         raise _refuse_to_quantize(self)
 
     def _dropout_key(self) -> Any:
-        if not (self.spec.attn_dropout or self.spec.fc_dropout):
+        if not self.spec.has_dropout:
             return None
         seed = self.seed_generator.next()  # two numbers
         if self._ops.name != "jax":

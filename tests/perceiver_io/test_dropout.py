@@ -9,7 +9,19 @@ from ivy_models.errors import BackendError, SpecError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES
 import ivy
+
+INPUTS_DROPPED = {
+    "learned queries": small_spec(seq_dropout=0.25, cross_attend_in_every_layer=True),
+    "queries from inputs": small_spec(
+        seq_dropout=0.25,
+        queries_from_inputs=True,
+        learn_query=False,
+        query_shape=None,
+        queries_dim=21,
+    ),
+}
 
 TRAINS = [name for name in CHOSEN if name != "numpy"]
 
@@ -49,9 +61,9 @@ def test_the_operation(trainer, rng):
     np.testing.assert_allclose(dropped[kept], trainer.to_numpy(x)[kept] / 0.8, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rates", [{"attn_dropout": 0.4}, {"fc_dropout": 0.4}])
-def test_draws_depend_on_the_key_alone(trainer, rates):
-    run = runner(trainer, small_spec(**rates))
+@pytest.mark.parametrize("name", DROPOUT_RATES)
+def test_draws_depend_on_the_key_alone(trainer, name):
+    run = runner(trainer, small_spec(**{name: 0.4}))
     off, first, again, other = (
         run(None if seed is None else key_of(trainer.name, seed)) for seed in (None, 1, 1, 2)
     )
@@ -60,11 +72,38 @@ def test_draws_depend_on_the_key_alone(trainer, rates):
     assert not np.allclose(first, other)
 
 
-@pytest.mark.parametrize("rates", [{"attn_dropout": 1e-7}, {"fc_dropout": 1e-7}])
-def test_a_tiny_dropout_rate_changes_little(trainer, rates):
+@pytest.mark.parametrize("name", DROPOUT_RATES)
+def test_a_tiny_dropout_rate_changes_little(trainer, name):
     """The path of dropout, plain attention all at once, computes what inference does."""
-    got = runner(trainer, small_spec(**rates))(key_of(trainer.name, 0))
+    got = runner(trainer, small_spec(**{name: 1e-7}))(key_of(trainer.name, 0))
     np.testing.assert_allclose(got, runner(trainer, small_spec())(None), atol=1e-5)
+
+
+KEPT = np.arange(60).reshape(2, 30) % 3 > 0
+"""Inputs that are read although others are dropped."""
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("spec", INPUTS_DROPPED.values(), ids=INPUTS_DROPPED)
+def test_dropped_inputs_are_not_read(trainer, monkeypatch, rng, spec, masked):
+    """One draw for a call; what is dropped counts as masked for the reader alone."""
+    drawn, native = [], PerceiverIOCore(spec)
+
+    def drop(self, x, rate, key):
+        drawn.append((tuple(x.shape), rate))
+        return x * trainer.asarray(np.float32(KEPT))
+
+    monkeypatch.setattr(type(trainer), "dropout", drop)
+    params = map_tree(trainer.asarray, initialise(native.parameters()))
+    data = trainer.asarray(rng.standard_normal((2, 6, 5, 3), np.float32))
+    mask = rng.random((2, 30)) < 0.7 if masked else np.ones((2, 30), bool)
+    given = trainer.asarray(mask) if masked else None
+    got = native(params, data, given, None, key_of(trainer.name, 0))
+    latents = native.encode(params, data, trainer.asarray(mask & KEPT))
+    inputs = native.adapt(params, data, given)
+    expected = native.to_outputs(params, latents, None, *inputs)
+    np.testing.assert_allclose(trainer.to_numpy(got), trainer.to_numpy(expected), atol=1e-5)
+    assert drawn == [((2, 30), 0.25)]
 
 
 def places(monkeypatch, ops, spec):
@@ -140,7 +179,7 @@ def test_the_jax_function(rng):
 
 def test_a_call_of_the_ivy_module_drops_nothing(backend, rng):
     data = rng.random((2, 6, 5, 3), np.float32)
-    model = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3))
+    model = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3, seq_dropout=0.3))
     expected = PerceiverIO(small_spec())(data)
     np.testing.assert_allclose(ivy.to_numpy(model(data)), ivy.to_numpy(expected), atol=1e-6)
     with pytest.raises(SpecError, match="to_torch_module"):

@@ -46,6 +46,7 @@ NOT_DIFFERENTIATED = {
     "dtype": "is that of the arrays which a core is called with",
     "attn_dropout": "is random; see test_dropout.py",
     "fc_dropout": "is random; see test_dropout.py",
+    "seq_dropout": "is random; see test_dropout.py",
     "position_range": "is applied before a core is called; see test_coordinates.py",
 }
 """Fields of a spec that no case changes, and why."""

@@ -63,6 +63,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"max_fourier_freq": (4, 4, 4)}, "each of the 2 input axes"),
         ({"attn_dropout": 1.0}, r"attn_dropout must be in \[0, 1\)"),
         ({"fc_dropout": -0.1}, "fc_dropout"),
+        ({"seq_dropout": 1.0}, r"seq_dropout must be in \[0, 1\)"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"device": 0}, "device must be a name"),
         ({"processor_widening_factor": 0}, "processor_widening_factor must be an integer"),

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ivy_models.ops import Array, Ops, is_known
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -27,13 +29,21 @@ class Dropout:
         Dropout rate of the attention weights.
     mlp
         Dropout rate of the MLPs' outputs.
+    inputs
+        Share of the inputs that are not read.
     key
         Key of the draws, for :meth:`.Ops.dropout`.
     """
 
     attention: float
     mlp: float
+    inputs: float
     key: Any
+
+    @property
+    def is_in_layers(self) -> bool:
+        """Whether attention or MLPs have dropout."""
+        return bool(self.attention or self.mlp)
 
     def at(self, ops: Ops, number: Any) -> Dropout:
         """The dropout of one of several places, with its own key."""
@@ -43,6 +53,16 @@ class Dropout:
         if not self.attention:
             return None
         return lambda weights: ops.dropout(weights, self.attention, ops.fold_in(self.key, 0))
+
+    def of_inputs(
+        self, ops: Ops, like: Array, size: tuple[Any, Any], mask: Array | None
+    ) -> Array | None:
+        """Drop some inputs from their mask (B, M), whose size is given. None: no mask."""
+        if not self.inputs:
+            return mask
+        ones = ops.broadcast_to(ops.constant(np.ones((1, 1), np.float32), like), size)
+        kept = ops.dropout(ones, self.inputs, self.key) > 0
+        return kept if mask is None else mask & kept
 
     def of_mlp(self, ops: Ops, x: Array) -> Array:
         return ops.dropout(x, self.mlp, ops.fold_in(self.key, 1)) if self.mlp else x

@@ -11,7 +11,7 @@ from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs, size_of
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
 from ivy_models.transformers.perceiver_io.reader import Reader
@@ -131,16 +131,23 @@ class PerceiverIOCore(PickledByFields):
         """
         inputs, input_mask = self.adapt(params, data, input_mask)
         ops = ops_for(params["latents"])
+        read_mask = input_mask
+        if dropout is not None:
+            size = size_of(ops, inputs)
+            read_mask = dropout.at(ops, 2).of_inputs(ops, params["latents"], size, input_mask)
+            dropout = dropout if dropout.is_in_layers else None
         encoding, decoding = (dropout and dropout.at(ops, number) for number in (0, 1))
-        latents = self.to_latents(params, inputs, input_mask, encoding, record)
+        latents = self.to_latents(params, inputs, read_mask, encoding, record)
         if not self.spec.with_decoder:
             return latents, None
         outputs = self.to_outputs(params, latents, queries, inputs, input_mask, decoding, record)
         return latents, outputs
 
     def _dropout(self, key: Any) -> Dropout | None:
-        shares = self.spec.attn_dropout, self.spec.fc_dropout
-        return None if key is None or not any(shares) else Dropout(*shares, key)
+        spec = self.spec
+        if key is None or not spec.has_dropout:
+            return None
+        return Dropout(spec.attn_dropout, spec.fc_dropout, spec.seq_dropout, key)
 
     def encode(
         self,

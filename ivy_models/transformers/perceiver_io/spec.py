@@ -17,7 +17,7 @@ from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries, kind_of_queries
 from ivy_models.transformers.perceiver_io.reader import Reader
-from ivy_models.transformers.perceiver_io.spec_checks import check_spec_fields
+from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES, check_spec_fields
 
 OTHER_NAMES = {
     "num_classes": "output_dim",
@@ -73,6 +73,9 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     attn_dropout, fc_dropout
         Dropout rates of attention weights and of MLP outputs, for training with the native
         modules. A call of the Ivy module is inference and applies no dropout.
+    seq_dropout
+        Share of the inputs that the latents do not read, drawn anew in each call of a native
+        module in training.
     num_lat_att_per_layer
         Number of self-attention layers in the processor's block.
     cross_attend_in_every_layer
@@ -223,6 +226,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     num_position_axes: int | None = None
     position_range: Sequence[float] | Sequence[Sequence[float]] = (-1.0, 1.0)
     num_query_position_axes: int | None = None
+    seq_dropout: float = 0.0
 
     def __post_init__(self):
         check_spec_fields(self)
@@ -290,6 +294,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
             self.num_decoder_heads or self.num_cross_att_heads,
             self.decoder_head_dim or self.cross_head_dim,
         )
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training drops anything."""
+        return any(getattr(self, name) for name in DROPOUT_RATES)
 
     def queries(self) -> Queries:
         """The kind of queries, with which the decoder attends."""

@@ -28,6 +28,9 @@ from ivy_models.transformers.perceiver_io.queries import OutputModality
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
+DROPOUT_RATES = ("attn_dropout", "fc_dropout", "seq_dropout")
+"""Fields that matter only in training."""
+
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 SPACINGS = ("linear", "logarithmic")
@@ -62,7 +65,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     _check_coordinates(spec)
     _check_heads(spec)
     _check_activation(spec)
-    for name in ("attn_dropout", "fc_dropout"):
+    for name in DROPOUT_RATES:
         if not 0 <= getattr(spec, name) < 1:
             raise SpecError(f"{name} must be in [0, 1), got {getattr(spec, name)}.")
     if spec.dtype not in DTYPES:
@@ -250,6 +253,7 @@ _VALIDATORS: dict[str, Validator] = {
     "num_position_axes": optional(positive_int),
     "position_range": _ranges,
     "num_query_position_axes": optional(positive_int),
+    "seq_dropout": number,
 }
 
 
@@ -261,10 +265,12 @@ def check_without_dropout(spec: PerceiverIOSpec) -> None:
     SpecError
         If the spec has dropout, which calls do not apply.
     """
-    if spec.attn_dropout or spec.fc_dropout:
+    if spec.has_dropout:
+        rates = {name: getattr(spec, name) for name in DROPOUT_RATES if getattr(spec, name)}
+        zeros = ", ".join(f"{name}=0.0" for name in rates)
         raise SpecError(
-            f"The model has attn_dropout={spec.attn_dropout} and fc_dropout={spec.fc_dropout}, "
+            f"The model has {' and '.join(f'{name}={rate}' for name, rate in rates.items())}, "
             "but this module does not apply dropout. Train a native module of it "
             "(to_torch_module, to_keras_model, to_jax), or rebuild it without dropout: "
-            "PerceiverIO(model.spec.replace(attn_dropout=0.0, fc_dropout=0.0), v=model.v)."
+            f"PerceiverIO(model.spec.replace({zeros}), v=model.v)."
         )

@@ -170,6 +170,13 @@ def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
     return inputs if isinstance(inputs, (tuple, list)) else (Inputs.from_array(inputs),)
 
 
+def size_of(ops: Ops, inputs: Array | Inputs | Sequence[Inputs]) -> tuple[Any, Any]:
+    """B and M of inputs in any form."""
+    segments = segments_of(inputs)
+    batch = next((part.batch(ops) for part in segments if part.data is not None), 1)
+    return batch, sum(part.num_inputs for part in segments)
+
+
 @dataclass(frozen=True)
 class Grid:
     """The input axes folded into two, outer and inner, and the Fourier features of each.
