@@ -1,12 +1,14 @@
-"""Run the tests on the oldest or the newest releases that pyproject.toml allows.
+"""Run the tests on the oldest releases that pyproject.toml allows, or on the newest.
 
     python tools/versions.py oldest --pin torch==2.13.0
     python tools/versions.py newest --python python3.13 --extras jax tensorflow
+    python tools/versions.py newest --pin numpy==2.4.6 jax==0.10.2 torch==2.13.0
     python tools/versions.py oldest --extras jax -- tests/shells/test_model.py
 
 Makes a fresh virtual environment with the package and its extras. ``oldest`` pins each of their
-dependencies to its lower bound; pip chooses the indirect dependencies. The tests run on NumPy and
-on the backends among the extras. Prints the versions, and exits with the status of pytest.
+dependencies to its lower bound, ``newest`` lets pip choose the newest that fit together; pip
+chooses the indirect dependencies. The tests run on NumPy and on the backends among the extras.
+Prints the versions, and exits with the status of pytest.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("pytest", "pytest-xdist", "hypothesis")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "h5py")
 BACKENDS = ("torch", "jax", "tensorflow")
 # These tests need packages outside the default extras, some of which require newer releases than
 # the lower bounds: transformers, onnx, peft, captum, sphinx, nbclient, mypy, twine.
