@@ -20,6 +20,11 @@ from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
+# Other packages may replace these later; then the layers are called.
+_CALL = nn.Module.__call__
+_LINEAR, _CONVOLUTION = nn.Linear.forward, nn.Conv2d.forward
+_NORM, _EMBEDDING = nn.LayerNorm.forward, nn.Embedding.forward
+
 
 class LayerNorm(nn.LayerNorm):
     """Layer norm whose weight and bias are parameters called scale and offset."""
@@ -210,14 +215,16 @@ def _layer_weights(layer: Any) -> Any:
 def _is_plain_layer(layer: Any) -> bool:
     """Whether a layer computes the same from its weights as the core does."""
     forward = type(layer).forward
-    if forward is nn.Linear.forward:
+    if type(layer).__call__ is not _CALL:
+        return False
+    if forward is _LINEAR:
         return layer.bias is not None
-    if forward is nn.LayerNorm.forward:
+    if forward is _NORM:
         return layer.eps == LAYER_NORM_EPSILON and layer.bias is not None
-    if forward is nn.Embedding.forward:
+    if forward is _EMBEDDING:
         unusual = layer.max_norm, layer.padding_idx
         return unusual == (None, None) and not (layer.scale_grad_by_freq or layer.sparse)
-    if forward is nn.Conv2d.forward:
+    if forward is _CONVOLUTION:
         shape = layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode
         return layer.bias is None and shape == ((2, 2), (0, 0), (1, 1), 1, "zeros")
     return forward is BatchNorm.forward

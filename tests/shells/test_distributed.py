@@ -90,6 +90,52 @@ def test_two_processes_of_torch(strategy, kept, plain, tmp_path):
         np.testing.assert_allclose(trained[name].data, weight.data, atol=2e-5, err_msg=name)
 
 
+BLOCKS = """
+import sys
+import torch
+from torch import distributed
+from torch.distributed.fsdp import fully_shard
+from ivy_models import create_model
+
+module = create_model("perceiver_io_digits", seed=0).to_torch_module().train()
+images = torch.rand(8, 8, 8, 1, generator=torch.Generator().manual_seed(0))
+classes = torch.arange(8)
+distributed.init_process_group("gloo")
+rank, size = distributed.get_rank(), distributed.get_world_size()
+images, classes = images.chunk(size)[rank], classes.chunk(size)[rank]
+if "blocks" in sys.argv:
+    blocks = module.processor.layer_0
+    for block in blocks.children():
+        fully_shard(block)
+    fully_shard(module)
+    assert type(blocks.self_attention_0.mlp.hidden.weight).__name__ == "DTensor"
+optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+for step in range(4):
+    loss = torch.nn.functional.cross_entropy(module(images)[:, 0], classes)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    loss = loss.detach()
+    distributed.all_reduce(loss)
+    if rank == 0:
+        print(f"loss {loss.item() / size:.7f}")
+distributed.destroy_process_group()
+"""
+
+
+@needs("torch")
+def test_blocks_that_two_processes_of_torch_share(tmp_path):
+    script = tmp_path / "blocks.py"
+    script.write_text(BLOCKS)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+    alone, shared = (
+        np.array(re.findall(r"^loss (\S+)$", run(*launcher, *named), re.M), np.float64)
+        for named in ((1, script), (2, script, "blocks"))
+    )
+    assert len(set(alone)) == 4
+    np.testing.assert_allclose(shared, alone, atol=5e-6, rtol=0)
+
+
 SHARDED = """
 import sys
 import jax

@@ -290,6 +290,17 @@ def test_lora_of_a_convolution(rng):
     assert not torch.allclose(adapted(data), before, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [nn.Linear, nn.LayerNorm])
+@pytest.mark.parametrize("name", ["forward", "__call__"])
+def test_replaced_methods_of_layer_classes_run(kind, name, rng, monkeypatch):
+    module, data = module_of(small_spec()), images(rng)
+    before, method = module(data), getattr(kind, name)
+    monkeypatch.setattr(kind, name, lambda layer, x: 2 * method(layer, x))
+    assert not torch.allclose(module(data), before, atol=1e-3)
+    monkeypatch.undo()
+    torch.testing.assert_close(module(data), before)
+
+
 def test_copies_keep_their_hooks(rng):
     module, fired = module_of(small_spec()), []
     hidden(module).register_forward_hook(lambda *_: fired.append(1))
