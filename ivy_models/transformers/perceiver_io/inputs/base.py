@@ -113,7 +113,7 @@ class InputKind(ABC):
         like
             A weight of at least float32. Arrays get its data type and device.
         data, mask
-            The user's arguments; data as returned by :meth:`with_positions`.
+            The user's arguments; data as ``with_positions`` returned them.
         convert
             Converts an array to the model's framework.
 
