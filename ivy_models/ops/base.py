@@ -367,7 +367,8 @@ class Ops(ABC):
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis of ``size`` so that ceil(size / stride) windows fit."""
-    total = (-(-size // stride) - 1) * stride + window - size
+    # ONNX rounds a quotient of negative numbers up, so there is none here.
+    total = (size - 1) // stride * stride + window - size
     if window < stride:  # else it is never negative, and a size that is open cannot be compared
         total = max(total, 0)
     return total // 2, total - total // 2

@@ -128,7 +128,7 @@ class Convolution(Stem):
     layout = "(height, width, channels)"
 
     def grid_shape(self, data_shape: Axes) -> Axes:
-        return tuple(-(-size // 4) for size in data_shape)
+        return tuple((size + 3) // 4 for size in data_shape)
 
     def parameters(self) -> Tree:
         shape = (self.dim,)
