@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
 
 OVERLAP = 20
-"""Pixels that neighbouring tiles share, as in the original."""
+"""Pixels that neighbouring tiles share, as in the original; at most half a tile."""
 
 UNKNOWN = 1e9
 """Flow above this many pixels is unknown, as in Middlebury's ground truth."""
@@ -112,7 +112,8 @@ def _tile_size(model: PerceiverIO, size: tuple[int, int]) -> tuple[int, int]:
 
 def _starts(size: int, tile: int) -> list[int]:
     """Where tiles begin along an axis. The last one ends with the axis."""
-    return [*range(0, size - tile, max(1, tile - OVERLAP)), size - tile]
+    step = tile - min(OVERLAP, tile // 2)  # so a small tile does not move by single pixels
+    return [*range(0, size - tile, step), size - tile]
 
 
 def _tile_weights(tile: tuple[int, int]) -> np.ndarray:

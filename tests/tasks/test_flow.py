@@ -13,6 +13,7 @@ from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import ops_named
 from ivy_models.tasks.flow import (
     OVERLAP,
+    _starts,
     draw_flow,
     estimate_flow,
     read_flo,
@@ -158,12 +159,22 @@ def test_tiles_cover_every_pixel_and_blend(rng, size):
     flow = estimate_flow(model, first, frame(rng, *size))
     # Each tile's flow is the first frame itself, so the blend is too, whatever the weights.
     np.testing.assert_allclose(flow, first[:, :, :2] * 2 - 1, atol=1e-5)
+    overlaps = [min(OVERLAP, t // 2) for t in TILE]
     assert len(model.calls) == np.prod(
-        [max(1, -(-(s - OVERLAP) // (t - OVERLAP))) for s, t in zip(size, TILE, strict=True)]
+        [
+            max(1, -(-(s - shared) // (t - shared)))
+            for s, t, shared in zip(size, TILE, overlaps, strict=True)
+        ]
     )
 
 
-@pytest.mark.parametrize(("batch_size", "calls"), [(1, [1] * 6), (4, [4, 2]), (9, [6])])
+def test_a_small_tile_moves_by_half_of_it():
+    assert _starts(100, 8) == [*range(0, 92, 4), 92]
+    assert _starts(3, 1) == [0, 1, 2]
+    assert _starts(1000, 368) == [0, 348, 632]  # the published model's height
+
+
+@pytest.mark.parametrize(("batch_size", "calls"), [(1, [1] * 4), (3, [3, 1]), (9, [4])])
 def test_tiles_in_batches(rng, batch_size, calls):
     model, first = Shift(), frame(rng, 30, 40)
     flow = estimate_flow(model, first, frame(rng, 30, 40), batch_size=batch_size)
