@@ -128,8 +128,8 @@ def read_sound(
         Maximum number of samples to read. None: the whole file.
     start
         Time of the first sample, in seconds of the file's clock. Earlier samples are left out, and
-        silence is inserted if the sound starts later or has a gap. None: the sound's own
-        beginning.
+        silence is inserted if the sound starts later. None: the sound's own beginning. A gap inside
+        the sound is always filled with silence.
 
     Returns
     -------
@@ -172,15 +172,13 @@ def _joined(chunks: Iterator[np.ndarray], num_samples: int | None) -> np.ndarray
 
 
 def _decoded(source: Any, sample_rate: int, start: float | None) -> Iterator[np.ndarray]:
-    """A file's sound, resampled, in chunks (samples,), from ``start`` on unless it is None."""
-    chunks = _resampled(decode(source, "audio"), sample_rate)
-    if start is None:
-        yield from (chunk for chunk, _ in chunks)
-        return
+    """A file's sound, resampled, in chunks (samples,), from ``start`` (None: its own) on."""
     position = 0  # samples since the start; while negative, samples are left out
     first = True
-    for chunk, time in chunks:
+    for chunk, time in _resampled(decode(source, "audio"), sample_rate):
         if time is not None:
+            if start is None:
+                start = time - position / sample_rate
             due = round((time - start) * sample_rate)
             if first:
                 position = min(due, 0)

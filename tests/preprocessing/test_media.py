@@ -474,6 +474,26 @@ def test_sound_stays_beside_its_pictures(suffix, sound_at, first_picture):
         assert np.argmax(heard) / RATE == pytest.approx(max(0, sound_at - first_picture), abs=0.05)
 
 
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE])
+def test_a_gap_inside_a_sound_is_silent(rate):
+    import av
+
+    with av.open("gap.mkv", "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for begin in (0.5, 2.0):  # a second of sound each, half a second without any
+            content = np.full((1, rate), 16384, np.int16)
+            frame = av.AudioFrame.from_ndarray(content, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = rate, round(begin * rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sound = read_sound("gap.mkv", RATE)[:, 0]
+    assert len(sound) == pytest.approx(2.5 * RATE, abs=RATE // 50)
+    loud = np.abs(sound) > 0.25
+    assert loud[: RATE - 200].all()
+    assert not loud[RATE + 200 : 3 * RATE // 2 - 200].any()
+    assert loud[3 * RATE // 2 + 200 : -200].all()
+
+
 def test_frames_are_timed_not_counted():
     """A picture that stays for long counts for as many frames as it is shown."""
     times = [0, 0.04, 0.08, 0.48, 0.52, 0.56, 0.6, 0.64, 0.8]
