@@ -57,6 +57,9 @@ class Ops(ABC):
     """Whether :meth:`loop` is compiled as a loop, so that compile time does not grow with the
     model's depth or its input. If so, models are compiled by default."""
 
+    open_size_errors: tuple[type[Exception], ...] = ()
+    """Raised where a computation depends on a size that the program leaves open."""
+
     def is_traced(self, x: Array) -> bool:
         """Whether ``x`` is traced: a placeholder in a program that the caller is compiling."""
         return False

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
+from jax.core import InconclusiveDimensionOperation, Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.base.devices import parse_device
@@ -18,6 +18,7 @@ class JaxOps(NamespaceOps):
     xp = jnp
     name = "jax"
     traces_loops = True
+    open_size_errors = (InconclusiveDimensionOperation,)
 
     def is_traced(self, x):
         return isinstance(x, Tracer)

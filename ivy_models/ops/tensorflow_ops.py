@@ -49,6 +49,14 @@ class TensorflowOps(Ops):
         sizes = tuple(x.shape)
         return tuple(tf.shape(x)[i] if size is None else size for i, size in enumerate(sizes))
 
+    def known_shape(self, x, channels=None):
+        if x.shape.rank is None:
+            raise InputError(
+                "An argument has an unknown number of axes. Name them in the input_signature of "
+                "tf.function, with None for an open size, such as (None, None, None, 3)."
+            )
+        return super().known_shape(x, channels)
+
     def arange(self, size, like):
         return tf.cast(tf.range(size), tf.float64)
 

@@ -25,6 +25,15 @@ from ivy_models.ops.torch_linear import (
 _OF_NUMPY = (torch.float16, torch.float32, torch.float64)
 
 
+def _check_numbers(x: torch.Tensor, like: torch.Tensor) -> None:
+    """Refuse data without numbers for weights that have them."""
+    if x.device.type == "meta" and like.device.type != "meta":
+        raise InputError(
+            "An array on torch's device meta has a shape but no numbers. Pass an array on another "
+            'device, or make the module under torch.device("meta") too.'
+        )
+
+
 class TorchOps(Ops):
     name = "torch"
 
@@ -65,9 +74,11 @@ class TorchOps(Ops):
         return torch.from_numpy(x).to(like.device, like.dtype)
 
     def move(self, x, like):
+        _check_numbers(x, like)
         return x.to(like.device)
 
     def match(self, x, like):
+        _check_numbers(x, like)
         return x.to(like.device, like.dtype)
 
     def detach(self, x):

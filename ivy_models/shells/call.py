@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ivy_models.arrays import to_native
+from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
@@ -53,6 +54,17 @@ def checked_call(
     InputError
         If an argument does not fit the model.
     """
+    try:
+        return _checked_call(ops, spec, run, params, data, mask, queries, dropout_key, positions)
+    except ops.open_size_errors as error:
+        raise InputError(
+            "The program leaves open a size that the model must know. Fix the sizes of the data to "
+            'numbers, or state what holds for them, such as export.SymbolicScope(["length <= '
+            f'512"]) of JAX: {error}'
+        ) from error
+
+
+def _checked_call(ops, spec, run, params, data, mask, queries, dropout_key, positions):
     like = params["latents"]
     inputs = check_inputs(ops, spec, like, data, mask, positions)
     queries, axes = check_queries(ops, spec, like, queries, inputs.batch_shape, inputs.grid_shape)

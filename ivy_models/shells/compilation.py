@@ -53,8 +53,8 @@ class CompiledCalls:
 
     def __call__(self, ops: Ops, params: Tree, data: Any, input_mask: Any, queries: Any) -> Any:
         """Run ``core(params, data, input_mask, queries)``."""
-        length = None
-        if (longest := self._longest_padding(ops, data)) is not None:
+        length, longest = None, self._longest_padding(ops, data)
+        if longest is not None:
             length = data.shape[1]
             data, input_mask = _padded(ops, data, input_mask, longest)
         output = self._run(ops, "__call__", params, data, input_mask, queries)
@@ -64,7 +64,8 @@ class CompiledCalls:
 
     def encode(self, ops: Ops, params: Tree, data: Any, input_mask: Any) -> Array:
         """Run ``core.encode(params, data, input_mask)``."""
-        if (longest := self._longest_padding(ops, data)) is not None:
+        longest = self._longest_padding(ops, data)
+        if longest is not None:
             data, input_mask = _padded(ops, data, input_mask, longest)
         return self._run(ops, "encode", params, data, input_mask)
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute
 
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops import BACKENDS, Ops, ops_named
+from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -34,10 +34,15 @@ def _keras_ops() -> Ops:
 
 
 def _shape(argument: Any) -> Any:
-    """Shape of an argument of a call, by modality if it has several; None for None."""
+    """Shape of an argument of a call, by modality if it has several; None for None.
+
+    A size that the program leaves open is None.
+    """
     if isinstance(argument, Mapping):
         return {name: _shape(part) for name, part in argument.items()}
-    return None if argument is None else tuple(np.shape(argument))
+    if argument is None:
+        return None
+    return tuple(size if is_known(size) else None for size in np.shape(argument))
 
 
 def _symbolic(shape: Any) -> Any:
@@ -49,6 +54,18 @@ def _symbolic(shape: Any) -> Any:
     if all(size is None or isinstance(size, int) for size in shape):
         return keras.KerasTensor(tuple(shape))
     return tuple(_symbolic(part) for part in shape)
+
+
+def _check_sizes_are_fixed(signature: Any) -> None:
+    """Refuse open sizes, which Keras' torch backend fixes to 1 or cannot export."""
+    shapes = [spec.shape for spec in keras.tree.flatten(signature) if hasattr(spec, "shape")]
+    if not shapes or any(None in shape for shape in shapes):
+        raise InputError(
+            "On Keras' torch backend the sizes of an exported program are fixed, the batch's too. "
+            "Call export with input_signature=[keras.InputSpec(shape=..., dtype=...)] without "
+            f"None; got {shapes or 'no input_signature'}. For open sizes, use the model's "
+            "to_onnx() or to_torch_module()."
+        )
 
 
 def _refuse_to_quantize(layer: keras.layers.Layer) -> NotImplementedError:
@@ -352,7 +369,8 @@ class PerceiverIO(keras.Model):
         Raises
         ------
         InputError
-            If the first call had a mask, queries or positions and ``input_signature`` is not given.
+            If the first call had a mask, queries or positions and ``input_signature`` is not given,
+            or a size is open in a program of Keras' torch backend.
         """
         if input_signature is None and "shapes_dict" in (self.get_build_config() or {}):
             raise InputError(
@@ -361,6 +379,8 @@ class PerceiverIO(keras.Model):
                 "dtype=...), ...], one for each of data, mask and queries; or with "
                 'input_signature=[{"data": keras.InputSpec(...), "positions": ...}].'
             )
+        if self._ops.name == "torch" and "dynamic_shapes" not in named:
+            _check_sizes_are_fixed(input_signature)
         super().export(filepath, format, verbose, input_signature, **named)
 
     def save(self, filepath: Any, *arguments: Any, **named: Any) -> None:

@@ -65,7 +65,8 @@ def _run(
     )
     key = _GLOBAL_GENERATOR if trains else None
     arguments = data, mask, queries, key, positions
-    return checked_call(ops_named("torch"), core.spec, core, params, *arguments)
+    output = checked_call(ops_named("torch"), core.spec, core, params, *arguments)
+    return tuple(output.values()) if isinstance(output, dict) else output  # no dict in a graph
 
 
 class PerceiverIO(Branch):
@@ -93,6 +94,7 @@ class PerceiverIO(Branch):
     def __init__(self, spec: PerceiverIOSpec, weights: Tree, rematerialise: bool = False):
         super().__init__(PerceiverIOCore(spec).parameters(), weights)
         self.spec, self._spec_json = spec, spec.to_json()
+        self._output_names = spec.output_modalities and [m.name for m in spec.output_modalities]
         self.rematerialise = rematerialise
         self.eval()
 
@@ -118,7 +120,11 @@ class PerceiverIO(Branch):
         call = _call if is_plain(params) else _call_layers
         sizes = depth, num_layers, num_latents
         settings = self._spec_json, self.rematerialise, self.training, sizes
-        return call(*settings, params, data, mask, queries, positions)
+        output = call(*settings, params, data, mask, queries, positions)
+        if self._output_names is None:
+            return output
+        names = [name for name in self._output_names if queries is None or name in queries]
+        return dict(zip(names, output, strict=True))
 
 
 class GridCrossAttention(Branch):

@@ -269,6 +269,21 @@ if keras.backend.backend() != "torch":
     program = tf.saved_model.load(folder + "/layer")
     attended = program.serve([queries, data])
     np.testing.assert_allclose(attended, numbers(layer(queries, data)), atol=1e-5)
+else:  # fixed sizes, the batch's too
+    import onnxruntime
+
+    refuses(InputError, "sizes of an exported program are fixed", module.export, folder + "/x.onnx")
+    for format, sizes in (("onnx", (None, 9, 7, 3)), ("torch", (4, None, None, 3))):
+        signature = [keras.InputSpec(shape=sizes, dtype="float32")]
+        refuses(
+            InputError,
+            "to_torch_module",
+            lambda: module.export(folder + "/x", format=format, input_signature=signature),
+        )
+    signature = [keras.InputSpec(shape=data.shape, dtype="float32", name="data")]
+    module.export(folder + "/x.onnx", format="onnx", input_signature=signature, verbose=False)
+    session = onnxruntime.InferenceSession(folder + "/x.onnx")
+    np.testing.assert_allclose(session.run(None, {"data": data})[0], expected, atol=1e-5)
 if keras.backend.backend() == "tensorflow":
     content = tf.lite.TFLiteConverter.from_keras_model(module).convert()
     interpreter = tf.lite.Interpreter(model_content=content)
