@@ -233,8 +233,8 @@ class OnnxOps(Ops):
         return OnnxArray(onnx.max([a.var, b.var]), _broadcast(a.shape, b.shape))
 
     def where(self, condition, a, b):
-        dtype = (a if isinstance(a, OnnxArray) else b).dtype
-        a, b = _as_array(a, dtype), _as_array(b, dtype)
+        like: Any = a if isinstance(a, OnnxArray) else b
+        a, b = _as_array(a, like.dtype), _as_array(b, like.dtype)
         shape = _broadcast(condition.shape, _broadcast(a.shape, b.shape))
         return OnnxArray(onnx.where(condition.var, a.var, b.var), shape)
 
@@ -306,7 +306,7 @@ class OnnxOps(Ops):
     def map_steps(self, function, times, dtype):
         if times == 1:
             return function(0)
-        shape = ()
+        shape: Any = ()
 
         def step(i, _):
             nonlocal shape

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
+from typing import Any
 
 import numpy as np
-import paddle
 import paddle.nn.functional as F
 from paddle.distributed.fleet.utils import recompute
 
@@ -19,6 +20,8 @@ from ivy_models.ops.base import (
     broadcast_batch,
     same_padding,
 )
+
+paddle: Any = importlib.import_module("paddle")  # its annotations lack public names
 
 
 class PaddleOps(Ops):
@@ -155,8 +158,10 @@ class PaddleOps(Ops):
 
     def where(self, condition, a, b):
         # Paddle takes numbers as float32.
-        dtype = (b if isinstance(a, (int, float)) else a).dtype
-        a, b = (paddle.full([], x, dtype) if isinstance(x, (int, float)) else x for x in (a, b))
+        like: Any = b if isinstance(a, (int, float)) else a
+        a, b = (
+            paddle.full([], x, like.dtype) if isinstance(x, (int, float)) else x for x in (a, b)
+        )
         return paddle.where(condition, a, b)
 
     def linear(self, x, weight, bias):
@@ -209,7 +214,7 @@ class PaddleOps(Ops):
         return F.pad(paddle.transpose(x, [0, 3, 1, 2]), [*columns, *rows], value=value)
 
 
-def _place(device: str | None) -> paddle.base.libpaddle.Place | None:
+def _place(device: str | None) -> Any:
     if device is None:
         return None
     parsed = parse_device(device)

@@ -631,7 +631,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
             name: leaf
-            for name, leaf in flatten(self.v)
+            for name, leaf in flatten(with_former_names(self._v))
             if name not in given and not trainable[name]
         }
         model = type(self)(self.spec, v=unflatten(given | kept))
@@ -659,7 +659,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
-        params = unwrap_tree(self.v)
+        params = unwrap_tree(with_former_names(self._v))
         if not _are_native(ops, params):
             placed = self._place(ops, map_tree(_to_numpy, params))
             params = unwrap_tree(placed)  # not self._v, which another thread may replace

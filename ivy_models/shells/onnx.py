@@ -124,7 +124,7 @@ def _checked_shape(open_shape: Shape, shape: Any) -> Any:
 
 def _checked_sizes(sizes: Any) -> tuple:
     sizes = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
-    if not all(size is None or (isinstance(size, Integral) and size > 0) for size in sizes):
+    if not all(size is None or (isinstance(size, Integral) and int(size) > 0) for size in sizes):
         raise InputError(f"shape holds sizes, and None for those to leave open; got {sizes}.")
     return tuple(None if size is None else int(size) for size in sizes)
 

@@ -51,6 +51,8 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(weights["scale"].contiguous())
         self.offset = nn.Parameter(weights["offset"].contiguous())
+        self.mean: torch.Tensor
+        self.variance: torch.Tensor
         self.register_buffer("mean", weights["mean"].contiguous())
         self.register_buffer("variance", weights["variance"].contiguous())
 
