@@ -47,6 +47,9 @@ class LayerNorm(nn.LayerNorm):
 class BatchNorm(nn.Module):
     """Batch norm of (B, C, Y, X) with stored statistics, which training does not change."""
 
+    mean: torch.Tensor
+    variance: torch.Tensor
+
     def __init__(self, weights: Mapping[str, torch.Tensor]):
         super().__init__()
         self.scale = nn.Parameter(weights["scale"].contiguous())
