@@ -668,7 +668,7 @@ def test_training_on_tones(folder):
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert result.returncode == 0, result.stderr
     accuracy, truth, *answers = result.stdout.splitlines()
-    assert float(accuracy.split()[-1]) > 0.8  # chance level is 0.25
+    assert float(accuracy.split()[-1]) > 0.8  # 0.965 to 0.981 with 5 seeds; by chance 0.25
     label = truth.removeprefix("tones/tone.wav: ")
     assert len(answers) == 2
     assert all(f": {label} (" in answer for answer in answers)

@@ -38,8 +38,8 @@ def test_language(rng):
     assert len(set(sentences)) == len(sentences) == 16 * 4 * 4 * 6
     model = perceiver_io_language(train_language.SPEC, pretrained=False)
     losses = train_language.train(model, sentences[100:], 60, rng)
-    assert losses[0] > 5  # about ln(262), the loss of uniform predictions
-    assert np.mean(losses[-5:]) < 3.2  # 2.77 and 2.87 with two seeds
+    assert losses[0] > 5  # 5.55 to 5.63; ln(262) = 5.57 is the loss of uniform predictions
+    assert np.mean(losses[-5:]) < 3.2  # 2.77 to 2.93 with 5 seeds
     assert 0 <= train_language.share_right(model, sentences[:3]) <= 1
 
 
@@ -63,7 +63,7 @@ def test_flow(rng, monkeypatch):
     losses = train_flow.train(model, 100, rng)
     still = end_point_error(torch.zeros_like(flow), flow)
     assert losses[0] > still
-    assert end_point_error(model(frames).data, flow) < 0.5 * still  # 0.02 with seed 0
+    assert end_point_error(model(frames).data, flow) < 0.5 * still  # 0.02 to 0.04 with 5 seeds
     first, second = (frames[0].numpy() + 1) / 2
     estimated = estimate_flow(model, first, second)
     np.testing.assert_allclose(estimated, model(frames[0]).data, atol=1e-5)

@@ -88,9 +88,10 @@ def test_optax_trains_it(rng):
         return optax.apply_updates(params, updates), state, loss
 
     state, losses = optimizer.init(params), []
-    for _ in range(30):
+    for _ in range(60):
         params, state, loss = step(params, state)
         losses.append(float(loss))
+    # At most 0.002 with 5 seeds of the same loop in torch.
     assert losses[-1] < 0.1 < 1 < losses[0]
 
 

