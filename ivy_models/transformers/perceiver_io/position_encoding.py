@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ivy_models.ops import Array, Ops, is_known
+from ivy_models.ops import Array, Ops, is_known, ops_for
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,19 @@ class FourierPositionEncoding:
         numpy.ndarray
             (..., channels), float32.
         """
-        num_axes = positions.shape[-1]
-        per_axis = [
-            self._encode_axis(positions[..., axis], resolution)
-            for axis, resolution in enumerate(self._resolutions(num_axes, shape))
-        ]
-        return self._in_order(np.concatenate(per_axis, -1), num_axes)
+        wide = np.asarray(positions, np.float64)
+        return self.encode_native(ops_for(wide), wide, shape).astype(np.float32)
 
-    def encode_native(self, ops: Ops, positions: Array) -> Array:
+    def encode_native(
+        self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
+    ) -> Array:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
         num_axes = positions.shape[-1]
-        bands = [self._bands(highest) for highest in self._resolutions(num_axes, None)]
+        highest = [np.array([size], float) for size in self._resolutions(num_axes, shape)]
+        bands = np.concatenate([self._bands(ops_for(size), size) for size in highest])
         axis_of_band = np.repeat(np.arange(num_axes), self.num_bands)
-        factors = ops.constant(math.pi * np.concatenate(bands), like=positions)
-        angles = ops.take(positions, axis_of_band, -1) * factors
-        return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
+        along = ops.take(positions, axis_of_band, -1)
+        return _with_waves(ops, positions, along, ops.constant(bands, like=positions))
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Reorder channels that are grouped by axis to the encoding's order."""
@@ -119,23 +117,14 @@ class FourierPositionEncoding:
 
     def _open_table(self, ops: Ops, like: Array, size: Any, resolution: Any) -> Array:
         index = ops.arange(size, like)
-
-        def constant(numbers):
-            return ops.constant(np.asarray(numbers, np.float64), like=index)
-
+        one = ops.constant(np.ones(1), like=index)
         # The size as an array of this type: frameworks differ in arithmetic of open sizes.
         count = ops.sum(index * 0 + 1, 0, keepdims=True)
-        steps = ops.maximum(count - 1, constant([1.0])) if self.endpoint else count
+        steps = ops.maximum(count - 1, one) if self.endpoint else count
         positions = (index * 2 / steps - 1)[:, None]
-        highest = count if self.max_resolution is None else constant([resolution])
-        along_bands = constant(np.linspace(0, 1, self.num_bands))
-        if self.spacing == "logarithmic":
-            bands = ops.exp(along_bands * ops.log(highest / 2))
-        else:
-            bands = along_bands * (highest / 2 - 1) + 1
-        angles = math.pi * positions * bands[None]
-        features = ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
-        return ops.match(features, like)
+        highest = count if self.max_resolution is None else one * float(resolution)
+        bands = self._bands(ops, highest)[None]
+        return ops.match(_with_waves(ops, positions, positions, bands), like)
 
     def axis_channels(self, num_axes: int) -> list[np.ndarray]:
         """For each axis, the indices of the encoding's channels in its table."""
@@ -156,23 +145,27 @@ class FourierPositionEncoding:
             return shape
         return list(np.broadcast_to(self.max_resolution, num_axes))
 
-    def _bands(self, resolution: float) -> np.ndarray:
-        """Frequencies from 1 to half the resolution."""
-        space = np.geomspace if self.spacing == "logarithmic" else np.linspace
-        return space(1, resolution / 2, self.num_bands)
+    def _bands(self, ops: Ops, resolution: Array) -> Array:
+        """Frequencies from 1 to half the resolution (1,)."""
+        steps = ops.constant(np.linspace(0, 1, self.num_bands), like=resolution)
+        if self.spacing == "logarithmic":
+            return ops.exp(steps * ops.log(resolution / 2))
+        return steps * (resolution / 2 - 1) + 1
 
-    def _encode_axis(self, positions, resolution) -> np.ndarray:
-        """Encode positions (...) as (..., 2 bands + 1): the position, its sines, its cosines."""
-        angles = math.pi * positions[..., None] * self._bands(resolution)
-        features = [positions[..., None], np.sin(angles), np.cos(angles)]
-        return np.concatenate(features, -1).astype(np.float32)
+
+def _with_waves(ops: Ops, positions: Array, along: Array, bands: Array) -> Array:
+    """Append the sines and cosines of positions ``along`` the bands to the positions."""
+    angles = along * bands * math.pi
+    return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
 
 
 @lru_cache(maxsize=32)
 def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> list[np.ndarray]:
     resolutions = encoding._resolutions(len(shape), shape)
     return [
-        encoding._encode_axis(np.linspace(-1, 1, size, endpoint=encoding.endpoint), resolution)
+        replace(encoding, max_resolution=resolution).encode(
+            np.linspace(-1, 1, size, endpoint=encoding.endpoint)[:, None]
+        )
         for size, resolution in zip(shape, resolutions, strict=True)
     ]
 
