@@ -94,11 +94,12 @@ def test_a_forecast_beats_repeating_yesterday():
     model = train_forecast.PerceiverIO(train_forecast.SPEC)
     days = train_forecast.make_days(100, np.random.default_rng(1))
     yesterday = (days["hours"][:, -24:, :1] - days["demand"]).abs().mean().item()
-    train_forecast.train(model, steps=300, seed=0)
+    train_forecast.train(model, steps=450, seed=0)
     error, right = train_forecast.evaluate(model, days, facts=True)
-    assert error < 0.7 * yesterday
+    assert error < 0.7 * yesterday  # at most 0.45 with 2 seeds
     assert right > 0.8
-    assert error < 0.9 * train_forecast.evaluate(model, days, facts=False)[0]
+    without_table, _ = train_forecast.evaluate(model, days, facts=False)
+    assert error < 0.9 * without_table  # at most 0.67 of it with 2 seeds; after 300 steps 0.88
 
 
 def test_an_autoencoder_of_video_learns():
@@ -111,6 +112,6 @@ def test_an_autoencoder_of_video_learns():
 
     before = loss()
     train_video.train(model, steps=100, seed=0)
-    assert loss() < 0.7 * before
+    assert loss() < 0.7 * before  # 0.20 to 0.30 with 3 seeds
     clip = train_video.reconstruct_video(model, clips["image"][0], clips["audio"][0])
-    assert np.abs(clip.frames - clips["image"][0].numpy()).mean() < 0.2
+    assert np.abs(clip.frames - clips["image"][0].numpy()).mean() < 0.2  # 0.08 to 0.10
