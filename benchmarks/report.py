@@ -39,10 +39,10 @@ COLUMNS = (
 
 LEGEND = f"""\
 - **{HUGGINGFACE}** is the Perceiver of transformers, **{ACCELERATED}** the same model after
-  `ivy_models.accelerate`; **numpy**, **torch**, **jax** and **tensorflow** are this library;
-  **{PLAIN}** is this library with a reader that computes all attention scores at once. All have
-  random weights. **tiny** measures overhead: it has 8 latents of 16 channels, 8x6 layers and 64
-  inputs.
+  `ivy_models.accelerate`; **numpy**, **torch**, **jax**, **tensorflow** and **paddle** are this
+  library; **{PLAIN}** is this library with a reader that computes all attention scores at once. All
+  have random weights. **tiny** measures overhead: it has 8 latents of 16 channels, 8x6 layers and
+  64 inputs.
 - **time**: median time from a NumPy batch to NumPy logits. The subjects take turns. If a call
   takes less than 0.1 s, one measurement is the mean over successive calls for at least 0.1 s.
 - Headings give the shape of the data: pixels, bytes (language), two frames (flow), or the frames
@@ -60,9 +60,9 @@ TRAINING_LEGEND = f"""\
 - A step is a forward pass, a backward pass and an AdamW update on one NumPy batch. The weights are
   random.
 - **{HUGGINGFACE}** is the Perceiver of transformers without dropout; **{DROPOUT}** is the
-  same with its default dropout of attention weights, 0.1; **torch**, **jax** and **tensorflow** are
-  this library without dropout; **{REMATERIALISED}** recomputes intermediate results for the
-  gradient to save memory.
+  same with its default dropout of attention weights, 0.1; **torch**, **jax**, **tensorflow** and
+  **paddle** are this library without dropout; **{REMATERIALISED}** recomputes intermediate results
+  for the gradient to save memory.
 - **time**: median time of a step. The subjects take turns.
 - **additional memory**: peak memory during a later step, minus the memory of the weights and of
   AdamW's averages. {{memory}}

@@ -29,7 +29,7 @@ def step(case: Case, images: np.ndarray) -> Callable[[], np.ndarray]:
     classes = np.arange(case.batch)
     if case.subject in (HUGGINGFACE, DROPOUT):
         return _huggingface(case, images, classes)
-    steps = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow}
+    steps = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow, "paddle": _paddle}
     return steps[case.framework](case, images, classes)
 
 
@@ -119,3 +119,21 @@ def _tensorflow(case, images, classes):
         return logits
 
     return lambda: update(tf.constant(images), tf.constant(classes)).numpy()
+
+
+def _paddle(case, images, classes):
+    import paddle
+
+    module = create(case).to_paddle_module(case.subject.endswith(REMATERIALISED))
+    module.train()
+    optimizer = paddle.optimizer.AdamW(LEARNING_RATE, parameters=module.parameters())
+    classes = paddle.to_tensor(classes)
+
+    def step():
+        logits = module(paddle.to_tensor(images))[:, 0]
+        paddle.nn.functional.cross_entropy(logits, classes).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        return logits.detach().numpy()
+
+    return step

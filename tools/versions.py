@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "h5py")
-BACKENDS = ("torch", "jax", "tensorflow")
+BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 # These tests need packages outside the default extras, some of which require newer releases than
 # the lower bounds: transformers, onnx, peft, captum, sphinx, nbclient, mypy, twine.
 NEED_MORE = (

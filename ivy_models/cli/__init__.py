@@ -88,7 +88,7 @@ def _replace_closed_streams() -> None:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Perceiver IO models on NumPy, PyTorch, JAX and TensorFlow.
+    """Perceiver IO models on NumPy, PyTorch, JAX, TensorFlow and Paddle.
 
     The exit code is 0 on success, 1 if something failed, and 2 if the command line is wrong.
     """

@@ -15,7 +15,6 @@ INSTEAD = {
     "to_keras_module": "model.to_keras_model() gives a keras.Model",
     "to_flax_module": JAX,
     "to_haiku_module": JAX,
-    "to_paddle_module": "the models run on numpy, torch, jax and tensorflow, not on Paddle",
     "from_torch_module": COPY,
     "from_keras_module": COPY,
     "from_flax_module": COPY,

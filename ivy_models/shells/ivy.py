@@ -55,6 +55,7 @@ import ivy
 if TYPE_CHECKING:
     import ivy_models.shells.jax
     import ivy_models.shells.keras
+    import ivy_models.shells.paddle
     import ivy_models.shells.torch
 
 LAYOUTS = ("native", "huggingface")
@@ -535,6 +536,29 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
         return PerceiverIO(self.spec, map_tree(_to_numpy, self.v), rematerialise)
+
+    def to_paddle_module(self, rematerialise: bool = False) -> ivy_models.shells.paddle.PerceiverIO:
+        """Copy the model into a ``paddle.nn.Layer``, in evaluation mode.
+
+        Parameters
+        ----------
+        rematerialise
+            As in :meth:`to_torch_module`.
+
+        Returns
+        -------
+        ivy_models.shells.paddle.PerceiverIO
+            Its parameters are copies; :meth:`with_weights` loads them back.
+
+        Raises
+        ------
+        BackendError
+            If Paddle is not installed or lacks the spec's device or data type.
+        """
+        ops = ops_named("paddle")
+        from ivy_models.shells.paddle import PerceiverIO
+
+        return PerceiverIO(self.spec, self._copy_for(ops), rematerialise)
 
     def to_jax(self, rematerialise: bool = False) -> ivy_models.shells.jax.JaxModel:
         """Copy the model into a pure function and its parameters.

@@ -330,6 +330,8 @@ def test_weights_of_a_model_or_native_module(backend, rng):
         copies["torch"] = source.to_torch_module()
     if "jax" in CHOSEN:
         copies["jax"] = source.to_jax()
+    if "paddle" in CHOSEN:
+        copies["paddle"] = source.to_paddle_module()
     for copy in copies.values():
         np.testing.assert_allclose(numpy_of(model.with_weights(copy)(data)), expected, atol=1e-5)
 
@@ -345,7 +347,6 @@ def test_other_modules_have_no_weights_for_a_model():
         ("to_keras_module", "to_keras_model"),
         ("to_flax_module", "to_jax"),
         ("to_haiku_module", "to_jax"),
-        ("to_paddle_module", "not on Paddle"),
         ("from_torch_module", "with_weights"),
         ("from_keras_module", "with_weights"),
         ("save", "save_pretrained"),

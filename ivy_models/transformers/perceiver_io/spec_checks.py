@@ -271,6 +271,6 @@ def check_without_dropout(spec: PerceiverIOSpec) -> None:
         raise SpecError(
             f"The model has {' and '.join(f'{name}={rate}' for name, rate in rates.items())}, "
             "but this module does not apply dropout. Train a native module of it "
-            "(to_torch_module, to_keras_model, to_jax), or rebuild it without dropout: "
-            f"PerceiverIO(model.spec.replace({zeros}), v=model.v)."
+            "(to_torch_module, to_keras_model, to_jax, to_paddle_module), or rebuild it without "
+            f"dropout: PerceiverIO(model.spec.replace({zeros}), v=model.v)."
         )
