@@ -47,7 +47,7 @@ def ops_named(name: str) -> Ops:
     Parameters
     ----------
     name
-        One of :data:`BACKENDS`.
+        One of ``BACKENDS``.
 
     Raises
     ------
