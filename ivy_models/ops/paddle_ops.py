@@ -48,10 +48,10 @@ class PaddleOps(Ops):
             )
         if x.dtype.kind == "u" and x.dtype.itemsize > 1:  # Paddle reads uint16 as bfloat16
             x = x.astype(np.int64)
-        return paddle.to_tensor(x, dtype, place)
+        return _tensor(x, dtype, place)
 
     def constant(self, x, like):
-        return self.match(paddle.to_tensor(x), like)
+        return self.match(_tensor(x), like)
 
     def move(self, x, like):
         if self.is_traced(x) or x.place == like.place:
@@ -106,7 +106,7 @@ class PaddleOps(Ops):
         return paddle.expand(x, list(shape))
 
     def take(self, x, indices, axis):
-        return paddle.index_select(x, self.move(paddle.to_tensor(indices), x), axis)
+        return paddle.index_select(x, self.move(_tensor(indices), x), axis)
 
     def look_up(self, table, indices):
         return F.embedding(self.cast(indices, "int64"), table)
@@ -212,6 +212,16 @@ class PaddleOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return F.pad(paddle.transpose(x, [0, 3, 1, 2]), [*columns, *rows], value=value)
+
+
+def _tensor(x: np.ndarray, dtype: str | None = None, place: Any = None) -> Any:
+    """Copy a NumPy array. Paddle 3.3 never frees the argument names of paddle.to_tensor's calls."""
+    if not paddle.in_dynamic_mode() or not x.size:
+        return paddle.to_tensor(x, dtype, place)
+    with paddle.no_grad():
+        copy = paddle.empty(x.shape, x.dtype.name, device=place)
+        copy.set_value(np.asarray(x, order="C"))
+        return copy if dtype is None else paddle.cast(copy, dtype)
 
 
 def _place(device: str | None) -> Any:
