@@ -34,10 +34,11 @@ def export(
     batch_size: int | None,
     mask: bool,
 ) -> None:
-    """Write MODEL as the ONNX file OUTPUT, for ONNX Runtime and others.
+    """Write MODEL as the ONNX file OUTPUT.
 
-    MODEL is a model name (see `ivy-models list`) or a model folder. A file that is already there
-    is replaced. With a fixed size the graph needs less memory and time.
+    ONNX Runtime and other engines execute the file without this library. MODEL is a model name
+    (see `ivy-models list`) or a model folder. A file that is already there is replaced. With a
+    fixed size the graph needs less memory and time.
 
     Example: ivy-models export perceiver_io_digits digits.onnx
     """

@@ -76,7 +76,7 @@ def verify(
     imagenet: Path | None,
     batch_size: int,
 ) -> None:
-    """Check the published weights and what the models compute with them.
+    """Check the published weights and their known results.
 
     NAMES are model names (see `ivy-models list`); without names, all models with published weights
     are verified. Each line is one check: right, wrong and by how much, or not run and why. If a
