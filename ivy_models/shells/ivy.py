@@ -87,8 +87,6 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     spec : PerceiverIOSpec
     core : PerceiverIOCore
         The model as a pure function of weights and native arrays.
-    v : ivy.Container
-        The weights. They follow ``ivy.set_backend``: a call converts them when needed.
     preprocessing : ImagePreprocessing, SoundPreprocessing, ClipPreprocessing or None
         Converts images, sounds or clips to this model's data.
     labels : tuple of str or None
@@ -212,7 +210,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @property
     def v(self) -> ivy.Container:
-        """The weights, some also by their names in the first ``ivy_models``."""
+        """The weights. They follow ``ivy.set_backend``: a call converts them when needed.
+
+        Some also have their names in the first ``ivy_models``.
+        """
         return with_former_names(self._v)
 
     @property
