@@ -6,12 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import InconclusiveDimensionOperation, Tracer
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.namespace import NamespaceOps
+
+try:
+    from jax.errors import InconclusiveDimensionOperation
+except ImportError:  # before JAX 0.9
+    from jax.core import InconclusiveDimensionOperation
 
 
 class JaxOps(NamespaceOps):
