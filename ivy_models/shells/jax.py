@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
@@ -68,19 +69,33 @@ def _apply(
     run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
     # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):
-        return _over_any_mesh(run, core.spec, data)(params, data, mask, queries, key, positions)
+        arguments = params, data, mask, queries, key, positions
+        return _over_any_mesh(run, core.spec, data, _explicit_mesh(params, data))(*arguments)
 
 
-def _over_any_mesh(run: Callable[..., Any], spec: PerceiverIOSpec, data: Any) -> Callable[..., Any]:
+def _explicit_mesh(*trees: Any) -> Any:
+    """The mesh with explicit shardings of the context or of traced arrays; None if there is none.
+
+    From JAX 0.9 on, meshes are explicit unless they say otherwise.
+    """
+    meshes = [jax.sharding.get_abstract_mesh()] if hasattr(jax.sharding, "auto_axes") else []
+    for leaf in jax.tree.leaves(trees) if meshes else ():
+        if isinstance(leaf, Tracer):
+            meshes.append(jax.typeof(leaf).sharding.mesh)
+    return next((mesh for mesh in meshes if getattr(mesh, "explicit_axes", ())), None)
+
+
+def _over_any_mesh(
+    run: Callable[..., Any], spec: PerceiverIOSpec, data: Any, mesh: Any
+) -> Callable[..., Any]:
     """Let XLA choose shardings inside the core, even if the mesh asks for explicit ones.
 
     The outputs' batch axes are sharded like those of the data.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if not getattr(mesh, "explicit_axes", ()):
+    if mesh is None:
         return run
     arrays = map_tree(jnp.asarray, data) if isinstance(data, Mapping) else jnp.asarray(data)
     batch_shape, _ = spec.input().split_shape(jax.tree.map(jnp.shape, arrays))
     shardings = jax.typeof(jax.tree.leaves(arrays)[0]).sharding.spec
-    batch = PartitionSpec(*shardings[: len(batch_shape)])
+    batch = NamedSharding(mesh, PartitionSpec(*shardings[: len(batch_shape)]))
     return jax.sharding.auto_axes(run, out_sharding=batch)

@@ -160,11 +160,13 @@ for spec, data in (
     apply, params = PerceiverIO(spec).to_jax()
     data = jax.tree.map(jnp.asarray, data)
     expected = jax.tree.leaves(apply(params, data))
+    placed = jax.device_put(params, whole), jax.device_put(data, halved)
     with jax.set_mesh(mesh):
-        outputs = jax.jit(apply)(jax.device_put(params, whole), jax.device_put(data, halved))
-    for output, other in zip(jax.tree.leaves(outputs), expected, strict=True):
-        assert output.sharding.spec[0] == "devices", output.sharding
-        np.testing.assert_allclose(output, other, atol=1e-5)
+        within = jax.jit(apply)(*placed)
+    for outputs in within, jax.jit(apply)(*placed):
+        for output, other in zip(jax.tree.leaves(outputs), expected, strict=True):
+            assert output.sharding.spec[0] == "devices", output.sharding
+            np.testing.assert_allclose(output, other, atol=1e-5)
 """
 
 
