@@ -25,7 +25,6 @@ from helpers import CHOSEN, ROOT, unset_backends
 from PIL import Image
 
 from ivy_models.base.cache import CACHE_VARIABLE
-from ivy_models.checkpoints.download.cache import PublishedFile
 from ivy_models.checkpoints.pickles import machine as pickle_machine
 from ivy_models.cli import main
 from ivy_models.models import factories
@@ -87,14 +86,15 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     Image.fromarray(pixels).save("photo.jpg")
-    load_published = factories._load_published
+    load_checked = factories.load_checked
 
-    def random_if_downloaded(preset, spec, *fresh):
-        if isinstance(preset.weights, PublishedFile):
+    def random_if_downloaded(path, spec, *more):
+        if path is None:
             return initialise(PerceiverIOCore(spec).parameters())
-        return load_published(preset, spec, *fresh)
+        return load_checked(path, spec, *more)
 
-    monkeypatch.setattr(factories, "_load_published", random_if_downloaded)
+    monkeypatch.setattr(factories, "download", lambda file: None)
+    monkeypatch.setattr(factories, "load_checked", random_if_downloaded)
     # Undo changes of the process, so that they do not affect later tests.
     monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
     with patch.dict(os.environ), torchs_threads():
