@@ -311,6 +311,14 @@ class Ops(ABC):
 
     # Control flow
 
+    def scores_per_chunk(self, like: Array) -> int:
+        """Scores of cross-attention that one chunk holds, on the device of ``like``.
+
+        The default is 4 MB in float32, which fit the caches of current CPUs. Accelerators and
+        engines of graphs need larger chunks, so that fewer operations are launched.
+        """
+        return 2**20
+
     def loop(self, times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
         """``carry = body(i, carry)`` for i in 0 .. times - 1. Compilers trace the body once.
 

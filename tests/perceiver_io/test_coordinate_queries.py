@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
 from helpers.arrays import image, numpy_of
+from helpers.chunks import set_scores_per_chunk
 from helpers.models import noisy
 from helpers.processes import ONE_HEAP, python
 from helpers.specs import field_spec, multimodal_spec, points, points_spec, small_spec
@@ -18,7 +19,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
     PerceiverIOCore,
     PerceiverIOSpec,
-    attention,
 )
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
@@ -27,7 +27,7 @@ import ivy
 @pytest.fixture(params=["at once", "in chunks"])
 def chunks(request, monkeypatch):
     if request.param == "in chunks":
-        monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 3 * 18 * 3)
+        set_scores_per_chunk(monkeypatch, 3 * 18 * 3)
 
 
 FOLDED = {"query_residual": False, "queries_dim": 40}
@@ -124,7 +124,7 @@ def test_a_wide_query_is_made_in_chunks_too(name, monkeypatch, rng):
         return made(self, ops, positions)
 
     monkeypatch.setattr(FourierPositionEncoding, "encode_native", recorded)
-    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 140)
+    set_scores_per_chunk(monkeypatch, 140)
     params = map_tree(ops.asarray, noisy(spec))
     core.decode(params, ops.asarray(image(rng, 1, 1, 12)), ops.asarray(draw(rng, 1, 35)))
     assert max(widths) == 140 // 18

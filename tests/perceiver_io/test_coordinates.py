@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN, unset_backends
 from helpers.arrays import numpy_of
+from helpers.chunks import set_scores_per_chunk
 from helpers.models import noisy
 from helpers.processes import ONE_HEAP, python
 from helpers.specs import points, points_spec, small_spec
@@ -41,10 +42,9 @@ def outputs_of(spec, *arguments, **named):
 @pytest.fixture(params=["plain", "streaming"])
 def reader(request, monkeypatch):
     """Each way of reading, the second in several chunks."""
-    from ivy_models.transformers.perceiver_io.streaming import keys
 
     monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: request.param == "plain")
-    monkeypatch.setattr(keys, "SCORES_PER_CHUNK", 7 * 18 * 4)
+    set_scores_per_chunk(monkeypatch, 7 * 18 * 4)
 
 
 # Points of a grid

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers import CHOSEN
+from helpers.chunks import set_scores_per_chunk
 from helpers.processes import python
 from helpers.specs import (
     arguments_for,
@@ -78,13 +79,10 @@ def test_flops_are_those_that_torch_counts(request, rng, streaming):
 
 def test_flops_of_loops_count_every_turn(monkeypatch, always_streaming):
     """As many chunks as there are rows of inputs, and a decoder in chunks of queries."""
-    from ivy_models.transformers.perceiver_io import attention
-    from ivy_models.transformers.perceiver_io.streaming import keys
 
     spec, shape = small_spec(query_shape=(5,)), (6, 4, 3)
     whole = model_costs(spec, shape)
-    for module in (attention, keys):
-        monkeypatch.setattr(module, "SCORES_PER_CHUNK", 14)
+    set_scores_per_chunk(monkeypatch, 14)
     chunked = model_costs(spec, shape)
     for part in PARTS:
         assert chunked[part].flops == whole[part].flops

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.chunks import set_scores_per_chunk
 from helpers.gradients import TRAINED, value_and_gradients
 from helpers.specs import arguments_for, specs
 from hypothesis import given, settings, strategies as st
@@ -9,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import map_tree
-from ivy_models.transformers.perceiver_io.streaming import keys
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
@@ -32,7 +32,7 @@ def check(name, spec, seed, dtype, chunk):
         weights["input"]["batch_norm"]["variance"] **= 2
     arguments = {"params": weights, "data": data, "input_mask": mask, "queries": queries}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCORES_PER_CHUNK", chunk)
+        set_scores_per_chunk(patch, chunk)
         fast, fast_gradients = value_and_gradients(
             name, PerceiverIOCore(spec, plain_reader=False), arguments, dtype
         )

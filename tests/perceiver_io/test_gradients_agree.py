@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from helpers.chunks import set_scores_per_chunk
 from helpers.gradients import TRAINED, directional_derivatives, value_and_gradients
 from helpers.specs import (
     flow_spec,
@@ -25,13 +26,11 @@ from ivy_models.transformers.perceiver_io import (
     OutputModality,
     PerceiverIOCore,
     PerceiverIOSpec,
-    attention,
     initialise,
 )
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 from ivy_models.transformers.perceiver_io.spec_checks import STEMS
-from ivy_models.transformers.perceiver_io.streaming import keys
 
 READERS = {"plain": True, "streaming": False}
 
@@ -175,8 +174,7 @@ def differences(case):
 
 @pytest.fixture(autouse=True)
 def several_chunks(monkeypatch):
-    for module in (attention, keys):
-        monkeypatch.setattr(module, "SCORES_PER_CHUNK", SCORES_PER_CHUNK)
+    set_scores_per_chunk(monkeypatch, SCORES_PER_CHUNK)
 
 
 def by_every_framework(jax_reader):

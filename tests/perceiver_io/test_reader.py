@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import CHOSEN
+from helpers.chunks import set_scores_per_chunk
 from hypothesis import given, settings, strategies as st
 
 from ivy_models.ops import ops_named
@@ -11,12 +12,10 @@ from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     Inputs,
     Reader,
-    attention,
     initialise,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Grid
 from ivy_models.transformers.perceiver_io.parameters import map_tree
-from ivy_models.transformers.perceiver_io.streaming import keys
 
 
 @st.composite
@@ -95,7 +94,7 @@ def read(ops, reading, built, plain, dtype=None):
 def test_streaming_is_plain_attention(backend, reading):
     ops, built = ops_named(backend), build(reading)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCORES_PER_CHUNK", reading[-1])
+        set_scores_per_chunk(patch, reading[-1])
         streamed = read(ops, reading, built, plain=False)
     plain_ops = ops_named("numpy") if backend == "jax" else ops  # jax would compile that too
     plain = read(plain_ops, reading, built, plain=True)
@@ -108,7 +107,7 @@ def test_streaming_is_plain_attention(backend, reading):
 def test_streaming_is_exact_in_float64(backend, reading):
     ops, built = ops_named(backend), build(reading, dtype=np.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCORES_PER_CHUNK", reading[-1])
+        set_scores_per_chunk(patch, reading[-1])
         streamed = read(ops, reading, built, False, "float64")
     plain = read(ops, reading, built, True, "float64")
     np.testing.assert_allclose(streamed, plain, rtol=0, atol=1e-11)
@@ -191,7 +190,7 @@ def test_plain_attention_that_was_chosen_holds_few_scores(ops, rng, monkeypatch)
         return attend(self, q, k, v, *others)
 
     monkeypatch.setattr(type(ops), "attention", counted)
-    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 4 * 3 * 2 * 9)  # of 4 latents
+    set_scores_per_chunk(monkeypatch, 4 * 3 * 2 * 9)  # of 4 latents
     np.testing.assert_allclose(
         ops.to_numpy(reader(params, latents, inputs)), at_once, rtol=1e-5, atol=1e-6
     )

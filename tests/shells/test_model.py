@@ -11,6 +11,7 @@ from helpers import (
     unset_backends,
 )
 from helpers.arrays import image, numpy_of
+from helpers.chunks import set_scores_per_chunk
 from helpers.specs import arguments_for, small_spec, specs
 from hypothesis import given, settings, strategies as st
 
@@ -24,7 +25,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
     Processor,
     Reader,
-    attention,
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
@@ -268,7 +268,7 @@ def test_half_precision(backend, rng, dtype):
 def test_many_queries_are_decoded_in_chunks(backend, rng, monkeypatch):
     data = image(rng, 2, 6, 5, 3)
     whole = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
-    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 2 * 7 * 10)  # 10 queries at a time
+    set_scores_per_chunk(monkeypatch, 2 * 7 * 10)  # 10 queries at a time
     chunked = numpy_of(PerceiverIO(small_spec(query_shape=(11, 3)))(data))
     np.testing.assert_allclose(chunked, whole, atol=1e-5)
 

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from helpers import CHOSEN
 from helpers.arrays import numpy_of
+from helpers.chunks import set_scores_per_chunk
 from helpers.specs import (
     arguments_for,
     flow_spec,
@@ -22,8 +23,7 @@ from hypothesis import given, settings, strategies as st
 from ivy_models import create_model
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.shells.onnx import CONFIG
-from ivy_models.transformers.perceiver_io import PerceiverIO, attention
-from ivy_models.transformers.perceiver_io.streaming import keys
+from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
 IMAGE = (2, 11, 7, 3)
@@ -65,8 +65,7 @@ def path(tmp_path):
 @pytest.fixture
 def small_chunks(monkeypatch, always_streaming):
     """Loops over chunks in small models."""
-    for module in (attention, keys):
-        monkeypatch.setattr(module, "SCORES_PER_CHUNK", 150)
+    set_scores_per_chunk(monkeypatch, 150)
 
 
 CASES = {

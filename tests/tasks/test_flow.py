@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.arrays import numpy_of
+from helpers.chunks import set_scores_per_chunk
 from helpers.specs import flow_spec
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,7 +21,7 @@ from ivy_models.tasks.flow import (
     read_kitti_flow,
     write_flo,
 )
-from ivy_models.transformers.perceiver_io import Decoder, attention, initialise
+from ivy_models.transformers.perceiver_io import Decoder, initialise
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
@@ -78,7 +79,7 @@ def decode(ops, decoding, folded, dtype):
     if not folded:
         queries = queries.dense(ops, latents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "SCORES_PER_CHUNK", chunk)
+        set_scores_per_chunk(patch, chunk)
         patch.setattr(Decoder, "_folding_is_cheaper", lambda *_: True)
         call = (
             ops.compile(lambda p, z: decoder(p, queries, z))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import CHOSEN
+from helpers.chunks import set_scores_per_chunk
 from helpers.specs import (
     arguments_for,
     flow_spec,
@@ -22,7 +23,6 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
 )
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
-from ivy_models.transformers.perceiver_io.streaming import keys
 import ivy
 
 
@@ -114,7 +114,7 @@ SPECS = {
 
 @pytest.fixture(params=SPECS)
 def model_and_data(request, monkeypatch, always_streaming, rng):
-    monkeypatch.setattr(keys, "SCORES_PER_CHUNK", 60)  # several chunks and a rest
+    set_scores_per_chunk(monkeypatch, 60)  # several chunks and a rest
     spec = SPECS[request.param]
     if spec.input_modalities is not None:
         return PerceiverIO(spec), multimodal_data(rng)
@@ -166,7 +166,7 @@ def test_functions_of_functions_in_torch(monkeypatch, always_streaming, rng):
     """torch.func has no checkpoints; gradients within it go over the same chunks."""
     import torch
 
-    monkeypatch.setattr(keys, "SCORES_PER_CHUNK", 60)
+    set_scores_per_chunk(monkeypatch, 60)
     module = PerceiverIO(small_spec()).to_torch_module().double()
     data = torch.from_numpy(arguments_for(module.spec, rng)[0]).double()
 

@@ -185,10 +185,6 @@ class AttentionSettings:
         return cls(num_heads, qk_dim, v_dim or qk_dim, mlp)
 
 
-SCORES_PER_CHUNK = 2**20
-"""Scores of cross-attention in a chunk: 4 MB in float32, which fit the caches of current CPUs."""
-
-
 def attention_parameters(settings: AttentionSettings, query_dim: int, input_dim: int) -> Tree:
     """Describe the four projections of attention; the output is as wide as the queries."""
     return {
@@ -305,7 +301,7 @@ def cross_attention(
         return attend(*arrays)
     # Channels of a chunk are in memory too, beside its scores.
     numbers = max(num_heads * num_inputs, params["query_norm"]["scale"].shape[0], made_dim)
-    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, numbers)
+    chunk = rows_per_chunk(ops.scores_per_chunk(inputs), batch, numbers)
     if queries.shape[1] > chunk:  # so that training also needs the memory of one chunk only
         attend = ops.rematerialise_chunks(attend)
     return ops.map_chunks(attend, arrays, chunk, ops.dtype(params["query_norm"]["scale"]))

@@ -26,7 +26,6 @@ import numpy as np
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
 from ivy_models.transformers.perceiver_io.attention import (
-    SCORES_PER_CHUNK,
     merge_heads,
     project,
     rows_per_chunk,
@@ -134,7 +133,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     """The sums of folded queries (B, R, C) over the inputs."""
     batch, rows = inputs.batch(ops), folded.shape[1]
     # Channels of a chunk are in memory too, beside its scores.
-    chunk = rows_per_chunk(SCORES_PER_CHUNK, batch, max(rows, inputs.num_own_channels))
+    chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, inputs.num_own_channels))
     grid = Grid.of(inputs, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
 

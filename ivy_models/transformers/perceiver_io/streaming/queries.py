@@ -17,7 +17,6 @@ import functools
 from collections.abc import Callable
 
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io import attention
 from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
 from ivy_models.transformers.perceiver_io.inputs.features import Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
@@ -60,7 +59,7 @@ def attend_from_parts(
     folded, constant = _fold(ops, params, query_norm, latents, num_heads)
     values = _projected_values(ops, params, latents, num_heads)
     batch, rows, _ = ops.shape(folded)
-    chunk = rows_per_chunk(attention.SCORES_PER_CHUNK, batch, rows)
+    chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, rows)
     grid = Grid.of(queries, inner_limit=chunk)
     parts = parts_of(ops, ops.take(folded, grid.order, -1), queries, grid)
 
