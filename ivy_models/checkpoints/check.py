@@ -179,6 +179,7 @@ ONLY_CONCERNS = {
     "query_per_input": ("queries",),
     "queries_from_inputs": ("queries",),
     "num_query_position_axes": ("queries",),
+    "decoder_widening_factor": ("decoder",),
     "queries_dim": ("queries", "decoder"),
     "query_residual": ("decoder",),
     "decoder_v_dim": ("decoder",),

@@ -34,8 +34,9 @@ class AttentionMaps(NamedTuple):
         (*batch, H, N, N), one for each self-attention layer of all blocks, in order. A row is a
         latent; the columns are the latents that it attends to.
     decoder
-        (*batch, H, *query_axes, N), or None without a decoder. With ``output_modalities``, a dict
-        by decoded modality; if a modality has n chosen queries, (*batch, H, n, N).
+        (*batch, H, *query_axes, N), or None without a decoder. With ``pooling``, (*batch, 1, N),
+        each 1 / N. With ``output_modalities``, a dict by decoded modality; if a modality has n
+        chosen queries, (*batch, H, n, N).
     """
 
     reader: tuple[ivy.Array | dict[str, ivy.Array], ...]
@@ -121,11 +122,12 @@ def untied(spec: PerceiverIOSpec, params: Tree) -> tuple[PerceiverIOSpec, Tree]:
     """The same model without shared weights, whose layers would run as one compiled loop."""
     if not spec.weight_tie_layers:
         return spec, params
-    layers = [f"layer_{i}" for i in range(spec.network_depth)]
+    shared = {f"layer_{i}": f"layer_{spec.weights_of_layer(i)}" for i in range(spec.network_depth)}
     repeated = {
-        part: dict.fromkeys(layers, params[part]["layer_0"]) for part in ("reader", "processor")
+        part: {name: params[part][own] for name, own in shared.items() if own in params[part]}
+        for part in ("reader", "processor")
     }
-    return spec.replace(weight_tie_layers=False), params | repeated
+    return spec.replace(weight_tie_layers=False, untied_first_layer=False), params | repeated
 
 
 def _cut(ops: Ops, weights: Array, grids: dict[str, tuple[int, ...]]):

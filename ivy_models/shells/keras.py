@@ -354,7 +354,7 @@ class PerceiverIO(keras.Model):
         decoder = spec.decoder()
         if decoder is None:
             return tensor(axes, spec.latent_dim)
-        return tensor(axes, decoder.output_dim or decoder.query_dim)
+        return tensor(axes, decoder.num_channels)
 
     def export(
         self,

@@ -101,6 +101,8 @@ def specs(draw):
     if stem in CONVOLUTIONS and positions == "learned":
         positions = None
     activation = draw(st.sampled_from(["gelu", "gelu", "relu", "silu"]))
+    tied, with_decoder = draw(st.booleans()), draw(st.booleans())
+    pooling = draw(st.sampled_from([None, None, "mean"])) if with_decoder else None
     learned = {"learned_position_shape": (5, 4, 3)[:axes], "learned_position_dim": 6}
     return PerceiverIOSpec(
         input_dim=draw(st.integers(1, 3)),
@@ -114,12 +116,14 @@ def specs(draw):
         num_self_att_heads=draw(st.sampled_from([1, 3])),
         cross_head_dim=draw(st.integers(1, 5)) if cross_heads > 1 else None,
         latent_head_dim=draw(st.sampled_from([None, 5])),
-        weight_tie_layers=draw(st.booleans()),
+        weight_tie_layers=tied,
+        untied_first_layer=tied and draw(st.booleans()),
         learn_query=draw(st.booleans()),
-        query_shape=draw(st.sampled_from([(), (1,), (2, 3)])),
+        query_shape=None if pooling else draw(st.sampled_from([(), (1,), (2, 3)])),
         num_lat_att_per_layer=draw(st.integers(1, 2)),
         cross_attend_in_every_layer=draw(st.booleans()),
-        with_decoder=draw(st.booleans()),
+        with_decoder=with_decoder,
+        pooling=pooling,
         with_final_head=draw(st.booleans()),
         fourier_encode_input=positions == "fourier",
         num_fourier_freq_bands=draw(st.integers(1, 4)),
@@ -130,9 +134,9 @@ def specs(draw):
         exact_gelu=activation == "gelu" and draw(st.booleans()),
         num_decoder_heads=draw(st.sampled_from([None, 1, 2])),
         decoder_head_dim=draw(st.sampled_from([None, 3])),
-        reader_widening_factor=draw(st.integers(1, 3)),
-        processor_widening_factor=draw(st.integers(1, 3)),
-        decoder_widening_factor=draw(st.integers(1, 3)),
+        reader_widening_factor=draw(st.integers(0, 3)),
+        processor_widening_factor=draw(st.integers(0, 3)),
+        decoder_widening_factor=draw(st.integers(0, 3)),
         activation=activation,
         gated_mlp=draw(st.booleans()),
         **(learned if positions == "learned" else {}),
@@ -147,7 +151,7 @@ def arguments_for(spec, rng, batch=(2,)):
     data = rng.standard_normal((*batch, *axes, spec.input_dim), dtype=np.float32)
     mask = None if spec.stem in CONVOLUTIONS else rng.random((*batch, *axes)) < 0.7
     queries = None
-    if spec.with_decoder and not spec.learn_query:
+    if spec.with_decoder and not spec.learn_query and spec.pooling is None:
         shape = (*batch, *spec.query_shape, spec.queries_dim)
         queries = rng.standard_normal(shape, dtype=np.float32)
     return data, mask, queries

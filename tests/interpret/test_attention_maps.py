@@ -163,8 +163,9 @@ def test_maps_of_random_specs(spec, seed):
         np.testing.assert_allclose(layer.sum(-1), 1, 1e-5)
     rows = (n,)
     if spec.with_decoder:
-        rows = spec.query_shape
-        assert maps.decoder.shape == (2, spec.decoder_heads[0], *rows, n)
+        rows = () if spec.pooling else spec.query_shape
+        heads = 1 if spec.pooling else spec.decoder_heads[0]
+        assert maps.decoder.shape == (2, heads, *rows, n)
         np.testing.assert_allclose(maps.decoder.sum(-1), 1, 1e-5)
     else:
         assert maps.decoder is None

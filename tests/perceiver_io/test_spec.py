@@ -66,7 +66,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"seq_dropout": 1.0}, r"seq_dropout must be in \[0, 1\)"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"device": 0}, "device must be a name"),
-        ({"processor_widening_factor": 0}, "processor_widening_factor must be an integer"),
+        ({"processor_widening_factor": -1}, "processor_widening_factor must be an integer"),
         ({"reader_widening_factor": 1.5}, "reader_widening_factor must be an integer"),
         ({"activation": "tanh"}, "activation must be one of gelu, relu, silu, got 'tanh'"),
         ({"activation": "relu", "exact_gelu": True}, "needs activation='gelu', got 'relu'"),

@@ -104,7 +104,7 @@ class MLP:
     Parameters
     ----------
     widening_factor
-        Hidden channels, as a multiple of the channels of input and output.
+        Hidden channels, as a multiple of the channels of input and output. 0: no MLP.
     activation
         "gelu", "relu" or "silu".
     exact_gelu
@@ -122,6 +122,8 @@ class MLP:
 
     def parameters(self, dim: int) -> Tree:
         """Describe the weights for inputs of ``dim`` channels."""
+        if not self.widening_factor:
+            return {}
         hidden_dim = self.widening_factor * dim
         gate = {"gate": linear(dim, hidden_dim)} if self.gated else {}
         hidden, output = linear(dim, hidden_dim), linear(hidden_dim, dim)
@@ -129,6 +131,8 @@ class MLP:
 
     def residual(self, ops: Ops, params: Tree, x: Array, dropout: Dropout | None = None) -> Array:
         """Add the MLP of the layer norm of ``x`` (B, N, D) to ``x``."""
+        if not self.widening_factor:
+            return x
 
         def mlp(params, normed):
             hidden = project(ops, params["hidden"], normed)

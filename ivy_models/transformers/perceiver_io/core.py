@@ -10,7 +10,7 @@ from typing import Any
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
-from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.decoder import Decoder, MeanDecoder
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs, size_of
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
@@ -59,14 +59,16 @@ class PerceiverIOCore(PickledByFields):
         return self.processor or replace(self.spec.processor(), rematerialise=self.rematerialise)
 
     @functools.cached_property
-    def _decoder(self) -> Decoder | None:
+    def _decoder(self) -> Decoder | MeanDecoder | None:
         decoder = self.spec.decoder()
-        return decoder and replace(decoder, plain=self.plain_decoder)
+        if isinstance(decoder, Decoder):
+            return replace(decoder, plain=self.plain_decoder)
+        return decoder
 
     def parameters(self) -> Tree:
         """Describe the weights."""
         spec = self.spec
-        layers = 1 if spec.weight_tie_layers else spec.network_depth
+        layers = spec.weights_of_layer(spec.network_depth - 1) + 1
         reads = layers if spec.cross_attend_in_every_layer else 1
         tree = {
             "input": spec.input().parameters(),
@@ -189,6 +191,7 @@ class PerceiverIOCore(PickledByFields):
         reader, processor = self._reader, self._block
 
         # Layers with tied weights still use independent dropout keys.
+        # A layer of a loop has no number yet, so the index of its weights is an argument.
         def read(latents, layer, shared):
             drops = dropout and dropout.at(ops, 2 * layer)
             recorded = record and record.reader.append
@@ -213,15 +216,16 @@ class PerceiverIOCore(PickledByFields):
                 if layer and spec.cross_attend_in_every_layer:
                     latents = read(latents, layer, layer)
                 latents = process(latents, layer, layer)
-        elif not spec.cross_attend_in_every_layer:
+        elif not (spec.cross_attend_in_every_layer or spec.untied_first_layer):
             latents = ops.loop(spec.network_depth, lambda i, z: process(z, i, 0), latents)
         else:
-            latents = process(latents, 0, 0)
-            latents = ops.loop(
-                spec.network_depth - 1,
-                lambda i, z: process(read(z, i + 1, 0), i + 1, 0),
-                latents,
-            )
+            shared = spec.weights_of_layer(1)
+
+            def later(i, z):
+                z = read(z, i + 1, shared) if spec.cross_attend_in_every_layer else z
+                return process(z, i + 1, shared)
+
+            latents = ops.loop(spec.network_depth - 1, later, process(latents, 0, 0))
         return latents
 
     def to_outputs(

@@ -1,9 +1,11 @@
-"""The decoder: queries attend to the latents and become outputs."""
+"""The decoder: queries attend to the latents and become outputs, or the latents are averaged."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+
+import numpy as np
 
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
@@ -23,6 +25,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     apply,
     is_plain,
+    layer_norm,
     lecun_normal,
     linear,
     map_tree,
@@ -64,6 +67,11 @@ class Decoder(PickledByFields):
     query_residual: bool = True
     mlp: MLP = PUBLISHED_MLP
     plain: bool = False
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of an output."""
+        return self.query_dim if self.output_dim is None else self.output_dim
 
     @functools.cached_property
     def settings(self) -> AttentionSettings:
@@ -176,3 +184,48 @@ class Decoder(PickledByFields):
         folded = rows * (queries.num_own_channels + self.query_dim)
         plain = (self.query_dim + num_latents) * (self.settings.qk_dim + self.settings.v_dim)
         return folded < plain and not self.query_residual
+
+
+@dataclass(frozen=True)
+class MeanDecoder(PickledByFields):
+    """The mean of the latents, its layer norm and a linear head (arXiv 2103.03206, section 3.1).
+
+    Parameters
+    ----------
+    latent_dim
+        D, channels of a latent.
+    output_dim
+        Channels of an output. None: no head, so that outputs have D channels.
+    """
+
+    latent_dim: int
+    output_dim: int | None = None
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of an output."""
+        return self.latent_dim if self.output_dim is None else self.output_dim
+
+    def parameters(self) -> Tree:
+        """Describe the decoder's weights."""
+        tree: Tree = {"norm": layer_norm(self.latent_dim)}
+        if self.output_dim is not None:
+            tree["head"] = linear(self.latent_dim, self.output_dim, lecun_normal)
+        return tree
+
+    def __call__(self, params: Tree, latents: Array, record: Record | None = None) -> Array:
+        """Decode latents (B, N, D). ``record`` is called with their shares (B, 1, 1, N), if any.
+
+        Returns
+        -------
+        Array
+            (B, 1, output_dim), or (B, 1, D) without a head.
+        """
+        ops = ops_for(latents)
+        if record is not None:
+            batch, number, _ = ops.shape(latents)
+            share = ops.constant(np.full((1, 1, 1, 1), 1 / number), like=ops.widen(latents))
+            record(ops.broadcast_to(share, (batch, 1, 1, number)))
+        mean = ops.match(ops.mean(ops.widen(latents), 1, keepdims=True), latents)
+        normed = norm(ops, params["norm"], mean)
+        return normed if self.output_dim is None else project(ops, params["head"], normed)

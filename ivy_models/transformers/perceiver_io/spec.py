@@ -12,7 +12,7 @@ from ivy_models.base.fields import FieldMapping
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.errors import SpecError, did_you_mean, shown
 from ivy_models.transformers.perceiver_io.attention import MLP
-from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.decoder import Decoder, MeanDecoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
 from ivy_models.transformers.perceiver_io.processor import Processor
 from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries, kind_of_queries
@@ -65,6 +65,9 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         The same for the decoder only. None: as above.
     weight_tie_layers
         Whether all ``network_depth`` layers share one set of weights.
+    untied_first_layer
+        Whether the first layer has weights of its own and the others share theirs, as in the
+        Perceiver (arXiv 2103.03206). Requires ``weight_tie_layers=True``.
     learn_query
         Whether the decoder's queries are learned; if not, each call passes them.
     query_shape
@@ -84,6 +87,10 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         Whether there is a decoder; if not, the model returns the latents.
     with_final_head
         Whether a linear layer maps the decoder's output to ``output_dim`` channels.
+    pooling
+        "mean": instead of attention from queries, the decoder is the mean of the latents and its
+        layer norm, as in the Perceiver (arXiv 2103.03206). The output has no axes (B, output_dim);
+        without the final head it has D channels. None: queries attend to the latents.
     fourier_encode_input
         Whether inputs get Fourier features of their positions.
     num_fourier_freq_bands
@@ -160,7 +167,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         modalities' heads get.
     reader_widening_factor, processor_widening_factor, decoder_widening_factor
         Hidden channels of the MLPs, as multiples of D in the reader and the processor, and of E
-        in the decoder.
+        in the decoder. 0: no MLP after attention.
     activation
         Activation of every MLP: "gelu", "relu" or "silu".
     gated_mlp
@@ -227,6 +234,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     position_range: Sequence[float] | Sequence[Sequence[float]] = (-1.0, 1.0)
     num_query_position_axes: int | None = None
     seq_dropout: float = 0.0
+    pooling: str | None = None
+    untied_first_layer: bool = False
 
     def __post_init__(self):
         check_spec_fields(self)
@@ -270,13 +279,16 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
             self._mlp(self.processor_widening_factor),
         )
 
-    def decoder(self) -> Decoder | None:
+    def decoder(self) -> Decoder | MeanDecoder | None:
         if not self.with_decoder:
             return None
+        output_dim = self.output_dim if self.with_final_head else None
+        if self.pooling is not None:
+            return MeanDecoder(self.latent_dim, output_dim)
         return Decoder(
             self.queries_dim,
             self.latent_dim,
-            self.output_dim if self.with_final_head else None,
+            output_dim,
             self.decoder_heads[0],
             _total(*self.decoder_heads),
             self.decoder_v_dim,
@@ -286,6 +298,12 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
 
     def _mlp(self, widening_factor: int) -> MLP:
         return MLP(widening_factor, self.activation, self.exact_gelu, self.gated_mlp)
+
+    def weights_of_layer(self, layer: int) -> int:
+        """Index of the weights of one of the ``network_depth`` layers."""
+        if not self.weight_tie_layers:
+            return layer
+        return min(layer, 1) if self.untied_first_layer else 0
 
     @property
     def decoder_heads(self) -> tuple[int, int | None]:

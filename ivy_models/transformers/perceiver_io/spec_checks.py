@@ -10,6 +10,7 @@ from ivy_models.base.fields import (
     Validator,
     axes,
     check_fields,
+    count,
     flag,
     number,
     numbers,
@@ -80,6 +81,11 @@ def _check_size(spec: PerceiverIOSpec) -> None:
             f"network_depth={spec.network_depth} times num_lat_att_per_layer="
             f"{spec.num_lat_att_per_layer} makes {layers:,} layers; the limit is "
             f"{MAX_LAYERS:,} (MAX_LAYERS of {__name__})."
+        )
+    if spec.untied_first_layer and not spec.weight_tie_layers:
+        raise SpecError(
+            "untied_first_layer=True needs weight_tie_layers=True: without it no layers share "
+            "weights. Leave one of them out."
         )
     if spec.num_input_axes > MAX_AXES:
         raise SpecError(f"num_input_axes must be at most {MAX_AXES}, got {spec.num_input_axes}.")
@@ -244,9 +250,9 @@ _VALIDATORS: dict[str, Validator] = {
     "decoder_head_dim": optional(positive_int),
     "input_modalities": optional(_modalities(InputModality)),
     "output_modalities": optional(_modalities(OutputModality)),
-    "reader_widening_factor": positive_int,
-    "processor_widening_factor": positive_int,
-    "decoder_widening_factor": positive_int,
+    "reader_widening_factor": count,
+    "processor_widening_factor": count,
+    "decoder_widening_factor": count,
     "activation": text,
     "gated_mlp": flag,
     "fourier_band_spacing": text,
@@ -254,6 +260,8 @@ _VALIDATORS: dict[str, Validator] = {
     "position_range": _ranges,
     "num_query_position_axes": optional(positive_int),
     "seq_dropout": number,
+    "pooling": optional(text),
+    "untied_first_layer": flag,
 }
 
 

@@ -16,6 +16,7 @@ from ivy_models.transformers.perceiver_io.queries.modalities import (
 )
 from ivy_models.transformers.perceiver_io.queries.none import NoQueries
 from ivy_models.transformers.perceiver_io.queries.per_input import PerInputQueries
+from ivy_models.transformers.perceiver_io.queries.pooled import PooledLatents
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -25,6 +26,8 @@ __all__ = ["CoordinateQueries", "MultimodalOutput", "OutputModality", "Queries",
 
 def kind_of_queries(spec: PerceiverIOSpec) -> type[Queries]:
     """Return the kind of queries that a spec describes. Only this function distinguishes kinds."""
+    if spec.pooling is not None:
+        return PooledLatents
     if spec.num_query_position_axes is not None:
         return CoordinateQueries
     if spec.output_modalities is not None:
