@@ -130,8 +130,14 @@ def torch_file(program, compression=zipfile.ZIP_STORED, size=16, more=(), repeat
 def torch_files(canary):
     four, billion = b"K\x04\x85", b"J" + struct.pack("<i", 10**9) + b"\x85"
     dense = b"}" + text("w") + tensor(four) + b"s"
-    numbers = b"J" + struct.pack("<i", 1 << 18) + b"\x85"
-    shared = b"}(" + b"".join(text(str(i)) + tensor(numbers) for i in range(5000)) + b"u"
+    numbers = b"J" + struct.pack("<i", (1 << 18) - 5000) + b"\x85"
+    places = [b"J" + struct.pack("<i", i) for i in range(5000)]
+    overlapping, tied = (
+        b"}("
+        + b"".join(text(str(i)) + tensor(numbers, offset=at) for i, at in enumerate(offsets))
+        + b"u"
+        for offsets in (places, [places[0]] * 100)
+    )
     link = zipfile.ZipInfo("model/link")
     link.external_attr = 0o120777 << 16
 
@@ -152,7 +158,8 @@ def torch_files(canary):
         "a storage that is not there": one(four, key=text("../../../etc/passwd")),
         "a storage of 2^60 parts": one(four, key=doubled(60)),
         "another reference": one(four, reference=text("/etc/passwd")),
-        "many tensors of one storage": torch_file(shared, size=1 << 20),
+        f"{READ}a tensor of many names": torch_file(tied, size=1 << 20),
+        "many tensors of one storage": torch_file(overlapping, size=1 << 20),
         "compressed": torch_file(dense, zipfile.ZIP_DEFLATED, 1 << 28),
         "an entry ten thousand times": torch_file(dense, size=1 << 20, repeated=10_000),
         "a command": torch_file(b"cos\nsystem\n" + text(f"touch {canary}") + b"\x85R"),

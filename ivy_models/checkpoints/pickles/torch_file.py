@@ -102,6 +102,11 @@ class _Tensor:
         self.storage, self.shape = storage, shape
         self._offset, self._strides = offset, strides
 
+    @property
+    def view(self) -> tuple:
+        """What the tensor is a view of, and which."""
+        return id(self.storage), self._offset, tuple(self.shape), tuple(self._strides)
+
     def array(self) -> np.ndarray:
         numbers = self.storage.numbers[self._offset :]
         strides = [step * numbers.itemsize for step in self._strides]
@@ -160,12 +165,14 @@ class _Archive:
             isinstance(tensor, _Tensor) for tensor in content.values()
         ):
             raise RefusedError("it does not hold a mapping of tensors.")
+        views = {tensor.view: tensor for tensor in content.values()}  # tied weights are one view
         total = sum(
-            math.prod(tensor.shape) * tensor.storage.numbers.itemsize for tensor in content.values()
+            math.prod(tensor.shape) * tensor.storage.numbers.itemsize for tensor in views.values()
         )
         if total > self._num_bytes:
             raise RefusedError("its tensors have more bytes than the file.")
-        return {name: tensor.array() for name, tensor in content.items()}
+        arrays = {view: tensor.array() for view, tensor in views.items()}
+        return {name: arrays[tensor.view] for name, tensor in content.items()}
 
     def _storage(self, reference: Any) -> _Storage:
         what, kind, key, _device, _num_numbers = reference
