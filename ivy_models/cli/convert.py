@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,18 +20,27 @@ from ivy_models.cli.options import ModelName
     help="Model that SOURCE has weights for, if SOURCE is a file (see `ivy-models list`).",
 )
 @click.option(
+    "--perceiver-pytorch",
+    "arguments",
+    metavar="JSON",
+    help="SOURCE has the state of a model of perceiver-pytorch, made with these arguments of its "
+    'constructor, such as \'{"depth": 6, "dim": 32, "queries_dim": 32}\'.',
+)
+@click.option(
     "--layout",
     default="native",
     show_default=True,
     type=click.Choice(["native", "huggingface"]),
     help="Layout of OUTPUT: this library's (native) or that of transformers (huggingface).",
 )
-def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
+def convert(
+    source: Path, output: Path, model: str | None, arguments: str | None, layout: str
+) -> None:
     """Read a model from SOURCE and write it as the folder OUTPUT.
 
     SOURCE is a folder written by this library or by transformers, or a weights file: a pickle
-    of the original implementation, or a .safetensors file with this library's names. A model that
-    is already in OUTPUT is replaced.
+    of the original implementation, a .safetensors file with this library's names, or a .pt or
+    .safetensors file of perceiver-pytorch. A model that is already in OUTPUT is replaced.
 
     Example: ivy-models convert my_model for_transformers --layout huggingface
     """
@@ -37,14 +48,36 @@ def convert(source: Path, output: Path, model: str | None, layout: str) -> None:
     from ivy_models.models.factories import create_model
     from ivy_models.transformers.perceiver_io import PerceiverIO
 
-    if not source.is_dir() and model is None:
-        raise click.UsageError(f"{source} is not a folder: name its model with --model.")
-    if source.is_dir() and model is not None:
-        raise click.UsageError(f"{source} already describes its model: leave out --model.")
+    if model is not None and arguments is not None:
+        raise click.UsageError("--model and --perceiver-pytorch exclude each other.")
+    described = model is not None or arguments is not None
+    if not source.is_dir() and not described:
+        raise click.UsageError(
+            f"{source} is not a folder: name its model with --model, or give the arguments of its "
+            "constructor with --perceiver-pytorch."
+        )
+    if source.is_dir() and described:
+        raise click.UsageError(
+            f"{source} already describes its model: leave out --model and --perceiver-pytorch."
+        )
     set_backend("numpy")
-    if model is None:
+    if arguments is not None:
+        converted = PerceiverIO.from_perceiver_pytorch(source, **_parsed(arguments))
+    elif model is None:
         converted = PerceiverIO.from_pretrained(source)
     else:
         converted = create_model(model, weights=source)
     converted.save_pretrained(output, layout)
     click.echo(f"{output}: {converted.num_parameters:,} parameters.")
+
+
+def _parsed(arguments: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(arguments)
+    except ValueError as error:
+        raise click.UsageError(f"--perceiver-pytorch is not JSON: {error}.") from error
+    if not isinstance(parsed, dict):
+        raise click.UsageError(
+            "--perceiver-pytorch is not a JSON object of names and values of arguments."
+        )
+    return parsed

@@ -25,6 +25,7 @@ from ivy_models.checkpoints.folder import write_native
 from ivy_models.checkpoints.hdf5 import write_hdf5
 from ivy_models.checkpoints.huggingface.weights import write_huggingface
 from ivy_models.checkpoints.load import load_weights, open_folder
+from ivy_models.checkpoints.perceiver_pytorch.weights import read_perceiver_pytorch
 from ivy_models.errors import (
     BackendError,
     InputError,
@@ -486,6 +487,35 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         for name, value in saved.read_attributes().items():
             setattr(model, name, value)
         return model
+
+    @classmethod
+    def from_perceiver_pytorch(
+        cls, source: Any, *, device: str | None = None, dtype: str = "float32", **arguments: Any
+    ) -> PerceiverIO:
+        """Build the model of a ``Perceiver``, ``PerceiverIO`` or ``PerceiverLM`` of the package
+        perceiver-pytorch, with its weights.
+
+        Parameters
+        ----------
+        source
+            The module. Or its ``state_dict()``, or a file of that, of ``torch.save`` or
+            ``.safetensors``; perceiver-pytorch and torch need not be installed then.
+        device, dtype
+            As in :class:`PerceiverIOSpec`.
+        arguments
+            The arguments of the constructor that made the model, unless ``source`` is the module:
+            weights do not say how many heads and which frequencies a model has.
+
+        Raises
+        ------
+        BackendError
+            If the device is not available.
+        WeightsError
+            If the source cannot be read, the arguments do not fit it, or the model has options
+            that no spec describes.
+        """
+        read = read_perceiver_pytorch(source, arguments)
+        return cls(read.spec.replace(device=device, dtype=dtype), v=read.tree)
 
     def to_torch_module(self, rematerialise: bool = False) -> ivy_models.shells.torch.PerceiverIO:
         """Copy the model into a ``torch.nn.Module``, in evaluation mode.

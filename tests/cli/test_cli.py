@@ -127,6 +127,30 @@ def test_convert(run, tmp_path):
     assert run("convert", "none.pystate", "d", "--model", "perceiver_io_digits").exit_code == 1
 
 
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_convert_from_perceiver_pytorch(run, tmp_path):
+    import torch
+    from helpers.perceiver_pytorch import IO, original
+
+    model, path, folder = original("io"), str(tmp_path / "w.pt"), str(tmp_path / "converted")
+    torch.save(model.state_dict(), path)
+    option = "--perceiver-pytorch"
+    result = run("convert", path, folder, option, json.dumps(IO))
+    assert result.exit_code == 0, result.output
+    expected = PerceiverIO.from_perceiver_pytorch(model)
+    assert result.output.endswith(f": {expected.num_parameters:,} parameters.\n")
+    assert PerceiverIO.from_pretrained(folder).spec == expected.spec
+    for source, arguments, message, code in (
+        (path, [option, "{"], "is not JSON", 2),
+        (path, [option, "[1]"], "is not a JSON object", 2),
+        (path, [option, "{}"], "needs depth, dim, queries_dim", 1),
+        (path, [option, "{}", "--model", "perceiver_io_digits"], "exclude each other", 2),
+        (folder, [option, "{}"], "leave out --model and --perceiver-pytorch", 2),
+    ):
+        result = run("convert", source, folder, *arguments)
+        assert (result.exit_code, message in " ".join(result.output.split())) == (code, True)
+
+
 @pytest.mark.parametrize("backend_name", CHOSEN)
 def test_flow(run, backend_name, monkeypatch, tmp_path, rng):
     monkeypatch.setattr(

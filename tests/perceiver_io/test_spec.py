@@ -93,16 +93,13 @@ def test_contradictions_are_refused(changes, message):
         PerceiverIOSpec(**(SMALL | changes))
 
 
-NO_TOKENS = {"query_per_input": False, "tied_head": False, "learn_query": False}
-
-
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
         (flow_spec, {"learn_query": True, "query_shape": (1,)}),
         (flow_spec, {"with_decoder": False}),
         (flow_spec, {"queries_dim": 24}),
-        (language_spec, NO_TOKENS),
+        (language_spec, {"learn_query": False, "tied_head": False}),
         (multimodal_spec, {"output_modalities": None, "queries_dim": 37}),
     ],
 )

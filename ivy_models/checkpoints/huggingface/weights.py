@@ -187,7 +187,7 @@ class HuggingFaceFolder:
         Weights that the model does not have keep their own names, so that a check against the
         description finds them. Raises as :func:`read_huggingface`.
         """
-        arrays = _unwrapped(_read_arrays(self.path))
+        arrays = unwrapped(_read_arrays(self.path))
         arrays.pop(_COUNT, None)
         weights = {}
         for name, _ in flatten(self.description):
@@ -247,7 +247,7 @@ _WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.(module\.)*")
 """What DataParallel and torch.compile add to the names of the weights within."""
 
 
-def _unwrapped(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def unwrapped(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Rename weights of wrapped modules, but none to a name that the file has too."""
     plain = {name: _WRAPPERS.sub("", name) for name in arrays}
     return {name if plain[name] in arrays else plain[name]: array for name, array in arrays.items()}

@@ -29,13 +29,13 @@ class InputQueries(Queries):
     def of(cls, spec: PerceiverIOSpec) -> InputQueries:
         if (
             spec.learn_query
-            or spec.vocabulary_size is not None
+            or spec.query_per_input
             or spec.input_modalities is not None
             or not spec.with_decoder
             or spec.queries_dim != spec.encoded_dim
         ):
             raise SpecError(
-                "queries_from_inputs needs a decoder, learn_query=False, no vocabulary_size, no "
+                "queries_from_inputs needs a decoder, learn_query=False, no query_per_input, no "
                 f"input_modalities and queries_dim={spec.encoded_dim}, the channels of an input."
             )
         return cls()

@@ -1,0 +1,1 @@
+"""Weights of the Perceivers of the package perceiver-pytorch."""
