@@ -1,6 +1,6 @@
 """Perceiver IO for every framework: NumPy, PyTorch, JAX, TensorFlow and Paddle, through Ivy."""
 
-from ivy_models.base import ivy_home, ivy_repairs, moved, paddle_symbols
+from ivy_models.base import ivy_home, ivy_repairs, moved, paddle_import
 from ivy_models.base.lazy import lazy_exports
 from ivy_models.transformers import perceiver_io as perceiver_io
 
@@ -9,5 +9,5 @@ __version__ = "2.0.0"
 ivy_home.install()
 ivy_repairs.install()
 moved.install()
-paddle_symbols.install()
+paddle_import.install()
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle.distributed.fleet.utils import recompute
 
 from ivy_models.base.devices import Device, parse_device
+from ivy_models.base.paddle_import import use_avx2_on_amd
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import (
     HALF_TYPES,
@@ -21,6 +22,7 @@ from ivy_models.ops.base import (
     same_padding,
 )
 
+use_avx2_on_amd()  # where Paddle was imported before this library
 paddle: Any = importlib.import_module("paddle")  # its annotations lack public names
 
 
@@ -105,6 +107,14 @@ class PaddleOps(Ops):
     def broadcast_to(self, x, shape):
         return paddle.expand(x, list(shape))
 
+    def spread(self, x, shape):
+        # On a CPU, arithmetic that repeats rows takes some ten times as long as one that does not.
+        # A rank below that of the other array, or an axis of size 1 at the end, is fast.
+        if self.is_traced(x) or not x.place.is_cpu_place() or len(x.shape) < len(shape):
+            return x
+        repeated = [a != b for a, b in zip(x.shape, shape, strict=True)]
+        return x if repeated == sorted(repeated) else paddle.expand(x, list(shape))
+
     def take(self, x, indices, axis):
         return paddle.index_select(x, self.move(_tensor(indices), x), axis)
 
@@ -148,7 +158,16 @@ class PaddleOps(Ops):
         return paddle.sqrt(x)
 
     def sum(self, x, axis, keepdims=False):
-        return paddle.sum(x, axis, keepdim=keepdims)
+        axis = axis % len(x.shape) - len(x.shape)
+        is_matrix = len(x.shape) > 1 and axis >= -2 and self.is_float(x)
+        if not is_matrix or self.is_traced(x) or not x.place.is_cpu_place():
+            return paddle.sum(x, axis, keepdim=keepdims)
+        # On a CPU, a product with ones takes less than half the time, and along rows a tenth.
+        if axis == -1:
+            out = paddle.matmul(x, paddle.ones([x.shape[-1], 1], x.dtype))
+        else:
+            out = paddle.matmul(paddle.ones([*x.shape[:-2], 1, x.shape[-2]], x.dtype), x)
+        return out if keepdims else paddle.squeeze(out, axis)
 
     def max(self, x, axis, keepdims=False):
         return paddle.max(x.detach(), axis, keepdim=keepdims)
@@ -195,7 +214,15 @@ class PaddleOps(Ops):
     def rematerialise(self, function):
         if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
             return function
-        return functools.partial(recompute, function, use_reentrant=False)
+        # Whether the function needs gradients depends on arrays that it closes over. Paddle looks
+        # at the arguments alone, and warns at each call if none needs one.
+        needs_gradient = paddle.zeros([])
+        needs_gradient.stop_gradient = False
+
+        def call(_, *arguments):
+            return function(*arguments)
+
+        return functools.partial(recompute, call, needs_gradient, use_reentrant=False)
 
     def conv2d(self, x, weight, stride):
         x = self._padded(x, weight.shape[:2], stride, 0.0)

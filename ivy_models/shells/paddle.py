@@ -12,8 +12,10 @@ from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+from ivy_models.transformers.perceiver_io.streaming import layer
 
 _GLOBAL_GENERATOR = "paddle"
 """The only key of dropout: Paddle's own generator."""
@@ -106,6 +108,51 @@ class PerceiverIO(Branch):
         key = _GLOBAL_GENERATOR if self.training else None
         ops, weights = ops_named("paddle"), self.weights()
         return checked_call(ops, self.spec, self.core, weights, data, mask, queries, key)
+
+
+class GridCrossAttention(Branch):
+    """Queries attend to data on a grid and its Fourier features, exactly and without building them.
+
+    The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
+    other models.
+
+    Parameters
+    ----------
+    query_dim, data_dim, num_axes, num_heads, qk_dim, v_dim
+        As in that class.
+    num_bands, max_resolution
+        As in :class:`.FourierPositionEncoding`.
+    seed
+        Seed of the random weights.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        data_dim: int,
+        num_bands: int,
+        max_resolution: float | tuple[float, ...] | None = None,
+        num_axes: int = 2,
+        num_heads: int = 1,
+        qk_dim: int | None = None,
+        v_dim: int | None = None,
+        seed: int = 0,
+    ):
+        positions = FourierPositionEncoding(num_bands, max_resolution)
+        core = layer.GridCrossAttention(
+            query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
+        )
+        description = core.parameters()
+        weights = map_tree(ops_named("paddle").asarray, initialise(description, seed))
+        super().__init__(description, weights)
+        self.core = core
+
+    @paddle.jit.not_to_static
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, queries: paddle.Tensor, data: paddle.Tensor, mask: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
+        return self.core(self.weights(), queries, data, mask)
 
 
 def _parameter(weight: paddle.Tensor) -> paddle.Tensor:

@@ -122,6 +122,27 @@ def test_the_torch_module_trains(rng):
     assert torch.compile(module, backend="eager")(queries, data).shape == (2, 4, 10)
 
 
+@pytest.mark.skipif("paddle" not in CHOSEN, reason="needs paddle")
+def test_the_layer_of_paddle_trains(rng):
+    import paddle
+
+    from ivy_models.shells import paddle as shells
+
+    module = shells.GridCrossAttention(10, 3, num_bands=3, max_resolution=11.0, num_heads=2)
+    arrays = [rng.standard_normal(s, np.float32) for s in ((2, 4, 10), (2, 5, 7, 3))]
+    queries, data = (paddle.to_tensor(x, stop_gradient=False) for x in arrays)
+    layer = GridCrossAttention(10, 3, POSITIONS, num_heads=2)
+    weights = map_tree(lambda x: x.detach().numpy(), module.weights())
+    expected = plain_attention(layer, weights, *arrays, None)
+    output = module(queries, data)
+    np.testing.assert_allclose(output.detach().numpy(), expected, atol=1e-5)
+    output.square().sum().backward()
+    assert all(p.grad is not None for p in (*module.parameters(), queries, data))
+    module.attention.key.register_forward_pre_hook(lambda *call: None)
+    with pytest.raises(InputError, match="has a hook"):
+        module(queries, data)
+
+
 PEAKS = """
 import gc, tracemalloc
 import numpy as np

@@ -9,7 +9,7 @@ from helpers.arrays import image, numpy_of, same_weights
 from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
 
 from ivy_models.errors import InputError
-from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io import PerceiverIO, attention
 
 if "paddle" not in CHOSEN:
     pytest.skip("paddle was not chosen", allow_module_level=True)
@@ -90,6 +90,18 @@ def test_rematerialised_gradients_are_the_same(model, data):
         gradients.append({n: p.grad.numpy() for n, p in module.named_parameters()})
     for name, gradient in gradients[0].items():
         np.testing.assert_allclose(gradients[1][name], gradient, atol=1e-4, err_msg=name)
+
+
+def test_attention_in_chunks_logs_nothing(data, monkeypatch, caplog):
+    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 100)
+    logger = paddle.distributed.fleet.utils.log_util.logger
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    module = PerceiverIO(small_spec()).to_paddle_module()
+    module(paddle.to_tensor(data)).sum().backward()
+    for parameter in module.parameters():
+        parameter.stop_gradient = True
+    module(paddle.to_tensor(data))
+    assert not caplog.records
 
 
 def test_its_state_is_saved_and_loaded_by_paddle(model, data, tmp_path):

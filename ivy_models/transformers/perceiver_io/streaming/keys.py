@@ -142,8 +142,11 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         highest, total, weight_sum, sums = carry
         window = Window(start, size, grid.inner)
         chunks = [part.chunk(window) for part in parts]
-        inverse_sigma = inverse_deviation(ops, parts, chunks, window)[:, None]
-        scores = sum(part.scores(c, window) for part, c in zip(parts, chunks, strict=True))
+        shape = (batch, rows, size, grid.inner)
+        inverse_sigma = ops.spread(inverse_deviation(ops, parts, chunks, window)[:, None], shape)
+        scores = sum(
+            ops.spread(part.scores(c, window), shape) for part, c in zip(parts, chunks, strict=True)
+        )
         scores = scores * inverse_sigma
         if input_mask is not None:
             mask = ops.slice(input_mask, start * grid.inner, size * grid.inner, 1)

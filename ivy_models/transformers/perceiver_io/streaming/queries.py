@@ -67,13 +67,18 @@ def attend_from_parts(
         """Decode ``size`` outer indices from ``start``."""
         window = Window(start, size, grid.inner)
         chunks = [part.chunk(window) for part in parts]
-        scores = sum(part.scores(c, window) for part, c in zip(parts, chunks, strict=True))
-        scores = scores * inverse_deviation(ops, parts, chunks, window)[:, None]
+        shape = (batch, rows, size, grid.inner)
+        scores = sum(
+            ops.spread(part.scores(c, window), shape) for part, c in zip(parts, chunks, strict=True)
+        )
+        inverse_sigma = inverse_deviation(ops, parts, chunks, window)[:, None]
+        scores = scores * ops.spread(inverse_sigma, shape)
         num_queries = size * grid.inner
         scores = ops.reshape(scores, (batch, rows, num_queries)) + constant
-        scores = ops.reshape(scores, (batch, num_heads, rows // num_heads, num_queries))
-        weights = ops.exp(scores - ops.max(scores, -2, keepdims=True))
-        weights = weights / ops.sum(weights, -2, keepdims=True)
+        shape = (batch, num_heads, rows // num_heads, num_queries)
+        scores = ops.reshape(scores, shape)
+        weights = ops.exp(scores - ops.spread(ops.max(scores, -2, keepdims=True), shape))
+        weights = weights / ops.spread(ops.sum(weights, -2, keepdims=True), shape)
         weights = ops.reshape(weights, (batch, rows, num_queries))
         attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
         return then(attended + params["output"]["bias"])
