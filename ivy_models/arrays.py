@@ -232,19 +232,20 @@ def _check_plain(ops: Ops, x: Array, name: str) -> None:
 
 def _check_unit(x: Any, name: str) -> None:
     """Refuse an array with a unit, such as astropy's or pint's, which conversion would drop."""
-    if _type_module(x).startswith((*BACKENDS, "pandas")):
+    package = (type(x).__module__ or "").split(".")[0]
+    if package in (*BACKENDS, "jaxlib", "pandas"):
         return  # a table's column may be called "unit"
     units = (getattr(x, attribute, None) for attribute in ("unit", "units"))
     unit = next((unit for unit in units if unit is not None), None)
-    if unit is not None and not inspect.isroutine(unit):
+    if unit is not None and not inspect.isroutine(unit) and str(unit) not in _NO_UNIT:
         raise InputError(
             f"{name} has a unit, {unit}, which the model does not know. Pass plain numbers in the "
             "unit that the model was trained on, such as x.value or x.magnitude."
         )
 
 
-def _type_module(x: Any) -> str:
-    return type(x).__module__ or ""
+_NO_UNIT = ("", "dimensionless")
+"""How units of plain numbers are written."""
 
 
 def _type_name(x: Any) -> str:

@@ -20,6 +20,9 @@ from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
+_STAGES = ("reader", "processor", "decoder")
+"""Branches that are blocks, and so are all branches within."""
+
 # Other packages may replace these later; then the layers are called.
 _CALL = nn.Module.__call__
 _LINEAR, _CONVOLUTION = nn.Linear.forward, nn.Conv2d.forward
@@ -99,9 +102,7 @@ class Branch(nn.Module):
     @property
     def _is_block(self) -> bool:
         """Whether the core treats this branch as a block, a function from arrays to arrays."""
-        if self._path == "decoder":
-            return True
-        return self._path.startswith(("reader.", "processor.", "decoder.")) and bool(self._branches)
+        return self._path == "input" or self._path.split(".")[0] in _STAGES
 
     def forward(self, x: Any, compute: Callable[[Tree, Any], Any]) -> Any:
         """Call a block. ``compute`` is the core's function of its weights and ``x``."""
@@ -149,8 +150,13 @@ class Call:
         kinds = (p.dtype for p in self.module.parameters() if p.is_floating_point())
         return x.to(next(kinds, x.dtype))
 
+    def __getitem__(self, name: str) -> Any:
+        """A weight or layer of a block that is also called."""
+        tree: Any = self.module.tree
+        return tree()[name]
+
     @property
-    def weight(self) -> torch.Tensor:
+    def weight(self) -> Any:
         """The table of an embedding that is also the head."""
         return self.module.weight
 
@@ -195,8 +201,9 @@ def _child(child: nn.Module, name: str) -> Any:
         elif not child._is_block:
             raise InputError(
                 f"The module {child._path} groups weights and is never called, so its hooks "
-                "would not run. Register them on the whole module, or on a block or layer "
-                "such as processor.layer_0.self_attention_0.mlp.hidden."
+                "would not run. In a loop over modules(), leave it out; register hooks on the "
+                "whole module, or on a block or layer such as "
+                "processor.layer_0.self_attention_0.mlp.hidden."
             )
         return Call(child)
     plain = not _has_hooks(child) and not _any_global_hook()
@@ -267,12 +274,16 @@ def _own_weights(layer: Any, path: str) -> Any:
     )
 
 
+_WRAPPERS = ("module.", "_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+"""What DataParallel, torch.compile and torch's other wrappers add to the names of weights."""
+
+
 def _rename_old(module, state_dict, prefix, *_):
     """Accept states of wrapped modules (DataParallel, torch.compile), and former names."""
     own = module.state_dict().keys()
     for name in [name for name in state_dict if name.startswith(prefix)]:
         plain = name.removeprefix(prefix)
-        for wrapper in ("module.", "_orig_mod."):
+        for wrapper in _WRAPPERS:
             plain = plain if plain in own else plain.replace(wrapper, "")
         if plain not in own and f"{plain}.weight" in own:
             plain += ".weight"

@@ -23,6 +23,16 @@ class Quantity(np.ndarray):
     unit = "mJy"
 
 
+class Fluxes(Quantity):
+    """An array with a unit, of a package whose name begins like a framework's."""
+
+    __module__ = "torch_units.arrays"
+
+
+class Dimensionless(np.ndarray):
+    unit = ""
+
+
 class Duck:
     """An array by NumPy's protocol, with a unit like pint's or an attribute like xarray's."""
 
@@ -56,6 +66,8 @@ SAME_NUMBERS = {
     "a memoryview": memoryview,
     "nothing masked": lambda x: np.ma.masked_array(x),
     "a duck": Duck,
+    "a unit of plain numbers": lambda x: x.view(Dimensionless),
+    "another unit of plain numbers": lambda x: Duck(x, "dimensionless"),
     "bfloat16": lambda x: x.astype(ml_dtypes.bfloat16),
     "float8": lambda x: x.astype(ml_dtypes.float8_e4m3fn),
     "float16": lambda x: x.astype(np.float16),
@@ -83,6 +95,7 @@ REFUSED = {
     "masked, in a list": (lambda x: [x[0], masked(x[1])], "masked array"),
     "with a unit": (lambda x: x.view(Quantity), "has a unit, mJy"),
     "with a unit, in a list": (lambda x: [x[0].view(Quantity), x[1]], "has a unit, mJy"),
+    "with a unit, of another package": (lambda x: x.view(Fluxes), "has a unit, mJy"),
     "a duck with a unit": (lambda x: Duck(x, "metre"), "has a unit, metre"),
     "complex": (lambda x: x.astype(complex), "complex128"),
     "strings": (lambda x: x.astype(str), "type <U"),
@@ -149,6 +162,18 @@ def test_a_mask_of_one_row(model, rng):
 def test_masks_that_are_refused(model, rng, dtype):
     with pytest.raises(InputError, match="^mask"):
         model(image(rng, *SHAPE), np.ones(SHAPE[:-1]).astype(dtype))
+
+
+def test_integer_masks_that_are_added_to_scores_are_refused(model, rng):
+    x, mask = image(rng, *SHAPE), rng.random(SHAPE[:-1]) > 0.4
+    for added in (np.where(mask, 0, -10000), mask * 2, mask.astype(np.int8) - 1):
+        with pytest.raises(InputError, match="mask has integers from .* 1 where an input"):
+            model(x, added)
+
+
+def test_the_shape_of_a_mask_without_a_batch(model, rng):
+    with pytest.raises(InputError, match=r"mask has shape \(1, 6, 5\); expected \(6, 5\): True"):
+        model(image(rng, *SHAPE[1:]), np.ones((1, *SHAPE[1:-1]), bool))
 
 
 def test_queries(backend, rng):

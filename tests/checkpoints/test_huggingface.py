@@ -284,7 +284,9 @@ def test_load_weights_takes_a_folder_of_transformers(saved):
         load_weights(folder, spec.replace(exact_gelu=False))
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "inner"])
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_fsdp_wrapped_module.", "inner"]
+)
 def test_weights_of_wrapped_models(wrapper, saved):
     """torch.compile and DataParallel put words of their own into the names."""
     model, folder = saved("ImageClassificationFourier")

@@ -44,7 +44,10 @@ def hidden(module):
 
 
 def callable_parts(module):
-    """Layers and blocks: all inner modules but those that only group others or weights."""
+    """Layers and blocks: all inner modules but those that only group others or weights.
+
+    Those are in models of several modalities, and refuse hooks.
+    """
     return [
         part
         for part in module.modules()
@@ -119,11 +122,58 @@ def test_global_hooks(rng):
     assert set(callable_parts(module)) <= set(called)
 
 
-def test_a_hook_of_a_group_is_refused(rng):
-    module = module_of(small_spec())
-    module.processor.register_forward_hook(lambda *_: None)
-    with pytest.raises(InputError, match="The module processor groups weights and is never called"):
-        module(images(rng))
+@pytest.mark.parametrize("case", range(6))
+def test_every_module_of_one_modality_runs_its_hooks(case, rng):
+    spec, data = cases(rng)[case]
+    module, seen = module_of(spec), {}
+    for name, part in module.named_modules():
+        part.register_forward_hook(lambda _, x, y, name=name: seen.update({name: y.shape}))
+    module(data)
+    assert seen.keys() == dict(module.named_modules()).keys()
+    assert seen["reader"] == seen["processor"] == (len(data), spec.num_latents, spec.latent_dim)
+    if "input" in seen:
+        assert seen["input"][-1] == spec.encoded_dim
+
+
+@pytest.mark.parametrize("name", ["input.image", "queries", "outputs"])
+def test_a_hook_of_a_group_is_refused(name, rng):
+    module = module_of(multimodal_spec())
+    module.get_submodule(name).register_forward_hook(lambda *_: None)
+    message = f"The module {name} groups weights and is never called"
+    with pytest.raises(InputError, match=message):
+        module(map_tree(torch.from_numpy, multimodal_data(rng)))
+
+
+def test_stages_are_called_as_often_as_their_layers(rng):
+    spec = small_spec(network_depth=3, weight_tie_layers=False, cross_attend_in_every_layer=True)
+    module, data, calls = module_of(spec), images(rng), []
+    expected = module(data)
+    for name in ("reader", "processor"):
+        module.get_submodule(name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    torch.testing.assert_close(module(data), expected)
+    assert calls == ["reader", "processor"] * 3
+    module.processor.register_forward_hook(lambda _, x, y: torch.zeros_like(y))
+    assert not torch.allclose(module(data), expected)
+
+
+def test_replaced_stages(rng):
+    module, data = module_of(small_spec(stem="projection", stem_dim=4)), images(rng)
+    expected = module(data)
+    module.processor = checkpoint_wrapper(module.processor)
+    torch.testing.assert_close(module(data), expected)
+    module.processor = nn.Identity()
+    assert not torch.allclose(module(data), expected)
+    channels = module.spec.encoded_dim
+    module.input = nn.Sequential(nn.Flatten(1, 2), nn.Linear(3, channels))
+    assert module(data).shape == expected.shape
+
+
+def test_a_tied_head_and_a_hooked_embedding(rng):
+    module, data = module_of(language_spec()), tokens(rng)
+    expected = module(data)
+    module.input.register_forward_hook(lambda *_: None)
+    module.decoder.head.register_forward_hook(lambda _, x, y: 2 * y)
+    torch.testing.assert_close(module(data), 2 * expected)
 
 
 def test_a_replaced_forward_and_a_swapped_block(rng):

@@ -106,7 +106,17 @@ def test_weights_are_copies_that_come_back(rng):
     ivy.unset_backend()
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_fsdp_wrapped_module.",
+        "_checkpoint_wrapped_module.",
+    ],
+)
 @pytest.mark.parametrize("spec", [small_spec(stem="convolution", stem_dim=4), language_spec()])
 def test_with_weights_takes_the_state_of_a_module(spec, prefix, backend):
     module = module_of(spec, seed=1)

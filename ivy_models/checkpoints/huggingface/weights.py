@@ -243,8 +243,10 @@ def _open(folder: str | Path) -> HuggingFaceFolder:
     return HuggingFaceFolder.of(path, read_json(path / CONFIG_FILE))
 
 
-_WRAPPERS = re.compile(r"^(module\.)+|\b_orig_mod\.(module\.)*")
-"""What DataParallel and torch.compile add to the names of the weights within."""
+_WRAPPERS = re.compile(
+    r"^(module\.)+|\b(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.(module\.)*"
+)
+"""What DataParallel, torch.compile and torch's other wrappers add to the names of weights."""
 
 
 def unwrapped(arrays: Mapping[str, Any]) -> dict[str, Any]:

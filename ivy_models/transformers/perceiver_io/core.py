@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.ops import Array, ops_for
+from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder, MeanDecoder
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs, size_of
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs, dense, size_of
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
 from ivy_models.transformers.perceiver_io.reader import Reader
@@ -176,7 +176,16 @@ class PerceiverIOCore(PickledByFields):
         self, params: Tree, data: Any, input_mask: Any = None
     ) -> tuple[Inputs | Sequence[Inputs], Array | None]:
         """Turn data and mask into the reader's inputs and their mask (B, M)."""
-        return self.spec.input().adapt(params.get("input", {}), data, input_mask)
+        kind, weights = self.spec.input(), params.get("input", {})
+        if not callable(weights):
+            return kind.adapt(weights, data, input_mask)
+
+        def compute(weights, data):
+            inputs, _ = kind.adapt(weights, data, input_mask)
+            return dense(ops_for(params["latents"]), inputs, params["latents"])
+
+        inputs = Inputs.from_array(weights(data, compute))
+        return inputs, None if kind.has_modalities else input_mask
 
     def to_latents(
         self,
@@ -196,19 +205,20 @@ class PerceiverIOCore(PickledByFields):
             drops = dropout and dropout.at(ops, 2 * layer)
             recorded = record and record.reader.append
             settings = inputs, input_mask, self.plain_reader, drops, recorded
-            return apply(
-                params["reader"][f"layer_{shared}"], latents, lambda w, z: reader(w, z, *settings)
+            return apply_layer(
+                params["reader"], shared, latents, lambda w, z: reader(w, z, *settings)
             )
 
         def process(latents, layer, shared):
-            weights = params["processor"][f"layer_{shared}"]
             # A replacement of the processor need not accept dropout and records.
             more = {}
             if dropout is not None:
                 more["dropout"] = dropout.at(ops, 2 * layer + 1)
             if record is not None:
                 more["record"] = record.processor.append
-            return apply(weights, latents, lambda w, z: processor(w, z, **more))
+            return apply_layer(
+                params["processor"], shared, latents, lambda w, z: processor(w, z, **more)
+            )
 
         latents = read(params["latents"][None], 0, 0)
         if not spec.weight_tie_layers:
@@ -244,15 +254,11 @@ class PerceiverIOCore(PickledByFields):
         """
         ops, spec, decoder = ops_for(latents), self.spec, self._decoder
         assert decoder is not None  # the shells request outputs only with a decoder
-        tied = {}
-        if spec.tied_head:
-            embedding = params["input"]["embedding"]
-            embedding = getattr(embedding, "weight", embedding)
-            tied = {"weight": ops.transpose(embedding, (1, 0))}
 
         def decode(weights, latents):
-            if tied:
-                weights = {**weights, "head": {**weights["head"], **tied}}
+            if spec.tied_head:
+                embedding = params["input"]["embedding"]
+                weights = {**weights, "head": tied_head(ops, embedding, weights["head"])}
             return spec.queries().decode(
                 decoder,
                 {**params, "decoder": weights},
@@ -266,3 +272,16 @@ class PerceiverIOCore(PickledByFields):
 
         outputs = apply(params["decoder"], latents, decode)
         return outputs if spec.output_scale == 1 else outputs * spec.output_scale
+
+
+def apply_layer(params: Any, number: int, x: Array, compute: Callable[[Tree, Array], Array]) -> Any:
+    """Apply the layer of that number of the reader or the processor."""
+    return apply(params, x, lambda w, x: apply(w[f"layer_{number}"], x, compute))
+
+
+def tied_head(ops: Ops, embedding: Any, head: Any) -> Any:
+    """The decoder's head, which has its bias alone, with the weight of the embedding."""
+    weight = ops.transpose(getattr(embedding, "weight", embedding), (1, 0))
+    if callable(head):
+        return lambda x: head(x, lambda own, x: ops.linear(x, weight, own["bias"]))
+    return {"weight": weight, **head}

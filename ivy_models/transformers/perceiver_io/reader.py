@@ -18,7 +18,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     cross_attention_parameters,
     norm,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs, segments_of
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs, dense, segments_of
 from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain, map_tree
 from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
 
@@ -110,14 +110,12 @@ class Reader(PickledByFields):
         if any(segment.is_open for segment in segments):
             plain = True  # chunks of inputs need their number
         if plain or (plain is None and self.plain_is_cheaper(latents.shape[1], segments)):
-            dense = [segment.dense(ops, ops.widen(latents)) for segment in segments]
-            dense = ops.concat(dense, 1) if len(dense) > 1 else dense[0]
             return cross_attention(
                 ops,
                 self.settings,
                 params,
                 latents,
-                dense,
+                dense(ops, inputs, latents),
                 input_mask,
                 chunked=not plain,
                 dropout=dropout,

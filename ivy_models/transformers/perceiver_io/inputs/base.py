@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
@@ -180,25 +182,37 @@ def convert_mask(
     Raises
     ------
     InputError
-        If it has another shape or holds floats.
+        If it has another shape, or holds floats or integers other than 0 and 1.
     """
     mask = convert(mask, name)
     one_row = (1,) * len(batch_shape)
     shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
     given = ops.known_shape(mask)
     if not any(is_shape(given, shape) for shape in shapes):
+        shared = f", or {axes} for the whole batch" if batch_shape else ""
         raise InputError(
-            f"{name} has shape {given}; expected {(*batch_shape, *axes)}, "
-            f"or {axes} for the whole batch: True where an input takes part."
+            f"{name} has shape {given}; expected {(*batch_shape, *axes)}{shared}: True where an "
+            "input takes part."
         )
     if ops.is_float(mask):
         raise InputError(
             f"{name} is of type {ops.dtype(mask)}; expected booleans, True where an input takes "
             "part."
         )
+    if "int" in ops.dtype(mask) and not ops.is_traced(mask):  # a traced array has no values yet
+        _check_zeros_and_ones(ops.to_numpy(mask), name)
     batch, num_inputs = math.prod(batch_shape), math.prod(axes)
     mask = ops.reshape(ops.cast(mask, "bool"), (-1, num_inputs))
     return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
+
+
+def _check_zeros_and_ones(mask: np.ndarray, name: str) -> None:
+    """Refuse masks that are added to scores, in which 0 marks the inputs that take part."""
+    if mask.min() < 0 or mask.max() > 1:
+        raise InputError(
+            f"{name} has integers from {mask.min()} to {mask.max()}; expected booleans, or 1 where "
+            "an input takes part and 0 elsewhere."
+        )
 
 
 def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:

@@ -170,6 +170,12 @@ def segments_of(inputs: Array | Inputs | Sequence[Inputs]) -> Sequence[Inputs]:
     return inputs if isinstance(inputs, (tuple, list)) else (Inputs.from_array(inputs),)
 
 
+def dense(ops: Ops, inputs: Array | Inputs | Sequence[Inputs], like: Array) -> Array:
+    """Build the (B, M, C) array of inputs in any form, in the data type of ``like`` or float32."""
+    segments = [segment.dense(ops, ops.widen(like)) for segment in segments_of(inputs)]
+    return ops.concat(segments, 1) if len(segments) > 1 else segments[0]
+
+
 def size_of(ops: Ops, inputs: Array | Inputs | Sequence[Inputs]) -> tuple[Any, Any]:
     """B and M of inputs in any form."""
     segments = segments_of(inputs)
