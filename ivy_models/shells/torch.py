@@ -104,7 +104,7 @@ class PerceiverIO(Branch):
         mask: Any = None,
         queries: Any = None,
         positions: Any = None,
-        *,
+        # Not keyword-only: torch.onnx.export(dynamo=False) passes every argument by position.
         depth: int | None = None,
         num_layers: int | None = None,
         num_latents: int | None = None,

@@ -7,6 +7,7 @@ So hooks and replacements take effect, and fused kernels compute everything else
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -274,7 +275,7 @@ def _own_weights(layer: Any, path: str) -> Any:
     )
 
 
-_WRAPPERS = ("module.", "_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+_WRAPPERS = re.compile(r"\b(module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 """What DataParallel, torch.compile and torch's other wrappers add to the names of weights."""
 
 
@@ -283,8 +284,7 @@ def _rename_old(module, state_dict, prefix, *_):
     own = module.state_dict().keys()
     for name in [name for name in state_dict if name.startswith(prefix)]:
         plain = name.removeprefix(prefix)
-        for wrapper in _WRAPPERS:
-            plain = plain if plain in own else plain.replace(wrapper, "")
+        plain = plain if plain in own else _WRAPPERS.sub("", plain)
         if plain not in own and f"{plain}.weight" in own:
             plain += ".weight"
         state_dict[prefix + plain] = state_dict.pop(name)

@@ -1,6 +1,7 @@
 """The torch module: the model's outputs, and torch's usual operations on modules."""
 
 import copy
+import io
 
 import numpy as np
 import onnxruntime
@@ -407,3 +408,12 @@ def test_the_digits(rng):
     with torch.inference_mode():
         logits = model.to_torch_module()(model.preprocessing([np.zeros((8, 8), np.uint8)]))
     assert logits.shape == (1, 1, 10)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter is deprecated, and warns of what it traces
+def test_the_torchscript_exporter_of_onnx(rng):
+    module, pixels, file = module_of(small_spec()), images(rng, 2, 6, 5, 3), io.BytesIO()
+    torch.onnx.export(module, (pixels,), file, dynamo=False)
+    session = onnxruntime.InferenceSession(file.getvalue())
+    (output,) = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+    np.testing.assert_allclose(output, module(pixels).detach(), atol=1e-5)
