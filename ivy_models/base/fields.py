@@ -100,6 +100,19 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def one_of(choices: Sequence[str]) -> Validator:
+    """Accept one of these strings."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise SpecError(
+                f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}."
+            )
+        return value
+
+    return check
+
+
 def sizes(name: str, value: Any) -> tuple[int, ...]:
     """Accept a list of at least one integer."""
     if not _is_list(value) or not value:

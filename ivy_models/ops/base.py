@@ -226,9 +226,10 @@ class Ops(ABC):
 
     # Layers
 
-    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
-        return self.matmul(x, weight) + bias
+        product = self.matmul(x, weight)
+        return product if bias is None else product + bias
 
     def layer_norm(self, x: Array, scale: Array, offset: Array) -> Array:
         """Normalise the last axis to mean 0 and variance 1 (epsilon 1e-5), then scale and shift."""
@@ -238,6 +239,12 @@ class Ops(ABC):
         normed = centred / self.sqrt(variance + LAYER_NORM_EPSILON)
         normed = normed * self.widen(scale) + self.widen(offset)
         return self.cast(normed, self.dtype(x))
+
+    def rms_norm(self, x: Array, scale: Array, epsilon: float) -> Array:
+        """Divide by the root of the last axis' mean square plus epsilon, then scale."""
+        wide = self.widen(x)
+        normed = wide / self.sqrt(self.mean(wide * wide, -1, keepdims=True) + epsilon)
+        return self.cast(normed * self.widen(scale), self.dtype(x))
 
     def gelu(self, x: Array, exact: bool = False) -> Array:
         """Gaussian error linear unit (arXiv 1606.08415, section 2), by tanh, or exact by erf."""

@@ -76,7 +76,8 @@ class NumpyOps(NamespaceOps):
 
     def linear(self, x, weight, bias):
         out = np.matmul(x, weight)
-        out += bias
+        if bias is not None:
+            out += bias
         return out
 
     def layer_norm(self, x, scale, offset):

@@ -18,7 +18,7 @@ ONEDNN_MIN_PRODUCTS = 2**22
 """Multiplications from which oneDNN is faster, although its call takes longer."""
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
     columns = weight.t()  # the layout of nn.Linear
     # Compilers derive gradients themselves, and torch.func refuses custom ones.

@@ -205,7 +205,8 @@ class TorchOps(Ops):
 
     def linear(self, x, weight, bias):
         if _is_slow_half(x):
-            return self.linear(x.float(), weight.float(), bias.float()).half()
+            bias = None if bias is None else bias.float()
+            return self.linear(x.float(), weight.float(), bias).half()
         return linear(x, weight, bias)
 
     def layer_norm(self, x, scale, offset):
@@ -213,6 +214,10 @@ class TorchOps(Ops):
         return recomputable(
             lambda x, *affine: F.layer_norm(x, shape, *affine, LAYER_NORM_EPSILON), x, scale, offset
         )
+
+    def rms_norm(self, x, scale, epsilon):
+        shape = x.shape[-1:]
+        return recomputable(lambda x, scale: F.rms_norm(x, shape, scale, epsilon), x, scale)
 
     def gelu(self, x, exact=False):
         approximate = "none" if exact else "tanh"

@@ -43,6 +43,8 @@ from ivy_models.transformers.perceiver_io.queries.modalities import (
     OutputModality as OutputModality,
 )
 from ivy_models.transformers.perceiver_io.reader import Reader as Reader
+from ivy_models.transformers.perceiver_io.resampler.resample import resample as resample
+from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec as ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec as PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming.layer import (
     GridCrossAttention as GridCrossAttention,

@@ -387,7 +387,7 @@ def self_attention(
 
 
 def project(ops: Ops, params: Any, x: Array) -> Array:
-    return params(x) if callable(params) else ops.linear(x, params["weight"], params["bias"])
+    return params(x) if callable(params) else ops.linear(x, params["weight"], params.get("bias"))
 
 
 def norm(ops: Ops, params: Any, x: Array) -> Array:

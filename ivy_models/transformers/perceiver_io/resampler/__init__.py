@@ -1,0 +1,1 @@
+"""The resampler: a fixed number of outputs from any number of inputs, for other models."""
