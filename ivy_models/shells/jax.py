@@ -13,9 +13,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree, unflatten
+from ivy_models.transformers.perceiver_io.parameters import (
+    Tree,
+    flatten,
+    initialise,
+    map_tree,
+    unflatten,
+)
+from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -71,6 +79,33 @@ def _apply(
     with jax.numpy_rank_promotion("allow"):
         arguments = params, data, mask, queries, key, positions
         return _over_any_mesh(run, core.spec, data, _explicit_mesh(params, data))(*arguments)
+
+
+def resampler(spec: ResamplerSpec, seed: int = 0) -> JaxModel:
+    """Make a resampler with random weights.
+
+    Parameters
+    ----------
+    spec
+        The description.
+    seed
+        Seed of the weights.
+
+    Returns
+    -------
+    JaxModel
+        ``apply(params, inputs, latents=None, mask=None, positions=None, latent_positions=None)``
+        calls :func:`.resample` on JAX arrays, and raises the same errors. It is not compiled.
+    """
+    params = map_tree(jnp.asarray, initialise(spec.parameters(), seed))
+    return JaxModel(functools.partial(_resample, spec), params)
+
+
+def _resample(spec: ResamplerSpec, params: Tree, *arguments: Any, **named: Any) -> Any:
+    params = map_tree(lambda w: w if isinstance(w, jax.Array) else jnp.asarray(w), params)
+    # The core broadcasts on purpose; the user's flag concerns the user's own code.
+    with jax.numpy_rank_promotion("allow"):
+        return converted_call(ops_named("jax"), spec, params, *arguments, **named)
 
 
 def _explicit_mesh(*trees: Any) -> Any:

@@ -14,10 +14,12 @@ from keras.src.backend.common.global_state import get_global_attribute
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming import layer
 
@@ -525,3 +527,74 @@ class GridCrossAttention(keras.layers.Layer):
                 "seed": self.seed,
             }
         )
+
+
+@keras.saving.register_keras_serializable("ivy_models")
+class Resampler(keras.layers.Layer):
+    """Read any number of inputs into a fixed number of outputs, as a layer of other models.
+
+    Parameters
+    ----------
+    spec
+        The description, or a dict of its fields.
+    seed
+        Seed of the random weights.
+    named
+        Further arguments of ``keras.layers.Layer``.
+
+    Raises
+    ------
+    BackendError
+        If Keras runs on a backend that the models do not support.
+    """
+
+    def __init__(self, spec: ResamplerSpec | dict[str, Any], seed: int = 0, **named: Any):
+        super().__init__(**named, autocast=False)
+        self.spec = ResamplerSpec(**spec) if isinstance(spec, dict) else spec
+        self.seed, self._ops = seed, _keras_ops()
+        self.parts = _add_parts(self, self.spec.parameters())
+        _assign(self, initialise(self.spec.parameters(), seed))
+
+    def build(self, inputs_shape: Any, **_others: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Do nothing, because the variables already exist. Keras records the shapes."""
+
+    def compute_output_shape(
+        self, inputs_shape: Any, latents_shape: Any = None, **_others: Any
+    ) -> tuple[int | None, ...]:
+        """Return the shape of the output, (B, N, O), or (B, O) if ``pooled``."""
+        spec = self.spec
+        first = inputs_shape[0] if isinstance(inputs_shape[0], (list, tuple)) else inputs_shape
+        num_outputs = spec.num_latents if latents_shape is None else latents_shape[1]
+        rows = () if spec.pooled else (num_outputs,)
+        return (first[0], *rows, spec.output_dim or spec.latent_dim)
+
+    def quantize(self, *_arguments: Any, **_named: Any) -> None:
+        """Refuse.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise _refuse_to_quantize(self)
+
+    def call(
+        self,
+        inputs: Any,
+        latents: Any = None,
+        mask: Any = None,
+        positions: Any = None,
+        latent_positions: Any = None,
+    ) -> Any:
+        """Resample; arguments, result and errors as of :func:`.resample`.
+
+        The output has the compute type of the layer's dtype policy.
+        """
+        weights = _tensors(self, self.compute_dtype)
+        arguments = inputs, latents, mask, positions, latent_positions
+        output = converted_call(self._ops, self.spec, weights, *arguments)
+        return keras.ops.cast(output, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that Keras saves beside the weights."""
+        return super().get_config() | {"spec": asdict(self.spec), "seed": self.seed}

@@ -11,9 +11,11 @@ from paddle.nn.initializer import Assign
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.resampler_call import converted_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming import layer
 
@@ -153,6 +155,39 @@ class GridCrossAttention(Branch):
     ) -> paddle.Tensor:
         """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
         return self.core(self.weights(), queries, data, mask)
+
+
+class Resampler(Branch):
+    """Read any number of inputs into a fixed number of outputs, as a part of other models.
+
+    Its parts hold weights and are never called, so a hook on a part and a replaced part are
+    refused.
+
+    Parameters
+    ----------
+    spec
+        The description.
+    seed
+        Seed of the random weights.
+    """
+
+    def __init__(self, spec: ResamplerSpec, seed: int = 0):
+        description = spec.parameters()
+        super().__init__(description, map_tree(paddle.to_tensor, initialise(description, seed)))
+        self.spec = spec
+
+    @paddle.jit.not_to_static
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs: Any,
+        latents: Any = None,
+        mask: Any = None,
+        positions: Any = None,
+        latent_positions: Any = None,
+    ) -> Any:
+        """Resample; arguments, result and errors as of :func:`.resample`."""
+        arguments = inputs, latents, mask, positions, latent_positions
+        return converted_call(ops_named("paddle"), self.spec, self.weights(), *arguments)
 
 
 def _parameter(weight: paddle.Tensor) -> paddle.Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ import torch
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter
 from ivy_models.shells.torch_layers import Branch
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -20,6 +23,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     map_tree,
 )
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.streaming import layer
 
@@ -194,3 +198,54 @@ def _attention(query_dim, data_dim, num_bands, max_resolution, *others):
 @torch.compiler.allow_in_graph  # like _call
 def _attend(fields: tuple, params: Tree, queries: Any, data: Any, mask: Any) -> torch.Tensor:
     return _attention(*fields)(params, queries, data, mask)
+
+
+class Resampler(Branch):
+    """Read any number of inputs into a fixed number of outputs, as a part of other models.
+
+    Linear layers are ``torch.nn.Linear``, norms are ``torch.nn.LayerNorm`` or ``torch.nn.RMSNorm``
+    (with parameters called scale and offset). A layer that has hooks or was replaced is called. If
+    there is none, fused kernels compute from the weights.
+
+    Parameters
+    ----------
+    spec
+        The description.
+    seed
+        Seed of the random weights.
+    """
+
+    def __init__(self, spec: ResamplerSpec, seed: int = 0):
+        description = spec.parameters()
+        weights = map_tree(torch.from_numpy, initialise(description, seed))
+        super().__init__(description, weights, rms_norm_eps=spec.rms_norm_eps)
+        self.spec = spec
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs: torch.Tensor | Sequence[torch.Tensor],
+        latents: torch.Tensor | None = None,
+        mask: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        positions: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        latent_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Resample; arguments, result and errors as of :func:`.resample`."""
+        params = self.tree()
+        call = _resample if is_plain(params) else _resample_by_layers
+        arguments = inputs, latents, mask, positions, latent_positions
+        return call(astuple(self.spec), params, *arguments)
+
+
+@torch.compiler.allow_in_graph  # like _call
+def _resample(fields: tuple, *arguments: Any) -> torch.Tensor:
+    return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
+
+
+@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
+def _resample_by_layers(fields: tuple, *arguments: Any) -> torch.Tensor:
+    return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
+
+
+@functools.lru_cache(maxsize=32)
+def _resampler_spec(*fields: Any) -> ResamplerSpec:
+    return ResamplerSpec(*fields)

@@ -27,7 +27,8 @@ _STAGES = ("reader", "processor", "decoder")
 # Other packages may replace these later; then the layers are called.
 _CALL = nn.Module.__call__
 _LINEAR, _CONVOLUTION = nn.Linear.forward, nn.Conv2d.forward
-_NORM, _EMBEDDING = nn.LayerNorm.forward, nn.Embedding.forward
+_NORM, _RMS_NORM = nn.LayerNorm.forward, nn.RMSNorm.forward
+_EMBEDDING = nn.Embedding.forward
 
 
 class LayerNorm(nn.LayerNorm):
@@ -46,6 +47,28 @@ class LayerNorm(nn.LayerNorm):
     @property
     def bias(self) -> torch.Tensor:
         return self.offset
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMS norm whose weight is a parameter called scale.
+
+    Parameters
+    ----------
+    scale
+        The weight.
+    eps
+        What the core adds to the mean square.
+    """
+
+    def __init__(self, scale: torch.Tensor, eps: float):
+        nn.Module.__init__(self)
+        self.normalized_shape, self.eps, self.core_eps = tuple(scale.shape), eps, eps
+        self.elementwise_affine = True
+        self.scale = nn.Parameter(scale)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.scale
 
 
 class BatchNorm(nn.Module):
@@ -78,18 +101,28 @@ class Branch(nn.Module):
         The branch's parameters and their values.
     path
         The branch's name in the whole model.
+    rms_norm_eps
+        What RMS norms add to the mean square, if there are any.
     """
 
-    def __init__(self, description: Tree, weights: Tree, path: str = ""):
+    def __init__(
+        self,
+        description: Tree,
+        weights: Tree,
+        path: str = "",
+        rms_norm_eps: float = LAYER_NORM_EPSILON,
+    ):
         super().__init__()
         # Replicas and parametrisations rebuild modules, so attributes are looked up by name.
         self._path = path
-        self._branches: list[str] = []
+        self._branches: dict[str, frozenset[str]] = {}
+        """Names of the branches and layers, and of the weights or layers of each."""
         self._leaves: list[str] = []
         for name, part in description.items():
             if isinstance(part, Mapping) or name == "embedding":
-                self._branches.append(name)
-                self.add_module(name, _module(part, weights[name], f"{path}.{name}".lstrip(".")))
+                self._branches[name] = frozenset(part if isinstance(part, Mapping) else ())
+                child_path = f"{path}.{name}".lstrip(".")
+                self.add_module(name, _module(part, weights[name], child_path, rms_norm_eps))
                 continue
             self._leaves.append(name)
             weight = weights[name].contiguous()
@@ -111,7 +144,10 @@ class Branch(nn.Module):
 
     def tree(self) -> Tree:
         """The tree that the core computes from: weights, and functions that call modules."""
-        tree: Tree = {name: _child(getattr(self, name), name) for name in self._branches}
+        tree: Tree = {
+            name: _child(getattr(self, name), name, leaves)
+            for name, leaves in self._branches.items()
+        }
         return tree | {name: getattr(self, name) for name in self._leaves}
 
     def weights(self) -> Tree:
@@ -124,10 +160,10 @@ class Branch(nn.Module):
             or quantised layers.
         """
         tree: Tree = {}
-        for name in self._branches:
-            child = getattr(self, name)
+        for name, leaves in self._branches.items():
+            child, path = getattr(self, name), f"{self._path}.{name}"
             own = getattr(child, "weights", None)
-            tree[name] = own() if callable(own) else _own_weights(child, f"{self._path}.{name}")
+            tree[name] = own() if callable(own) else _own_weights(child, path, leaves)
         return tree | {name: getattr(self, name) for name in self._leaves}
 
 
@@ -172,29 +208,33 @@ class ImageCall(Call):
         return self.module(x).permute(0, 2, 3, 1)
 
 
-def _module(description: Any, weights: Any, path: str) -> nn.Module:
+def _module(description: Any, weights: Any, path: str, rms_norm_eps: float) -> nn.Module:
     if not isinstance(description, Mapping):
         return nn.Embedding.from_pretrained(weights.contiguous(), freeze=False)
     if description.keys() == {"scale", "offset"}:
         return LayerNorm(weights["scale"].contiguous(), weights["offset"].contiguous())
     if description.keys() == {"scale", "offset", "mean", "variance"}:
         return BatchNorm(weights)
-    if description.keys() == {"weight"}:
+    if description.keys() == {"scale"}:
+        return RMSNorm(weights["scale"].contiguous(), rms_norm_eps)
+    if description.keys() == {"weight"} and len(description["weight"].shape) == 4:
         weight = weights["weight"].permute(3, 2, 0, 1).contiguous()
         sizes = {"kernel_size": weight.shape[2:], "stride": 2, "bias": False, "device": "meta"}
         convolution = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], **sizes)
         convolution.weight = nn.Parameter(weight)
         return convolution
-    if description.keys() != {"weight", "bias"}:
-        return Branch(dict(description), weights, path)
-    weight = weights["weight"].t().contiguous()
-    layer = nn.utils.skip_init(nn.Linear, *weights["weight"].shape, device="meta")
-    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(weights["bias"].contiguous())
+    if "weight" not in description:
+        return Branch(dict(description), weights, path, rms_norm_eps)
+    has_bias, sizes = "bias" in description, weights["weight"].shape
+    layer = nn.utils.skip_init(nn.Linear, *sizes, bias=has_bias, device="meta")
+    layer.weight = nn.Parameter(weights["weight"].t().contiguous())
+    if has_bias:
+        layer.bias = nn.Parameter(weights["bias"].contiguous())
     return layer
 
 
-def _child(child: nn.Module, name: str) -> Any:
-    """A child's weights, or what calls it."""
+def _child(child: nn.Module, name: str, leaves: frozenset[str]) -> Any:
+    """A child's weights, or what calls it. ``leaves`` are the weights that it was made with."""
     if isinstance(child, Branch) and type(child).forward is Branch.forward:
         if not _has_hooks(child):
             if not (child._is_block and _any_global_hook()):
@@ -203,12 +243,11 @@ def _child(child: nn.Module, name: str) -> Any:
             raise InputError(
                 f"The module {child._path} groups weights and is never called, so its hooks "
                 "would not run. In a loop over modules(), leave it out; register hooks on the "
-                "whole module, or on a block or layer such as "
-                "processor.layer_0.self_attention_0.mlp.hidden."
+                "whole module, or on a block or layer inside it, such as a torch.nn.Linear."
             )
         return Call(child)
     plain = not _has_hooks(child) and not _any_global_hook()
-    if plain and _is_plain_layer(child):
+    if plain and _is_plain_layer(child, leaves):
         return _layer_weights(child)
     return ImageCall(child) if name in ("convolution", "batch_norm") else Call(child)
 
@@ -218,22 +257,27 @@ def _layer_weights(layer: Any) -> Any:
         return layer.weight
     if isinstance(layer, nn.LayerNorm):
         return {"scale": layer.weight, "offset": layer.bias}
+    if isinstance(layer, nn.RMSNorm):
+        return {"scale": layer.weight}
     if isinstance(layer, BatchNorm):
         return dict(layer.named_parameters()) | dict(layer.named_buffers())
     if isinstance(layer, nn.Conv2d):
         return {"weight": layer.weight.permute(2, 3, 1, 0)}
-    return {"weight": layer.weight.t(), "bias": layer.bias}
+    bias = {} if layer.bias is None else {"bias": layer.bias}
+    return {"weight": layer.weight.t(), **bias}
 
 
-def _is_plain_layer(layer: Any) -> bool:
+def _is_plain_layer(layer: Any, leaves: frozenset[str]) -> bool:
     """Whether a layer computes the same from its weights as the core does."""
     forward = type(layer).forward
     if type(layer).__call__ is not _CALL:
         return False
     if forward is _LINEAR:
-        return layer.bias is not None
+        return (layer.bias is not None) == ("bias" in leaves)
     if forward is _NORM:
         return layer.eps == LAYER_NORM_EPSILON and layer.bias is not None
+    if forward is _RMS_NORM:
+        return layer.weight is not None and layer.eps == getattr(layer, "core_eps", None)
     if forward is _EMBEDDING:
         unusual = layer.max_norm, layer.padding_idx
         return unusual == (None, None) and not (layer.scale_grad_by_freq or layer.sparse)
@@ -262,10 +306,10 @@ def _any_global_hook() -> bool:
     )
 
 
-def _own_weights(layer: Any, path: str) -> Any:
+def _own_weights(layer: Any, path: str, leaves: frozenset[str]) -> Any:
     computed = [name for name in ("weight", "bias") if f"{name}_orig" in layer._parameters]
     computed += [name for name in ("weight",) if f"{name}_g" in layer._parameters]
-    if _is_plain_layer(layer) and not computed:
+    if _is_plain_layer(layer, leaves) and not computed:
         return _layer_weights(layer)
     kind = type(layer)
     raise WeightsError(

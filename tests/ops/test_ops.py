@@ -40,6 +40,13 @@ def test_layer_norm(both, rng):
     )
 
 
+def test_rms_norm(both, rng):
+    x, scale = 3 * normal(rng, 2, 5, 11) + 7, normal(rng, 11)
+    for epsilon in (1e-6, 0.5):
+        expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * scale
+        np.testing.assert_allclose(both("rms_norm", x, scale, epsilon), expected, atol=1e-5)
+
+
 def test_gelu_is_the_tanh_approximation_or_exact(both, rng, monkeypatch):
     x = 3 * normal(rng, 4, 50)
     tanh = [
@@ -65,6 +72,7 @@ def test_relu_and_silu(both, rng):
 def test_linear(both, rng):
     x, weight, bias = normal(rng, 2, 3, 5), normal(rng, 5, 7), normal(rng, 7)
     np.testing.assert_allclose(both("linear", x, weight, bias), x @ weight + bias, atol=1e-5)
+    np.testing.assert_allclose(both("linear", x, weight, None), x @ weight, atol=1e-5)
 
 
 @pytest.mark.parametrize("shapes", [((3, 1, 6, 25), (1, 25, 24)), ((1, 6, 3), (3, 3, 20))])

@@ -106,6 +106,34 @@ assert before.shape == (10, 7, 14)
 functional.save(sys.argv[1] + "/layer.keras")
 again = keras.saving.load_model(sys.argv[1] + "/layer.keras")
 np.testing.assert_array_equal(again.predict(arguments, batch_size=4, verbose=0), before)
+
+from helpers.resamplers import textbook
+from ivy_models.shells.keras import Resampler
+from ivy_models.transformers.perceiver_io import ResamplerSpec, initialise
+
+spec = ResamplerSpec(7, 8, 3, num_heads=2, head_dim=4, output_dim=5)
+layer = Resampler(spec, name="resampler")
+assert "resampler/layer_0/cross_attention/attention/query/weight" in {w.path for w in layer.weights}
+inputs, mask = rng.standard_normal((10, 9, 7), np.float32), rng.random((10, 9)) < 0.6
+symbols = keras.Input((9, 7)), keras.Input((9,), dtype="bool")
+functional = keras.Model(symbols, layer(symbols[0], mask=symbols[1]))
+assert functional.output_shape == (None, 3, 5) == layer.compute_output_shape((None, 9, 7))
+before = functional.predict([inputs, mask], batch_size=4, verbose=0)
+expected = textbook(spec, initialise(spec.parameters()), inputs, mask=mask)
+np.testing.assert_allclose(before, expected, atol=1e-5)
+functional.save(sys.argv[1] + "/resampler.keras")
+again = keras.saving.load_model(sys.argv[1] + "/resampler.keras")
+np.testing.assert_array_equal(again.predict([inputs, mask], batch_size=4, verbose=0), before)
+functional.compile(optimizer="sgd", loss="mse")
+functional.fit([inputs, mask], before + 1, batch_size=4, verbose=0)
+assert np.abs(functional.predict([inputs, mask], verbose=0) - before).max() > 1e-3
+given = ResamplerSpec(7, 8, None, num_heads=2, head_dim=4, num_layers=2, pooled=True)
+several = keras.Input((9, 7)), keras.Input((4, 7))
+latents = keras.Input((3, 8))
+pooled = keras.Model([*several, latents], Resampler(given)(list(several), latents))
+arguments = [inputs, inputs[:, :4], rng.standard_normal((10, 3, 8), np.float32)]
+expected = textbook(given, initialise(given.parameters()), arguments[:2], arguments[2])
+np.testing.assert_allclose(pooled.predict(arguments, verbose=0), expected, atol=1e-5)
 """
 
 PRELUDE = """

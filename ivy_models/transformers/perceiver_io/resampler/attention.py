@@ -28,10 +28,9 @@ from ivy_models.transformers.perceiver_io.resampler.rotary import rotate
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
 
-MAX_NUMBERS = 2**25
-"""Keys, values and scores that plain attention may make at most: 128 MB in float32."""
-
-NUMBERS_PER_CHUNK = 2**22
+MAX_CHUNKS = 32
+"""Chunks of keys, values and scores that plain attention may make at once: on a CPU 128 MB in
+float32."""
 
 
 class Source(NamedTuple):
@@ -70,7 +69,7 @@ def attend(
         k, v = attention.keys_and_values(_joined(ops, normed), positions)
         attended = ops.attention(q, k, v, _joined_mask(ops, sources))
     attended = attention.values(attended, _any_key(ops, sources))
-    if spec.rotate_values:
+    if spec.rotate_values and queries.positions is not None:
         attended = rotate(ops, spec, attended, -queries.positions)
     return project(ops, params["output"], merge_heads(ops, attended))
 
@@ -167,11 +166,14 @@ def _folds(
 
 
 def folding_is_cheaper(spec: ResamplerSpec, num_queries: int, num_keys: int, channels: int) -> bool:
-    """Whether folding takes fewer multiplications, for keys that are made from ``channels``."""
+    """Whether folding takes at most half of the multiplications, for inputs of ``channels``.
+
+    Its attention has few and wide heads, which kernels compute at a lower rate than projections.
+    """
     rows = spec.num_heads * num_queries
     folded = rows * channels * (num_keys + spec.head_dim)
     key_channels = spec.key_value_heads * spec.head_dim
-    return folded < num_keys * (channels * key_channels + rows * spec.head_dim)
+    return 2 * folded < num_keys * (channels * key_channels + rows * spec.head_dim)
 
 
 def _num_keys(ops: Ops, sources: list[Source]) -> Any:
@@ -184,7 +186,7 @@ def _is_long(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -
     called = (attention.params, *(source.norm or {} for source in sources))
     if not is_known(batch, num_keys) or not all(map(is_plain, called)):
         return False
-    return batch * num_keys * _numbers_per_key(attention, q) > MAX_NUMBERS
+    return batch * num_keys * _numbers_per_key(attention, q) > MAX_CHUNKS * ops.scores_per_chunk(q)
 
 
 def _numbers_per_key(attention: _Attention, q: Array) -> int:
@@ -247,7 +249,7 @@ def _in_chunks(ops: Ops, attention: _Attention, q: Array, sources: list[Source])
         return ops.broadcast_to(scalar, (batch, groups, rows, size))
 
     sums = _Sums(full(MASKED_SCORE, 1), full(0, 1), full(0, channels))
-    size = rows_per_chunk(NUMBERS_PER_CHUNK, batch, numbers)
+    size = rows_per_chunk(ops.scores_per_chunk(q), batch, numbers)
     for source in sources:
         sums = _read(ops, attention, q, source, sums, size)
     total = ops.where(sums.total > 0, sums.total, 1.0)
