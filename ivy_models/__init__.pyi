@@ -22,6 +22,7 @@ from ivy_models.models.factories import (
 )
 from ivy_models.models.presets import list_models as list_models
 from ivy_models.shells.accelerate import accelerate as accelerate
+from ivy_models.shells.onnx_model import OnnxModel as OnnxModel
 from ivy_models.tasks.classification import (
     Prediction as Prediction,
     classify as classify,

@@ -97,16 +97,7 @@ class NativeFolder:
     @classmethod
     def of(cls, path: Path, config: dict[str, Any], content: bytes) -> NativeFolder:
         """Make the spec from config.json and its bytes. Raises as :func:`read_config`."""
-        file = path / SPEC_FILE
-        fields = dict(config)
-        task = fields.pop(TASK, {})
-        if not isinstance(task, dict):
-            raise WeightsError(f"{file}: {TASK!r} is not a JSON object.")
-        try:
-            spec = PerceiverIOSpec.from_dict(fields)
-        except SpecError as error:
-            raise SpecError(f"{file}: {error}") from error
-        return cls(path, spec, task, _digest(content))
+        return cls(path, *split_config(config, str(path / SPEC_FILE)), _digest(content))
 
     @functools.cached_property
     def description(self) -> Tree:
@@ -126,6 +117,21 @@ def config_text(spec: PerceiverIOSpec, task: Mapping[str, Any] | None = None) ->
     """Return the text of a model's ``config.json``: its spec and its task as JSON."""
     fields = json.loads(spec.to_json()) | ({TASK: dict(task)} if task else {})
     return json.dumps(fields, indent=2) + "\n"
+
+
+def split_config(config: Mapping[str, Any], source: str) -> tuple[PerceiverIOSpec, dict[str, Any]]:
+    """Make the spec and the task from the values of :func:`config_text`.
+
+    ``source`` is where they come from, for messages. Raises as :func:`read_config`.
+    """
+    fields = dict(config)
+    task = fields.pop(TASK, {})
+    if not isinstance(task, dict):
+        raise WeightsError(f"{source}: {TASK!r} is not a JSON object.")
+    try:
+        return PerceiverIOSpec.from_dict(fields), task
+    except SpecError as error:
+        raise SpecError(f"{source}: {error}") from error
 
 
 def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:

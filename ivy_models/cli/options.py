@@ -18,7 +18,7 @@ from ivy_models.ops import BACKENDS
 from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 
 if TYPE_CHECKING:
-    from ivy_models.shells.ivy import PerceiverIO
+    from ivy_models.shells.any_model import AnyModel
 
 batch_size_option = click.option(
     "--batch-size",
@@ -52,15 +52,18 @@ class Size(click.ParamType):
 
 
 class ModelName(click.ParamType):
-    """A name of ``ivy-models list``, or a folder."""
+    """A name of ``ivy-models list``, or a folder; with ``onnx``, also the path of an ONNX file."""
 
     name = "model"
+
+    def __init__(self, onnx: bool = False):
+        self.onnx = onnx
 
     def convert(self, value, param, ctx):
         from ivy_models.errors import SpecError
         from ivy_models.models.presets import preset_named
 
-        if not Path(value).is_dir():
+        if not Path(value).is_dir() and not (self.onnx and is_onnx(value)):
             try:
                 preset_named(value)
             except SpecError as error:
@@ -72,6 +75,11 @@ class ModelName(click.ParamType):
 
         names = [name for name in list_models() if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="dir")]
+
+
+def is_onnx(model: str) -> bool:
+    """Whether a model is an ONNX file, by its name."""
+    return model.lower().endswith(".onnx")
 
 
 class InputPath(click.ParamType):
@@ -103,7 +111,7 @@ size_option = click.option(
 )
 
 
-def model_options(default: str, task: str) -> Callable:
+def model_options(default: str, task: str, engines: bool = True) -> Callable:
     """Add the options that choose and load a model; the command receives ``load``.
 
     Parameters
@@ -112,29 +120,40 @@ def model_options(default: str, task: str) -> Callable:
         Name of the model.
     task
         Kind of model that the command needs, as in :class:`.Preset`.
+    engines
+        Whether an engine can run the command's model from an ONNX file.
     """
     options = [
         click.option(
             "--model",
-            type=ModelName(),
+            type=ModelName(onnx=engines),
             default=default,
             show_default=True,
-            help="Model name (see `ivy-models list`) or folder.",
+            help="Model name (see `ivy-models list`) or folder"
+            f"{', or an ONNX file of `ivy-models export`' if engines else ''}.",
         ),
         click.option(
             "--weights",
             type=click.Path(path_type=Path),
             help="Local weights (file or folder) instead of the published ones.",
         ),
-        click.option("--backend", default="numpy", show_default=True, type=click.Choice(BACKENDS)),
+        click.option("--backend", show_default="numpy", type=click.Choice(BACKENDS)),
         device_option,
         dtype_option,
     ]
+    if engines:
+        options.append(
+            click.option(
+                "--engine",
+                type=click.Choice(["onnxruntime", "openvino"]),
+                help="Engine that runs an ONNX file, instead of a backend.",
+            )
+        )
 
     def add(command):
         @functools.wraps(command)
-        def with_model(model, weights, backend, device, dtype, **named):
-            load = ModelChoice(task, model, weights, backend, device, dtype)
+        def with_model(model, weights, backend, device, dtype, engine=None, **named):
+            load = ModelChoice(task, model, weights, backend, device, dtype, engine)
             return command(load=load, **named)
 
         for option in reversed(options):
@@ -154,14 +173,17 @@ class ModelChoice:
     task: str
     model: str
     weights: Path | None
-    backend: str
+    backend: str | None
     device: str | None
     dtype: str | None
+    engine: str | None
 
     def __post_init__(self):
         from ivy_models.models.presets import PRESETS
 
-        if self.model not in PRESETS:
+        if self.engine is not None or is_onnx(self.model):
+            self._check_engine()
+        elif self.model not in PRESETS:
             if self.weights is not None:
                 raise click.UsageError(
                     f"{self.model} is a folder with its own weights: leave out --weights."
@@ -172,16 +194,38 @@ class ModelChoice:
                 f"{self.model} is not {article} {self.task}; see `ivy-models list`."
             )
 
+    def _check_engine(self) -> None:
+        if self.engine is None:
+            raise click.UsageError(
+                f"{self.model} is an ONNX file: choose what runs it, --engine onnxruntime or "
+                "--engine openvino."
+            )
+        if not is_onnx(self.model):
+            raise click.UsageError(
+                f"--engine {self.engine} runs an ONNX file, not {self.model}. Write the file with "
+                f"`ivy-models export {self.model} model.onnx`, then pass --model model.onnx."
+            )
+        for name in ("weights", "backend", "device"):
+            if getattr(self, name) is not None:
+                raise click.UsageError(
+                    f"An engine runs an ONNX file on the CPU, with the file's weights: leave out "
+                    f"--{name}."
+                )
+
     def preprocessing(self) -> Any:
         """The model's preprocessing, known before its weights are loaded; None if it has none."""
         from ivy_models.cli.described import describe
 
         return describe(self.model).preprocessing
 
-    def __call__(self) -> PerceiverIO:
+    def __call__(self) -> AnyModel:
         from ivy_models.models.presets import PRESETS
 
-        use_backend(self.backend, self.dtype)
+        if self.engine is not None:
+            from ivy_models.shells.onnx_model import OnnxModel
+
+            return OnnxModel(self.model, self.engine, dtype=self.dtype or "float32")
+        use_backend(self.backend or "numpy", self.dtype)
         if self.model in PRESETS:
             from ivy_models.models.factories import create_model
 

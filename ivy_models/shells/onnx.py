@@ -16,6 +16,7 @@ from ivy_models import __version__
 from ivy_models.base.atomic_files import replaced
 from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.folder import config_text
+from ivy_models.checkpoints.onnx_file import CONFIG, sealed
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
 from ivy_models.shells.call import checked_call
@@ -25,9 +26,6 @@ from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_t
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 Shape = OpenAxes | Mapping[str, OpenAxes]
-
-CONFIG = "ivy_models.config"
-"""Key of the metadata with the model's description: the text of a folder's config.json."""
 
 IR_VERSION = 10
 """Version of the file format: the first for operator set 20, so that most runtimes read it."""
@@ -55,7 +53,7 @@ def export(
     path = user_path(path)
     try:
         with replaced(path) as temporary:
-            onnx.save(model, temporary)
+            temporary.write_bytes(sealed(model.SerializeToString()))
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
 

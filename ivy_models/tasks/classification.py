@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.sources import is_file, name_of, reason, short
-from ivy_models.transformers import perceiver_io
+
+if TYPE_CHECKING:
+    from ivy_models.shells.any_model import AnyModel
 
 
 class Prediction(NamedTuple):
@@ -31,12 +33,12 @@ class Classified(NamedTuple):
 
 @overload
 def classify(  # pyright: ignore[reportOverlappingOverload]: Any is any source but a list
-    model: perceiver_io.PerceiverIO, sources: list[Any] | tuple[Any, ...], top: int = 5
+    model: AnyModel, sources: list[Any] | tuple[Any, ...], top: int = 5
 ) -> list[list[Prediction]]: ...
 @overload
-def classify(model: perceiver_io.PerceiverIO, sources: Any, top: int = 5) -> list[Prediction]: ...
+def classify(model: AnyModel, sources: Any, top: int = 5) -> list[Prediction]: ...
 def classify(
-    model: perceiver_io.PerceiverIO, sources: Any, top: int = 5
+    model: AnyModel, sources: Any, top: int = 5
 ) -> list[Prediction] | list[list[Prediction]]:
     """Classify an image or a sound, or each of a list.
 
@@ -70,7 +72,7 @@ def classify(
 
 
 def classify_each(
-    model: perceiver_io.PerceiverIO, sources: Iterable[Any], top: int = 5, batch_size: int = 1
+    model: AnyModel, sources: Iterable[Any], top: int = 5, batch_size: int = 1
 ) -> Iterator[Classified]:
     """Classify many images or sounds, and continue after one that cannot be used.
 
@@ -136,7 +138,7 @@ def _logits_alone(model, source, data) -> tuple[np.ndarray | None, InputError | 
         return None, InputError(f"{short(source)} cannot be classified: {reason(error)}.")
 
 
-def _prepared(model: perceiver_io.PerceiverIO, source: Any) -> np.ndarray:
+def _prepared(model: AnyModel, source: Any) -> np.ndarray:
     """Preprocess a source; turn any exception into an error that names it."""
     try:
         return np.asarray(model.preprocessing(source))
@@ -148,7 +150,7 @@ def _prepared(model: perceiver_io.PerceiverIO, source: Any) -> np.ndarray:
         raise InputError(f"{short(source)} cannot be read: {reason(error)}.") from error
 
 
-def check_classifier(model: perceiver_io.PerceiverIO) -> None:
+def check_classifier(model: AnyModel) -> None:
     """Check that a model can read images or sounds, and returns one class for each.
 
     Raises
@@ -170,13 +172,13 @@ def check_classifier(model: perceiver_io.PerceiverIO) -> None:
         raise InputError("The model returns many outputs, not one class. Call it on data.")
 
 
-def _check(model: perceiver_io.PerceiverIO, top: int) -> None:
+def _check(model: AnyModel, top: int) -> None:
     check_classifier(model)
     if top < 1:
         raise InputError(f"top must be at least 1, got {top}.")
 
 
-def _logits(model: perceiver_io.PerceiverIO, data: list[np.ndarray]) -> np.ndarray:
+def _logits(model: AnyModel, data: list[np.ndarray]) -> np.ndarray:
     """Logits (B, classes) for the data of each source."""
     if not data:
         return np.zeros((0, 0))

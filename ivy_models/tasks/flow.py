@@ -15,7 +15,7 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing.image import read_rgb
 
 if TYPE_CHECKING:
-    from ivy_models.shells.ivy import PerceiverIO
+    from ivy_models.shells.any_model import AnyModel
 
 OVERLAP = 20
 """Pixels that neighbouring tiles share, as in the original; at most half a tile."""
@@ -29,7 +29,7 @@ FLO_MAGIC = b"PIEH"
 
 @np.errstate(all="ignore")
 def estimate_flow(
-    model: PerceiverIO, first: Any, second: Any, progress: bool = False, batch_size: int = 1
+    model: AnyModel, first: Any, second: Any, progress: bool = False, batch_size: int = 1
 ) -> np.ndarray:
     """Estimate how far each pixel moves from one frame to the next.
 
@@ -103,7 +103,7 @@ def read_frames(first: Any, second: Any) -> list[np.ndarray]:
     return frames
 
 
-def _tile_size(model: PerceiverIO, size: tuple[int, int]) -> tuple[int, int]:
+def _tile_size(model: AnyModel, size: tuple[int, int]) -> tuple[int, int]:
     """The size that the model was trained for, or the frame's if its positions have no size."""
     resolution = model.spec.max_fourier_freq or model.spec.learned_position_shape or size
     height, width = np.broadcast_to(resolution, 2)

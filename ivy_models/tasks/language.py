@@ -12,7 +12,7 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing.text import MASK, NUM_SPECIAL
 
 if TYPE_CHECKING:
-    from ivy_models.shells.ivy import PerceiverIO
+    from ivy_models.shells.any_model import AnyModel
 
 
 class Candidate(NamedTuple):
@@ -23,9 +23,7 @@ class Candidate(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def fill_mask(
-    model: PerceiverIO, text: str, top: int = 5, length: int = 1
-) -> list[list[Candidate]]:
+def fill_mask(model: AnyModel, text: str, top: int = 5, length: int = 1) -> list[list[Candidate]]:
     """Find the most probable texts for each ``[MASK]``.
 
     The model predicts each masked byte independently of the others, so a candidate's probability

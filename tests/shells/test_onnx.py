@@ -21,8 +21,8 @@ from helpers.specs import (
 from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
+from ivy_models.checkpoints.onnx_file import CONFIG
 from ivy_models.errors import InputError, WeightsError
-from ivy_models.shells.onnx import CONFIG
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
