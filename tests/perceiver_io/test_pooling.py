@@ -130,6 +130,14 @@ def test_the_first_layer_has_weights_of_its_own(backend, data, reads):
         np.testing.assert_allclose(latents, to_numpy(depths[depth], ""), rtol=1e-4, atol=1e-4)
 
 
+def test_a_first_layer_of_its_own_may_be_the_only_one(backend, data):
+    spec = small_spec(untied_first_layer=True, network_depth=1)
+    weights = noisy(spec)
+    expected = PerceiverIOCore(spec.replace(untied_first_layer=False))(weights, data)
+    model = PerceiverIO(spec, v=weights)
+    np.testing.assert_allclose(to_numpy(model(data), ""), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_only_tied_layers_have_an_untied_first():
     with pytest.raises(SpecError, match="untied_first_layer=True needs"):
         small_spec(weight_tie_layers=False, untied_first_layer=True)

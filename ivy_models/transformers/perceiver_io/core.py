@@ -235,7 +235,9 @@ class PerceiverIOCore(PickledByFields):
                 z = read(z, i + 1, shared) if spec.cross_attend_in_every_layer else z
                 return process(z, i + 1, shared)
 
-            latents = ops.loop(spec.network_depth - 1, later, process(latents, 0, 0))
+            latents = process(latents, 0, 0)
+            if spec.network_depth > 1:  # compilers also trace a loop of no turns
+                latents = ops.loop(spec.network_depth - 1, later, latents)
         return latents
 
     def to_outputs(
