@@ -1,4 +1,4 @@
-"""Train a classifier from scratch, the same way on PyTorch, JAX and TensorFlow.
+"""Train a classifier from scratch, the same way on PyTorch, JAX, TensorFlow and Paddle.
 
     python examples/train.py digits --backend torch --output /tmp/my_digits    # minutes on one core
     python examples/train.py digits --backend torch --output /tmp/my_digits --resume
@@ -22,7 +22,7 @@ from recipe.data import TASKS, Task
 from recipe.trainer import Settings, Trainer, make_trainer
 from tqdm import tqdm
 
-BACKENDS = ("torch", "jax", "tensorflow")
+BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
 OPTIONS = [field.name for field in fields(Settings) if field.default is not MISSING]
 
@@ -68,6 +68,8 @@ def use_one_core(backend: str) -> None:
     elif backend == "jax":
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
+    elif backend == "paddle":
+        os.environ["OMP_NUM_THREADS"] = "1"
     else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf

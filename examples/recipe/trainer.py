@@ -61,6 +61,10 @@ def make_trainer(model: PerceiverIO, settings: Settings) -> Trainer:
         from recipe.jax_trainer import JaxTrainer
 
         return JaxTrainer(model, settings)
+    if settings.backend == "paddle":
+        from recipe.paddle_trainer import PaddleTrainer
+
+        return PaddleTrainer(model, settings)
     from recipe.keras_trainer import KerasTrainer
 
     return KerasTrainer(model, settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import paddle.nn.functional as F
+from paddle.base.dygraph.base import in_to_static_mode
 from paddle.distributed.fleet.utils import recompute
 
 from ivy_models.base.devices import Device, parse_device
@@ -30,7 +31,10 @@ class PaddleOps(Ops):
     name = "paddle"
 
     def is_array(self, x):
-        return isinstance(x, (paddle.Tensor, paddle.pir.Value))
+        if isinstance(x, paddle.pir.Value):
+            _check_mode()
+            return True
+        return isinstance(x, paddle.Tensor)
 
     def is_traced(self, x):
         return not paddle.in_dynamic_mode()
@@ -243,12 +247,22 @@ class PaddleOps(Ops):
 
 def _tensor(x: np.ndarray, dtype: str | None = None, place: Any = None) -> Any:
     """Copy a NumPy array. Paddle 3.3 never frees the argument names of paddle.to_tensor's calls."""
+    _check_mode()
     if not paddle.in_dynamic_mode() or not x.size:
         return paddle.to_tensor(x, dtype, place)
     with paddle.no_grad():
         copy = paddle.empty(x.shape, x.dtype.name, device=place)
         copy.set_value(np.asarray(x, order="C"))
         return copy if dtype is None else paddle.cast(copy, dtype)
+
+
+def _check_mode() -> None:
+    """Refuse Paddle's static mode, which ends the process where it meets the model's weights."""
+    if not (paddle.in_dynamic_mode() or in_to_static_mode()):
+        raise BackendError(
+            "Paddle is in static mode (paddle.enable_static()), which cannot take the weights of a "
+            "model. Call paddle.disable_static(), or make the program by paddle.jit.to_static."
+        )
 
 
 def _place(device: str | None) -> Any:

@@ -657,10 +657,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         weights
-            A model of this class, or one from :meth:`to_torch_module`, :meth:`to_keras_model` or
-            :meth:`to_jax`; a wrapped torch module, or the ``state_dict()`` of a torch module; or a
-            nested dict of arrays of any framework, with the names of :attr:`v`. Weights that
-            training does not change may be left out of the nested dict.
+            A model of this class, or one from :meth:`to_torch_module`, :meth:`to_keras_model`,
+            :meth:`to_jax` or :meth:`to_paddle_module`; a wrapped torch or Paddle module, or the
+            ``state_dict()`` of one; or a nested dict of arrays of any framework, with the names of
+            :attr:`v`. Weights that training does not change may be left out of the nested dict.
 
         Returns
         -------
@@ -674,7 +674,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             module depends on more than its weight.
         """
         weights = _tree_of(weights)
-        if _is_torch_state(weights):
+        if _is_state(weights) and _are_of_paddle(weights):
+            weights = unflatten({name.replace(".", "/"): leaf for name, leaf in weights.items()})
+        elif _is_state(weights):
             module = self.to_torch_module()
             try:
                 module.load_state_dict(weights)
@@ -695,10 +697,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return model
 
     def compile(self) -> PerceiverIO:
-        """Compile from the next call on, by torch.compile, jax.jit or tf.function; not on NumPy.
+        """Compile from the next call on, by torch.compile, jax.jit or tf.function.
 
-        JAX and TensorFlow always compile, because running single operations is slow there.
-        ``compilation.py`` explains what is compiled when shapes change.
+        JAX and TensorFlow always compile, because running single operations is slow there. NumPy
+        and Paddle never do. ``compilation.py`` explains what is compiled when shapes change.
 
         Returns
         -------
@@ -773,13 +775,17 @@ def _tree_of(model: Any) -> Any:
     return model
 
 
-def _is_torch_state(weights: Any) -> bool:
-    """Whether weights are the state of a torch module: not nested, by names with dots."""
+def _is_state(weights: Any) -> bool:
+    """Whether weights are the state of a torch or Paddle module: not nested, names with dots."""
     return (
         isinstance(weights, Mapping)
         and not any(isinstance(weight, Mapping) for weight in weights.values())
         and any("." in name for name in weights if isinstance(name, str))
     )
+
+
+def _are_of_paddle(weights: Mapping[str, Any]) -> bool:
+    return any(type(leaf).__module__.partition(".")[0] == "paddle" for leaf in weights.values())
 
 
 def _are_native(ops: Ops, params: Tree) -> bool:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.arrays import image, numpy_of, same_weights
+from helpers.chunks import set_scores_per_chunk
 from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
 
-from ivy_models.errors import InputError
-from ivy_models.transformers.perceiver_io import PerceiverIO, attention
+from ivy_models.errors import BackendError, InputError
+from ivy_models.transformers.perceiver_io import PerceiverIO
 
 if "paddle" not in CHOSEN:
     pytest.skip("paddle was not chosen", allow_module_level=True)
@@ -93,7 +94,7 @@ def test_rematerialised_gradients_are_the_same(model, data):
 
 
 def test_attention_in_chunks_logs_nothing(data, monkeypatch, caplog):
-    monkeypatch.setattr(attention, "SCORES_PER_CHUNK", 100)
+    set_scores_per_chunk(monkeypatch, 100)
     logger = paddle.distributed.fleet.utils.log_util.logger
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
     module = PerceiverIO(small_spec()).to_paddle_module()
@@ -107,6 +108,8 @@ def test_attention_in_chunks_logs_nothing(data, monkeypatch, caplog):
 def test_its_state_is_saved_and_loaded_by_paddle(model, data, tmp_path):
     module = model.to_paddle_module()
     paddle.save(module.state_dict(), str(tmp_path / "model.pdparams"))
+    for source in (paddle.DataParallel(module), paddle.load(str(tmp_path / "model.pdparams"))):
+        assert same_weights(PerceiverIO(small_spec(), seed=1).with_weights(source), model)
     other = PerceiverIO(small_spec(), seed=1).to_paddle_module()
     x = paddle.to_tensor(data)
     assert not np.allclose(other(x).detach().numpy(), module(x).detach().numpy())
@@ -163,3 +166,30 @@ def test_hooks_and_replaced_parts_are_refused(model, data):
 def test_wrong_data_are_refused(model):
     with pytest.raises(InputError, match="3 channels|input_dim|shape"):
         model.to_paddle_module()(paddle.ones([2, 6, 5, 4]))
+
+
+def test_static_mode_is_refused(model, data):
+    paddle.enable_static()
+    try:
+        with pytest.raises(BackendError, match=r"static mode .* paddle.disable_static\(\)"):
+            model.to_paddle_module()(data)
+        with pytest.raises(BackendError, match="static mode"):
+            model(paddle.static.data("data", [2, 6, 5, 3]))
+    finally:
+        paddle.disable_static()
+    assert isinstance(model.to_paddle_module()(data), paddle.Tensor)
+
+
+def test_to_static_takes_the_whole_graph(model, data):
+    module, x = model.to_paddle_module(), paddle.to_tensor(data)
+
+    def loss(x):
+        return module(x).square().mean()
+
+    gradients = []
+    for function in (loss, paddle.jit.to_static(loss, full_graph=True)):
+        module.clear_gradients()
+        function(x).backward()
+        gradients.append([p.grad.numpy() for p in module.parameters()])
+    for expected, got in zip(*gradients, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The recipe in examples/: the same training on three frameworks, with exact resuming."""
+"""The recipe in examples/: the same training on every framework, with exact resuming."""
 
 import json
 import math
