@@ -175,8 +175,11 @@ _FULL_NAMES = (
 
 
 def class_of(module: Any) -> str | None:
-    """Name of the class of a module of perceiver-pytorch, or None if it is another module."""
-    kind = type(module)
+    """Name of the class of a module of perceiver-pytorch, or None if it is another module.
+
+    A module that was accelerated has the class that it had before.
+    """
+    kind = next(k for k in type(module).__mro__ if not k.__module__.startswith("ivy_models."))
     is_theirs = f"{kind.__module__}.{kind.__qualname__}" in _FULL_NAMES
     return kind.__name__ if is_theirs else None
 
@@ -201,9 +204,11 @@ def arguments_of(module: Any) -> dict[str, Any]:
         "cross_dim_head": cross.fn.to_q.out_features // cross.fn.heads,
         "weight_tie_layers": len(inner.layers) > first + 1
         and parts.get(layer.format(first)) is parts.get(layer.format(first + 1)),
-        "attn_residual": getattr(inner, "has_attn_residual", False),
-        "inverted_cross_attn": getattr(inner, "inverted_cross_attn", False),
     }
+    options = {"attn_residual": "has_attn_residual", "inverted_cross_attn": "inverted_cross_attn"}
+    for option, attribute in options.items():
+        if hasattr(inner, attribute):  # releases before 0.11 have fewer options
+            arguments[option] = getattr(inner, attribute)
     if latent is not None:
         arguments["latent_heads"] = latent.fn.heads
         arguments["latent_dim_head"] = latent.fn.to_q.out_features // latent.fn.heads

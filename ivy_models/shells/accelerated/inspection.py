@@ -1,14 +1,13 @@
-"""An inspection of a perceiver's modules that each call can repeat cheaply."""
+"""An inspection of a model's modules that each call can repeat cheaply."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
-from transformers.models.perceiver import modeling_perceiver
 
 from ivy_models.shells.accelerated.originals import (
     function_names,
@@ -18,12 +17,35 @@ from ivy_models.shells.accelerated.originals import (
 from ivy_models.shells.accelerated.structure import (
     Slot,
     Structure,
-    perceiver_difference,
+    is_config,
+    model_difference,
     slots,
 )
 
-# Modules whose functions the code of a perceiver calls.
-_MODULES = (torch, torch.nn, torch.nn.functional, modeling_perceiver)
+
+@dataclass(frozen=True)
+class Code:
+    """The original code that a model would run.
+
+    Parameters
+    ----------
+    modules
+        Modules whose functions it calls, besides torch's.
+    classes
+        Classes whose methods it calls, besides those of the model's parts.
+    settings
+        Names of the model's own attributes that it reads. Parts are compared as a whole.
+    """
+
+    modules: tuple[Any, ...]
+    classes: tuple[type, ...]
+    settings: tuple[str, ...]
+
+    @property
+    def all_modules(self) -> tuple[Any, ...]:
+        """All modules whose functions it calls."""
+        return (torch, torch.nn, torch.nn.functional, *self.modules)
+
 
 # Attributes that may change without a new inspection: tensors are checked in each call, and the
 # others do not matter.
@@ -39,7 +61,7 @@ _NOT_WATCHED = {
 
 
 class Inspection:
-    """Remembers the modules of a perceiver that are as expected, to detect changes quickly.
+    """Remembers the modules of a model that are as expected, to detect changes quickly.
 
     A full comparison with the expected structure takes milliseconds. So its findings are
     remembered, and a call only checks that nothing has changed: a few comparisons of tuples and
@@ -48,45 +70,51 @@ class Inspection:
     Parameters
     ----------
     expected
-        The structure that transformers makes of the configuration.
-    perceiver
-        A perceiver without a :meth:`difference` from it.
+        The structure that the original code makes of the model's configuration.
+    model
+        A model without a :meth:`difference` from it.
+    code
+        The original code.
     """
 
-    def __init__(self, expected: Structure, perceiver: torch.nn.Module):
-        modules = list(dict.fromkeys(perceiver.modules()))
-        self._root = dict(perceiver._modules), vars(perceiver).get("output_postprocessor")
-        self._modules = [_remembered(module) for module in modules if module is not perceiver]
+    def __init__(self, expected: Structure, model: torch.nn.Module, code: Code):
+        modules = list(dict.fromkeys(model.modules()))
+        self._settings = code.settings
+        self._root = self._root_of(model)
+        self._modules = [_remembered(module) for module in modules if module is not model]
         self.configs = _configs(modules)
         self._namespaces = [
-            (vars(thing), dict(vars(thing))) for thing in (*_classes(modules), *self.configs)
+            (vars(thing), dict(vars(thing))) for thing in (*_classes(modules, code), *self.configs)
         ]
-        self._functions = [_remembered_functions(vars(module)) for module in _MODULES]
+        self._functions = [_remembered_functions(vars(module)) for module in code.all_modules]
         self._random = [
             module
             for module in modules
             if isinstance(module, (torch.nn.Dropout, torch.nn.BatchNorm2d))
         ]
-        self.slots: list[Slot] = list(slots(expected, perceiver, "perceiver"))
+        self.slots: list[Slot] = list(slots(expected, model, "perceiver"))
         self._slot_of = {slot[0]: slot for slot in self.slots}
 
+    def _root_of(self, model: torch.nn.Module) -> tuple[dict[str, Any], list[Any]]:
+        found = vars(model)
+        return dict(found["_modules"]), [_copied(found.get(name)) for name in self._settings]
+
     @staticmethod
-    def difference(expected: Structure, perceiver: torch.nn.Module) -> str | None:
-        """How a perceiver or the code of its classes differs from the expected one, or None."""
-        if found := perceiver_difference(expected, perceiver):
+    def difference(expected: Structure, model: torch.nn.Module, code: Code) -> str | None:
+        """How a model or the code of its classes differs from the expected one, or None."""
+        if found := model_difference(expected, model, code.settings):
             return found
-        for module in _MODULES:
+        for module in code.all_modules:
             if name := replaced_function(vars(module)):
                 return f"{name} was replaced"
-        for kind in _classes(list(perceiver.modules())):
+        for kind in _classes(list(model.modules()), code):
             if name := replaced_method(kind):
                 return f"{name} was replaced"
         return None
 
-    def holds_for(self, perceiver: torch.nn.Module) -> bool:
-        """Whether nothing has changed. ``perceiver`` may be a replica of the inspected one."""
-        found = vars(perceiver)
-        if (found["_modules"], found.get("output_postprocessor")) != self._root:
+    def holds_for(self, model: torch.nn.Module) -> bool:
+        """Whether nothing has changed. ``model`` may be a replica of the inspected one."""
+        if self._root_of(model) != self._root:
             return False
         try:
             for module, kind, size, get, values in self._modules:
@@ -113,7 +141,7 @@ class Inspection:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles of a perceiver start with None and are inspected anew."""
+        """Copies and pickles of a model start with None and are inspected anew."""
         return type(None), ()
 
 
@@ -137,19 +165,18 @@ def _copied(value: Any) -> Any:
     return list(map(_copied, value)) if isinstance(value, list) else value
 
 
-def _classes(modules: list[torch.nn.Module]) -> list[type]:
-    """The classes whose code runs within the perceiver, the first of ``modules``."""
+def _classes(modules: list[torch.nn.Module], code: Code) -> list[type]:
+    """The classes whose code runs within the model, the first of ``modules``."""
     kinds = {kind for module in modules[1:] for kind in type(module).__mro__}
     ours = {kind for kind in kinds if issubclass(kind, torch.nn.Module)}
-    # Attention makes its softmax in each call.
-    return [*ours, modeling_perceiver.PerceiverModel, torch.nn.Softmax, torch.Tensor]
+    return [*ours, *code.classes, torch.Tensor]
 
 
-def _configs(modules: list[torch.nn.Module]) -> list[PretrainedConfig]:
+def _configs(modules: list[torch.nn.Module]) -> list[Any]:
     found = {
         id(value): value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, PretrainedConfig)
+        if is_config(value)
     }
     return list(found.values())

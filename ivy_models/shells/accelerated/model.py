@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PretrainedConfig
+from transformers.models.perceiver import modeling_perceiver
 from transformers.models.perceiver.modeling_perceiver import PerceiverModel, PerceiverModelOutput
 
 from ivy_models.checkpoints.huggingface.config import spec_of
 from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
-from ivy_models.shells.accelerated.inspection import Inspection
+from ivy_models.shells.accelerated.inspection import Code, Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
 from ivy_models.shells.accelerated.kinds import Kind, is_plain, kind_of
 from ivy_models.shells.accelerated.structure import (
     Structure,
-    expected_structure,
+    structure_of,
     tensor_difference,
     type_name,
 )
@@ -27,6 +29,13 @@ from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+# Attention makes its softmax in each call.
+_CODE = Code(
+    (modeling_perceiver,),
+    (PerceiverModel, torch.nn.Softmax),
+    settings=("output_postprocessor",),
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         perceiver.__class__ = cls
         found = _difference(plan, perceiver)
         if found is None:
-            found = tensor_difference(Inspection(plan.expected, perceiver).slots)
+            found = tensor_difference(Inspection(plan.expected, perceiver, _CODE).slots)
         return found
 
     def forward(
@@ -143,7 +152,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
         plan = self._plan
         if _difference(plan, self) is not None:
             return None
-        inspection = Inspection(plan.expected, self)
+        inspection = Inspection(plan.expected, self, _CODE)
         try:
             specs = [_spec_of(plan.class_name, config) for config in inspection.configs]
         except WeightsError:
@@ -211,13 +220,20 @@ def _plan_of(class_name: str, config: PretrainedConfig) -> _Plan:
         if published.stem == "frame_pair":
             theirs = name.replace("input/projection", "input/patch_projection")
         paths[name] = huggingface_name(theirs, published)
-    expected = expected_structure(class_name, config)
+    expected = _expected_structure(class_name, config)
     return _Plan(class_name, published, core, kind, expected, paths)
+
+
+def _expected_structure(class_name: str, config: PretrainedConfig) -> Structure:
+    """The structure of the perceiver that transformers makes of a configuration."""
+    with torch.device("meta"):
+        model = getattr(modeling_perceiver, class_name)(copy.deepcopy(config))
+    return structure_of(model.perceiver)
 
 
 def _difference(plan: _Plan, perceiver: Any) -> str | None:
     """How a perceiver differs from the expected one, except in its tensors, or None."""
-    if found := Inspection.difference(plan.expected, perceiver):
+    if found := Inspection.difference(plan.expected, perceiver, _CODE):
         return found
     if is_intercepted():  # numbers may be abstract
         return None

@@ -1,4 +1,4 @@
-"""Detects methods and functions of torch and transformers that another package has replaced."""
+"""Detects methods and functions of the original code that another package has replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from types import FunctionType
 from typing import Any
 
 # torch and transformers add functions to each other's classes; the standard library makes wrappers.
-_HOMES = {"torch", "transformers", "typing_extensions"} | sys.stdlib_module_names
+_HOMES = {
+    "torch",
+    "transformers",
+    "perceiver_pytorch",
+    "einops",
+    "typing_extensions",
+} | sys.stdlib_module_names
 
 # Classes of other callable objects. unittest.mock is not among them: its objects replace functions.
 _HOMES_OF_OBJECTS = {"torch", "transformers", "builtins", "collections", "functools"} | {
@@ -59,7 +65,7 @@ def _functions(value: Any) -> Iterator[Any]:
 
 
 def _is_original(function: Any) -> bool:
-    """Whether a function, and each that it wraps, is of torch or transformers."""
+    """Whether a function, and each that it wraps, is of the packages that made the model."""
     # Not by __module__, which functools.wraps copies from the wrapped function.
     if isinstance(function, FunctionType):
         home = _package(function.__globals__.get("__name__", "")) in _HOMES

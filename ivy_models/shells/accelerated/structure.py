@@ -1,17 +1,15 @@
-"""The expected structure of a perceiver's modules as plain data, and comparison with it."""
+"""The expected structure of a model's modules as plain data, and comparison with it."""
 
 from __future__ import annotations
 
-import copy
 import functools
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
-from transformers.models.perceiver import modeling_perceiver
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -41,22 +39,8 @@ class Structure:
     parts: Mapping[str, Structure | None]
 
 
-def expected_structure(class_name: str, config: PretrainedConfig) -> Structure:
-    """Return the structure of the perceiver that transformers makes of a configuration.
-
-    Parameters
-    ----------
-    class_name
-        Class of the model with its head, such as "PerceiverForMaskedLM".
-    config
-        The model's configuration.
-    """
-    with torch.device("meta"):
-        model = getattr(modeling_perceiver, class_name)(copy.deepcopy(config))
-    return _structure_of(model.perceiver)
-
-
-def _structure_of(module: torch.nn.Module) -> Structure:
+def structure_of(module: torch.nn.Module) -> Structure:
+    """The structure of a module and its parts."""
     shapes = {
         (store, name): None if tensor is None else tuple(tensor.shape)
         for store in _TENSOR_KINDS
@@ -64,37 +48,45 @@ def _structure_of(module: torch.nn.Module) -> Structure:
         if tensor is None or tensor.is_floating_point()
     }
     parts = {
-        name: None if part is None else _structure_of(part)
-        for name, part in module._modules.items()
+        name: None if part is None else structure_of(part) for name, part in module._modules.items()
     }
     return Structure(type(module), _settings(module), shapes, parts)
+
+
+def is_config(value: Any) -> bool:
+    """Whether a value is a configuration of transformers, which need not be installed."""
+    transformers = sys.modules.get("transformers")
+    return transformers is not None and isinstance(value, transformers.PretrainedConfig)
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
     """Attributes that a module's code reads, except tensors and parts.
 
     The configuration is left out, because it is checked as a whole, and so is the rate of dropout,
-    which matters only in training, where transformers' own code runs.
+    which matters only in training, where the original code runs.
     """
     return {
         name: value
         for name, value in vars(module).items()
         if name not in _BOOKKEEPING
-        and not isinstance(value, PretrainedConfig)
+        and not is_config(value)
         and not (isinstance(module, torch.nn.Dropout) and name == "p")
     }
 
 
-def perceiver_difference(expected: Structure, perceiver: torch.nn.Module) -> str | None:
-    """How a perceiver's modules differ from the expected ones, or None.
+def model_difference(
+    expected: Structure, model: torch.nn.Module, settings: tuple[str, ...]
+) -> str | None:
+    """How a model's modules, and those of its own attributes, differ from the expected, or None.
 
-    The perceiver itself may have hooks and its own ``forward``, because those run around the
+    The model itself may have hooks and its own ``forward``, because those run around the
     computation inside it.
     """
-    found = vars(perceiver).get("output_postprocessor")
-    if found is not expected.settings.get("output_postprocessor"):
-        return f"perceiver.output_postprocessor is {found!r}"
-    return next(_differing_parts(expected, perceiver, "perceiver"), None)
+    for name in settings:
+        found = vars(model).get(name)
+        if not _is_same(found, expected.settings.get(name)):
+            return f"perceiver.{name} is {found!r}"
+    return next(_differing_parts(expected, model, "perceiver"), None)
 
 
 def _differences(expected: Structure, module: torch.nn.Module, path: str) -> Iterator[str]:
@@ -113,7 +105,7 @@ def _differences(expected: Structure, module: torch.nn.Module, path: str) -> Ite
     for name in found.keys() - expected.settings.keys() - _BOOKKEEPING:
         # Other attributes do not matter, because the module's code does not read them.
         if name in shadowed or hasattr(type(module), name):
-            if isinstance(found[name], PretrainedConfig) or name == "p":
+            if is_config(found[name]) or name == "p":
                 continue
             yield f"{path} has a {name} of its own"
     yield from _differing_parts(expected, module, path)
