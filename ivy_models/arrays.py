@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError, not_installed
 from ivy_models.ops import BACKENDS, Array, Ops, ops_for, ops_named
 import ivy
@@ -61,6 +62,15 @@ def current_ops(*arrays: Any) -> Ops:
 def default_device() -> str | None:
     """The device of ``ivy.set_default_device``; None where none was set."""
     return ivy.default_device_stack[-1] if ivy.default_device_stack else None
+
+
+def device_of(x: Array) -> str:
+    """Name of the device of a native array, by Ivy's names of GPUs: "gpu:0"."""
+    if hasattr(x, "devices"):  # of JAX, which may be on several
+        device = min(x.devices(), key=lambda device: device.id)
+    else:
+        device = getattr(x, "place", None) or getattr(x, "device", "cpu")
+    return str(parse_device(device)).replace("cuda", "gpu")
 
 
 def unwrap(x: Any) -> Any:

@@ -74,6 +74,13 @@ def attention_maps(
         For the same reasons as a call of the model.
     """
     ops, spec, params, inputs = layer_by_layer(model, data, mask, positions)
+    with ops.on_device_of(params["latents"]):
+        return _maps(ops, spec, params, inputs, queries)
+
+
+def _maps(
+    ops: Ops, spec: PerceiverIOSpec, params: Tree, inputs: CheckedInputs, queries: Any
+) -> AttentionMaps:
     like = params["latents"]
     batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
     queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)

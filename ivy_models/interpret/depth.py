@@ -50,6 +50,7 @@ def latents_over_depth(
         states.append(block(weights, latents))
         return states[-1]
 
-    PerceiverIOCore(spec, processor=process).encode(params, inputs.data, inputs.mask)
-    shape = (*inputs.batch_shape, spec.num_latents, spec.latent_dim)
-    return tuple(to_ivy(ops, ops.reshape(latents, shape)) for latents in states)
+    with ops.on_device_of(params["latents"]):
+        PerceiverIOCore(spec, processor=process).encode(params, inputs.data, inputs.mask)
+        shape = (*inputs.batch_shape, spec.num_latents, spec.latent_dim)
+        return tuple(to_ivy(ops, ops.reshape(latents, shape)) for latents in states)

@@ -10,6 +10,7 @@ import numpy as np
 from ivy_models.arrays import current_ops, to_ivy, to_native
 from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import AttentionMaps
+from ivy_models.ops import Array, Ops
 
 
 @np.errstate(all="ignore")
@@ -63,6 +64,12 @@ def attention_rollout(maps: AttentionMaps) -> Any:
     reads, layers = (
         [to_native(ops, x, "maps") for x in part] for part in (maps.reader, maps.processor)
     )
+    decoder = None if maps.decoder is None else to_native(ops, maps.decoder, "maps")
+    with ops.on_device_of(layers[0]):
+        return _rollout(ops, reads, layers, decoder)
+
+
+def _rollout(ops: Ops, reads: list[Array], layers: list[Array], decoder: Array | None) -> Any:
     num_batch_axes = len(layers[0].shape) - 3
     batch_shape, num_latents = ops.shape(layers[0])[:num_batch_axes], layers[0].shape[-1]
     axes, rows = tuple(reads[0].shape[num_batch_axes + 2 :]), (num_latents,)
@@ -79,8 +86,7 @@ def attention_rollout(maps: AttentionMaps) -> Any:
         size = len(layers) // len(reads)
         for layer in layers[block * size : (block + 1) * size]:
             share = (ops.matmul(mean_over_heads(layer, num_latents), share) + share) / 2
-    if maps.decoder is not None:
-        decoder = to_native(ops, maps.decoder, "maps")
+    if decoder is not None:
         rows = tuple(decoder.shape[num_batch_axes + 1 : -1])
         share = ops.matmul(mean_over_heads(decoder, num_latents), share)
     return to_ivy(ops, ops.reshape(share, (*batch_shape, *rows, *axes)))

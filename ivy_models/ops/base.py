@@ -9,6 +9,7 @@ H heads, K channels of one head.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -25,6 +26,12 @@ MASKED_SCORE = -1e30
 """Score of a masked key: finite, so that a fully masked row gives no NaN."""
 
 LAYER_NORM_EPSILON = 1e-5
+
+SCORES_ON_CPUS = 2**20
+"""Scores of a chunk: 4 MB in float32, which fit the caches of current CPUs."""
+
+SCORES_ON_ACCELERATORS = 2**24
+"""Scores of a chunk: an operation on 64 MB takes several times as long as its launch on a GPU."""
 
 HALF_TYPES = ("bfloat16", "float16")
 """Data types for which layer norm and attention are computed in float32."""
@@ -68,6 +75,13 @@ class Ops(ABC):
         """Whether ``x`` is a shape and a type alone, outside any program."""
         return False
 
+    def waits_for(self, x: Array) -> bool:
+        """Whether reading the numbers of ``x`` would wait for a device that works on its own.
+
+        False if ``x`` is traced.
+        """
+        return False
+
     # Arrays in and out
 
     @abstractmethod
@@ -89,7 +103,14 @@ class Ops(ABC):
 
     @abstractmethod
     def constant(self, x: np.ndarray, like: Array) -> Array:
-        """``x`` with the data type and device of ``like``; may be traced into a program."""
+        """``x`` with the data type and device of ``like``; may be traced into a program.
+
+        A backend may keep the copy of an array that is :func:`read_only` for later calls.
+        """
+
+    def full(self, shape: Sequence[int], value: float, like: Array) -> Array:
+        """An array of one number, with the data type and device of ``like``."""
+        return self.constant(np.full(shape, value, np.float32), like)
 
     def is_float(self, x: Array) -> bool:
         """Whether ``x`` holds floating point numbers."""
@@ -98,6 +119,13 @@ class Ops(ABC):
     def move(self, x: Array, like: Array) -> Array:
         """``x`` on the device of ``like``."""
         return x
+
+    def on_device_of(self, like: Array) -> contextlib.AbstractContextManager[Any]:
+        """Context in which all operations run on the device of ``like``.
+
+        The default does nothing: most frameworks compute where the arguments are.
+        """
+        return contextlib.nullcontext()
 
     def match(self, x: Array, like: Array) -> Array:
         """``x`` with the data type and device of ``like``."""
@@ -172,7 +200,7 @@ class Ops(ABC):
 
     @abstractmethod
     def take(self, x: Array, indices: np.ndarray, axis: int) -> Array:
-        """Select constant ``indices`` along ``axis``."""
+        """Select constant ``indices`` along ``axis``; kept like a :meth:`constant`."""
 
     @abstractmethod
     def look_up(self, table: Array, indices: Array) -> Array:
@@ -225,6 +253,11 @@ class Ops(ABC):
         return self.sum(x, axis, keepdims) / x.shape[axis]
 
     # Layers
+
+    def pick(self, x: Array, indices: Array) -> Array:
+        """One number of each row: (..., V) at whole numbers (...) -> (...)."""
+        one_hot = self.constant(np.eye(x.shape[-1], dtype=np.float32), like=x)
+        return self.sum(x * self.look_up(one_hot, indices), -1)
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """``x @ weight + bias``: (..., C_in), (C_in, C_out), (C_out,) -> (..., C_out)."""
@@ -329,10 +362,10 @@ class Ops(ABC):
     def scores_per_chunk(self, like: Array) -> int:
         """Scores of cross-attention that one chunk holds, on the device of ``like``.
 
-        The default is 4 MB in float32, which fit the caches of current CPUs. Accelerators and
-        engines of graphs need larger chunks, so that fewer operations are launched.
+        The default is that of CPUs. Engines of graphs need larger chunks too, so that fewer
+        operations are launched.
         """
-        return 2**20
+        return SCORES_ON_CPUS
 
     def loop(self, times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
         """``carry = body(i, carry)`` for i in 0 .. times - 1. Compilers trace the body once.
@@ -389,6 +422,12 @@ class Ops(ABC):
     def compile(self, function: Callable) -> Callable:
         """Compile a function of nested dicts of native arrays. The default returns it unchanged."""
         return function
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    """``x`` itself, from now on unchangeable: a table that calls share."""
+    x.setflags(write=False)
+    return x
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

@@ -11,8 +11,15 @@ from torch.utils.checkpoint import checkpoint
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
+from ivy_models.ops.base import (
+    LAYER_NORM_EPSILON,
+    SCORES_ON_ACCELERATORS,
+    SCORES_ON_CPUS,
+    Ops,
+    same_padding,
+)
 from ivy_models.ops.torch_attention import twice_differentiable
+from ivy_models.ops.torch_constants import constant
 from ivy_models.ops.torch_linear import (
     autocasts,
     is_transformed,
@@ -43,6 +50,9 @@ class TorchOps(Ops):
     def is_traced(self, x):
         return makes_program() or is_transformed() or self.lacks_numbers(x)
 
+    def waits_for(self, x):
+        return x.device.type != "cpu" and not self.is_traced(x)
+
     def lacks_numbers(self, x):
         return self.is_array(x) and x.is_meta
 
@@ -64,14 +74,20 @@ class TorchOps(Ops):
         self.check_device(device)
         # torch.tensor copies, so that the tensor never shares memory with the caller's array.
         dtype = None if dtype is None else getattr(torch, dtype)
-        return torch.tensor(x, dtype=dtype, device=_device(device))
+        try:
+            return torch.tensor(x, dtype=dtype, device=_device(device))
+        except TypeError as error:  # Apple's GPUs have no float64
+            raise BackendError(f"The device {device!r} cannot hold {dtype}: {error}") from error
 
     def matrix(self, x, dtype, device):
         # Column-major, the layout of nn.Linear, with which oneDNN is fastest.
         return self.asarray(np.ascontiguousarray(x.T), dtype, device).t()
 
     def constant(self, x, like):
-        return torch.from_numpy(x).to(like.device, like.dtype)
+        return constant(x, like, like.dtype)
+
+    def full(self, shape, value, like):
+        return like.new_full(tuple(shape), value)
 
     def move(self, x, like):
         _check_numbers(x, like)
@@ -103,24 +119,17 @@ class TorchOps(Ops):
         target = _device(device)
         if target is None or target.type == "meta":
             return
-        if target.type == "cpu":
-            if target.index:
-                raise BackendError(
-                    f'Device {device!r} was asked for, but torch has one CPU device, "cpu".'
-                )
-            return
-        kind = getattr(torch.backends if target.type == "mps" else torch, target.type, None)
-        if kind is None or not kind.is_available():
+        if target.type == "cpu" and target.index:
             raise BackendError(
-                f"Device {device!r} was asked for, but torch finds no {target.type.upper()} device "
-                'here. Use device="cpu", or install a build of torch for it on a machine that has '
-                "one."
+                f'Device {device!r} was asked for, but torch has one CPU device, "cpu".'
             )
-        count = 1 if target.type == "mps" else kind.device_count()
-        if (target.index or 0) >= count:
+        try:
+            torch.empty(0, device=target)
+        except Exception as error:  # of any class: builds and plugins differ
             raise BackendError(
-                f"Device {device!r} was asked for, but torch finds only {count} of this kind."
-            )
+                f"Device {device!r} was asked for, but torch cannot use it here. Use "
+                'device="cpu", or install a build of torch for it on a machine that has one.'
+            ) from error
 
     def dtype(self, x):
         return str(x.dtype).removeprefix("torch.")
@@ -154,13 +163,16 @@ class TorchOps(Ops):
         return x.expand(tuple(shape))
 
     def take(self, x, indices, axis):
-        return x.index_select(axis, torch.as_tensor(indices, device=x.device))
+        return x.index_select(axis, constant(indices, x))
 
     def look_up(self, table, indices):
         return F.embedding(indices, table)
 
     def slice(self, x, start, size, axis):
         return x.narrow(axis, start, size)
+
+    def pick(self, x, indices):
+        return x.gather(-1, indices.long()[..., None])[..., 0]
 
     def matmul(self, a, b):
         if not autocasts(a):
@@ -201,6 +213,9 @@ class TorchOps(Ops):
         return torch.clamp(a, min=b) if isinstance(b, (int, float)) else torch.maximum(a, b)
 
     def where(self, condition, a, b):
+        # torch would copy a number from the host, and wait for that.
+        like = a if isinstance(a, torch.Tensor) else b
+        a, b = (x if isinstance(x, torch.Tensor) else like.new_full((), x) for x in (a, b))
         return torch.where(condition, a, b)
 
     def linear(self, x, weight, bias):
@@ -242,6 +257,9 @@ class TorchOps(Ops):
         formula = functools.partial(super().attention, key_mask=key_mask)
         return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
+    def scores_per_chunk(self, like):
+        return SCORES_ON_CPUS if like.device.type in ("cpu", "meta") else SCORES_ON_ACCELERATORS
+
     def fold_in(self, key, number):
         return key
 
@@ -251,10 +269,17 @@ class TorchOps(Ops):
         return F.dropout(x, rate)
 
     def rematerialise(self, function):
+        return self._rematerialised(function)
+
+    def rematerialise_chunks(self, function):
+        # A chunk draws no random numbers, whose state CUDA graphs forbid to read.
+        return self._rematerialised(function, preserve_rng_state=False)
+
+    def _rematerialised(self, function, **settings):
         # Compilers decide themselves what they store.
         if makes_program() or not (torch.is_grad_enabled() and takes_hooks()):
             return function
-        return functools.partial(checkpoint, function, use_reentrant=False)
+        return functools.partial(checkpoint, function, use_reentrant=False, **settings)
 
     def compile(self, function):
         return torch.compile(lambda *arguments: function(*arguments))

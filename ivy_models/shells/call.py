@@ -54,8 +54,10 @@ def checked_call(
     InputError
         If an argument does not fit the model.
     """
+    arguments = data, mask, queries, dropout_key, positions
     try:
-        return _checked_call(ops, spec, run, params, data, mask, queries, dropout_key, positions)
+        with ops.on_device_of(params["latents"]):
+            return _checked_call(ops, spec, run, params, *arguments)
     except ops.open_size_errors as error:
         raise InputError(
             "The program leaves open a size that the model must know. Fix the sizes of the data to "

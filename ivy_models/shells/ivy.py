@@ -12,6 +12,7 @@ import numpy as np
 from ivy_models.arrays import (
     current_ops,
     default_device,
+    device_of,
     to_ivy,
     to_native,
     to_numpy,
@@ -177,9 +178,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         return self
 
     @property
-    def device(self) -> ivy.Device:
-        """The device of the weights, as Ivy names it."""
-        return ivy.dev(self._native_weights(self._current_ops())["latents"])
+    def device(self) -> str:
+        """The device of the weights, as Ivy names it: "cpu", "gpu:0"; and "mps:0", "cpu:1"."""
+        return device_of(self._native_weights(self._current_ops())["latents"])
 
     def to_device(self, device: Any) -> PerceiverIO:
         """Move the weights, so that calls compute on another device.
@@ -337,13 +338,14 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         ops = current_ops(data)
         params = self._native_weights(ops)
-        inputs = check_inputs(ops, self.spec, params["latents"], data, mask, positions)
-        core, params = shorter(
-            self.core, params, depth=depth, num_layers=num_layers, num_latents=num_latents
-        )
-        latents = self._compiled.of(core).encode(ops, params, inputs.data, inputs.mask)
-        axes = (core.spec.num_latents,)
-        return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
+        with ops.on_device_of(params["latents"]):
+            inputs = check_inputs(ops, self.spec, params["latents"], data, mask, positions)
+            core, params = shorter(
+                self.core, params, depth=depth, num_layers=num_layers, num_latents=num_latents
+            )
+            latents = self._compiled.of(core).encode(ops, params, inputs.data, inputs.mask)
+            axes = (core.spec.num_latents,)
+            return _to_ivy(ops, with_axes(ops, latents, inputs.batch_shape, axes))
 
     @np.errstate(all="ignore")
     def decode(
@@ -385,10 +387,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"latents have shape {shape} and type {ops.dtype(latents)}; "
                 f"expected floats (*batch, {spec.num_latents}, {spec.latent_dim})."
             )
-        queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
-        latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
-        output = self._compiled.of(core).decode(ops, params, latents, queries)
-        return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
+        with ops.on_device_of(like):
+            queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
+            latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
+            output = self._compiled.of(core).decode(ops, params, latents, queries)
+            return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
 
     def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
         """Write the model into a folder: config.json and model.safetensors.
@@ -557,7 +560,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Raises
         ------
         BackendError
-            If Keras is not installed, or runs on a backend that the models do not support.
+            If Keras is not installed, or runs on a backend that the models do not support or
+            that lacks the spec's device.
         """
         try:
             from ivy_models.shells.keras import PerceiverIO
@@ -566,7 +570,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"Keras is not installed ({error}). It needs a backend of its own, such as "
                 f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
-        return PerceiverIO(self.spec, map_tree(_to_numpy, self.v), rematerialise)
+        spec = self.spec.replace(device=self._wanted_device)
+        return PerceiverIO(spec, map_tree(_to_numpy, self.v), rematerialise)
 
     def to_paddle_module(self, rematerialise: bool = False) -> ivy_models.shells.paddle.PerceiverIO:
         """Copy the model into a ``paddle.nn.Layer``, in evaluation mode.
@@ -710,6 +715,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self._compiled.asked = True
         return self
 
+    @property
+    def _wanted_device(self) -> str | None:
+        """The spec's device, or Ivy's where none is given."""
+        return self.spec.device or default_device()
+
     def _current_ops(self) -> Ops:
         """Ivy's backend, or the framework of the weights where none is set."""
         return current_ops(self._v["latents"])
@@ -734,19 +744,18 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _place(self, ops: Ops, weights: Tree) -> Any:
         """Copy NumPy weights to a container on the spec's device, in the spec's data type."""
-
-        device = self.spec.device or default_device()
+        dtype, device = self.spec.dtype, self._wanted_device
 
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
             copy = ops.matrix if is_matrix else ops.asarray
-            return to_ivy(ops, copy(leaf, self.spec.dtype, device))
+            return to_ivy(ops, copy(leaf, dtype, device))
 
         return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
     def _copy_for(self, ops: Ops) -> Tree:
         """The weights as native arrays of another framework, or copied within it."""
-        dtype, device = self.spec.dtype, self.spec.device
+        dtype, device = self.spec.dtype, self._wanted_device
 
         def copy(leaf):
             if ops.lacks_numbers(native := unwrap(leaf)):

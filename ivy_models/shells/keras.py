@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute
 
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
 from ivy_models.shells.call import checked_call
@@ -130,13 +132,27 @@ def _tensors(layer: keras.layers.Layer, dtype: str) -> Tree:
     }
 
 
-def _assign(layer: keras.layers.Layer, weights: Tree) -> None:
-    """Copy NumPy weights into the variables."""
+def _assign(
+    layer: keras.layers.Layer, weights: Tree, ops: Ops | None = None, device: str | None = None
+) -> None:
+    """Copy NumPy weights into the variables; into those of JAX as arrays of the device, if any."""
     for name, part in layer.parts.items():
         if isinstance(part, _Branch):
-            _assign(part, weights[name])
-        else:
+            _assign(part, weights[name], ops, device)
+        elif ops is None or device is None:
             part.assign(weights[name])
+        else:  # JAX computes on the default device with arrays of no device in particular
+            part.assign(ops.asarray(weights[name], part.dtype, device))
+
+
+def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Context in which Keras makes variables on a device. None: on its default."""
+    if name is None:
+        return contextlib.nullcontext()
+    ops.check_device(name)
+    device = parse_device(name)
+    kind = "gpu" if device.kind == "cuda" else device.kind
+    return keras.device(f"{kind}:{device.index or 0}")
 
 
 @keras.saving.register_keras_serializable("ivy_models")
@@ -160,7 +176,7 @@ class PerceiverIO(keras.Model):
     Raises
     ------
     BackendError
-        If Keras runs on a backend that the models do not support.
+        If Keras runs on a backend that the models do not support, or lacks the spec's device.
     """
 
     def __init__(
@@ -177,8 +193,11 @@ class PerceiverIO(keras.Model):
         self.spec, self._ops = spec, _keras_ops()
         self.core = PerceiverIOCore(spec, rematerialise=rematerialise)
         self.seed_generator = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
-        self.parts = _add_parts(self, self.core.parameters())
-        _assign(self, initialise(self.core.parameters()) if weights is None else weights)
+        if weights is None:
+            weights = initialise(self.core.parameters())
+        with _on_device(self._ops, spec.device):
+            self.parts = _add_parts(self, self.core.parameters())
+            _assign(self, weights, self._ops, spec.device)
 
     def weight_tree(self) -> Tree:
         """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``.
@@ -434,9 +453,9 @@ class PerceiverIO(keras.Model):
         return jax.random.fold_in(jax.random.key(seed[0]), seed[1])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that Keras saves beside the weights."""
+        """Return the arguments that Keras saves beside the weights, without the device."""
         settings = {
-            "spec": json.loads(self.spec.to_json()),
+            "spec": json.loads(self.spec.replace(device=None).to_json()),
             "rematerialise": self.core.rematerialise,
         }
         return super().get_config() | settings

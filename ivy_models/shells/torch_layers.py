@@ -219,14 +219,14 @@ def _module(description: Any, weights: Any, path: str, rms_norm_eps: float) -> n
         return RMSNorm(weights["scale"].contiguous(), rms_norm_eps)
     if description.keys() == {"weight"} and len(description["weight"].shape) == 4:
         weight = weights["weight"].permute(3, 2, 0, 1).contiguous()
-        sizes = {"kernel_size": weight.shape[2:], "stride": 2, "bias": False, "device": "meta"}
-        convolution = nn.utils.skip_init(nn.Conv2d, weight.shape[1], weight.shape[0], **sizes)
+        sizes = {"kernel_size": weight.shape[2:], "stride": 2, "bias": False}
+        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], **sizes, device="meta")
         convolution.weight = nn.Parameter(weight)
         return convolution
     if "weight" not in description:
         return Branch(dict(description), weights, path, rms_norm_eps)
     has_bias, sizes = "bias" in description, weights["weight"].shape
-    layer = nn.utils.skip_init(nn.Linear, *sizes, bias=has_bias, device="meta")
+    layer = nn.Linear(*sizes, bias=has_bias, device="meta")
     layer.weight = nn.Parameter(weights["weight"].t().contiguous())
     if has_bias:
         layer.bias = nn.Parameter(weights["bias"].contiguous())

@@ -134,7 +134,7 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     difference = ops.widen(flow) - target
     # Not "<=": not-a-number is a known pixel, and must show.
     unknown = ops.max(ops.maximum(target, -target), -1) > UNKNOWN
-    known = ops.where(unknown, 0.0, ops.constant(np.ones((), np.float32), like=difference))
+    known = ops.where(unknown, 0.0, ops.full((), 1, like=difference))
     counted = known if valid is None else ops.where(valid, known, 0.0)
     # Before anything else: not-a-number there must reach neither the loss nor its gradient.
     is_valid = ops.reshape(counted != 0, (*counted.shape, 1))
@@ -151,10 +151,7 @@ def _cross_entropy(logits: Array, classes: Array) -> Array:
     ops = ops_for(logits)
     logits = ops.widen(logits)
     logits = logits - ops.max(logits, -1, keepdims=True)
-    one_hot = ops.look_up(
-        ops.constant(np.eye(logits.shape[-1], dtype=np.float32), like=logits), classes
-    )
-    return ops.log(ops.sum(ops.exp(logits), -1)) - ops.sum(logits * one_hot, -1)
+    return ops.log(ops.sum(ops.exp(logits), -1)) - ops.pick(logits, classes)
 
 
 def _mean(x: Array) -> Array:

@@ -176,6 +176,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
             spec.vocabulary_size is not None
             and is_plain(attention_mask, like)
             and attention_mask.shape == tensors[0].shape
+            and attention_mask.device.type == "cpu"  # reading it would wait for another device
             and bool(attention_mask.bool().any(-1).all())
         )
 

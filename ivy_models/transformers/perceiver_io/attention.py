@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from ivy_models.ops import Array, Ops, is_known
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
@@ -60,7 +58,7 @@ class Dropout:
         """Drop some inputs from their mask (B, M), whose size is given. None: no mask."""
         if not self.inputs:
             return mask
-        ones = ops.broadcast_to(ops.constant(np.ones((1, 1), np.float32), like), size)
+        ones = ops.broadcast_to(ops.full((1, 1), 1, like), size)
         kept = ops.dropout(ones, self.inputs, self.key) > 0
         return kept if mask is None else mask & kept
 

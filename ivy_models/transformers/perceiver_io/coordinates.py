@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops
+from ivy_models.ops.base import read_only
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 if TYPE_CHECKING:
@@ -90,8 +92,9 @@ class Coordinates:
         ------
         InputError
             If there is another number of axes, or coordinates are not floats or not in the
-            range. Coordinates of a traced program have no values yet: they become NaN where they
-            are out of range, and so does the output.
+            range. Coordinates of a traced program have no values yet, and those on a device that
+            works on its own are not read: they become NaN where they are out of range, and so does
+            the output.
         """
         shape = ops.known_shape(given, self.num_axes)
         if not shape or shape[-1] != self.num_axes:
@@ -103,12 +106,11 @@ class Coordinates:
         if not ops.is_float(given):
             raise InputError(f"{name} is of type {ops.dtype(given)}; coordinates are floats.")
         given = ops.widen(given)
-        low, high = np.array(self.ranges).T
-        centre, half = (ops.constant(x, like=given) for x in ((high + low) / 2, (high - low) / 2))
+        centre, half = (ops.constant(x, like=given) for x in _centre_and_half(self.ranges))
         mapped = (given - centre) / half
         if mask is not None:
             mapped = ops.where(mask, mapped, 0.0)
-        if ops.is_traced(mapped):
+        if ops.is_traced(mapped) or ops.waits_for(mapped):
             is_outside = ops.maximum(mapped, 0 - mapped) > 1 + ROUNDING
             return ops.where(is_outside, float("nan"), mapped)
         self._check_values(ops.to_numpy(ops.detach(mapped)), name)
@@ -126,3 +128,10 @@ class Coordinates:
                     f"expected finite numbers from {low:g} to {high:g}. Rescale them, or set the "
                     "spec's position_range; leave out inputs without a position by mask."
                 )
+
+
+@lru_cache(maxsize=32)
+def _centre_and_half(ranges: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The centre and half the length of each range."""
+    low, high = np.array(ranges).T
+    return read_only((high + low) / 2), read_only((high - low) / 2)

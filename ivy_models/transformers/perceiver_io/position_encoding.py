@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.ops import Array, Ops, is_known, ops_for
+from ivy_models.ops.base import read_only
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,8 @@ class FourierPositionEncoding:
         self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
     ) -> Array:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
-        num_axes = positions.shape[-1]
-        highest = [np.array([size], float) for size in self._resolutions(num_axes, shape)]
-        bands = np.concatenate([self._bands(ops_for(size), size) for size in highest])
-        axis_of_band = np.repeat(np.arange(num_axes), self.num_bands)
+        axes = tuple(self._resolutions(positions.shape[-1], shape))
+        axis_of_band, bands = _bands_of_axes(self, axes)
         along = ops.take(positions, axis_of_band, -1)
         return _with_waves(ops, positions, along, ops.constant(bands, like=positions))
 
@@ -96,7 +95,7 @@ class FourierPositionEncoding:
 
     def order(self, num_axes: int) -> np.ndarray:
         """Index of each of the encoding's channels in the concatenation of the axes' tables."""
-        return np.argsort(np.concatenate(self.axis_channels(num_axes)))
+        return _order(self, num_axes)
 
     def axis_tables(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """The features of each axis, one table (size, 2 bands + 1) per axis.
@@ -159,12 +158,33 @@ def _with_waves(ops: Ops, positions: Array, along: Array, bands: Array) -> Array
     return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
 
 
+# Tables are read-only and the same object in each call, so backends can keep them.
+
+
+@lru_cache(maxsize=32)
+def _order(encoding: FourierPositionEncoding, num_axes: int) -> np.ndarray:
+    return read_only(np.argsort(np.concatenate(encoding.axis_channels(num_axes))))
+
+
+@lru_cache(maxsize=32)
+def _bands_of_axes(
+    encoding: FourierPositionEncoding, resolutions: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The axis and the frequency of each band of all axes."""
+    highest = [np.array([size], float) for size in resolutions]
+    bands = [encoding._bands(ops_for(size), size) for size in highest]
+    axes = np.repeat(np.arange(len(resolutions)), encoding.num_bands)
+    return read_only(axes), read_only(np.concatenate(bands))
+
+
 @lru_cache(maxsize=32)
 def _axis_tables(encoding: FourierPositionEncoding, shape: tuple[int, ...]) -> list[np.ndarray]:
     resolutions = encoding._resolutions(len(shape), shape)
     return [
-        replace(encoding, max_resolution=resolution).encode(
-            np.linspace(-1, 1, size, endpoint=encoding.endpoint)[:, None]
+        read_only(
+            replace(encoding, max_resolution=resolution).encode(
+                np.linspace(-1, 1, size, endpoint=encoding.endpoint)[:, None]
+            )
         )
         for size, resolution in zip(shape, resolutions, strict=True)
     ]

@@ -7,6 +7,7 @@ With separate parts, the reader never builds the (M, C) array.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.ops import Array, Ops, is_known, ops_for
+from ivy_models.ops.base import read_only
 from ivy_models.transformers.perceiver_io.position_encoding import (
     FourierPositionEncoding,
     grid_table,
@@ -198,6 +200,8 @@ class Grid:
     order
         Indices among the inputs' channels of the concatenated channels of data, outer table,
         inner table and padding.
+    inverse
+        Indices of the inputs' channels among the concatenated ones.
     """
 
     outer: int
@@ -205,27 +209,41 @@ class Grid:
     outer_table: np.ndarray | None
     inner_table: np.ndarray | None
     order: np.ndarray
+    inverse: np.ndarray
 
     @classmethod
     def of(cls, inputs: Inputs, inner_limit: int) -> Grid:
-        """Fold trailing axes into the inner one while it stays within ``inner_limit``."""
-        shape = inputs.shape
+        """Fold trailing axes into the inner one while it stays within ``inner_limit``.
+
+        Calls with the same sizes share one grid, and so its tables.
+        """
+        shape = tuple(inputs.shape)
         split = max(len(shape) - 1, 1)
         while split > 1 and math.prod(shape[split - 1 :]) <= inner_limit:
             split -= 1
-        outer, inner = math.prod(shape[:split]), math.prod(shape[split:])
-        num_data = inputs.num_data_channels
-        if not isinstance(inputs.positions, FourierPositionEncoding):
-            return cls(outer, inner, None, None, np.arange(inputs.num_channels))
-        tables = inputs.positions.axis_tables(shape)
-        channels = [num_data + c for c in inputs.positions.axis_channels(len(shape))]
-        num_encoded = num_data + inputs.positions.num_channels(len(shape))
-        return cls(
-            outer,
-            inner,
-            grid_table(tables[:split]),
-            grid_table(tables[split:]) if tables[split:] else None,
-            np.concatenate(
-                [np.arange(num_data), *channels, np.arange(num_encoded, inputs.num_channels)]
-            ),
-        )
+        positions = inputs.positions
+        encoding = positions if isinstance(positions, FourierPositionEncoding) else None
+        return _grid(shape, split, encoding, inputs.num_data_channels, inputs.num_channels)
+
+
+@functools.lru_cache(maxsize=32)
+def _grid(
+    shape: tuple[int, ...],
+    split: int,
+    encoding: FourierPositionEncoding | None,
+    num_data: int,
+    num_channels: int,
+) -> Grid:
+    """The grid of axes, of which the first ``split`` are outer ones."""
+    outer_table = inner_table = None
+    order = np.arange(num_channels)
+    if encoding is not None:
+        tables = encoding.axis_tables(shape)
+        outer_table = read_only(grid_table(tables[:split]))
+        inner_table = read_only(grid_table(tables[split:])) if tables[split:] else None
+        channels = [num_data + c for c in encoding.axis_channels(len(shape))]
+        num_encoded = num_data + encoding.num_channels(len(shape))
+        order = np.concatenate([order[:num_data], *channels, order[num_encoded:]])
+    outer, inner = math.prod(shape[:split]), math.prod(shape[split:])
+    inverse = np.argsort(order)
+    return Grid(outer, inner, outer_table, inner_table, read_only(order), read_only(inverse))

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ivy_models.base.fields import check_fields, count, positive_int
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
@@ -156,9 +154,9 @@ class MultimodalInput(InputKind):
             array, masked = arrays.get(name), mask.get(name)
             if array is None:
                 _check_may_be_missing(modality, masked)
-                zeros = ops.constant(np.zeros((modality.input_dim,), np.float32), like)
+                zeros = ops.full((modality.input_dim,), 0, like)
                 array = ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
-                masked = np.zeros((), bool)
+                masked = ops.cast(ops.full((), 0, like), "bool")
             axes = ops.shape(array)[len(batch_shape) : -1]
             array = ops.reshape(array, (-1, *axes, modality.input_dim))
             converted[name] = ops.match(array, like)

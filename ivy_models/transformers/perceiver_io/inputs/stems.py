@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.ops.base import LAYER_NORM_EPSILON, same_padding
+from ivy_models.ops.base import LAYER_NORM_EPSILON, read_only, same_padding
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
 from ivy_models.transformers.perceiver_io.inputs.features import Features
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -225,8 +226,13 @@ def projected(layer: Any, base: Array, encoding: FourierPositionEncoding | None 
 
 def _neighbourhoods(ops: Ops, frames: Array) -> Array:
     """(B, 2, Y, X, channels) -> (B, Y, X, 18 channels)."""
-    same = np.eye(18 * frames.shape[-1], dtype=np.float32)
-    return _project_neighbourhoods(ops, ops.constant(same, like=frames), frames)
+    same = ops.constant(_identity(18 * frames.shape[-1]), like=frames)
+    return _project_neighbourhoods(ops, same, frames)
+
+
+@functools.lru_cache(maxsize=4)
+def _identity(size: int) -> np.ndarray:
+    return read_only(np.eye(size, dtype=np.float32))
 
 
 def _project_neighbourhoods(ops: Ops, weight: Array, frames: Array) -> Array:

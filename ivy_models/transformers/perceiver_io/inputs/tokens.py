@@ -22,6 +22,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
+from ivy_models.transformers.perceiver_io.unread import rows_at
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -122,7 +123,8 @@ class TokenAdapter(InputKind):
             raise InputError(
                 f"data is of type {ops.dtype(tokens)}; the model takes tokens, integers."
             )
-        if not ops.is_traced(tokens):  # a traced array has no values yet
+        # A traced array has no values yet.
+        if not (ops.is_traced(tokens) or ops.waits_for(tokens)):
             self._check_values(ops.to_numpy(tokens))
         *batch_shape, length = ops.shape(tokens)
         tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, length)), "int32"), like)
@@ -151,10 +153,17 @@ class TokenAdapter(InputKind):
         return self(params, data), mask
 
     def __call__(self, params: Tree, tokens: Array) -> Inputs:
-        """Adapt tokens (B, M), whole numbers from 0 to V - 1."""
+        """Adapt tokens (B, M), whole numbers from 0 to V - 1.
+
+        The inputs are in float32 where the weights are of half precision, like those of a grid.
+        """
         ops, embedding = ops_for(params["positions"]), params["embedding"]
         length = ops.shape(tokens)[1]
         positions = ops.slice(params["positions"], 0, length, 0)
-        rows = embedding(tokens) if callable(embedding) else ops.look_up(embedding, tokens)
-        embedded = rows + positions
+
+        def embed(tokens):
+            return embedding(tokens) if callable(embedding) else ops.look_up(embedding, tokens)
+
+        rows = rows_at(ops, embed, tokens, self.vocabulary_size)
+        embedded = ops.widen(rows) + ops.widen(positions)
         return Inputs((length,), Features(embedded))

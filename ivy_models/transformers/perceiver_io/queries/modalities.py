@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
 from ivy_models.transformers.perceiver_io.patches import depth_to_space
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
+from ivy_models.transformers.perceiver_io.unread import rows_at
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -312,7 +314,8 @@ def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, conver
             f"{name} must be indices of queries, integers (n,); got shape "
             f"{shape} of type {ops.dtype(indices)}."
         )
-    if not ops.is_traced(indices):  # a traced array has no values yet
+    # A traced array has no values yet.
+    if not (ops.is_traced(indices) or ops.waits_for(indices)):
         values = ops.to_numpy(indices)
         if values.min() < 0 or values.max() >= modality.num_queries:
             raise InputError(
@@ -331,17 +334,22 @@ def modality_queries(
     if modality.learned_query_dim is not None:
         queries = params["queries"]
         if indices is not None:
-            queries = ops.look_up(queries, indices)
+            learned = functools.partial(ops.look_up, queries)
+            queries = rows_at(ops, learned, indices, modality.num_queries)
         return Inputs((queries.shape[0],), Features(queries[None]), padding=padding)
     positions, shape = modality.positions(), tuple(modality.query_shape)
     if indices is None:
         return Inputs(shape, positions=positions, padding=padding)
-    features, stride = [], 1
-    for size, axis_table in zip(shape[::-1], positions.axis_tables(shape)[::-1], strict=True):
-        along_axis = indices // stride % size
-        features.append(ops.look_up(ops.constant(axis_table, like=like), along_axis))
-        stride *= size
-    queries = ops.take(ops.concat(features[::-1], -1), positions.order(len(shape)), -1)
+
+    def encoded(indices):
+        features, stride = [], 1
+        for size, axis_table in zip(shape[::-1], positions.axis_tables(shape)[::-1], strict=True):
+            along_axis = indices // stride % size
+            features.append(ops.look_up(ops.constant(axis_table, like=like), along_axis))
+            stride *= size
+        return ops.take(ops.concat(features[::-1], -1), positions.order(len(shape)), -1)
+
+    queries = rows_at(ops, encoded, indices, modality.num_queries)
     return Inputs(ops.shape(indices), Features(queries[None]), padding=padding)
 
 

@@ -21,8 +21,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
 from ivy_models.transformers.perceiver_io.attention import (
@@ -169,7 +167,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         return new_highest, total, weight_sum, sums
 
     def full(value, *shape):
-        scalar = ops.constant(np.full((1,) * (2 + len(shape)), value, np.float32), like=folded)
+        scalar = ops.full((1,) * (2 + len(shape)), value, like=folded)
         return ops.broadcast_to(scalar, (batch, rows, *shape))
 
     carry = (
@@ -189,5 +187,5 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
 
     highest, total, weight_sum, sums = carry
     summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
-    summed = ops.take(ops.concat(summed, -1), np.argsort(grid.order), -1)
+    summed = ops.take(ops.concat(summed, -1), grid.inverse, -1)
     return SoftmaxSums(highest[..., 0], total[..., 0], summed)

@@ -1,0 +1,131 @@
+"""Count what models do on an accelerator: ``python(MAIN)`` prints the counts as JSON.
+
+The devices are those of :mod:`helpers.fake_devices`, in a process of its own.
+"""
+
+import json
+
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from helpers import fake_devices
+from helpers.fake_devices import Count
+from helpers.specs import flow_spec, language_spec, multimodal_spec, points_spec, small_spec
+from ivy_models.models.presets import PRESETS
+from ivy_models.shells.torch import PerceiverIO
+from ivy_models.training.losses import classification_loss
+from ivy_models.transformers.perceiver_io import Reader
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import map_tree
+
+MAIN = "from helpers import device_counts; device_counts.main()"
+
+FOURIER, FLOW, VIDEO = (
+    PRESETS[f"perceiver_io_{name}"].spec for name in ("imagenet_fourier", "optical_flow", "video")
+)
+
+PUBLISHED = {
+    "images of 224x224, batch 32": (FOURIER, (32, 224, 224, 3)),
+    "image of 1024x1024": (FOURIER, (1, 1024, 1024, 3)),
+    "flow": (FLOW, (1, 2, 368, 496, 3)),
+    "video": (VIDEO, {"image": (1, 16, 224, 224, 3), "audio": (1, 30720, 1), "label": (1, 700)}),
+}
+
+POINTS = {"data": (2, 11, 3), "positions": (2, 11, 2)}
+SMALL = {
+    "grid": (small_spec(), {"data": (2, 6, 5, 3), "mask": (2, 6, 5)}),
+    "flow": (flow_spec(), {"data": (2, 2, 9, 11, 3)}),
+    "video": (multimodal_spec(), {"data": {"sound": (2, 28, 1), "image": (2, 2, 6, 10, 3)}}),
+    "points": (points_spec(), POINTS),
+    "tokens": (language_spec(), {"data": (2, 9), "mask": (2, 9)}),
+}
+"""Specs, and shapes of the arguments of a call."""
+
+CASES = [
+    ("cuda:1", "float32", list(SMALL)),
+    ("cuda:1", "bfloat16", ["grid", "tokens"]),
+    ("mps", "float32", ["grid"]),
+    ("xpu", "float32", ["grid"]),
+]
+"""Devices and data types that the small models run in."""
+
+
+def module_on(device, spec):
+    """A torch module on a device, with parameters that have no numbers."""
+    dtype = getattr(torch, spec.dtype)
+
+    def empty(parameter):
+        return torch.empty(parameter.shape, device=device, dtype=dtype)
+
+    return PerceiverIO(spec, map_tree(empty, PerceiverIOCore(spec).parameters()))
+
+
+def made(device, shape, dtype=torch.float32):
+    if isinstance(shape, dict):
+        return {name: made(device, inner) for name, inner in shape.items()}
+    return torch.empty(shape, device=device, dtype=dtype)
+
+
+def counts_of(call):
+    with Count() as count:
+        call()
+    return {
+        "kernels": count.kernels,
+        "bytes": count.bytes,
+        "copies": dict(count.copies),
+        "waits": dict(count.waits),
+    }
+
+
+def published(spec, shape):
+    """Counts of the first call of a model."""
+    with FakeTensorMode(), torch.no_grad():
+        module, data = module_on("cuda", spec), made("cuda", shape)
+        return counts_of(lambda: module(data))
+
+
+def small(device, spec, name):
+    """Counts of a second call, with data on the device, and of one whose loss has a gradient."""
+    with FakeTensorMode():
+        module = module_on(device, spec)
+        types = {"mask": torch.bool, "data": torch.int64 if spec.vocabulary_size else torch.float32}
+        data = {n: made(device, s, types.get(n, torch.float32)) for n, s in SMALL[name][1].items()}
+        classes = torch.zeros((), dtype=torch.int64, device=device)
+
+        def train():
+            outputs = module(**data)
+            outputs = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+            for output in outputs:
+                classification_loss(output, classes.expand(output.shape[:-1]))
+
+        def call():
+            with torch.no_grad():
+                module(**data)
+
+        counts = {}
+        for kind, function in {"call": call, "training": train}.items():
+            function()
+            counts[kind] = counts_of(function)
+        return counts
+
+
+def main():
+    """Print the counts."""
+    fake_devices.install()
+    result = {name: published(*case) for name, case in PUBLISHED.items()}
+    # Small data, read as large data are.
+    Reader.plain_is_cheaper = lambda *_: False
+    F.scaled_dot_product_attention = formula  # the fake devices have no fused kernels
+    result["small"] = {
+        f"{name} on {device} in {dtype}": small(device, SMALL[name][0].replace(dtype=dtype), name)
+        for device, dtype, names in CASES
+        for name in names
+    }
+    print(json.dumps(result))
+
+
+def formula(q, k, v, attn_mask=None):
+    """Attention as torch documents it."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return torch.softmax(scores if attn_mask is None else scores + attn_mask, -1) @ v

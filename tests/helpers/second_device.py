@@ -1,0 +1,114 @@
+"""Models on the second of two CPU devices: ``python(MAIN, backend)``.
+
+The devices stand for two GPUs, or for a GPU and the CPU. JAX and TensorFlow divide a CPU only
+before they are used, so this runs in its own process.
+"""
+
+import sys
+
+import numpy as np
+
+from helpers.arrays import image, numpy_of
+from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from ivy_models.arrays import device_of, unwrap
+from ivy_models.interpret.attention_maps import attention_maps
+from ivy_models.interpret.depth import latents_over_depth
+from ivy_models.ops import ops_named
+from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import flatten
+import ivy
+
+MAIN = "from helpers import second_device; second_device.main()"
+SECOND = "cpu:1"
+SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
+
+
+def divide(backend):
+    """Divide the CPU into two devices."""
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", 2)
+    else:
+        import tensorflow as tf
+
+        [cpu], one = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [one, one])
+
+
+def assert_on(device, tree):
+    """Check that all arrays of nested dicts, lists and tuples are on a device."""
+    if isinstance(tree, (dict, list, tuple)):
+        for branch in tree.values() if isinstance(tree, dict) else tree:
+            assert_on(device, branch)
+    elif tree is not None:
+        assert device_of(unwrap(tree)) == device, (device_of(unwrap(tree)), tree)
+
+
+def main():
+    (backend,) = sys.argv[1:]
+    divide(backend)
+    ivy.set_backend(backend)
+    rng = np.random.default_rng(0)
+    data = image(rng, 2, 6, 5, 3)
+    model = check_calls(data)
+    check_moves(model, data)
+    check_other_inputs(rng)
+    check_native(backend, model, data)
+
+
+def check_calls(data):
+    """Whatever a model computes is on the spec's device, and as on the first one."""
+    expected = PerceiverIO(small_spec(**SHALLOW))
+    model = PerceiverIO(small_spec(**SHALLOW, device=SECOND))
+    assert model.device == SECOND
+    output = model(data)
+    latents = model.encode(data, mask=np.ones((6, 5), bool))
+    assert_on(SECOND, [dict(flatten(model.v)), output, latents, model.decode(latents)])
+    assert_on(SECOND, list(attention_maps(model, data)))
+    assert_on(SECOND, latents_over_depth(model, data))
+    assert_on("cpu", expected(data))
+    np.testing.assert_allclose(numpy_of(output), numpy_of(expected(data)), atol=1e-5)
+    return model
+
+
+def check_moves(model, data):
+    """``to_device``, Ivy's default device, and data of another device."""
+    other = PerceiverIO(model.spec.replace(device="cpu"))
+    on_first = ops_named(ivy.current_backend_str()).asarray(data, device="cpu")
+    assert_on(SECOND, model(on_first))
+    other.to_device(SECOND)
+    assert_on(SECOND, [dict(flatten(other.v)), other(data)])
+    other.to_device("cpu")
+    assert_on("cpu", [dict(flatten(other.v)), other(data)])
+    ivy.set_default_device(SECOND)
+    try:
+        assert PerceiverIO(small_spec(**SHALLOW)).device == SECOND
+    finally:
+        ivy.unset_default_device()
+
+
+def check_other_inputs(rng):
+    """Tokens and modalities, with masks, queries and missing data."""
+    language = PerceiverIO(language_spec(**SHALLOW, device=SECOND))
+    assert_on(SECOND, language(rng.integers(0, 262, (2, 9)), mask=np.ones((2, 9), bool)))
+    spec = multimodal_spec(**SHALLOW, device=SECOND)
+    data = multimodal_data(rng)
+    del data["label"]
+    assert_on(SECOND, PerceiverIO(spec)(data, queries={"image": np.arange(3), "label": None}))
+
+
+def check_native(backend, model, data):
+    """Models of the framework, and of Keras on it, in calls, programs and training."""
+
+    if backend == "jax":
+        import jax
+
+        apply, params = model.to_jax()
+        assert_on(SECOND, [dict(flatten(params)), jax.jit(apply)(params, data)])
+    native = model.to_keras_model()
+    assert_on(SECOND, [variable.value for variable in native.weights])
+    assert_on(SECOND, native(data))
+    native.compile("sgd", "mse")
+    native.fit(data, np.zeros((2, 1, 5), np.float32), verbose=0)
+    assert_on(SECOND, [variable.value for variable in native.weights])

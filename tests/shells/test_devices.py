@@ -1,0 +1,125 @@
+"""Models on other devices than the first CPU: where they compute, and what that costs there.
+
+No accelerator is needed: JAX and TensorFlow divide the CPU into two devices, and on torch's fake
+devices kernels and copies are counted.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import CHOSEN, device_counts, second_device
+from helpers.processes import python
+from helpers.specs import language_spec, small_spec
+
+from ivy_models.ops import ops_named
+from ivy_models.ops.base import read_only
+from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
+
+
+@pytest.mark.parametrize("name", [name for name in ("jax", "tensorflow") if name in CHOSEN])
+def test_everything_is_computed_on_the_device_of_the_spec(name):
+    python(second_device.MAIN, name, KERAS_BACKEND=name)
+
+
+# Counts on an accelerator. They are the same on every machine.
+
+CEILINGS = {
+    "images of 224x224, batch 32": 5_100,
+    "image of 1024x1024": 3_200,
+    "flow": 3_600,
+    "video": 3_000,
+}
+"""Kernels of a call. A launch takes some 5 microseconds."""
+
+
+@pytest.fixture(scope="module")
+def counts():
+    if "torch" not in CHOSEN:
+        pytest.skip("counts kernels of torch")
+    return json.loads(python(device_counts.MAIN))
+
+
+@pytest.mark.parametrize("name", CEILINGS)
+def test_a_call_launches_few_kernels(counts, name):
+    assert counts[name]["kernels"] <= CEILINGS[name]
+
+
+def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
+    """Else each would wait for the device, and no CUDA graph could be captured."""
+    assert len(counts["small"]) == sum(len(names) for _, _, names in device_counts.CASES)
+    for name, kinds in counts["small"].items():
+        for kind, counted in kinds.items():
+            assert (counted["copies"], counted["waits"]) == ({}, {}), (name, kind)
+            assert counted["kernels"] > 50
+
+
+# Tables that torch keeps on a device
+
+
+def test_read_only_tables_are_copied_once():
+    torch = pytest.importorskip("torch")
+    ops, like = ops_named("torch"), torch.zeros(2)
+    table = read_only(np.arange(3.0))
+    kept = ops.constant(table, like)
+    assert ops.constant(table, like) is kept
+    assert ops.constant(table, like.double()).dtype == torch.float64
+    assert ops.constant(np.arange(3.0), like) is not ops.constant(np.arange(3.0), like)
+    np.testing.assert_array_equal(kept, table)
+
+
+def test_kept_tables_serve_gradients_programs_and_transforms(rng):
+    torch = pytest.importorskip("torch")
+    ivy.set_backend("torch")
+    try:
+        module = PerceiverIO(small_spec()).to_torch_module()
+    finally:
+        ivy.unset_backend()
+    data = torch.from_numpy(rng.standard_normal((1, 7, 4, 3), np.float32))
+    with torch.inference_mode():  # makes the tables of this size
+        expected = module(data).clone()
+    module(data).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    assert torch.equal(module(data), expected)
+    torch.testing.assert_close(torch.func.vmap(module)(data[None])[0], expected)
+
+
+# Precision
+
+
+def test_tokens_of_half_precision_are_read_by_streaming(backend, always_streaming, rng):
+    if backend in ("numpy", "paddle"):
+        pytest.skip("has no half precision on a CPU")
+    tokens = rng.integers(0, 262, (2, 9))
+    model = PerceiverIO(language_spec())
+    expected = ivy.to_numpy(model(tokens))
+    for dtype, tolerance in {"bfloat16": 0.1, "float16": 0.01}.items():
+        half = PerceiverIO(model.spec.replace(dtype=dtype), v=model.v)
+        output = half(tokens)
+        assert output.dtype == dtype
+        difference = np.abs(ivy.to_numpy(ivy.astype(output, "float32")) - expected).max()
+        assert difference < tolerance * expected.std()
+
+
+def test_chunks_draw_no_random_numbers(always_streaming, monkeypatch):
+    """Their random state is not saved: CUDA graphs forbid to read it."""
+    torch = pytest.importorskip("torch")
+    import ivy_models.ops.torch_ops as torch_ops
+
+    kept, checkpoint = [], torch_ops.checkpoint
+
+    def remember(*arguments, **named):
+        kept.append(named.get("preserve_rng_state", True))
+        return checkpoint(*arguments, **named)
+
+    monkeypatch.setattr(torch_ops, "checkpoint", remember)
+    monkeypatch.setattr(torch_ops.TorchOps, "scores_per_chunk", lambda *_: 42)
+    ivy.set_backend("torch")
+    try:
+        module = PerceiverIO(small_spec()).to_torch_module()
+    finally:
+        ivy.unset_backend()
+    module(torch.zeros(1, 24, 5, 3))
+    assert kept
+    assert not any(kept)
