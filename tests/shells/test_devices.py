@@ -94,7 +94,7 @@ def test_tokens_of_half_precision_are_read_by_streaming(backend, always_streamin
     tokens = rng.integers(0, 262, (2, 9))
     model = PerceiverIO(language_spec())
     expected = ivy.to_numpy(model(tokens))
-    for dtype, tolerance in {"bfloat16": 0.1, "float16": 0.01}.items():
+    for dtype, tolerance in {"bfloat16": 0.1, "float16": 0.02}.items():
         half = PerceiverIO(model.spec.replace(dtype=dtype), v=model.v)
         output = half(tokens)
         assert output.dtype == dtype

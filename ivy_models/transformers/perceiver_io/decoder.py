@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import numpy as np
-
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.ops import Array, ops_for
 from ivy_models.transformers.perceiver_io.attention import (
@@ -224,7 +222,7 @@ class MeanDecoder(PickledByFields):
         ops = ops_for(latents)
         if record is not None:
             batch, number, _ = ops.shape(latents)
-            share = ops.constant(np.full((1, 1, 1, 1), 1 / number), like=ops.widen(latents))
+            share = ops.full((1, 1, 1, 1), 1 / number, like=ops.widen(latents))
             record(ops.broadcast_to(share, (batch, 1, 1, number)))
         mean = ops.match(ops.mean(ops.widen(latents), 1, keepdims=True), latents)
         normed = norm(ops, params["norm"], mean)

@@ -13,8 +13,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ivy_models.ops import Array, Ops, is_known
 from ivy_models.ops.base import HALF_TYPES, MASKED_SCORE
 from ivy_models.transformers.perceiver_io.attention import (
@@ -215,7 +213,7 @@ def _joined_mask(ops: Ops, sources: list[Source]) -> Array | None:
 
 
 def _all_true(ops: Ops, array: Array, like: Array) -> Array:
-    return ops.broadcast_to(ops.constant(np.ones((1, 1), bool), like), ops.shape(array)[:2])
+    return ops.broadcast_to(ops.full((1, 1), True, like), ops.shape(array)[:2])
 
 
 def _any_key(ops: Ops, sources: list[Source]) -> Array | None:
@@ -245,7 +243,7 @@ def _in_chunks(ops: Ops, attention: _Attention, q: Array, sources: list[Source])
     batch, groups, rows, channels = q.shape
 
     def full(value: float, size: int) -> Array:
-        scalar = ops.constant(np.full((1, 1, 1, 1), value, np.float32), like=q)
+        scalar = ops.full((1, 1, 1, 1), value, like=q)
         return ops.broadcast_to(scalar, (batch, groups, rows, size))
 
     sums = _Sums(full(MASKED_SCORE, 1), full(0, 1), full(0, channels))
