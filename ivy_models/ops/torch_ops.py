@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -214,7 +215,7 @@ class TorchOps(Ops):
 
     def where(self, condition, a, b):
         # torch would copy a number from the host, and wait for that.
-        like = a if isinstance(a, torch.Tensor) else b
+        like: Any = a if isinstance(a, torch.Tensor) else b
         a, b = (x if isinstance(x, torch.Tensor) else like.new_full((), x) for x in (a, b))
         return torch.where(condition, a, b)
 
