@@ -19,6 +19,10 @@ from ivy_models.preprocessing.media import decode, import_av
 from ivy_models.preprocessing.sources import is_file, name_of, named_errors
 from ivy_models.preprocessing.wav import read_wav
 
+LOUDEST = 16.0
+"""Decoders and editors exceed 1 a little, and players cut that off. Samples far beyond it are on
+another scale, such as that of int16."""
+
 GAP = 0.05
 """Seconds by which a frame must be late before silence fills the gap, because times are rounded."""
 
@@ -157,7 +161,19 @@ def read_sound(
         if not sound.size:
             after = "" if start is None else f" after its first picture, at {start:.4g} seconds"
             raise InputError(f"{name_of(source, 'sound')} has a sound without samples{after}.")
+        _check_samples(name_of(source, "sound"), sound)
         return np.clip(sound, -1, 1)[:, None]
+
+
+def _check_samples(name: str, sound: np.ndarray) -> None:
+    """Refuse decoded samples that are not a sound in [-1, 1], up to what players cut off."""
+    if not np.isfinite(sound).all():
+        raise InputError(f"{name} holds samples that are not finite (NaN or infinity).")
+    if (loudest := float(np.abs(sound).max())) > LOUDEST:
+        raise InputError(
+            f"{name} holds samples up to {loudest:.7g}; expected samples in [-1, 1]. Divide them "
+            "by the loudest."
+        )
 
 
 def _joined(chunks: Iterator[np.ndarray], num_samples: int | None) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute
 
+from ivy_models.arrays import to_numpy
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
@@ -58,6 +60,19 @@ def _symbolic(shape: Any) -> Any:
     if all(size is None or isinstance(size, int) for size in shape):
         return keras.KerasTensor(tuple(shape))
     return tuple(_symbolic(part) for part in shape)
+
+
+def _check_arrays(*arguments: Any) -> None:
+    """Refuse arrays of NumPy that are more than numbers."""
+    for array in keras.tree.flatten(arguments):
+        if isinstance(array, np.ndarray) and type(array) is not np.ndarray:
+            to_numpy(array, "An argument")
+
+
+def _is_open(signature: Any) -> bool:
+    """Whether a signature leaves a size open, other than that of the batch."""
+    shapes = [spec.shape for spec in keras.tree.flatten(signature) if hasattr(spec, "shape")]
+    return any(None in shape[1:] for shape in shapes)
 
 
 def _check_sizes_are_fixed(signature: Any) -> None:
@@ -206,6 +221,27 @@ class PerceiverIO(keras.Model):
         """
         return _tensors(self, self.variable_dtype)
 
+    # Keras converts arrays before it calls the model, and would drop masks and units.
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        _check_arrays(arguments, named)
+        return super().__call__(*arguments, **named)
+
+    def fit(self, *arguments: Any, **named: Any) -> Any:
+        """Train as ``keras.Model`` does."""
+        _check_arrays(arguments, named)
+        return super().fit(*arguments, **named)
+
+    def evaluate(self, *arguments: Any, **named: Any) -> Any:
+        """Evaluate as ``keras.Model`` does."""
+        _check_arrays(arguments, named)
+        return super().evaluate(*arguments, **named)
+
+    def predict(self, *arguments: Any, **named: Any) -> Any:
+        """Predict as ``keras.Model`` does."""
+        _check_arrays(arguments, named)
+        return super().predict(*arguments, **named)
+
     def call(
         self,
         data: Any,
@@ -299,14 +335,25 @@ class PerceiverIO(keras.Model):
         names = "mask_shape", "queries_shape", "positions_shape"
         given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
         self.build(data, **given)
-        kind = self.spec.input()
-        batch_shape, _ = kind.split_shape(kind.with_positions(data, given.get("positions_shape")))
-        latents = (*batch_shape, self.spec.num_latents, self.spec.latent_dim)
-        for name, shape in zip(
-            ("reader", "processor", "decoder"), (latents, latents, _shape(output)), strict=True
-        ):
-            if name in self.parts:
-                self.parts[name].build(shape)
+        spec, kind = self.spec, self.spec.input()
+        batch_shape, grid_shape = kind.split_shape(
+            kind.with_positions(data, given.get("positions_shape"))
+        )
+        grids = grid_shape.values() if isinstance(grid_shape, Mapping) else [grid_shape]
+        sizes = [size for axes in grids for size in axes]
+        num_inputs = None if None in sizes else sum(map(math.prod, grids))
+        latents = (*batch_shape, spec.num_latents, spec.latent_dim)
+        shapes = {
+            "input": (*batch_shape, num_inputs, kind.num_channels),
+            "reader": latents,
+            "processor": latents,
+            "queries": (sum(m.num_queries for m in spec.output_modalities or ()), spec.queries_dim),
+            "decoder": _shape(output),
+            "outputs": _shape(output),
+        }
+        for name, shape in shapes.items():
+            if isinstance(part := self.parts.get(name), _Branch):
+                part.build(shape)
 
     @property
     def input_dtype(self) -> str:
@@ -402,6 +449,13 @@ class PerceiverIO(keras.Model):
             )
         if self._ops.name == "torch" and "dynamic_shapes" not in named:
             _check_sizes_are_fixed(input_signature)
+        if (
+            self._ops.name == "jax"
+            and self.spec.stem == "convolution"
+            and _is_open(input_signature)
+        ):
+            # JAX cannot differentiate this stem's padded pool if sizes are open.
+            named["jax2tf_kwargs"] = {"with_gradient": False, **named.get("jax2tf_kwargs", {})}
         super().export(filepath, format, verbose, input_signature, **named)
 
     def save(self, filepath: Any, *arguments: Any, **named: Any) -> None:

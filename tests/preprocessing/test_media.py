@@ -2,6 +2,7 @@
 
 import io
 import socket
+import struct
 import subprocess
 import sys
 import wave
@@ -374,6 +375,67 @@ def test_wav_without_pyav(monkeypatch, width, rate):
     inside = slice(100, 3900)
     np.testing.assert_allclose(alone[inside], 0.75 * sine(RATE // 4)[inside, None], atol=0.01)
     np.testing.assert_allclose(alone[inside], with_pyav[inside], atol=0.01)
+
+
+def wav(kind, bits, data, rate=RATE, channels=1, size=None):
+    """A WAV file; ``kind`` is 1 for integers, 3 for floats, or "extensible" with either."""
+    block = channels * -(-bits // 8)
+    fields = channels, rate, rate * block, block, bits
+    if isinstance(kind, tuple):
+        identity = struct.pack("<H", kind[1]) + bytes.fromhex("000000001000800000aa00389b71")
+        form = struct.pack("<HHIIHHHHI", 0xFFFE, *fields, 22, bits, 0) + identity
+    else:
+        form = struct.pack("<HHIIHH", kind, *fields)
+    odd = b"note" + struct.pack("<I", 3) + b"odd\0"
+    form = b"fmt " + struct.pack("<I", len(form)) + form
+    size = len(data) if size is None else size
+    body = b"WAVE" + odd + form + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+WAVS = {
+    "float32": lambda x: wav(3, 32, x.astype("<f4").tobytes()),
+    "float64": lambda x: wav(3, 64, x.astype("<f8").tobytes()),
+    "extensible floats": lambda x: wav(("extensible", 3), 32, x.astype("<f4").tobytes()),
+    "extensible integers": lambda x: wav(("extensible", 1), 16, np.int16(x * 32767).tobytes()),
+    "six channels": lambda x: wav(3, 32, np.repeat(x, 6).astype("<f4").tobytes(), channels=6),
+    "endless": lambda x: wav(1, 16, np.int16(x * 32767).tobytes(), size=2**32 - 1),
+    "piped": lambda x: wav(1, 16, np.int16(x * 32767).tobytes(), size=0),
+    "odd rate": lambda x: wav(3, 32, sine(7000, rate=7 * RATE).astype("<f4").tobytes(), 7 * RATE),
+}
+
+
+@pytest.mark.parametrize("with_pyav", [True, False])
+@pytest.mark.parametrize("make", WAVS.values(), ids=WAVS)
+def test_kinds_of_wav(monkeypatch, make, with_pyav):
+    if not with_pyav:
+        monkeypatch.setitem(sys.modules, "av", None)
+    sound = read_sound(make(sine(1000)), RATE)
+    np.testing.assert_allclose(sound[50:950, 0], sine(1000)[50:950], atol=0.01)
+
+
+@pytest.mark.parametrize("with_pyav", [True, False])
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.full(100, np.nan), "the sound holds samples that are not finite"),
+        (np.full(100, -np.inf), "the sound holds samples that are not finite"),
+        (sine(100) * 32767, "the sound holds samples up to 16381.*expected samples in"),
+    ],
+)
+def test_samples_that_are_not_a_sound(monkeypatch, samples, message, with_pyav):
+    if not with_pyav:
+        monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=message):
+        PREPARE(wav(3, 32, samples.astype("<f4").tobytes()))
+    assert PREPARE(wav(3, 32, (sine(100) * 4).astype("<f4").tobytes())).max() == 1
+
+
+@pytest.mark.parametrize("fields", [{"rate": 0}, {"channels": 0}])
+def test_wav_of_no_rate_or_channels(monkeypatch, fields):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match="the sound has a sample rate of"):
+        PREPARE(wav(1, 16, bytes(8), **fields))
 
 
 # A file's statements about time and shape

@@ -140,7 +140,7 @@ PRELUDE = """
 import sys
 import keras
 import numpy as np
-from helpers.specs import language_spec, small_spec
+from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
 
 import ivy
 from ivy_models.errors import InputError
@@ -249,6 +249,19 @@ latents = f"(4, {module.spec.num_latents}, {module.spec.latent_dim})"
 assert latents in rows["reader"] and latents in rows["processor"], rows
 assert "(4, 1, 5)" in rows["decoder"], rows
 
+# Every part of a model of several modalities has a shape.
+wide = PerceiverIO(multimodal_spec()).to_keras_model()
+spread = {name: keras.KerasTensor(x.shape) for name, x in multimodal_data(rng).items()}
+wide.compute_output_spec(spread)
+lines.clear()
+wide.summary(print_fn=lambda line, **named: lines.append(line))
+assert "?" not in "\\n".join(lines), lines
+
+# Keras would drop the mask of an array.
+masked = np.ma.masked_array(data, data > 1)
+for call in (module, module.predict, module.evaluate, module.fit):
+    refuses(InputError, "masked array", call, masked)
+
 # Mixed precision computes with weights that are cast; what is stored is not.
 mixed = type(module)(module.spec, dtype="mixed_bfloat16")
 mixed.set_weights(module.get_weights())
@@ -293,6 +306,15 @@ if keras.backend.backend() != "torch":
     program = tf.saved_model.load(folder + "/program")
     np.testing.assert_allclose(program.serve(data), expected, atol=1e-5)
     np.testing.assert_allclose(program.serve(data[:3]), expected[:3], atol=1e-5)
+    if keras.backend.backend() == "jax":  # its padded pool has no gradient of open sizes
+        small = dict(network_depth=1, num_lat_att_per_layer=1)
+        stem = PerceiverIO(small_spec(stem="convolution", stem_dim=4, **small)).to_keras_model()
+        signature = [keras.InputSpec(shape=(None, None, None, 3), dtype="float32")]
+        stem.export(folder + "/stem", input_signature=signature, verbose=False)
+        program = tf.saved_model.load(folder + "/stem")
+        for sizes in ((2, 13, 18, 3), (1, 22, 11, 3)):
+            pixels = rng.standard_normal(sizes, np.float32)
+            np.testing.assert_allclose(program.serve(pixels), numbers(stem(pixels)), atol=1e-5)
     around.export(folder + "/layer", verbose=False)
     program = tf.saved_model.load(folder + "/layer")
     attended = program.serve([queries, data])
