@@ -362,8 +362,7 @@ class Ops(ABC):
     def scores_per_chunk(self, like: Array) -> int:
         """Scores of cross-attention that one chunk holds, on the device of ``like``.
 
-        The default is that of CPUs. Engines of graphs need larger chunks too, so that fewer
-        operations are launched.
+        The default is that of CPUs, which is also the fastest in engines that run on them.
         """
         return SCORES_ON_CPUS
 

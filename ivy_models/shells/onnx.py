@@ -18,6 +18,7 @@ from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.folder import config_text
 from ivy_models.checkpoints.onnx_file import CONFIG, sealed
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.ops.onnx_loops import hoist
 from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -105,6 +106,7 @@ def graph(
     results = output if isinstance(output, dict) else {"": output}
     outputs = {f"output.{name}" if name else "output": x.var for name, x in results.items()}
     model = build(inputs, outputs)
+    hoist(model.graph)
     model.ir_version = IR_VERSION
     return model
 

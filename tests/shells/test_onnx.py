@@ -186,6 +186,16 @@ def test_the_shared_block_is_written_once(path):
     assert sizes[0] == sizes[1]
 
 
+def test_a_loop_holds_only_what_changes_between_its_turns(small_chunks, path):
+    PerceiverIO(small_spec(network_depth=1, with_decoder=False)).to_onnx(path, IMAGE)
+    graph = onnx.load(path).graph
+    (loop,) = (node for node in graph.node if node.op_type == "Loop")  # the reader's
+    body = loop.attribute[0].g
+    assert not body.initializer
+    assert "Exp" in {node.op_type for node in body.node}
+    assert {"LayerNormalization", "Constant"}.isdisjoint(node.op_type for node in body.node)
+
+
 def test_metadata_describe_the_model(path):
     model = create_model("perceiver_io_digits", pretrained=True)
     model.to_onnx(path)
