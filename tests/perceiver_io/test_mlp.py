@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.models import noisy
-from helpers.processes import python
+from helpers.processes import QUICK_XLA, python
 from helpers.specs import small_spec
 
 from ivy_models.arrays import to_numpy
@@ -142,4 +142,4 @@ np.testing.assert_allclose(
 @pytest.mark.parametrize("name", [name for name in CHOSEN if name not in ("numpy", "paddle")])
 def test_keras_model(name, tmp_path):
     pytest.importorskip("keras")
-    python(KERAS, tmp_path, KERAS_BACKEND=name)
+    python(KERAS, tmp_path, KERAS_BACKEND=name, **QUICK_XLA)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
+from helpers.processes import QUICK_XLA
 
 SCRIPT = """
 import sys
@@ -353,7 +354,8 @@ SCRIPTS = {"trains": SCRIPT, "conventions": PRELUDE + CONVENTIONS, "files": PREL
 def test_on_each_backend_of_keras(name, script, tmp_path):
     if name not in CHOSEN:
         pytest.skip(f"needs {name}")
-    environment = os.environ | {
+    environment = os.environ | QUICK_XLA
+    environment |= {
         "KERAS_BACKEND": name,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
     }
