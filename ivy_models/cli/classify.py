@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,12 @@ from ivy_models.cli.records import FORMATS
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=InputPath(stdin=True), metavar="FILES...")
+@click.argument("sources", nargs=-1, type=InputPath(stdin=True), metavar="FILES...")
+@click.option(
+    "--files-from",
+    type=click.File("r", encoding="utf-8", errors="surrogateescape"),
+    help="File with the paths of more files, one a line. A dash (-) is stdin.",
+)
 @model_options("perceiver_io_digits", "image classifier")
 @batch_size_option
 @click.option(
@@ -31,7 +37,7 @@ from ivy_models.cli.records import FORMATS
     help="Output format.",
 )
 @click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
-def classify(sources, load, batch_size: int, top: int, output_format: str) -> None:
+def classify(sources, files_from, load, batch_size: int, top: int, output_format: str) -> None:
     """Print the most probable labels of images or sounds.
 
     FILES are files or folders; folders are searched recursively for what the model can read,
@@ -45,6 +51,10 @@ def classify(sources, load, batch_size: int, top: int, output_format: str) -> No
 
     from ivy_models.tasks.classification import check_classifier, classify_each
 
+    if files_from is not None:
+        sources += tuple(map(Path, files_from.read().splitlines()))
+    if not sources:
+        raise click.UsageError("Name at least one file or folder.")
     listed = list_files(sources)
     classifier = load()
     check_classifier(classifier)

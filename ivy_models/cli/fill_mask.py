@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from ivy_models.cli.options import model_options
@@ -24,7 +26,8 @@ from ivy_models.cli.options import model_options
     type=click.IntRange(1),
     help="Number of bytes that each mask stands for.",
 )
-def fill_mask(text: str, load, top: int, length: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each mask.")
+def fill_mask(text: str, load, top: int, length: int, as_json: bool) -> None:
     """Print the most probable texts for each [MASK] in TEXT.
 
     Example: ivy-models fill-mask "Some words are [MASK]." --length 7
@@ -33,6 +36,10 @@ def fill_mask(text: str, load, top: int, length: int) -> None:
 
     check_masks(text)
     for number, candidates in enumerate(candidates_for(load(), text, top, length), 1):
+        if as_json:
+            fields = {"mask": number, "candidates": [c._asdict() for c in candidates]}
+            click.echo(json.dumps(fields))
+            continue
         click.echo(f"[MASK] {number}:")
         for candidate, probability in candidates:
             click.echo(f"  {probability:6.1%}  {candidate!r}")

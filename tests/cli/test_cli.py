@@ -56,7 +56,7 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
         (["classify", SEVEN, "--device", "cuda"], 'runs on "cpu" only', 1),
         (["classify", SEVEN, "--weights", "none.pystate"], "There is no weights file", 1),
         (["classify", SEVEN, "--top", "0"], "0 is not in the range", 2),
-        (["classify"], "Missing argument", 2),
+        (["classify"], "Name at least one file or folder", 2),
         (["classify", SEVEN, "--model", "perceiver_io_language"], "is not an image classifier", 2),
         (["fill-mask", "[MASK]", "--model", "perceiver_io_digits"], "is not a language model", 2),
         (["flow", SEVEN, SEVEN, "flow.txt"], "must end in .flo, or in", 2),
@@ -102,6 +102,13 @@ def test_fill_mask(run, backend_name, monkeypatch):
     lines = result.output.splitlines()
     assert [line for line in lines if line.startswith("[MASK]")] == ["[MASK] 1:", "[MASK] 2:"]
     assert len(lines) == 6
+    asked = "fill-mask", "a[MASK]b[MASK]", "--backend", backend_name, "--top", "2", "--json"
+    records = [json.loads(line) for line in run(*asked).output.splitlines()]
+    assert [record["mask"] for record in records] == [1, 2]
+    assert [candidate.keys() for candidate in records[0]["candidates"]] == [
+        {"text", "probability"},
+        {"text", "probability"},
+    ]
     assert run("fill-mask", "no mask").exit_code == 1
 
 

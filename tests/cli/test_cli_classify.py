@@ -148,6 +148,21 @@ def test_stdin(name):
     unset_backends()
 
 
+def test_names_from_a_file(tmp_path):
+    runner, names = CliRunner(), tmp_path / "names.txt"
+    names.write_text(f"{SEVEN}\n{SEVEN}\n")
+    for arguments, listed, number in (
+        (["--files-from", str(names)], None, 2),
+        (["--files-from", "-", SEVEN], f"{SEVEN}\nnowhere.png\n", 3),
+    ):
+        result = runner.invoke(main, ["classify", *arguments, "--json"], input=listed)
+        records = list(map(json.loads, result.stdout.splitlines()))
+        assert len(records) == number
+        assert result.exit_code == any("error" in record for record in records)
+    assert "nowhere.png cannot be read" in result.stderr
+    unset_backends()
+
+
 def test_a_saved_model(run, tmp_path):
     create_model("perceiver_io_digits", pretrained=True).save_pretrained(tmp_path / "saved")
     result = run("classify", SEVEN, "--model", str(tmp_path / "saved"), "--dtype", "float64")

@@ -65,3 +65,9 @@ def test_differences_and_failures_are_found(tmp_path):
     assert "too large" in run.stdout
     assert "test_call (call)" in run.stdout
     assert "test_failure" in run.stdout.splitlines()[-1]
+
+
+def test_a_run_without_models_fails(tmp_path):
+    run = result_of(tmp_path, "import a_package_that_is_not_installed\n")
+    assert run.returncode == 1
+    assert "No model was accelerated" in run.stdout
