@@ -10,6 +10,7 @@ import train_field  # noqa: E402
 import train_flow  # noqa: E402
 import train_forecast  # noqa: E402
 import train_language  # noqa: E402
+import train_resampler  # noqa: E402
 import train_video  # noqa: E402
 
 from ivy_models import (  # noqa: E402
@@ -100,6 +101,13 @@ def test_a_forecast_beats_repeating_yesterday():
     assert right > 0.8
     without_table, _ = train_forecast.evaluate(model, days, facts=False)
     assert error < 0.9 * without_table  # at most 0.67 of it with 2 seeds; after 300 steps 0.88
+
+
+def test_a_resampler_reads_digits_from_some_patches():
+    model = train_resampler.train(steps=200, seed=0)
+    from_all, from_half = train_resampler.accuracy(model, seed=0)
+    assert from_all > 0.5  # 0.74 to 0.86 with 3 seeds; by chance 0.1
+    assert from_half > 0.35  # 0.59 to 0.67
 
 
 def test_an_autoencoder_of_video_learns():
