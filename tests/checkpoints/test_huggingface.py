@@ -253,6 +253,16 @@ def test_round_trip_is_exact(case, saved, tmp_path):
     }
 
 
+@pytest.mark.parametrize("case", ["SequenceClassification", "ImageClassificationFourier"])
+def test_a_classifier_without_an_axis_for_its_query(case, saved, tmp_path, on_torch, rng):
+    spec, weights = read_huggingface(saved(case)[1])
+    flat = spec.replace(query_shape=[])
+    write_huggingface(tmp_path / "flat", flat, weights)
+    assert read_huggingface_spec(tmp_path / "flat") == flat
+    theirs = getattr(transformers, f"PerceiverFor{case}").from_pretrained(tmp_path / "flat")
+    check_same_outputs(case, theirs.eval(), PerceiverIO(spec, v=unflatten(weights)), rng)
+
+
 def test_specs_of_the_published_models():
     """Of the presets' fields few are others in transformers' classes; the rest is written."""
     changes = {

@@ -136,6 +136,8 @@ def _is_like(value: Any, default: Any) -> bool:
 
 def _spec_of(name: str, config: SimpleNamespace) -> PerceiverIOSpec:
     model = CLASSES[name](config)
+    if model.get("query_shape") == (1,) and getattr(config, "query_shape", None) == []:
+        model["query_shape"] = ()
     latent_dim = config.d_latents
     inputs: dict[str, Any] = {"output_dim": 1, "num_self_att_heads": 1} | model
     encoded_dim = PerceiverIOSpec(**inputs).encoded_dim
@@ -363,6 +365,8 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
     elif name == "PerceiverForMultimodalAutoencoding":
         sizes, num_labels = _multimodal_sizes(spec)
         config |= sizes
+    if spec.query_shape == ():  # transformers ignores it: its outputs never have the axis
+        config["query_shape"] = []
     config["id2label"] = {str(label): f"LABEL_{label}" for label in range(num_labels)}
     config["label2id"] = {f"LABEL_{label}": label for label in range(num_labels)}
     _check_same(spec, spec_of(config, name), name)
