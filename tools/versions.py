@@ -4,11 +4,13 @@
     python tools/versions.py newest --python python3.13 --extras jax tensorflow
     python tools/versions.py newest --pin numpy==2.4.6 jax==0.10.2 torch==2.13.0
     python tools/versions.py oldest --extras jax -- tests/shells/test_model.py
+    python tools/versions.py newest --python python3.11 python3.12 python3.13 --extras jax
 
-Makes a fresh virtual environment with the package and its extras. ``oldest`` pins each of their
-dependencies to its lower bound, ``newest`` lets pip choose the newest that fit together; pip
-chooses the indirect dependencies. The tests run on NumPy and on the backends among the extras.
-Prints the versions, and exits with the status of pytest.
+Makes a fresh virtual environment with the package and its extras, for one interpreter after the
+other. ``oldest`` pins each of their dependencies to its lower bound, ``newest`` lets pip choose the
+newest that fit together; pip chooses the indirect dependencies. The tests run on NumPy and on the
+backends among the extras. Prints the versions, and exits with the first status of pytest that is
+not 0.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "h5py")
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 # These tests need packages outside the default extras, some of which require newer releases than
-# the lower bounds: transformers, onnx, peft, captum, sphinx, nbclient, mypy, twine.
+# the lower bounds: transformers, perceiver-pytorch, onnx, peft, captum, sphinx, nbclient, mypy,
+# twine.
 NEED_MORE = (
     "shells/test_accelerate",
     "shells/test_accelerate_with_tools",
     "project/test_docs",
     "checkpoints/test_huggingface",
+    "checkpoints/test_perceiver_pytorch",
     "project/test_notebooks",
     "project/test_packaging",
     "project/test_site",
@@ -43,25 +47,30 @@ NEED_MORE = (
     "shells/test_torch_module",
     "shells/test_transformers_suite",
 )
-TESTS = ["-m", "not slow", *(f"--ignore=tests/{name}.py" for name in NEED_MORE)]
+IGNORED = [f"--ignore=tests/{name}.py" for name in NEED_MORE]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("which", choices=("oldest", "newest"))
-    parser.add_argument("--python", default=sys.executable, help="the interpreter")
+    parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters")
     parser.add_argument("--extras", nargs="*", default=[*BACKENDS, "examples", "media", "hub"])
     parser.add_argument("--pin", nargs="*", default=[], help="NAME==VERSION instead of its bound")
     arguments, tests = parser.parse_known_args()
-    tests = [argument for argument in tests if argument != "--"] or TESTS
+    tests = [argument for argument in tests if argument != "--"] or ["-m", "not slow"]
+    results = [run(arguments, python, [*tests, *IGNORED]) for python in arguments.python]
+    return next(filter(None, results), 0)
 
+
+def run(arguments: argparse.Namespace, interpreter: str, tests: list[str]) -> int:
+    """Run the tests in a new environment of one interpreter; return the status of pytest."""
     named = requirements(arguments.extras)
     pins = {Requirement(pin).name: pin for pin in arguments.pin}
     oldest = lower_bounds(named) if arguments.which == "oldest" else {}
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder, "bin", "python")
         constraints = Path(folder, "constraints.txt")
-        subprocess.run([arguments.python, "-m", "venv", folder], check=True)
+        subprocess.run([interpreter, "-m", "venv", folder], check=True)
         constraints.write_text("\n".join((oldest | pins).values()) + "\n")
         package = f"{ROOT}[{','.join(arguments.extras)}]"
         install = ["-m", "pip", "install", "-q", "-c", constraints, "-e", package, *TOOLS]
@@ -69,8 +78,9 @@ def main() -> int:
         tested = " ".join(["numpy", *(name for name in BACKENDS if name in arguments.extras)])
         environment = os.environ | {"IVY_MODELS_TEST_BACKENDS": tested}
         status = subprocess.run([python, "-m", "pytest", *tests], cwd=ROOT, env=environment)
-        print(versions(python, named))
-    print(f"{arguments.which}: {'failed' if status.returncode else 'passed'}")
+        print(versions(python, named), flush=True)
+    result = "failed" if status.returncode else "passed"
+    print(f"{arguments.which}, {interpreter}: {result}", flush=True)
     return status.returncode
 
 
