@@ -69,6 +69,23 @@ def test_relu_and_silu(both, rng):
         assert np.isnan(both(activation, np.float32([np.nan]))).all()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
+def test_sum(both, rng, axis):
+    x = normal(rng, 4, 5, 6)
+    for keepdims in (False, True):
+        expected = x.sum(axis, keepdims=keepdims)
+        summed = both("sum", x, axis, keepdims)
+        np.testing.assert_allclose(summed, expected, atol=1e-5)
+    np.testing.assert_allclose(both("sum", x[0, 0], 0), x[0, 0].sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 1, 6), (1, 1, 6), (6,), (2, 5, 1), (1, 5, 1), ()])
+def test_a_spread_array_is_added_as_before(ops, rng, shape):
+    x, y = normal(rng, 2, 5, 6), normal(rng, *shape)
+    total = ops.asarray(x) + ops.spread(ops.asarray(y), (2, 5, 6))
+    np.testing.assert_allclose(ops.to_numpy(total), x + y, atol=1e-6)
+
+
 def test_linear(both, rng):
     x, weight, bias = normal(rng, 2, 3, 5), normal(rng, 5, 7), normal(rng, 7)
     np.testing.assert_allclose(both("linear", x, weight, bias), x @ weight + bias, atol=1e-5)
