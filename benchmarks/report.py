@@ -9,7 +9,16 @@ from statistics import median
 from typing import Any
 
 import matplotlib
-from subjects import ACCELERATED, DROPOUT, HUGGINGFACE, ONLY_SHAPE, PLAIN, REMATERIALISED
+from subjects import (
+    ACCELERATED,
+    COMPILED,
+    DROPOUT,
+    HALF,
+    HUGGINGFACE,
+    ONLY_SHAPE,
+    PLAIN,
+    REMATERIALISED,
+)
 
 matplotlib.use("Agg")  # needs no display
 import matplotlib.pyplot as plt
@@ -22,12 +31,16 @@ COLOURS = {
     "torch": "tab:red",
     "jax": "tab:green",
     "tensorflow": "tab:orange",
+    "paddle": "tab:pink",
+    "onnxruntime": "tab:purple",
+    "openvino": "tab:brown",
 }
 
 COLUMNS = (
     "subject",
     "time, s",
     "min - max, s",
+    "elements a second",
     "calls",
     "÷ huggingface",
     "additional memory, MiB",
@@ -40,11 +53,14 @@ COLUMNS = (
 LEGEND = f"""\
 - **{HUGGINGFACE}** is the Perceiver of transformers, **{ACCELERATED}** the same model after
   `ivy_models.accelerate`; **numpy**, **torch**, **jax**, **tensorflow** and **paddle** are this
-  library; **{PLAIN}** is this library with a reader that computes all attention scores at once. All
-  have random weights. **tiny** measures overhead: it has 8 latents of 16 channels, 8x6 layers and
-  64 inputs.
+  library; **{PLAIN}** is this library with a reader that computes all attention scores at once.
+  **onnxruntime** and **openvino** run this library's ONNX files, and with **{HUGGINGFACE}-** the
+  files that torch exports of transformers. **{COMPILED}** is after `torch.compile`, **{HALF}**
+  computes in bfloat16, everything else in the type above. All have random weights. **tiny**
+  measures overhead: it has 8 latents of 16 channels, 8x6 layers and 64 inputs.
 - **time**: median time from a NumPy batch to NumPy logits. The subjects take turns. If a call
   takes less than 0.1 s, one measurement is the mean over successive calls for at least 0.1 s.
+- **elements a second**: batch size divided by the median time.
 - Headings give the shape of the data: pixels, bytes (language), two frames (flow), or the frames
   of a clip (video). The video model also reads sound, and decodes 1/128 of the pixels and sound.
 - **additional memory**: peak memory during a later call, minus the memory of the loaded model.
@@ -127,7 +143,7 @@ def _table(case: dict[str, Any]) -> list[str]:
         if "error" in measured:
             rows.append([name, "failed", *[""] * (len(COLUMNS) - 2)])
         else:
-            rows.append([name, *_cells(measured, reference, case["latent_gflop"])])
+            rows.append([name, *_cells(measured, reference, case["latent_gflop"], case["batch"])])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -136,13 +152,14 @@ def _failures(case: dict[str, Any]) -> list[str]:
     return [f"**{name}** failed: {reason(measured)}" for name, measured in failed.items()]
 
 
-def _cells(measured: dict, reference: dict, latent_gflop: float) -> list[str]:
+def _cells(measured: dict, reference: dict, latent_gflop: float, batch: int) -> list[str]:
     seconds, memory = _figures(measured)
     reference_seconds, reference_memory = _figures(reference)
     gemm = median(measured["gemm_gflop_per_second"])
     return [
         f"{seconds:.3g}",
         f"{min(measured['seconds']):.3g} - {max(measured['seconds']):.3g}",
+        f"{batch / seconds:.3g}",
         str(len(measured["seconds"])),
         _ratio(seconds, reference_seconds),
         "n/a" if memory is None else f"{memory:,.0f}",
@@ -192,6 +209,15 @@ def _plot(cases: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
+def _linestyle(name: str) -> str:
+    """Dashed: plain reader, or compiled. Dotted: bfloat16. Dash-dot: the file of transformers."""
+    if name.endswith((PLAIN, COMPILED)):
+        return "--"
+    if name.endswith(HALF):
+        return ":"
+    return "-." if name.startswith(f"{HUGGINGFACE}-") else "-"
+
+
 def _draw_lines(ax: plt.Axes, cases: list[dict], index: int) -> None:
     for name in dict.fromkeys(name for case in cases for name in case["subjects"]):
         figures = [_figures(case["subjects"].get(name, {}))[index] for case in cases]
@@ -199,8 +225,8 @@ def _draw_lines(ax: plt.Axes, cases: list[dict], index: int) -> None:
             [case["size"] ** 2 for case in cases],
             [float("nan") if figure is None else figure for figure in figures],
             label=name,
-            color=COLOURS[name.removesuffix(PLAIN)],
-            linestyle="--" if name.endswith(PLAIN) else "-",
+            color=next(COLOURS[part] for part in reversed(COLOURS) if part in name),
+            linestyle=_linestyle(name),
             marker="o",
             markersize=4,
         )

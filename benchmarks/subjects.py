@@ -7,14 +7,17 @@ is finished when it returns.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import BACKENDS, Ops, ops_named
+from ivy_models.shells import engines
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 HUGGINGFACE = "huggingface"
@@ -22,7 +25,21 @@ ACCELERATED = "accelerated"
 DROPOUT = "huggingface-dropout"
 PLAIN = "-plain"
 REMATERIALISED = "-rematerialised"
-SUBJECTS = (HUGGINGFACE, ACCELERATED, *BACKENDS, *(name + PLAIN for name in BACKENDS))
+COMPILED = "-compiled"
+HALF = "-bfloat16"
+ENGINES = ("onnxruntime", "openvino")
+IN_ENGINES = (*ENGINES, "openvino" + HALF)
+SUBJECTS = (
+    HUGGINGFACE,
+    HUGGINGFACE + COMPILED,
+    HUGGINGFACE + HALF,
+    *(f"{HUGGINGFACE}-{name}" for name in IN_ENGINES),
+    ACCELERATED,
+    *BACKENDS,
+    "torch" + HALF,
+    *IN_ENGINES,
+    *(name + PLAIN for name in BACKENDS),
+)
 TRAINS = [name for name in BACKENDS if name != "numpy"]
 TRAINING_SUBJECTS = (HUGGINGFACE, DROPOUT, *TRAINS, *(name + REMATERIALISED for name in TRAINS))
 TINY = PerceiverIOSpec(
@@ -89,9 +106,23 @@ class Case:
         return ONLY_SHAPE.get(self.model) or (self.size, self.size, 3)
 
     @property
+    def engine(self) -> str | None:
+        """The engine that runs the model from an ONNX file, if any."""
+        return next((name for name in ENGINES if name in self.subject), None)
+
+    @property
+    def computed_in(self) -> str:
+        """The data type of the products."""
+        return HALF[1:] if self.subject.endswith(HALF) else self.dtype
+
+    @property
     def framework(self) -> str:
-        theirs = self.subject in (HUGGINGFACE, ACCELERATED, DROPOUT)
-        return "torch" if theirs else self.subject.removesuffix(PLAIN).removesuffix(REMATERIALISED)
+        """The framework that runs or exports the model."""
+        if self.subject.startswith(HUGGINGFACE) or self.subject == ACCELERATED:
+            return "torch"
+        if self.engine is not None:
+            return "numpy"
+        return self.subject.removesuffix(PLAIN).removesuffix(REMATERIALISED).removesuffix(HALF)
 
     @property
     def output_channels(self) -> int:
@@ -124,7 +155,7 @@ def load(case: Case) -> Subject:
         import training
 
         call = training.step(case, data)
-    elif case.subject in (HUGGINGFACE, ACCELERATED):
+    elif case.subject.startswith(HUGGINGFACE) or case.subject == ACCELERATED:
         call = _huggingface(case, data)
     elif case.subject.endswith(PLAIN):
         call = _plain(case, data)
@@ -135,10 +166,24 @@ def load(case: Case) -> Subject:
 
 def _public(case: Case, data: np.ndarray) -> Callable[[], np.ndarray]:
     """This library, through its public interface."""
+    from ivy_models.arrays import to_numpy
+
     model = create(case)
+    if case.engine is not None:
+        model = _in_engine(case, model)
     if case.model == "video":
-        return lambda: _images(model(data, queries=VIDEO_CHUNK), lambda x: np.asarray(x.data))
-    return lambda: np.asarray(model(data).data)
+        return lambda: _images(model(data, queries=VIDEO_CHUNK), lambda x: to_numpy(x, "output"))
+    return lambda: to_numpy(model(data), "output")
+
+
+def _in_engine(case: Case, model):
+    """The model in an engine, exported for the case's size."""
+    from ivy_models import OnnxModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        model.to_onnx(path, (case.batch, *case.shape))
+        return OnnxModel(path, case.engine, dtype=case.computed_in)
 
 
 def _images(outputs: Mapping[str, Any], to_numpy: Callable[[Any], np.ndarray]) -> np.ndarray:
@@ -179,7 +224,8 @@ def create(case: Case):
     import ivy
 
     ivy.set_backend(case.framework)
-    return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=case.dtype))
+    dtype = case.dtype if case.engine is not None else case.computed_in
+    return PerceiverIO(MODELS[case.model].replace(device=case.device, dtype=dtype))
 
 
 def huggingface_config(spec: PerceiverIOSpec, **others: Any):
@@ -234,6 +280,8 @@ def _huggingface_video(config, data: dict[str, np.ndarray], case: Case):
     import torch
     import transformers
 
+    if case.subject not in (HUGGINGFACE, ACCELERATED):
+        raise ValueError("the video model is measured in float32 and eagerly only")
     config.num_labels = 700
     model = transformers.PerceiverForMultimodalAutoencoding(config)
     model = _ready(model, case)
@@ -271,11 +319,39 @@ def _huggingface_tiny(config):
 def _inference(model, data: np.ndarray, case: Case) -> Callable[[], np.ndarray]:
     import torch
 
+    if case.engine is not None:
+        return _exported(model.eval(), data, case)
     model = _ready(model, case)
+    dtype = getattr(torch, case.computed_in)
 
     def call():
         with torch.inference_mode():
-            return model(torch.from_numpy(data).to(case.device)).logits.cpu().numpy()
+            inputs = torch.from_numpy(data).to(case.device)
+            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+            return model(inputs).logits.to(getattr(torch, case.dtype)).cpu().numpy()
+
+    return call
+
+
+def _exported(model, data: np.ndarray, case: Case) -> Callable[[], np.ndarray]:
+    """The model of transformers in an engine, exported by torch for the data's shape."""
+    import torch
+
+    class Logits(torch.nn.Module):
+        def forward(self, inputs):
+            return model(inputs).logits
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        arguments = (torch.from_numpy(data),)
+        torch.onnx.export(Logits(), arguments, path, dynamo=True, external_data=False)
+        # An engine of OnnxModel, which itself takes only files of this library.
+        engine = engines.ENGINES[case.engine](path.read_bytes(), case.computed_in)
+    (name,) = engine.input_shapes
+
+    def call():
+        (logits,) = engine({name: data}).values()
+        return logits
 
     return call
 
@@ -285,5 +361,7 @@ def _ready(model, case: Case):
 
     from ivy_models import accelerate
 
-    model = model.to(case.device, getattr(torch, case.dtype)).eval()
+    model = model.to(case.device, getattr(torch, case.computed_in)).eval()
+    if case.subject.endswith(COMPILED):
+        return torch.compile(model)
     return accelerate(model) if case.subject == ACCELERATED else model

@@ -63,7 +63,8 @@ class Worker:
         return self._memory.extra(self._subject.call)
 
     def _gemm_rate(self) -> float:
-        return gemm_gflop_per_second(self._subject.ops, self._case.dtype, self._case.device)
+        dtype = self._case.computed_in if self._case.framework == "torch" else self._case.dtype
+        return gemm_gflop_per_second(self._subject.ops, dtype, self._case.device)
 
 
 if __name__ == "__main__":
