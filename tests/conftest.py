@@ -2,6 +2,9 @@
 
 IVY_MODELS_TEST_BACKENDS="numpy torch" chooses fewer. If a chosen backend cannot be loaded, the run
 fails.
+
+``--device cuda`` runs the tests that take ``backend`` on another device, on the backends that have
+it. ``--device cpu:1`` divides the CPU into two devices, which JAX and TensorFlow can.
 """
 
 import os
@@ -20,7 +23,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import CHOSEN, unset_backends
+from helpers import CHOSEN, devices, unset_backends
 from helpers.leftovers import (  # noqa: F401  pytest's hooks
     pytest_sessionfinish,
     pytest_sessionstart,
@@ -49,11 +52,31 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", help="device of the models, such as cuda, mps or cpu:1")
+
+
+def pytest_configure(config):
+    if (device := config.getoption("--device")) is not None:
+        devices.prepare(device, CHOSEN)
+
+
+@pytest.fixture
+def device(request):
+    """The device of the models, as Ivy names it."""
+    return request.config.getoption("--device") or "cpu"
+
+
 @pytest.fixture(params=CHOSEN)
-def backend(request):
-    """Set Ivy to each backend in turn; return the backend's name."""
+def backend(request, device):
+    """Set Ivy to each backend in turn, and to the device; return the backend's name."""
     ivy.set_backend(request.param)
+    if device != "cpu":
+        devices.skip_without(device, request.param)
+        ivy.set_default_device(device)
     yield request.param
+    if device != "cpu":
+        ivy.unset_default_device()
     unset_backends()
 
 

@@ -22,6 +22,7 @@ def accelerate(model: Model) -> Model:
     as before. The core runs only if it computes the same as the package's own code. That code still
     runs for:
 
+    - calls with an attention mask on a device other than the CPU, which would wait for it;
     - calls that ask for attention maps, hidden states or interpolated positions, dropout and
       batch norm in training, texts in which no token is attended to, and all outputs of the
       multimodal model at once; with perceiver-pytorch, half precision too;

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from helpers.arrays import image, numpy_of
+from helpers.devices import divide_cpu
 from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
 from ivy_models.arrays import device_of, unwrap
 from ivy_models.interpret.attention_maps import attention_maps
@@ -23,19 +24,6 @@ SECOND = "cpu:1"
 SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
 
 
-def divide(backend):
-    """Divide the CPU into two devices."""
-    if backend == "jax":
-        import jax
-
-        jax.config.update("jax_num_cpu_devices", 2)
-    else:
-        import tensorflow as tf
-
-        [cpu], one = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [one, one])
-
-
 def assert_on(device, tree):
     """Check that all arrays of nested dicts, lists and tuples are on a device."""
     if isinstance(tree, (dict, list, tuple)):
@@ -47,7 +35,7 @@ def assert_on(device, tree):
 
 def main():
     (backend,) = sys.argv[1:]
-    divide(backend)
+    divide_cpu(backend)
     ivy.set_backend(backend)
     rng = np.random.default_rng(0)
     data = image(rng, 2, 6, 5, 3)

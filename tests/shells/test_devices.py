@@ -8,10 +8,11 @@ import json
 
 import numpy as np
 import pytest
-from helpers import CHOSEN, device_counts, second_device
+from helpers import CHOSEN, ROOT, device_counts, second_device
 from helpers.processes import python
 from helpers.specs import language_spec, small_spec
 
+from ivy_models.arrays import device_of
 from ivy_models.ops import ops_named
 from ivy_models.ops.base import read_only
 from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -21,6 +22,22 @@ import ivy
 @pytest.mark.parametrize("name", [name for name in ("jax", "tensorflow") if name in CHOSEN])
 def test_everything_is_computed_on_the_device_of_the_spec(name):
     python(second_device.MAIN, name, KERAS_BACKEND=name)
+
+
+def test_models_of_tests_are_on_the_device_of_the_run(backend, device, rng):
+    model = PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1))
+    output = model(rng.standard_normal((1, 6, 5, 3), np.float32))
+    assert model.device == device_of(output.data) == device
+
+
+@pytest.mark.skipif("tensorflow" not in CHOSEN, reason="needs a backend with a second CPU device")
+def test_the_tests_run_on_a_device():
+    code = "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
+    test = f"{__file__}::{test_models_of_tests_are_on_the_device_of_the_run.__name__}"
+    options = "-q", "-rs", "-p", "no:cacheprovider", "--rootdir", ROOT, "--device", "cpu:1"
+    output = python(code, *options, test, IVY_MODELS_TEST_BACKENDS="numpy tensorflow")
+    assert "1 passed, 1 skipped" in output
+    assert "got device 'cpu:1'" in output
 
 
 # Counts on an accelerator. They are the same on every machine.
@@ -123,3 +140,35 @@ def test_chunks_draw_no_random_numbers(always_streaming, monkeypatch):
     module(torch.zeros(1, 24, 5, 3))
     assert kept
     assert not any(kept)
+
+
+# The benchmark of devices
+
+STEPS = """
+import sys, device
+from pathlib import Path
+
+def broken(run, name):
+    yield {"one": 1}
+    raise MemoryError("no more memory")
+
+broken.__name__ = "agreement"
+device.agreement = broken
+names = "agreement", "waits", "stock", "training", "chunks", "reader"
+folder = Path(sys.argv[1])
+rows = device.main(["--device=cpu", "--small", f"--output={folder}", "--steps", *names])
+assert {row["step"] for row in rows} == set(names)
+failed = [row["failed"] for row in rows if "failed" in row]
+assert failed == ["MemoryError: no more memory"] * 2, failed
+assert all(row["difference"] < 0.05 for row in rows if "difference" in row)
+late = device.main(["--device=cpu", "--small", "--seconds=0"])
+assert {row["skipped"] for row in late} == {"out of time"}
+"""
+
+
+def test_the_benchmark_of_devices_runs_and_survives_failures(tmp_path):
+    pytest.importorskip("transformers")
+    python(STEPS, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    table = (tmp_path / "table.md").read_text("utf-8")
+    assert all(f"## {row['step']}" in table for row in results["rows"])

@@ -1,0 +1,48 @@
+"""Devices that the tests run models on: ``pytest --device``."""
+
+import pytest
+
+from helpers import unset_backends
+from ivy_models.errors import BackendError
+from ivy_models.ops import ops_named
+
+
+def prepare(device, backends):
+    """Make a second CPU device if the tests need it, and forbid products of lower precision."""
+    for name in backends:
+        if device == "cpu:1" and name in ("jax", "tensorflow"):
+            divide_cpu(name)
+    if "torch" in backends:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if "jax" in backends:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    if "tensorflow" in backends:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def divide_cpu(backend):
+    """Divide the CPU into two devices. The backend must not have been used before."""
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", 2)
+    else:
+        import tensorflow as tf
+
+        [cpu], one = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [one, one])
+
+
+def skip_without(device, backend):
+    """Skip a test on a backend that lacks the device."""
+    try:
+        ops_named(backend).check_device(device)
+    except BackendError as error:
+        unset_backends()
+        pytest.skip(str(error))
