@@ -26,11 +26,19 @@ FOURIER, FLOW, VIDEO = (
 )
 
 PUBLISHED = {
+    "image of 224x224": (FOURIER, (1, 224, 224, 3)),
     "images of 224x224, batch 32": (FOURIER, (32, 224, 224, 3)),
     "image of 1024x1024": (FOURIER, (1, 1024, 1024, 3)),
     "flow": (FLOW, (1, 2, 368, 496, 3)),
     "video": (VIDEO, {"image": (1, 16, 224, 224, 3), "audio": (1, 30720, 1), "label": (1, 700)}),
 }
+
+THEIRS = {
+    "image of 224x224": ("ImageClassificationFourier", FOURIER, (1, 3, 224, 224)),
+    "images of 224x224, batch 32": ("ImageClassificationFourier", FOURIER, (32, 3, 224, 224)),
+    "flow": ("OpticalFlow", FLOW, (1, 2, 27, 368, 496)),
+}
+"""The class of transformers, and the shape of its data, of which 3x3 patches are channels."""
 
 POINTS = {"data": (2, 11, 3), "positions": (2, 11, 2)}
 SMALL = {
@@ -85,6 +93,20 @@ def published(spec, shape):
         return counts_of(lambda: module(data))
 
 
+def theirs(kind, spec, shape):
+    """Counts of a call of the same model of transformers."""
+    import transformers
+    from subjects import huggingface_config
+
+    config = huggingface_config(spec)
+    config.image_size, config.train_size = shape[-1], list(shape[-2:])
+    with FakeTensorMode(), torch.no_grad():
+        with torch.device("cuda"):
+            model = getattr(transformers, f"PerceiverFor{kind}")(config).eval()
+        data = made("cuda", shape)
+        return counts_of(lambda: model(inputs=data))
+
+
 def small(device, spec, name):
     """Counts of a second call, with data on the device, and of one whose loss has a gradient."""
     with FakeTensorMode():
@@ -114,6 +136,7 @@ def main():
     """Print the counts."""
     fake_devices.install()
     result = {name: published(*case) for name, case in PUBLISHED.items()}
+    result["theirs"] = {name: theirs(*case) for name, case in THEIRS.items()}
     # Small data, read as large data are.
     Reader.plain_is_cheaper = lambda *_: False
     F.scaled_dot_product_attention = formula  # the fake devices have no fused kernels

@@ -55,12 +55,23 @@ CEILINGS = {
 def counts():
     if "torch" not in CHOSEN:
         pytest.skip("counts kernels of torch")
+    pytest.importorskip("transformers")
     return json.loads(python(device_counts.MAIN))
 
 
 @pytest.mark.parametrize("name", CEILINGS)
 def test_a_call_launches_few_kernels(counts, name):
     assert counts[name]["kernels"] <= CEILINGS[name]
+
+
+def test_accelerate_does_not_make_a_model_bound_by_launches(counts):
+    """On an H100: 5 microseconds a launch, and 3.35 TB/s."""
+    assert counts["theirs"].keys() == device_counts.THEIRS.keys()
+    for name, theirs in counts["theirs"].items():
+        ours = counts[name]
+        assert ours["bytes"] <= 1.3 * theirs["bytes"]
+        launches, memory = ours["kernels"] * 5e-6, ours["bytes"] / 3.35e12
+        assert launches <= max(2 * memory, 1.25 * theirs["kernels"] * 5e-6), name
 
 
 def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
