@@ -339,7 +339,7 @@ class PerceiverIO(keras.Model):
         batch_shape, grid_shape = kind.split_shape(
             kind.with_positions(data, given.get("positions_shape"))
         )
-        grids = grid_shape.values() if isinstance(grid_shape, Mapping) else [grid_shape]
+        grids: Any = grid_shape.values() if isinstance(grid_shape, Mapping) else [grid_shape]
         sizes = [size for axes in grids for size in axes]
         num_inputs = None if None in sizes else sum(map(math.prod, grids))
         latents = (*batch_shape, spec.num_latents, spec.latent_dim)
