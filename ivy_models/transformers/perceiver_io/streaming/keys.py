@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import MASKED_SCORE
@@ -29,9 +29,10 @@ from ivy_models.transformers.perceiver_io.attention import (
     rows_per_chunk,
     split_heads,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Grid, Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Grid, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.streaming.parts import Window, inverse_deviation, parts_of
+from ivy_models.transformers.perceiver_io.streaming.rows import features_of_rows, normed_rows
 
 
 class SoftmaxSums(NamedTuple):
@@ -129,6 +130,8 @@ def _merged(ops: Ops, a: SoftmaxSums, b: SoftmaxSums) -> SoftmaxSums:
 
 def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | None) -> SoftmaxSums:
     """The sums of folded queries (B, R, C) over the inputs."""
+    if features := features_of_rows(inputs):
+        return _sums_of_rows(ops, folded, features, inputs, input_mask)
     batch, rows = inputs.batch(ops), folded.shape[1]
     # Channels of a chunk are in memory too, beside its scores.
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, inputs.num_own_channels))
@@ -176,16 +179,47 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         full(0, 1),
         tuple(full(0, part.sum_size) for part in parts),
     )
-    size = min(grid.outer, max(1, chunk // grid.inner))
-    times, rest = divmod(grid.outer, size)
-    read_full, read_rest = (functools.partial(read, size=s) for s in (size, rest))
-    if times > 1:  # so that training also needs the memory of one chunk only
-        read_full = ops.rematerialise_chunks(read_full)
-    carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
-    if rest:
-        carry = read_rest(times * size, carry)
-
+    carry = _in_chunks(ops, read, grid.outer, chunk // grid.inner, carry)
     highest, total, weight_sum, sums = carry
     summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
     summed = ops.take(ops.concat(summed, -1), grid.inverse, -1)
     return SoftmaxSums(highest[..., 0], total[..., 0], summed)
+
+
+def _sums_of_rows(
+    ops: Ops, folded: Array, features: list[Features], inputs: Inputs, input_mask: Array | None
+) -> SoftmaxSums:
+    """The same for inputs that are rows of features."""
+    batch, rows, channels = inputs.batch(ops), folded.shape[1], folded.shape[2]
+
+    def read(start, carry, size):
+        """Read ``size`` inputs from ``start``."""
+        highest, total, summed = carry
+        normed = normed_rows(ops, features, batch, start, size)
+        scores = ops.matmul(folded, ops.transpose(normed, (0, 2, 1)))
+        if input_mask is not None:
+            mask = ops.slice(input_mask, start, size, 1)[:, None]
+            scores = ops.where(mask, scores, MASKED_SCORE)
+        new_highest = ops.maximum(highest, ops.max(scores, -1, keepdims=True))
+        decay, weights = ops.exp(highest - new_highest), ops.exp(scores - new_highest)
+        total = total * decay + ops.sum(weights, -1, keepdims=True)
+        return new_highest, total, summed * decay + ops.matmul(weights, normed)
+
+    def full(value, size):
+        return ops.broadcast_to(ops.full((1, 1, 1), value, folded), (batch, rows, size))
+
+    carry = full(MASKED_SCORE, 1), full(0, 1), full(0, channels)
+    # Channels of a chunk are in memory too, beside its scores.
+    chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, channels))
+    return SoftmaxSums(*_in_chunks(ops, read, inputs.num_inputs, chunk, carry))
+
+
+def _in_chunks(ops: Ops, read: Any, number: int, chunk: int, carry: Any) -> Any:
+    """``carry = read(start, carry, size)`` for chunks of a number of inputs or of outer indices."""
+    size = min(number, max(1, chunk))
+    times, rest = divmod(number, size)
+    read_full = functools.partial(read, size=size)
+    if times > 1:  # so that training also needs the memory of one chunk only
+        read_full = ops.rematerialise_chunks(read_full)
+    carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), carry)
+    return read(times * size, carry, rest) if rest else carry

@@ -34,9 +34,6 @@ def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
             makers.append((maker, Features(ops.constant(table, like=folded))))
     if inputs.padding is not None:
         makers.append((Shared, Features(inputs.padding[None])))
-    [(first, features), *others] = makers
-    if first is PerInput and features.weight is None and not others:
-        makers = [(Centred, features)]
     parts, start = [], 0
     for maker, features in makers:
         stop = start + features.num_channels
@@ -116,18 +113,6 @@ class PerInput(Part):
     def weighted(self, weights, by_outer, chunk):
         flat = self.ops.reshape(weights, (*self.ops.shape(weights)[:2], -1))
         return self.ops.matmul(flat, chunk)
-
-
-class Centred(PerInput):
-    """The only part: its rows less their mean, which the layer norm subtracts anyway.
-
-    Otherwise rows of nearly equal numbers would cancel only up to rounding, which the division by
-    their small deviation enlarges.
-    """
-
-    def chunk(self, window):
-        rows = super().chunk(window)
-        return rows - self.ops.mean(rows, -1, keepdims=True)
 
 
 class PerOuter(Part):
