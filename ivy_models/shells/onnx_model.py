@@ -24,7 +24,7 @@ class OnnxModel:
 
     It computes in ONNX Runtime or OpenVINO on the CPU, and needs neither a framework nor Ivy's
     backends. :func:`.classify`, :func:`.fill_mask` and :func:`.estimate_flow` take it in place of a
-    :class:`.PerceiverIO`. Several threads may call it.
+    ``PerceiverIO``. Several threads may call it.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class OnnxModel:
     spec : PerceiverIOSpec
         The model's description.
     preprocessing, labels, tokenizer
-        As in :class:`.PerceiverIO`.
+        As in ``PerceiverIO``.
 
     Raises
     ------
@@ -89,13 +89,13 @@ class OnnxModel:
         Parameters
         ----------
         data, mask, queries, positions
-            As in a call of :class:`.PerceiverIO`. With ``output_modalities`` there are no
+            As in a call of ``PerceiverIO``. With ``output_modalities`` there are no
             ``queries``, because the file decodes all outputs.
 
         Returns
         -------
         numpy.ndarray or dict
-            Float32, with the shapes of a call of :class:`.PerceiverIO`.
+            Float32, with the shapes of a call of ``PerceiverIO``.
 
         Raises
         ------
