@@ -179,7 +179,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @property
     def device(self) -> str:
-        """The device of the weights, as Ivy names it: "cpu", "gpu:0"; and "mps:0", "cpu:1"."""
+        """The device of the weights, such as ``"cpu"``, ``"gpu:0"`` or ``"mps:0"``."""
         return device_of(self._native_weights(self._current_ops())["latents"])
 
     def to_device(self, device: Any) -> PerceiverIO:
