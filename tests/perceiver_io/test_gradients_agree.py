@@ -80,6 +80,7 @@ def cases():
             stem="projection",
             stem_dim=4,
             cross_attend_in_every_layer=True,
+            untied_first_layer=True,
             num_lat_att_per_layer=1,
             query_shape=(3, 5),
             exact_gelu=True,
@@ -109,6 +110,8 @@ def cases():
             **shallow,
             fourier_encode_input=False,
             learned_position_dim=6,
+            pooling="mean",
+            query_shape=None,
         ),
         "coordinate queries": small_spec(
             **shallow,
