@@ -105,7 +105,7 @@ class Ops(ABC):
     def constant(self, x: np.ndarray, like: Array) -> Array:
         """``x`` with the data type and device of ``like``; may be traced into a program.
 
-        A backend may keep the copy of an array that is :func:`read_only` for later calls.
+        A backend may keep the copy of an array that is ``read_only`` for later calls.
         """
 
     def full(self, shape: Sequence[int], value: float, like: Array) -> Array:
