@@ -166,6 +166,10 @@ def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[
         return contextlib.nullcontext()
     ops.check_device(name)
     device = parse_device(name)
+    if ops.name == "torch" and device.kind == "cpu":
+        # To torch, "cpu:0" is another device, to which Keras would copy parameters: the copies
+        # are no leaves, so that they get no gradients.
+        return keras.device("cpu")
     kind = "gpu" if device.kind == "cuda" else device.kind
     return keras.device(f"{kind}:{device.index or 0}")
 
