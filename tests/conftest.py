@@ -62,20 +62,20 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def device(request):
-    """The device of the models, as Ivy names it."""
+def device_of_run(request):
+    """The device of the models, as Ivy names it. A test's own parameter may be called device."""
     return request.config.getoption("--device") or "cpu"
 
 
 @pytest.fixture(params=CHOSEN)
-def backend(request, device):
+def backend(request, device_of_run):
     """Set Ivy to each backend in turn, and to the device; return the backend's name."""
     ivy.set_backend(request.param)
-    if device != "cpu":
-        devices.skip_without(device, request.param)
-        ivy.set_default_device(device)
+    if device_of_run != "cpu":
+        devices.skip_without(device_of_run, request.param)
+        ivy.set_default_device(device_of_run)
     yield request.param
-    if device != "cpu":
+    if device_of_run != "cpu":
         ivy.unset_default_device()
     unset_backends()
 

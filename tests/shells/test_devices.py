@@ -24,10 +24,10 @@ def test_everything_is_computed_on_the_device_of_the_spec(name):
     python(second_device.MAIN, name, KERAS_BACKEND=name)
 
 
-def test_models_of_tests_are_on_the_device_of_the_run(backend, device, rng):
+def test_models_of_tests_are_on_the_device_of_the_run(backend, device_of_run, rng):
     model = PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1))
     output = model(rng.standard_normal((1, 6, 5, 3), np.float32))
-    assert model.device == device_of(output.data) == device
+    assert model.device == device_of(output.data) == device_of_run
 
 
 @pytest.mark.skipif("tensorflow" not in CHOSEN, reason="needs a backend with a second CPU device")
