@@ -9,8 +9,6 @@ cheaper if latents and heads are few. Norms and rotations of keys come between, 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ivy_models.ops import Array, Ops, is_known
@@ -24,7 +22,7 @@ from ivy_models.transformers.perceiver_io.attention import (
 from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain
 from ivy_models.transformers.perceiver_io.resampler.rotary import rotate
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
-from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
+from ivy_models.transformers.perceiver_io.streaming.keys import head_weights, in_chunks
 
 MAX_CHUNKS = 32
 """Chunks of keys, values and scores that plain attention may make at once: on a CPU 128 MB in
@@ -60,7 +58,7 @@ def attend(
     attention = _Attention(ops, spec, params, _folds(ops, spec, params, queries, sources))
     q = attention.queries(queries)
     if _is_long(ops, attention, q, sources):
-        attended = _in_chunks(ops, attention, q, sources)
+        attended = _attend_in_chunks(ops, attention, q, sources)
     else:
         normed = [attention.normed(source) for source in sources]
         positions = _joined(ops, [source.positions for source in sources])
@@ -236,7 +234,7 @@ class _Sums(NamedTuple):
     summed: Array
 
 
-def _in_chunks(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -> Array:
+def _attend_in_chunks(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -> Array:
     """The result of :meth:`.Ops.attention`, with the keys and values of one chunk in memory."""
     dtype, numbers = ops.dtype(q), _numbers_per_key(attention, q)
     q = ops.widen(q) * q.shape[-1] ** -0.5
@@ -265,14 +263,7 @@ def _read(
         k, v = attention.keys_and_values(attention.normed(chunk), part(source.positions))
         return tuple(_with_chunk(ops, q, k, v, part(source.mask), _Sums(*sums)))
 
-    num_keys = source.array.shape[1]
-    size = min(size, num_keys)
-    times, rest = divmod(num_keys, size)
-    read_full: Callable[..., Any] = functools.partial(read, size=size)
-    if times > 1:  # so that training also needs the memory of one chunk only
-        read_full = ops.rematerialise_chunks(read_full)
-    carry = ops.loop(times, lambda i, carry: read_full(i * size, carry), tuple(sums))
-    return _Sums(*(read(times * size, carry, rest) if rest else carry))
+    return _Sums(*in_chunks(ops, read, source.array.shape[1], size, tuple(sums)))
 
 
 def _with_chunk(ops: Ops, q: Array, k: Array, v: Array, mask: Array | None, sums: _Sums) -> _Sums:

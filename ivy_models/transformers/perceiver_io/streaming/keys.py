@@ -179,7 +179,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         full(0, 1),
         tuple(full(0, part.sum_size) for part in parts),
     )
-    carry = _in_chunks(ops, read, grid.outer, chunk // grid.inner, carry)
+    carry = in_chunks(ops, read, grid.outer, chunk // grid.inner, carry)
     highest, total, weight_sum, sums = carry
     summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
     summed = ops.take(ops.concat(summed, -1), grid.inverse, -1)
@@ -211,11 +211,14 @@ def _sums_of_rows(
     carry = full(MASKED_SCORE, 1), full(0, 1), full(0, channels)
     # Channels of a chunk are in memory too, beside its scores.
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, channels))
-    return SoftmaxSums(*_in_chunks(ops, read, inputs.num_inputs, chunk, carry))
+    return SoftmaxSums(*in_chunks(ops, read, inputs.num_inputs, chunk, carry))
 
 
-def _in_chunks(ops: Ops, read: Any, number: int, chunk: int, carry: Any) -> Any:
-    """``carry = read(start, carry, size)`` for chunks of a number of inputs or of outer indices."""
+def in_chunks(ops: Ops, read: Any, number: int, chunk: int, carry: Any) -> Any:
+    """``carry = read(start, carry, size)`` for chunks of a number of inputs or of outer indices.
+
+    ``chunk`` is the size of all but the last, which has the rest.
+    """
     size = min(number, max(1, chunk))
     times, rest = divmod(number, size)
     read_full = functools.partial(read, size=size)
