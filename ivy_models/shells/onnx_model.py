@@ -65,7 +65,7 @@ class OnnxModel:
         except IvyModelsError:
             raise
         except Exception as error:  # each engine has its own
-            raise WeightsError(f"{path} does not run in {engine}: {_first_line(error)}") from error
+            raise WeightsError(f"{path} does not run in {engine}: {_last_line(error)}") from error
         config = parse_json(self._engine.config.encode(), path)
         spec, task = split_config(config, str(path))
         self.path, self.spec = path, spec.replace(dtype=dtype)
@@ -171,7 +171,7 @@ class OnnxModel:
                 parts.append(self._engine({n: np.ascontiguousarray(x) for n, x in part.items()}))
             except Exception as error:  # each engine has its own
                 raise BackendError(
-                    f"{self._engine.name} failed to run {self.path}: {_first_line(error)}"
+                    f"{self._engine.name} failed to run {self.path}: {_last_line(error)}"
                 ) from error
         return {name: np.concatenate([part[name] for part in parts])[:batch] for name in parts[0]}
 
@@ -203,7 +203,7 @@ def _shown(shape: tuple[int | None, ...]) -> str:
     return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     """What an engine says, without the places of its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines)), type(error).__name__)[:300]
+    return (lines[-1] if lines else type(error).__name__)[:300]
