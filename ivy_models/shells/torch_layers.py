@@ -7,7 +7,6 @@ So hooks and replacements take effect, and fused kernels compute everything else
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules import module as global_hooks
 
+from ivy_models.checkpoints.wrappers import WRAPPERS
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
@@ -319,16 +319,12 @@ def _own_weights(layer: Any, path: str, leaves: frozenset[str]) -> Any:
     )
 
 
-_WRAPPERS = re.compile(r"\b(module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-"""What DataParallel, torch.compile and torch's other wrappers add to the names of weights."""
-
-
 def _rename_old(module, state_dict, prefix, *_):
     """Accept states of wrapped modules (DataParallel, torch.compile), and former names."""
     own = module.state_dict().keys()
     for name in [name for name in state_dict if name.startswith(prefix)]:
         plain = name.removeprefix(prefix)
-        plain = plain if plain in own else _WRAPPERS.sub("", plain)
+        plain = plain if plain in own else WRAPPERS.sub("", plain)
         if plain not in own and f"{plain}.weight" in own:
             plain += ".weight"
         state_dict[prefix + plain] = state_dict.pop(name)

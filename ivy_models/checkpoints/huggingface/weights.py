@@ -30,6 +30,7 @@ from ivy_models.checkpoints.huggingface.attributes import (
 from ivy_models.checkpoints.huggingface.config import config_of, spec_of
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
+from ivy_models.checkpoints.wrappers import unwrapped
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
@@ -241,18 +242,6 @@ def read_huggingface_spec(folder: str | Path) -> PerceiverIOSpec:
 def _open(folder: str | Path) -> HuggingFaceFolder:
     path = Path(folder)
     return HuggingFaceFolder.of(path, read_json(path / CONFIG_FILE))
-
-
-_WRAPPERS = re.compile(
-    r"^(module\.)+|\b(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.(module\.)*"
-)
-"""What DataParallel, torch.compile and torch's other wrappers add to the names of weights."""
-
-
-def unwrapped(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename weights of wrapped modules, but none to a name that the file has too."""
-    plain = {name: _WRAPPERS.sub("", name) for name in arrays}
-    return {name if plain[name] in arrays else plain[name]: array for name, array in arrays.items()}
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ from ivy_models.arrays import to_numpy
 from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.check import CheckedWeights
 from ivy_models.checkpoints.folder import read_safetensors
-from ivy_models.checkpoints.huggingface.weights import unwrapped
 from ivy_models.checkpoints.perceiver_pytorch.arguments import (
     arguments_of,
     class_of,
@@ -21,6 +20,7 @@ from ivy_models.checkpoints.perceiver_pytorch.arguments import (
 )
 from ivy_models.checkpoints.perceiver_pytorch.names import canonical, source_of
 from ivy_models.checkpoints.pickles.torch_file import read_torch
+from ivy_models.checkpoints.wrappers import unwrapped
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import flatten
