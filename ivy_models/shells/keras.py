@@ -87,11 +87,21 @@ def _check_sizes_are_fixed(signature: Any) -> None:
         )
 
 
-def _refuse_to_quantize(layer: keras.layers.Layer) -> NotImplementedError:
-    return NotImplementedError(
-        f"{layer.name} cannot be quantized by Keras, which quantizes its own layers, such as "
-        "Dense. Its weights stay as they are."
-    )
+class _NotQuantized(keras.layers.Layer):
+    """A layer with weights that Keras cannot quantize."""
+
+    def quantize(self, *_arguments: Any, **_named: Any) -> None:
+        """Refuse. Keras turns this into a warning when it quantizes a model around this layer.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError(
+            f"{self.name} cannot be quantized by Keras, which quantizes its own layers, such as "
+            "Dense. Its weights stay as they are."
+        )
 
 
 def _refuse_legacy_format() -> InputError:
@@ -101,7 +111,7 @@ def _refuse_legacy_format() -> InputError:
     )
 
 
-class _Branch(keras.layers.Layer):
+class _Branch(_NotQuantized):
     """A branch of the parameter tree: its variables, and a layer for each of its branches."""
 
     def __init__(self, description: Tree, dtype: Any, name: str):
@@ -114,10 +124,6 @@ class _Branch(keras.layers.Layer):
     def compute_output_shape(self, output_shape: Any) -> Any:
         """Return the recorded shape, for ``summary``."""
         return output_shape
-
-    def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse. Keras turns this into a warning when it quantizes a model around this layer."""
-        raise _refuse_to_quantize(self)
 
 
 def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
@@ -175,7 +181,7 @@ def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class PerceiverIO(keras.Model):
+class PerceiverIO(_NotQuantized, keras.Model):
     """Perceiver IO as a ``keras.Model``; made by ``PerceiverIO.to_keras_model()``.
 
     Each branch of the parameter tree is a layer, and the path of a variable is its name in the
@@ -490,16 +496,6 @@ class PerceiverIO(keras.Model):
             raise _refuse_legacy_format()
         return super().layers
 
-    def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise _refuse_to_quantize(self)
-
     def _dropout_key(self) -> Any:
         if not self.spec.has_dropout:
             return None
@@ -520,7 +516,7 @@ class PerceiverIO(keras.Model):
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class GridCrossAttention(keras.layers.Layer):
+class GridCrossAttention(_NotQuantized):
     """Queries attend to data on a grid and its Fourier features, exactly and without building them.
 
     The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
@@ -573,16 +569,6 @@ class GridCrossAttention(keras.layers.Layer):
         """Return the shape of the output, (B, N, D)."""
         return (data_shape[0], *queries_shape[1:])
 
-    def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise _refuse_to_quantize(self)
-
     def call(self, queries: Any, data: Any, mask: Any = None) -> Any:
         """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D).
 
@@ -607,7 +593,7 @@ class GridCrossAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class Resampler(keras.layers.Layer):
+class Resampler(_NotQuantized):
     """Read any number of inputs into a fixed number of outputs, as a layer of other models.
 
     Parameters
@@ -644,16 +630,6 @@ class Resampler(keras.layers.Layer):
         num_outputs = spec.num_latents if latents_shape is None else latents_shape[1]
         rows = () if spec.pooled else (num_outputs,)
         return (first[0], *rows, spec.output_dim or spec.latent_dim)
-
-    def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise _refuse_to_quantize(self)
 
     def call(
         self,
