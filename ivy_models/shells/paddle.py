@@ -173,7 +173,8 @@ class Resampler(Branch):
 
     def __init__(self, spec: ResamplerSpec, seed: int = 0):
         description = spec.parameters()
-        super().__init__(description, map_tree(paddle.to_tensor, initialise(description, seed)))
+        weights = map_tree(ops_named("paddle").asarray, initialise(description, seed))
+        super().__init__(description, weights)
         self.spec = spec
 
     @paddle.jit.not_to_static
