@@ -1,0 +1,113 @@
+"""What a trained model predicts: classes and numbers, each a range of its output's channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import InputError, SpecError
+
+MISSING = -1
+"""The class of an example whose class is unknown."""
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """One of several classes.
+
+    Parameters
+    ----------
+    name
+        Name of the column, or "label" for the folders' names.
+    labels
+        Name of each class, in the order of the output's channels.
+
+    Raises
+    ------
+    SpecError
+        If there are fewer than two classes, or two of them have the same name.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+    def __post_init__(self):
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise SpecError(
+                f"The target {self.name!r} needs at least two different classes, got {self.labels}."
+            )
+
+    @property
+    def width(self) -> int:
+        """Number of the output's channels."""
+        return len(self.labels)
+
+    def encode(self, value: Any) -> int:
+        """Return the index of a class, or MISSING for None.
+
+        Raises
+        ------
+        InputError
+            If the class is unknown.
+        """
+        if value is None:
+            return MISSING
+        if str(value) not in self.labels:
+            raise InputError(f"The target {self.name!r} has no class {value!r}.")
+        return self.labels.index(str(value))
+
+
+@dataclass(frozen=True)
+class NumberTarget:
+    """A number, which the model predicts standardised.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    mean, std
+        Mean and standard deviation of the training examples.
+
+    Raises
+    ------
+    SpecError
+        If they are not finite, or the standard deviation is not positive.
+    """
+
+    name: str
+    mean: float
+    std: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+            raise SpecError(
+                f"The target {self.name!r} needs a finite mean and a positive standard deviation, "
+                f"got {self.mean} and {self.std}."
+            )
+
+    @property
+    def width(self) -> int:
+        """Number of the output's channels."""
+        return 1
+
+    def encode(self, value: Any) -> float:
+        """Standardise a number; None and NaN become NaN."""
+        return math.nan if value is None else (float(value) - self.mean) / self.std
+
+    def decode(self, output: np.ndarray) -> np.ndarray:
+        """Turn outputs (B, 1) into numbers (B,) of the column's own scale."""
+        return output[:, 0].astype(np.float64) * self.std + self.mean
+
+
+Target = ClassTarget | NumberTarget
+
+
+def split_output(output: np.ndarray, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+    """Split outputs (B, channels) into the channels of each target, by name."""
+    ends = np.cumsum([target.width for target in targets])
+    parts = np.split(output, ends[:-1], axis=-1)
+    return {target.name: part for target, part in zip(targets, parts, strict=True)}
