@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ivy_models.preprocessing.targets import Target
+from ivy_models.training.data.columns import Column
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,15 @@ class TrainingData:
         Converts one example, or a list of them, to the model's data. It is saved with the model.
     targets
         What is predicted. A model's output (B, channels) has the channels of each, in this order.
+    columns
+        What was recognised, in the order of the data.
+    warnings
+        Sentences about what was left out and what should be looked at.
     """
 
     train: Examples
     validation: Examples
     preprocessing: Any
     targets: tuple[Target, ...]
+    columns: tuple[Column, ...] = ()
+    warnings: tuple[str, ...] = ()

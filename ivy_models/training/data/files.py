@@ -1,0 +1,77 @@
+"""The files of a folder, by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ivy_models.errors import InputError
+
+SUFFIXES = {
+    "image": (
+        ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .qoi .tga .tif .tiff "
+        ".webp"
+    ),
+    "sound": (
+        ".aac .aif .aifc .aiff .au .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .weba .wma"
+    ),
+    "text": ".htm .html .md .rst .text .txt .xml",
+    "table": ".csv .tsv .json .jsonl .ndjson .parquet",
+}
+"""How names of files end, by kind."""
+
+KIND_OF_SUFFIX = {
+    suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()
+}
+
+
+def kind_of(name: str | Path) -> str | None:
+    """The kind of a file by its name: "image", "sound", "text", "table" or None."""
+    return KIND_OF_SUFFIX.get(Path(name).suffix.lower())
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders, sorted, without hidden ones.
+
+    Raises
+    ------
+    InputError
+        If there are none, or the folder cannot be read.
+    """
+    try:
+        files = sorted(
+            file
+            for file in folder.rglob("*")
+            if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+            and file.is_file()
+        )
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
+    if not files:
+        raise InputError(f"The folder {folder} has no files.")
+    return files
+
+
+def most_frequent_kind(files: Iterable[Path]) -> str:
+    """The kind that most files have: "image", "sound" or "text".
+
+    Raises
+    ------
+    InputError
+        If no file has one of these kinds.
+    """
+    files = list(files)
+    kinds = Counter(kind for file in files if (kind := kind_of(file)) not in (None, "table"))
+    if not kinds:
+        raise InputError(
+            f"There are no images, sounds or texts among {named(files)}. Their names must end as "
+            "in .png, .wav or .txt."
+        )
+    return kinds.most_common(1)[0][0]
+
+
+def named(names: Sequence[object], limit: int = 3) -> str:
+    """Names for a message: the first few, and the number of the others."""
+    shown = ", ".join(map(str, names[:limit]))
+    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
