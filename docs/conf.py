@@ -20,12 +20,17 @@ extensions = [
     "docstrings",
     "formulas",
     "links",
+    "notebooks",
+    "signatures",
 ]
 
 links_shown_by = {
     "CHANGELOG.rst": "changelog",
     "CONTRIBUTING.rst": "contributing",
     "SECURITY.md": "security",
+    "quick_start.ipynb": "notebooks/quick_start",
+    "where_it_looks.ipynb": "notebooks/where_it_looks",
+    "your_own_task.ipynb": "notebooks/your_own_task",
 }
 
 html_theme = "furo"
