@@ -63,6 +63,12 @@ def test_site(extensions, tmp_path):
     ):
         for name in importlib.import_module(package).__all__:
             assert re.search(rf'id="ivy_models\.([\w.]+\.)?{name}"', reference), name
+    spec = re.sub("<[^>]+>", "", (tmp_path / "api/spec.html").read_text("utf-8"))
+    assert "PerceiverIOSpec(input_dim, num_input_axes, output_dim, **optional)" in spec
+    assert "E, channels of a query. Default: 1024." in spec
+    notebook = (tmp_path / "notebooks/where_it_looks.html").read_text("utf-8")
+    assert "360 held-out digits, 98.6% named right" in notebook
+    assert notebook.count('src="data:image/png;base64,') == 6
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 30
     loaded = {address for page in pages for address in Loaded.by(page.read_text("utf-8"))}
