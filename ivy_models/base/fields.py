@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
-from ivy_models.errors import SpecError
+from ivy_models.errors import SpecError, did_you_mean, shown
+
+C = TypeVar("C")
 
 Validator = Callable[[str, Any], Any]
 """Takes a field's name and value, and returns the value to store or raises SpecError."""
@@ -32,6 +35,47 @@ def check_fields(instance: Any, **validators: Validator) -> None:
     for field in fields(instance):
         checked = validators[field.name](field.name, getattr(instance, field.name))
         object.__setattr__(instance, field.name, checked)
+
+
+def named_fields(cls: type[C]) -> type[C]:
+    """Make a dataclass suggest a name if its constructor gets one that is not a field's.
+
+    The class attribute ``OTHER_NAMES``, if there is one, maps names of other libraries to fields.
+    """
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def checked_init(self: C, *values: Any, **named: Any) -> None:
+        check_field_names(cls, named)
+        init(self, *values, **named)
+
+    setattr(cls, "__init__", checked_init)  # noqa: B010  type checkers read the dataclass's own
+    return cls
+
+
+def check_field_names(cls: Any, given: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Check that a dataclass has all fields of these names.
+
+    Parameters
+    ----------
+    cls
+        The dataclass.
+    given
+        The names.
+    others
+        Other names that the caller accepts, to suggest for a misspelt name.
+
+    Raises
+    ------
+    SpecError
+        If there is no such field.
+    """
+    names = [field.name for field in fields(cls) if field.init]
+    for name in given:
+        if name not in names:
+            known = getattr(cls, "OTHER_NAMES", {}).get(name, name)
+            advice = did_you_mean(known, [*names, *others])
+            raise SpecError(f"{cls.__name__} has no field {shown(name)}. {advice}")
 
 
 class FieldMapping(Mapping[str, Any]):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ivy_models.arrays import current_ops
+from ivy_models.base.fields import check_field_names
 from ivy_models.checkpoints.check import (
     CheckedWeights,
     check_fresh,
@@ -24,7 +25,7 @@ from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
 from ivy_models.transformers.perceiver_io.parameters import Tree, is_within
-from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec, check_names
+from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
 def perceiver_io_img_classification(
@@ -222,7 +223,7 @@ def create_model(
         As :func:`perceiver_io_img_classification`.
     """
     preset = preset_named(name)
-    check_names(spec_overrides, ("pretrained", "weights", "fresh", "seed"))
+    check_field_names(PerceiverIOSpec, spec_overrides, ("pretrained", "weights", "fresh", "seed"))
     changes = {"device": device, **spec_overrides}
     if dtype is not None:
         changes["dtype"] = dtype

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.base.fields import named_fields
 from ivy_models.errors import InputError, SpecError
 from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
 from ivy_models.preprocessing.sources import is_file, is_path, named_errors, opened
 from ivy_models.preprocessing.video import VideoPreprocessing, start_of
 
 
+@named_fields
 @dataclass(frozen=True)
 class ClipPreprocessing:
     """Frames and sound of a clip, from its first frame on.

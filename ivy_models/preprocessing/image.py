@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields, number, numbers, positive_int, text
+from ivy_models.base.fields import check_fields, named_fields, number, numbers, positive_int, text
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError, SpecError
 from ivy_models.preprocessing.checks import bounded_floats, image_size
@@ -24,6 +24,7 @@ WITHOUT_PIXELS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG")
 """Formats that Pillow recognises, but cannot decode without running a program, or at all."""
 
 
+@named_fields
 @dataclass(frozen=True)
 class ImagePreprocessing:
     """Centre crop, resize (bicubic, antialiased), scale to [0, 1], normalise.

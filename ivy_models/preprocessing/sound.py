@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields, positive_int
+from ivy_models.base.fields import check_fields, named_fields, positive_int
 from ivy_models.base.paths import user_path
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing.checks import bounded_floats
@@ -27,6 +27,7 @@ GAP = 0.05
 """Seconds by which a frame must be late before silence fills the gap, because times are rounded."""
 
 
+@named_fields
 @dataclass(frozen=True)
 class SoundPreprocessing:
     """Resample, mix to one channel, truncate or pad to a fixed number of samples.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields, positive_int
+from ivy_models.base.fields import check_fields, named_fields, positive_int
 from ivy_models.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]")
@@ -20,6 +20,7 @@ NUM_SPECIAL = len(SPECIAL_TOKENS)
 _SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 
 
+@named_fields
 @dataclass(frozen=True)
 class ByteTokenizer:
     """UTF-8 bytes to tokens and back (Perceiver IO, section 4.1).

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ivy_models.base.atomic_files import replaced
-from ivy_models.base.fields import check_fields, optional, positive_int, positive_number
+from ivy_models.base.fields import (
+    check_fields,
+    named_fields,
+    optional,
+    positive_int,
+    positive_number,
+)
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.checks import image_size
@@ -30,6 +36,7 @@ MIN_RATE, MAX_RATE = 0.001, 1000
 """Allowed frames per second of a video to write."""
 
 
+@named_fields
 @dataclass(frozen=True)
 class VideoPreprocessing:
     """Take the first frames, crop their centre, resize (bicubic, antialiased), scale to [0, 1].

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import pickle
 from dataclasses import fields
 
@@ -8,8 +9,8 @@ from hypothesis import given
 
 from ivy_models import create_model
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io import PerceiverIOCore, PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.spec import OTHER_NAMES
+from ivy_models.preprocessing import ImagePreprocessing
+from ivy_models.transformers.perceiver_io import InputModality, PerceiverIOCore, PerceiverIOSpec
 
 
 @given(specs())
@@ -133,8 +134,25 @@ def test_a_name_for_a_misspelt_one(given, meant):
         create_model("perceiver_io_digits", **{given: 3})
 
 
+@pytest.mark.parametrize(
+    ("make", "given", "meant"),
+    [
+        (PerceiverIOSpec, "num_latnts", "num_latents"),
+        (PerceiverIOSpec, "num_classes", "output_dim"),
+        (InputModality, "inputdim", "input_dim"),
+        (ImagePreprocessing, "chanels", "channels"),
+    ],
+)
+def test_constructors_suggest_a_name_for_a_misspelt_one(make, given, meant):
+    with pytest.raises(SpecError, match=f"{make.__name__} has no field {given}. .* {meant}\\?"):
+        make(**{given: 3})
+    assert "kwargs" not in str(inspect.signature(make)), "editors show the fields"
+
+
 def test_names_of_other_libraries_lead_to_fields():
-    assert set(OTHER_NAMES.values()) <= {field.name for field in fields(PerceiverIOSpec)}
+    assert set(PerceiverIOSpec.OTHER_NAMES.values()) <= {
+        field.name for field in fields(PerceiverIOSpec)
+    }
     with pytest.raises(SpecError, match="no model 'perceiver_io_digit'. Did you mean perceiver_io"):
         create_model("perceiver_io_digit")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import FrozenInstanceError, asdict, dataclass, replace
+from typing import Any, ClassVar, NoReturn
 
-from ivy_models.base.fields import FieldMapping
+from ivy_models.base.fields import FieldMapping, check_field_names, named_fields
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.errors import SpecError, did_you_mean, shown
+from ivy_models.errors import SpecError, shown
 from ivy_models.transformers.perceiver_io.attention import MLP
 from ivy_models.transformers.perceiver_io.decoder import Decoder, MeanDecoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
@@ -19,21 +19,8 @@ from ivy_models.transformers.perceiver_io.queries import OutputModality, Queries
 from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES, check_spec_fields
 
-OTHER_NAMES = {
-    "num_classes": "output_dim",
-    "num_labels": "output_dim",
-    "in_chans": "input_dim",
-    "d_latents": "latent_dim",
-    "num_heads": "num_self_att_heads",
-    "dropout": "fc_dropout",
-    "hidden_act": "activation",
-    "widening_factor": "processor_widening_factor",
-    "self_attention_widening_factor": "processor_widening_factor",
-    "cross_attention_widening_factor": "reader_widening_factor",
-}
-"""Names of fields in other libraries."""
 
-
+@named_fields
 @dataclass(frozen=True)
 class PerceiverIOSpec(PickledByFields, FieldMapping):
     """The description of a Perceiver IO model. It is immutable, and is checked when it is created.
@@ -237,6 +224,20 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     pooling: str | None = None
     untied_first_layer: bool = False
 
+    OTHER_NAMES: ClassVar[dict[str, str]] = {
+        "num_classes": "output_dim",
+        "num_labels": "output_dim",
+        "in_chans": "input_dim",
+        "d_latents": "latent_dim",
+        "num_heads": "num_self_att_heads",
+        "dropout": "fc_dropout",
+        "hidden_act": "activation",
+        "widening_factor": "processor_widening_factor",
+        "self_attention_widening_factor": "processor_widening_factor",
+        "cross_attention_widening_factor": "reader_widening_factor",
+    }
+    """Names of fields in other libraries, to suggest the field's own name."""
+
     def __post_init__(self):
         check_spec_fields(self)
 
@@ -345,7 +346,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         SpecError
             If the names are not those of this class's fields, or a value does not fit.
         """
-        check_names(values)
+        check_field_names(cls, values)
         try:
             return cls(**values)
         except TypeError as error:
@@ -376,30 +377,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         SpecError
             If a field does not exist or the copy contradicts itself.
         """
-        check_names(changes)
+        check_field_names(type(self), changes)
         return replace(self, **changes)
-
-
-def check_names(given: Iterable[str], others: Sequence[str] = ()) -> None:
-    """Check that a spec has all fields of these names.
-
-    Parameters
-    ----------
-    given
-        The names.
-    others
-        Other names that the caller accepts, to suggest for a misspelt name.
-
-    Raises
-    ------
-    SpecError
-        If there is no such field.
-    """
-    names = [field.name for field in fields(PerceiverIOSpec)]
-    for name in given:
-        if name not in names:
-            advice = did_you_mean(OTHER_NAMES.get(name, name), [*names, *others])
-            raise SpecError(f"A spec has no field {shown(name)}. {advice}")
 
 
 def _refuse_assignment(spec: PerceiverIOSpec, name: str, value: Any) -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import check_fields, count, positive_int
+from ivy_models.base.fields import check_fields, count, named_fields, positive_int
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
+@named_fields
 @dataclass(frozen=True)
 class InputModality:
     """One kind of data among several: (*batch, *axes, input_dim).

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import axes, check_fields, optional, positive_int
+from ivy_models.base.fields import axes, check_fields, named_fields, optional, positive_int
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.attention import Dropout, Record, project
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
+@named_fields
 @dataclass(frozen=True)
 class OutputModality:
     """One kind of output among several, with a query for each of its positions.
