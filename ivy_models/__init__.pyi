@@ -40,6 +40,10 @@ from ivy_models.tasks.language import (
     Candidate as Candidate,
     fill_mask as fill_mask,
 )
+from ivy_models.tasks.prediction import (
+    Predicted as Predicted,
+    predict as predict,
+)
 from ivy_models.tasks.video import (
     Reconstruction as Reconstruction,
     reconstruct_video as reconstruct_video,

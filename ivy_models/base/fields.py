@@ -144,6 +144,13 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """Accept a list of strings."""
+    if not _is_list(value):
+        raise SpecError(f"{name} must be a list of strings, got {value!r}.")
+    return tuple(text(f"each of {name}", each) for each in value)
+
+
 def one_of(choices: Sequence[str]) -> Validator:
     """Accept one of these strings."""
 

@@ -1,4 +1,4 @@
-"""A model's labels, preprocessing and tokenizer as JSON, saved beside its spec and weights."""
+"""A model's labels, preprocessing, targets and tokenizer as JSON, saved with spec and weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ivy_models.preprocessing import (
     SoundPreprocessing,
     VideoPreprocessing,
 )
+from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 
 ATTRIBUTES = {
     "preprocessing": (
@@ -24,9 +25,13 @@ ATTRIBUTES = {
         VideoPreprocessing,
     ),
     "labels": tuple,
+    "targets": tuple,
     "tokenizer": ByteTokenizer,
 }
 """Attributes of a model that are saved, with their types. Each may be None."""
+
+MEMBERS = {"labels": (str,), "targets": (ClassTarget, NumberTarget)}
+"""Types of the members of attributes that are tuples."""
 
 MAX_NUMBERS = 1 << 28
 """Upper bound on the numbers of one image, sound or video after a saved preprocessing."""
@@ -35,8 +40,10 @@ KINDS = {
     kind.__name__: kind
     for kind in (
         ByteTokenizer,
+        ClassTarget,
         ClipPreprocessing,
         ImagePreprocessing,
+        NumberTarget,
         SoundPreprocessing,
         VideoPreprocessing,
     )
@@ -44,7 +51,7 @@ KINDS = {
 
 
 def attributes_to_json(model: Any) -> dict[str, Any]:
-    """Describe a model's labels, preprocessing and tokenizer.
+    """Describe a model's labels, preprocessing, targets and tokenizer.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def attributes_to_json(model: Any) -> dict[str, Any]:
 
 
 def attributes_from_json(task: dict[str, Any], source: str) -> dict[str, Any]:
-    """Read labels, preprocessing and tokenizer from a description by :func:`attributes_to_json`.
+    """Read ATTRIBUTES from a description by :func:`attributes_to_json`.
 
     Raises
     ------
@@ -72,9 +79,13 @@ def attributes_from_json(task: dict[str, Any], source: str) -> dict[str, Any]:
         if name not in ATTRIBUTES:
             raise WeightsError(f"{source}: a task has {', '.join(ATTRIBUTES)}; got {shown(name)}.")
         is_right = isinstance(value, ATTRIBUTES[name])
-        if not is_right or (name == "labels" and not all(isinstance(n, str) for n in value)):
+        if not is_right or not all(isinstance(m, MEMBERS[name]) for m in _members(name, value)):
             raise WeightsError(f"{source}: the task's {name} cannot be {shown(value)}.")
     return values
+
+
+def _members(name: str, value: Any) -> Iterable[Any]:
+    return value if name in MEMBERS else ()
 
 
 def _to_json(value: Any) -> Any:
@@ -111,7 +122,7 @@ def _checked_size(part: Any) -> Any:
 
 
 def checked_attribute(name: str, value: Any) -> Any:
-    """Check a value for a model's labels, preprocessing or tokenizer. Labels become a tuple.
+    """Check a value for one of ATTRIBUTES. Labels and targets become a tuple.
 
     Raises
     ------
@@ -128,10 +139,18 @@ def checked_attribute(name: str, value: Any) -> Any:
         if wrong := [label for label in names if not isinstance(label, str)]:
             raise InputError(f"{expected}; got {wrong[0]!r}.")
         return names
+    if name == "targets":
+        if not isinstance(value, (list, tuple)) or not all(
+            isinstance(target, MEMBERS[name]) for target in value
+        ):
+            raise InputError(
+                f"targets must be a list of ClassTarget and NumberTarget; got {value!r}."
+            )
+        return tuple(value)
     if name == "preprocessing" and (not callable(value) or isinstance(value, ByteTokenizer)):
         raise InputError(
-            "preprocessing must be callable with images, sounds or clips, like ImagePreprocessing; "
-            f"got {value!r}."
+            "preprocessing must be callable with images, sounds or other data, like "
+            f"ImagePreprocessing; got {value!r}."
         )
     if name == "tokenizer" and not callable(getattr(value, "encode", None)):
         raise InputError(f"tokenizer must have a method encode, like ByteTokenizer; got {value!r}.")

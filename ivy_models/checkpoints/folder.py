@@ -109,7 +109,7 @@ class NativeFolder:
         return _read_weights(self.path, self.digest)
 
     def read_attributes(self) -> dict[str, Any]:
-        """Read labels, preprocessing and tokenizer. Raises as :func:`.attributes_from_json`."""
+        """Read the attributes of the model. Raises as :func:`.attributes_from_json`."""
         return attributes_from_json(self.task, str(self.path))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.base.fields import check_fields, number, positive_number, text, texts
 from ivy_models.errors import InputError, SpecError
 
 MISSING = -1
@@ -36,6 +37,7 @@ class ClassTarget:
     labels: tuple[str, ...]
 
     def __post_init__(self):
+        check_fields(self, name=text, labels=texts)
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
             raise SpecError(
                 f"The target {self.name!r} needs at least two different classes, got {self.labels}."
@@ -83,11 +85,7 @@ class NumberTarget:
     std: float
 
     def __post_init__(self):
-        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise SpecError(
-                f"The target {self.name!r} needs a finite mean and a positive standard deviation, "
-                f"got {self.mean} and {self.std}."
-            )
+        check_fields(self, name=text, mean=number, std=positive_number)
 
     @property
     def width(self) -> int:

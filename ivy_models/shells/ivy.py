@@ -36,6 +36,7 @@ from ivy_models.errors import (
     not_installed,
 )
 from ivy_models.ops import Ops, ops_for, ops_named
+from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
 from ivy_models.shells.former_names import with_former_names
@@ -93,6 +94,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Converts images, sounds or clips to this model's data.
     labels : tuple of str or None
         Names of the classes.
+    targets : tuple of ClassTarget and NumberTarget, or None
+        What each channel of the output predicts, for a model that was trained on a table or on
+        several targets.
     tokenizer : ByteTokenizer or None
         Converts text to this model's data.
 
@@ -140,6 +144,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self.spec = spec
         self.preprocessing: Any = None
         self.labels: tuple[str, ...] | None = None
+        self.targets: tuple[Target, ...] | None = None
         self.tokenizer: Any = None
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
@@ -403,7 +408,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         folder
             Created if it does not exist. A model in it is replaced.
         layout
-            "native" is this library's format, with labels, preprocessing and tokenizer.
+            "native" is this library's format, with labels, preprocessing, targets and
+            tokenizer.
             "huggingface" is the format that the Perceivers of transformers load.
 
         Raises
@@ -670,7 +676,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Returns
         -------
         PerceiverIO
-            A model with this model's spec, labels, preprocessing and tokenizer.
+            A model with this model's spec, labels, preprocessing, targets and tokenizer.
 
         Raises
         ------

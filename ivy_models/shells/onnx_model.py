@@ -14,6 +14,7 @@ from ivy_models.checkpoints.folder import split_config
 from ivy_models.checkpoints.onnx_file import read_sealed
 from ivy_models.errors import BackendError, InputError, IvyModelsError, WeightsError, did_you_mean
 from ivy_models.ops import ops_named
+from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.engines import ENGINES, Feeds
 from ivy_models.transformers.perceiver_io.parameters import map_tree
@@ -39,7 +40,7 @@ class OnnxModel:
     ----------
     spec : PerceiverIOSpec
         The model's description.
-    preprocessing, labels, tokenizer
+    preprocessing, labels, targets, tokenizer
         As in ``PerceiverIO``.
 
     Raises
@@ -53,6 +54,7 @@ class OnnxModel:
 
     preprocessing: Any = None
     labels: tuple[str, ...] | None = None
+    targets: tuple[Target, ...] | None = None
     tokenizer: Any = None
 
     def __init__(self, path: str | Path, engine: str = "onnxruntime", *, dtype: str = "float32"):

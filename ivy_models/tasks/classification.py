@@ -1,16 +1,15 @@
-"""Classification of images and sounds."""
+"""Classification of images, sounds, texts and rows of a table."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
-from ivy_models.preprocessing.sources import is_file, name_of, reason, short
+from ivy_models.preprocessing.targets import ClassTarget
+from ivy_models.tasks.batches import Output, check_one_output, outputs, outputs_of_each, prepare_one
 
 if TYPE_CHECKING:
     from ivy_models.shells.any_model import AnyModel
@@ -67,7 +66,7 @@ def classify(
     _check(model, top)
     if not isinstance(sources, (list, tuple)):
         return classify(model, [sources], top)[0]
-    logits = _logits(model, [_prepared(model, source) for source in sources])
+    logits = outputs(model, [prepare_one(model, source) for source in sources])
     return [most_probable(row, model.labels, top) for row in logits]
 
 
@@ -99,55 +98,13 @@ def classify_each(
         If the model has no preprocessing, or the numbers of labels and classes differ.
     """
     _check(model, top)
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-    return _classified(model, sources, top, batch_size)
+    found = outputs_of_each(model, sources, batch_size, "cannot be classified")
+    return (_classified(each, model.labels, top) for each in found)
 
 
-def _classified(model, sources, top, batch_size) -> Iterator[Classified]:
-    read, num_usable = [], 0  # the next batch
-    for source in sources:
-        try:
-            read.append((source, _prepared(model, source), None))
-            num_usable += 1
-        except InputError as error:
-            read.append((source, None, error))
-        if num_usable == batch_size or not num_usable:
-            yield from _classified_batch(model, read, top)
-            read, num_usable = [], 0
-    yield from _classified_batch(model, read, top)
-
-
-def _classified_batch(model, read, top) -> Iterator[Classified]:
-    usable = [(source, data) for source, data, error in read if error is None]
-    try:
-        rows = [(row, None) for row in _logits(model, [data for _, data in usable])]
-    except (InputError, MemoryError):  # one source is at fault, or all at once need too much memory
-        rows = [_logits_alone(model, source, data) for source, data in usable]
-    results = iter(rows)
-    for source, _, error in read:
-        row, error = next(results) if error is None else (None, error)
-        predictions = None if row is None else most_probable(row, model.labels, top)
-        yield Classified(source, predictions, error)
-
-
-def _logits_alone(model, source, data) -> tuple[np.ndarray | None, InputError | None]:
-    try:
-        return _logits(model, [data])[0], None
-    except (InputError, MemoryError) as error:
-        return None, InputError(f"{short(source)} cannot be classified: {reason(error)}.")
-
-
-def _prepared(model: AnyModel, source: Any) -> np.ndarray:
-    """Preprocess a source; turn any exception into an error that names it."""
-    try:
-        return np.asarray(model.preprocessing(source))
-    except InputError as error:
-        if not is_file(source) or name_of(source, "file") in str(error):
-            raise
-        raise InputError(f"{short(source)}: {error}") from error
-    except Exception as error:
-        raise InputError(f"{short(source)} cannot be read: {reason(error)}.") from error
+def _classified(found: Output, labels: tuple[str, ...] | None, top: int) -> Classified:
+    predictions = None if found.output is None else most_probable(found.output, labels, top)
+    return Classified(found.source, predictions, found.error)
 
 
 def check_classifier(model: AnyModel) -> None:
@@ -158,33 +115,20 @@ def check_classifier(model: AnyModel) -> None:
     InputError
         If it cannot, or returns something else.
     """
-    spec = model.spec
-    if model.preprocessing is None:
+    check_one_output(model)
+    targets = getattr(model, "targets", None)  # not every stand-in for a model has them
+    if targets and not (len(targets) == 1 and isinstance(targets[0], ClassTarget)):
+        names = ", ".join(repr(target.name) for target in targets)
         raise InputError(
-            "The model has no preprocessing, so it cannot read images or sounds. For a classifier "
-            "of your own, set model.preprocessing."
+            f"The model predicts {names}, not one class. Use ivy_models.predict, or the command "
+            "`ivy-models predict`."
         )
-    if spec.output_modalities is not None:
-        raise InputError("The model decodes more than a class. For a video, use reconstruct_video.")
-    if not spec.with_decoder:
-        raise InputError("The model has no decoder, so it returns latents, not a class.")
-    if spec.query_per_input or spec.queries_from_inputs or math.prod(spec.query_shape or ()) != 1:
-        raise InputError("The model returns many outputs, not one class. Call it on data.")
 
 
 def _check(model: AnyModel, top: int) -> None:
     check_classifier(model)
     if top < 1:
         raise InputError(f"top must be at least 1, got {top}.")
-
-
-def _logits(model: AnyModel, data: list[np.ndarray]) -> np.ndarray:
-    """Logits (B, classes) for the data of each source."""
-    if not data:
-        return np.zeros((0, 0))
-    if len(shapes := {array.shape for array in data}) > 1:
-        raise InputError(f"The preprocessing returned data of several shapes: {sorted(shapes)}.")
-    return to_numpy(model(np.stack(data)), "logits").reshape(len(data), -1)
 
 
 @np.errstate(all="ignore")
