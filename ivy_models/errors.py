@@ -26,6 +26,10 @@ class DownloadError(IvyModelsError, OSError):
     """A weights file that could not be downloaded."""
 
 
+class TrainingError(IvyModelsError, RuntimeError):
+    """A training run that cannot start or go on."""
+
+
 class BackendError(IvyModelsError, RuntimeError):
     """A framework, other package, device or data type that is not available here."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ivy_models.errors import InputError
-from ivy_models.ops import Array, ops_for
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.tasks.flow import UNKNOWN
 
 VIDEO_LOSS_WEIGHTS = {"image": 0.03, "audio": 1.0, "label": 0.0001}
@@ -144,6 +145,58 @@ def end_point_error(flow: Array, target: Array, valid: Array | None = None) -> A
     apart = squares != 0  # unlike "> 0", this is True for NaN
     distance = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
     return _mean_where(distance, counted)
+
+
+@np.errstate(all="ignore")
+def target_loss(
+    output: Array, goals: Array, weights: Array, targets: Sequence[Target], number_loss: str
+) -> Array:
+    """Loss of a model that predicts classes and numbers; see :func:`.encode_goals`.
+
+    Parameters
+    ----------
+    output
+        (B, W), the channels of each target in turn.
+    goals
+        (B, W): the probabilities of classes, and standardised numbers.
+    weights
+        (B, T), for each of the T targets.
+    targets
+        What the channels are.
+    number_loss
+        "squared" or "huber" (with delta 1), for numbers. For classes it is the cross-entropy.
+
+    Returns
+    -------
+    Array
+        Scalar (), the weighted sum over examples and targets.
+    """
+    ops, loss, start = ops_for(output), 0.0, 0
+    output = ops.widen(output)
+    for index, target in enumerate(targets):
+        ours, goal = (ops.slice(x, start, target.width, 1) for x in (output, goals))
+        if isinstance(target, ClassTarget):
+            each = -ops.sum(_log_softmax(ours) * goal, 1, keepdims=True)
+        else:
+            each = _NUMBER_LOSSES[number_loss](ops, ours - goal)
+        loss = loss + ops.sum(ops.sum(each * ops.slice(weights, index, 1, 1), 1), 0)
+        start += target.width
+    return loss
+
+
+def _huber(ops: Ops, difference: Array) -> Array:
+    size = ops.maximum(difference, -difference)
+    inner = -ops.maximum(-size, -1.0)
+    return inner * (size - 0.5 * inner)
+
+
+_NUMBER_LOSSES = {"squared": lambda _ops, difference: difference * difference, "huber": _huber}
+
+
+def _log_softmax(logits: Array) -> Array:
+    ops = ops_for(logits)
+    logits = logits - ops.max(logits, -1, keepdims=True)
+    return logits - ops.log(ops.sum(ops.exp(logits), -1, keepdims=True))
 
 
 def _cross_entropy(logits: Array, classes: Array) -> Array:

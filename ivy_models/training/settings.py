@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
+
+from ivy_models.base.fields import (
+    check_fields,
+    count,
+    flag,
+    number,
+    one_of,
+    optional,
+    positive_int,
+    positive_number,
+    text,
+)
+from ivy_models.errors import SpecError
+
+BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
 
 @dataclass(frozen=True)
@@ -16,30 +32,123 @@ class Settings:
     epochs
         Number of passes over the training examples.
     batch_size
-        Examples of one update of the weights.
+        Examples of one update of the weights; all examples if there are fewer.
     learning_rate
         Highest learning rate, after the warm-up.
-    warmup_epochs
-        Length of the linear warm-up. A cosine schedule follows.
+    warmup
+        Share of the updates in which the learning rate rises linearly. It then falls to 0 on a
+        cosine.
     weight_decay
         AdamW's decay of the matrices.
     label_smoothing
-        Probability that is spread over all classes.
+        Probability that is spread evenly over all classes.
     clip_norm
         Upper bound on the gradients' global norm.
     dropout
-        Dropout rate of the MLPs' outputs.
+        Dropout rate of the MLPs' outputs. 0: the rate of the model's spec.
+    number_loss
+        Loss of a standardised number: "squared" error, or "huber", which outliers affect less.
+    class_weights
+        "balanced": each class has the same total weight in the loss. None: each example has.
+    mixup
+        Parameter of the beta distribution of mixup (arXiv 1710.09412). 0: no mixup.
+    frozen
+        Weights that do not change: names, names of branches, or patterns such as
+        ``"processor/*/mlp"``.
+    layer_decay
+        Ratio of a layer's learning rate to that of the next layer; see
+        :func:`.layer_wise_scales`.
+    ema
+        Decay of an exponential moving average of the weights, which replaces them for validation
+        and in the result. 0: no average.
+    accumulation
+        Number of equal parts in which a batch is computed, to save memory.
+    precision
+        "float32", or "bfloat16" for mixed precision.
+    rematerialise
+        Whether to recompute layers in the backward pass, to save memory.
+    metric
+        The validation result by which the best epoch is chosen, such as "loss", "macro_f1" or
+        "mae". None: accuracy for a single class target, otherwise the loss.
+    patience
+        Epochs without improvement after which the run stops. None: never.
     seed
-        Seed of the weights, the order of the examples, dropout and augmentation.
+        Seed of the order of the examples, augmentation, mixup and dropout.
+
+    Raises
+    ------
+    SpecError
+        If a setting has a wrong type or value.
     """
 
     backend: str
     epochs: float
     batch_size: int = 64
     learning_rate: float = 1e-3
-    warmup_epochs: float = 1
+    warmup: float = 0.05
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     dropout: float = 0.0
+    number_loss: Literal["squared", "huber"] = "squared"
+    class_weights: Literal["balanced"] | None = None
+    mixup: float = 0.0
+    frozen: tuple[str, ...] = ()
+    layer_decay: float = 1.0
+    ema: float = 0.0
+    accumulation: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    rematerialise: bool = False
+    metric: str | None = None
+    patience: int | None = None
     seed: int = 0
+
+    def __post_init__(self):
+        check_fields(
+            self,
+            backend=one_of(BACKENDS),
+            epochs=positive_number,
+            batch_size=positive_int,
+            learning_rate=positive_number,
+            warmup=_share,
+            weight_decay=_not_negative,
+            label_smoothing=_share,
+            clip_norm=positive_number,
+            dropout=_share,
+            number_loss=one_of(("squared", "huber")),
+            class_weights=optional(one_of(("balanced",))),
+            mixup=_not_negative,
+            frozen=_texts,
+            layer_decay=_decay,
+            ema=_share,
+            accumulation=positive_int,
+            precision=one_of(("float32", "bfloat16")),
+            rematerialise=flag,
+            metric=optional(text),
+            patience=optional(positive_int),
+            seed=count,
+        )
+
+
+def _not_negative(name: str, value: Any) -> Any:
+    if number(name, value) < 0:
+        raise SpecError(f"{name} must be at least 0, got {value!r}.")
+    return value
+
+
+def _share(name: str, value: Any) -> Any:
+    if not 0 <= number(name, value) < 1:
+        raise SpecError(f"{name} must be at least 0 and below 1, got {value!r}.")
+    return value
+
+
+def _decay(name: str, value: Any) -> Any:
+    if not 0 < number(name, value) <= 1:
+        raise SpecError(f"{name} must be above 0 and at most 1, got {value!r}.")
+    return value
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise SpecError(f"{name} must be a list of strings, got {value!r}.")
+    return tuple(value)

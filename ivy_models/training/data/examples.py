@@ -38,14 +38,14 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
-        """Read and preprocess some examples.
+        """Read and preprocess some examples; called in a thread beside the training.
 
         Parameters
         ----------
         indices
             Which examples, from 0 to ``len(self) - 1``.
         rng
-            Randomness of the augmentation. None: no augmentation.
+            The only source of randomness of the augmentation. None: no augmentation.
         """
         ...
 

@@ -1,0 +1,311 @@
+"""The training loop: steps, validation, the best weights, checkpoints and records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import InputError, SpecError, TrainingError
+from ivy_models.ops import ops_for
+from ivy_models.training import checkpoint
+from ivy_models.training.batches import Batches, TrainingBatch, ahead
+from ivy_models.training.data import Batch, Examples, TrainingData
+from ivy_models.training.interruption import Interruption, heeded_interruptions
+from ivy_models.training.measures import default_metric, measures, names_of, score
+from ivy_models.training.progress import Progress
+from ivy_models.training.records import Records
+from ivy_models.training.settings import Settings
+from ivy_models.training.trainers import Trainer, make_trainer
+from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
+
+CHECKPOINT_SECONDS = 60.0
+"""Time between two checkpoints. There is also one at the end and on Ctrl-C."""
+
+Results = dict[str, float]
+"""A row of the history: "epoch", "step", "learning_rate", "loss" (the mean of the epoch) and the
+results of the validation, such as "validation_loss"."""
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Ctrl-C during training, after the checkpoint was written."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of a training run.
+
+    Parameters
+    ----------
+    model
+        The model with the weights of the best epoch.
+    history
+        The results of each epoch: "epoch", "step", "learning_rate", "loss" and the validation's,
+        such as "validation_loss" and "validation_accuracy".
+    best
+        The row of the history that ``model`` belongs to.
+    metric
+        The result by which it was chosen, such as "accuracy".
+    """
+
+    model: PerceiverIO
+    history: tuple[Results, ...]
+    best: Results
+    metric: str
+
+
+def fit(
+    model: PerceiverIO,
+    data: TrainingData,
+    settings: Settings,
+    folder: str | Path,
+    resume: bool = False,
+    on_epoch: Callable[[Results], None] | None = None,
+) -> Fitted:
+    """Train a model and keep the weights of the epoch that is best on the validation examples.
+
+    Batches, augmentation and dropout are functions of the seed and the step. So a run that was
+    stopped at any moment and resumed gives the same weights as a run that was not stopped, on the
+    same machine.
+
+    Parameters
+    ----------
+    model
+        A model with outputs (B, W) or (B, 1, W), where W is the sum of the targets' widths. It
+        stays as it is.
+    data
+        The examples.
+    settings
+        Everything else that the run depends on.
+    folder
+        For ``checkpoint.safetensors``, ``metrics.csv`` and event files of TensorBoard (if it is
+        installed); created if it does not exist.
+    resume
+        Whether to continue from the folder's checkpoint, if there is one.
+    on_epoch
+        Called with the results of each epoch.
+
+    Returns
+    -------
+    Fitted
+        The trained model and the results of each epoch.
+
+    Raises
+    ------
+    InputError
+        If the model's output does not fit the targets, or the data do not fit the settings.
+    SpecError
+        If ``settings.metric`` or ``settings.frozen`` names what this run does not have.
+    TrainingError
+        If the folder has a checkpoint of another run, or one without ``resume``; if the loss is
+        not a finite number; or if the folder cannot be written.
+    TrainingStopped
+        After Ctrl-C and a checkpoint.
+    """
+    _check_output(model, data)
+    batches, folder = Batches(data, settings), Path(folder)
+    run = asdict(settings) | {
+        "spec": model.spec.replace(device=None).to_json(),
+        "targets": [target.name for target in data.targets],
+        "number of examples": [len(data.train), len(data.validation)],
+    }
+    saved = checkpoint.load(folder, run) if resume else _refuse_existing(folder)
+    trained = model
+    if settings.dropout:
+        trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=model.v)
+    trainer = make_trainer(trained, data.targets, settings, batches.steps)
+    loop = _Loop(trainer, batches, settings, folder, run)
+    if saved is not None:
+        loop.load(*saved)
+    with heeded_interruptions() as interruption:
+        loop.run(interruption, on_epoch)
+    best_model = model.with_weights(unflatten(loop.best_weights))
+    return Fitted(best_model, tuple(loop.history), loop.history[loop.best], loop.metric)
+
+
+class _Loop:
+    """A run: its trainer and everything that changes from step to step."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        batches: Batches,
+        settings: Settings,
+        folder: Path,
+        identity: dict[str, Any],
+    ):
+        self.trainer, self.batches, self.settings = trainer, batches, settings
+        self.data, self.folder, self.identity = batches.data, folder, identity
+        self.names = names_of(self.data.targets)
+        self.metric = settings.metric or default_metric(self.data.targets)
+        if self.metric not in self.names:
+            raise SpecError(f"metric must be one of {', '.join(self.names)}, got {self.metric!r}.")
+        self.done = 0
+        """Number of steps."""
+        self.losses: list[float] = []
+        """Losses of the steps since the last validation."""
+        self.history: list[Results] = []
+        self.best = 0
+        """Index of the best epoch in the history."""
+        self.best_weights: dict[str, np.ndarray] = {}
+
+    def run(
+        self, interruption: Interruption, on_epoch: Callable[[Results], None] | None = None
+    ) -> None:
+        """Make the remaining steps."""
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            records = Records(self.folder, self.names, self.done)
+        progress = Progress(self.batches.steps, self.done)
+        read, saved_at = self._remaining_batches(), time.monotonic()
+        with closing(records), closing(progress), closing(read):
+            for batch in read:
+                row = self._step(batch)
+                progress.step(row["loss"], row["learning_rate"])
+                if self.done % self.batches.per_epoch == 0 or self.done == self.batches.steps:
+                    row |= self._validate(row["learning_rate"])
+                    progress.epoch(self.history[-1], self.best == len(self.history) - 1)
+                    if on_epoch is not None:
+                        on_epoch(dict(self.history[-1]))
+                with _writing(self.folder):
+                    records.add(row)
+                    is_late = time.monotonic() - saved_at >= CHECKPOINT_SECONDS
+                    if is_late or interruption.asked or self._is_over():
+                        records.flush()  # first, so that no row up to the checkpoint is missing
+                        self.save()
+                        saved_at = time.monotonic()
+                if self._is_over():
+                    break
+                if interruption.asked:
+                    raise TrainingStopped(
+                        f"Stopped after step {self.done} of {self.batches.steps}. "
+                        "resume=True continues the run."
+                    )
+
+    def _remaining_batches(self) -> Generator[TrainingBatch]:
+        steps = () if self._is_over() else range(self.done, self.batches.steps)
+        return ahead(self.batches, steps)
+
+    def _is_over(self) -> bool:
+        if self.done == self.batches.steps:
+            return True
+        patience, without_gain = self.settings.patience, len(self.history) - 1 - self.best
+        return patience is not None and without_gain >= patience
+
+    def _step(self, batch: TrainingBatch) -> Results:
+        parts = batch.parts(self.settings.accumulation)
+        loss, learning_rate = self.trainer.step(self.done, parts)
+        self.done += 1
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss} in step {self.done}. Check the data for huge numbers, or "
+                f"lower the learning rate, which was {learning_rate:.2g}."
+            )
+        self.losses.append(loss)
+        epoch = math.ceil(self.done / self.batches.per_epoch)
+        return {"step": self.done, "epoch": epoch, "learning_rate": learning_rate, "loss": loss}
+
+    def _validate(self, learning_rate: float) -> Results:
+        """Add a row to the history, and keep the weights if it is the best; return the results."""
+        output = outputs_of(self.trainer, self.data.validation, self.batches.size)
+        encoded = self.data.validation.encoded_targets()
+        found = measures(output, encoded, self.data.targets, self.settings.number_loss)
+        results = {f"validation_{name}": value for name, value in found.items()}
+        row: Results = {"step": self.done, "epoch": len(self.history) + 1}
+        row |= {"learning_rate": learning_rate, "loss": math.fsum(self.losses) / len(self.losses)}
+        self.history.append(row | results)
+        self.losses = []
+        if len(self.history) == 1 or self._score(-1) > self._score(self.best):
+            self.best = len(self.history) - 1
+            self.best_weights = {
+                name: _copied(weight) for name, weight in flatten(self.trainer.weights())
+            }
+        return results
+
+    def _score(self, epoch: int) -> tuple[float, float]:
+        row = self.history[epoch]
+        return score({name: row[f"validation_{name}"] for name in self.names}, self.metric)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        arrays = {f"trainer/{name}": array for name, array in self.trainer.state().items()}
+        arrays |= {f"best/{name}": array for name, array in self.best_weights.items()}
+        record = {name: getattr(self, name) for name in _RECORD}
+        checkpoint.save(self.folder, arrays, self.identity, record)
+
+    def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        vars(self).update({name: record[name] for name in _RECORD})
+        parts: dict[str, dict[str, np.ndarray]] = {"trainer": {}, "best": {}}
+        for name, array in arrays.items():
+            part, _, name = name.partition("/")
+            parts[part][name] = array
+        self.best_weights = parts["best"]
+        self.trainer.load(parts["trainer"], self.done)
+
+
+_RECORD = ("done", "losses", "history", "best")
+"""Attributes of a loop that a checkpoint stores as JSON."""
+
+
+def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
+    """Outputs (n, W) for all examples, computed in batches of one size."""
+    size = min(size, len(examples))
+
+    def read(start: int) -> Batch:
+        chosen = np.arange(start, min(start + size, len(examples)))
+        return examples.batch(np.resize(chosen, size))  # repeats examples in the last batch
+
+    batches = ahead(read, range(0, len(examples), size))
+    outputs = [trainer.outputs(batch.data, batch.mask) for batch in batches]
+    return np.concatenate(outputs)[: len(examples)]
+
+
+def _check_output(model: PerceiverIO, data: TrainingData) -> None:
+    spec, width = model.spec, sum(target.width for target in data.targets)
+    is_one_vector = (
+        spec.with_decoder
+        and spec.with_final_head
+        and spec.output_modalities is None
+        and not spec.query_per_input
+        and spec.learn_query
+        and tuple(spec.query_shape) in ((), (1,))
+    )
+    if not is_one_vector or spec.output_dim != width:
+        raise InputError(
+            f"The targets need a model with outputs (B, {width}): query_shape=[] and "
+            f"output_dim={width}. This model has query_shape={spec.query_shape} and "
+            f"output_dim={spec.output_dim}."
+        )
+
+
+def _refuse_existing(folder: Path) -> None:
+    if (folder / checkpoint.FILE).exists():
+        raise TrainingError(
+            f"{folder} has the checkpoint of an earlier run. Continue that run with resume=True, "
+            "delete the folder, or choose another one."
+        )
+
+
+def _copied(weight: Any) -> np.ndarray:
+    ops = ops_for(weight)
+    return np.array(ops.to_numpy(ops.detach(weight)))
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Explain why the files of a run cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"The run cannot write to {folder}: {error.strerror or error}. Its last complete "
+            "checkpoint is still there; resume=True continues from it."
+        ) from error

@@ -1,0 +1,48 @@
+"""Training steps in each framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ivy_models.preprocessing.targets import Target
+from ivy_models.training.batches import TrainingBatch
+from ivy_models.training.settings import Settings
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+
+class Trainer(Protocol):
+    """A model and its optimizer in one framework."""
+
+    def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
+        """Train on a batch that is given in parts; return its loss and the learning rate."""
+        ...
+
+    def outputs(self, data: Any, mask: Any) -> np.ndarray:
+        """Outputs (B, W) without dropout, of the averaged weights if there are any."""
+        ...
+
+    def weights(self) -> Any:
+        """The weights that :meth:`outputs` uses, as a tree for ``model.with_weights``."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next steps depend on, except the number of the next step."""
+        ...
+
+    def load(self, state: dict[str, np.ndarray], step: int) -> None:
+        """Continue from the state before a step."""
+        ...
+
+
+def make_trainer(
+    model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
+) -> Trainer:
+    """Import the framework and make its trainer for a run of so many steps."""
+    if settings.backend != "torch":
+        raise NotImplementedError(settings.backend)
+    from ivy_models.training.trainers.torch import TorchTrainer
+
+    return TorchTrainer(model, targets, settings, steps)
