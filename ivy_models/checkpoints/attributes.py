@@ -13,17 +13,24 @@ from ivy_models.preprocessing import (
     ClipPreprocessing,
     ImagePreprocessing,
     SoundPreprocessing,
+    TablePreprocessing,
+    TextPreprocessing,
     VideoPreprocessing,
 )
+from ivy_models.preprocessing.table import COLUMNS
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 
+PREPROCESSINGS = (
+    ClipPreprocessing,
+    ImagePreprocessing,
+    SoundPreprocessing,
+    TablePreprocessing,
+    TextPreprocessing,
+    VideoPreprocessing,
+)
+
 ATTRIBUTES = {
-    "preprocessing": (
-        ClipPreprocessing,
-        ImagePreprocessing,
-        SoundPreprocessing,
-        VideoPreprocessing,
-    ),
+    "preprocessing": PREPROCESSINGS,
     "labels": tuple,
     "targets": tuple,
     "tokenizer": ByteTokenizer,
@@ -34,19 +41,11 @@ MEMBERS = {"labels": (str,), "targets": (ClassTarget, NumberTarget)}
 """Types of the members of attributes that are tuples."""
 
 MAX_NUMBERS = 1 << 28
-"""Upper bound on the numbers of one image, sound or video after a saved preprocessing."""
+"""Upper bound on the numbers of one image, sound, text or video after a saved preprocessing."""
 
 KINDS = {
     kind.__name__: kind
-    for kind in (
-        ByteTokenizer,
-        ClassTarget,
-        ClipPreprocessing,
-        ImagePreprocessing,
-        NumberTarget,
-        SoundPreprocessing,
-        VideoPreprocessing,
-    )
+    for kind in (ByteTokenizer, ClassTarget, NumberTarget, *COLUMNS, *PREPROCESSINGS)
 }
 
 
@@ -114,7 +113,7 @@ def _checked_size(part: Any) -> Any:
     numbers = math.prod(
         math.prod(value) if name == "size" else value
         for name, value in vars(part).items()
-        if name in ("size", "num_frames", "num_samples")
+        if name in ("size", "num_frames", "num_samples", "max_length")
     )
     if numbers > MAX_NUMBERS:
         raise ValueError(f"it asks for {numbers:,} numbers; MAX_NUMBERS is {MAX_NUMBERS:,}")

@@ -1,17 +1,39 @@
-"""Conversion of files, images, sounds and texts to a model's data."""
+"""Conversion of files, images, sounds, texts and tables to a model's data."""
 
 from ivy_models.preprocessing.clip import ClipPreprocessing
 from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.prepared import prepare
 from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
-from ivy_models.preprocessing.text import ByteTokenizer
+from ivy_models.preprocessing.table import (
+    CategoryColumn,
+    DateColumn,
+    ImageColumn,
+    NumberColumn,
+    SoundColumn,
+    TablePreprocessing,
+    TextColumn,
+)
+from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
+from ivy_models.preprocessing.text import ByteTokenizer, TextPreprocessing
 from ivy_models.preprocessing.video import VideoPreprocessing, write_video
 
 __all__ = [
     "ByteTokenizer",
+    "CategoryColumn",
+    "ClassTarget",
     "ClipPreprocessing",
+    "DateColumn",
+    "ImageColumn",
     "ImagePreprocessing",
+    "NumberColumn",
+    "NumberTarget",
+    "SoundColumn",
     "SoundPreprocessing",
+    "TablePreprocessing",
+    "TextColumn",
+    "TextPreprocessing",
     "VideoPreprocessing",
+    "prepare",
     "read_sound",
     "write_video",
 ]

@@ -67,7 +67,7 @@ def named_errors(source: Any, kind: str) -> Iterator[None]:
     source
         A file or an array.
     kind
-        "image", "sound" or "video".
+        "image", "sound", "text" or "video".
 
     Raises
     ------
@@ -89,7 +89,7 @@ def named_errors(source: Any, kind: str) -> Iterator[None]:
         raise InputError(f"{name} {what}: {reason(error)}.") from error
 
 
-_ARTICLES = {"image": "an image", "sound": "a sound", "video": "a video"}
+_ARTICLES = {"image": "an image", "sound": "a sound", "text": "a text", "video": "a video"}
 
 
 def reason(error: Exception) -> str:

@@ -1,21 +1,30 @@
-"""Tokens of the language model: the bytes of a text."""
+"""Texts and text files as tokens: their bytes."""
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ivy_models.base.fields import check_fields, named_fields, positive_int
+from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
+from ivy_models.preprocessing.sources import is_file, name_of, named_errors, opened
 
 SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]")
 """Special tokens, which are 0 to 5. The token of a byte is the byte plus 6."""
 
 PAD, BOS, EOS, MASK, CLS, SEP = range(len(SPECIAL_TOKENS))
 NUM_SPECIAL = len(SPECIAL_TOKENS)
+
+VOCABULARY_SIZE = 256 + NUM_SPECIAL
+"""Number of different tokens."""
 
 _SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 
@@ -139,3 +148,118 @@ def _tokens(text: str) -> list[int]:
             # A lone surrogate, which UTF-8 cannot encode, becomes "?".
             tokens += (byte + NUM_SPECIAL for byte in piece.encode("utf-8", errors="replace"))
     return tokens
+
+
+@named_fields
+@dataclass(frozen=True)
+class TextPreprocessing:
+    """Truncate or pad the UTF-8 bytes of a text to a fixed number of tokens.
+
+    Parameters
+    ----------
+    max_length
+        Tokens of the model's data.
+
+    Raises
+    ------
+    SpecError
+        If it is not an integer of at least 1.
+    """
+
+    max_length: int
+
+    def __post_init__(self):
+        check_fields(self, max_length=positive_int)
+
+    def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Prepare one text, or a list of texts.
+
+        Parameters
+        ----------
+        texts
+            A string; or a text file, as a path (``pathlib.Path``), an open file or its bytes, in
+            UTF-8, UTF-16 with a byte order mark, or Windows-1252. Or a list of these. Names of
+            special tokens have no meaning.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Tokens, int32 (max_length,), and mask, booleans (max_length,): True where a token is not
+            padding. For a list, each has the batch axis B first.
+
+        Raises
+        ------
+        InputError
+            If a text is empty, or is neither a string nor a text file. The message names the file,
+            if there is one.
+        """
+        if isinstance(texts, (list, tuple)):
+            if not texts:
+                raise InputError("Expected at least one text, got an empty list.")
+            return self.tokens([_read(text) for text in texts])
+        tokens, mask = self.tokens([_read(texts)])
+        return tokens[0], mask[0]
+
+    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Turn strings, which may be empty, into tokens and mask (B, max_length)."""
+        tokens = np.full((len(texts), self.max_length), PAD, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        for row, seen, text in zip(tokens, mask, texts, strict=True):
+            # A character has at least one byte. A lone surrogate becomes "?".
+            encoded = text[: self.max_length].encode("utf-8", errors="replace")[: self.max_length]
+            row[: len(encoded)] = np.frombuffer(encoded, np.uint8).astype(np.int32) + NUM_SPECIAL
+            seen[: len(encoded)] = True
+        return tokens, mask
+
+    def can_open(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file is a text: whether it begins with text in one of the encodings.
+
+        Files that cannot be read count, because reading them reports the fault.
+        """
+        try:
+            with open(user_path(path), "rb") as file:
+                start = file.read(4096)
+        except OSError:
+            return True
+        return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" not in start
+
+
+def _read(source: Any) -> str:
+    """Read a text, or a text file."""
+    if isinstance(source, str):
+        text, name = source, "The text"
+    elif is_file(source):
+        with named_errors(source, "text"):
+            file = opened(source)
+            content = Path(file).read_bytes() if isinstance(file, str) else file.getvalue()
+            text, name = decode_text(content), name_of(source, "text")
+    else:
+        raise InputError(f"A text must be a string or a text file, got {type(source).__name__}.")
+    if not text.strip():
+        raise InputError(f"{name} is empty; expected at least one character.")
+    return text
+
+
+def decode_text(content: bytes) -> str:
+    """Decode the bytes of a text file.
+
+    Raises
+    ------
+    InputError
+        If it is not a text.
+    """
+    encoding = encoding_of(content)
+    if encoding == "cp1252" and b"\0" in content:
+        raise InputError("it is not a text: it holds bytes of 0.")
+    return content.decode(encoding, errors="replace")
+
+
+def encoding_of(content: bytes) -> str:
+    """The encoding of a text: UTF-8, UTF-16 with a byte order mark, or else Windows-1252."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"

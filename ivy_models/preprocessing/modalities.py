@@ -1,0 +1,56 @@
+"""Modalities of a multimodal model for preprocessed texts, images and sounds."""
+
+from __future__ import annotations
+
+from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.sound import SoundPreprocessing
+from ivy_models.preprocessing.text import VOCABULARY_SIZE, TextPreprocessing
+from ivy_models.transformers.perceiver_io import InputModality
+
+SAMPLES_PER_PATCH = 16
+"""Samples of a sound that become one input."""
+
+STEM_SIZE = 32
+"""Least height and width of an image for a stem of convolution, which reduces it by 4."""
+
+
+def modality(
+    name: str, preprocessing: TextPreprocessing | ImagePreprocessing | SoundPreprocessing, dim: int
+) -> InputModality:
+    """Describe texts, images or sounds as one modality.
+
+    Parameters
+    ----------
+    name
+        Name of the modality.
+    preprocessing
+        What prepares the data.
+    dim
+        Channels of an input; about half of them are for its position.
+    """
+    if isinstance(preprocessing, TextPreprocessing):
+        return InputModality(
+            name,
+            dim,
+            1,
+            vocabulary_size=VOCABULARY_SIZE,
+            learned_position_shape=(preprocessing.max_length,),
+        )
+    if isinstance(preprocessing, SoundPreprocessing):
+        is_divisible = preprocessing.num_samples % SAMPLES_PER_PATCH == 0
+        return InputModality(
+            name,
+            1,
+            1,
+            num_fourier_freq_bands=max(1, dim // 4),
+            patch_shape=(SAMPLES_PER_PATCH,) if is_divisible else None,
+        )
+    has_stem = min(preprocessing.size) >= STEM_SIZE
+    return InputModality(
+        name,
+        preprocessing.channels,
+        2,
+        num_fourier_freq_bands=max(1, dim // 8),
+        stem="convolution" if has_stem else None,
+        stem_dim=max(1, dim // 2) if has_stem else None,
+    )

@@ -1,0 +1,181 @@
+"""Rows of tables."""
+
+import datetime
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ivy_models.checkpoints.attributes import attributes_from_json, attributes_to_json
+from ivy_models.errors import InputError, SpecError, WeightsError
+from ivy_models.preprocessing import (
+    CategoryColumn,
+    DateColumn,
+    ImageColumn,
+    ImagePreprocessing,
+    NumberColumn,
+    SoundColumn,
+    SoundPreprocessing,
+    TablePreprocessing,
+    TextColumn,
+    TextPreprocessing,
+    prepare,
+)
+from ivy_models.preprocessing.numbers import is_missing, to_date, to_number
+
+EDGES = (0.0, 1.0, 4.0)
+TABLE = TablePreprocessing(
+    [
+        NumberColumn("age", 2.0, 2.0, EDGES),
+        CategoryColumn("city", ["Bern", "Rome"]),
+        DateColumn("born", 0.0, 100.0, EDGES, has_time=True),
+        CategoryColumn("size", ["1", "2", "3"]),
+        TextColumn("comment", TextPreprocessing(6)),
+        ImageColumn("photo", ImagePreprocessing((4, 6))),
+        SoundColumn("call", SoundPreprocessing(8000, 5)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimal", "number"),
+    [
+        ("3", ".", 3),
+        (" -1,234.5 ", ".", -1234.5),
+        ("1.234,5", ",", 1234.5),
+        ("0,5", ",", 0.5),
+        ("1e-3", ".", 0.001),
+        (True, ".", 1),
+        (np.float32(0.5), ".", 0.5),
+        ("1,23", ".", None),
+        ("inf", ".", None),
+        ("1e999", ".", None),
+        (10**400, ".", None),
+        ("", ".", None),
+        (".", ".", None),
+        ("abc", ".", None),
+        (None, ".", None),
+        ([1], ".", None),
+        (float("nan"), ".", None),
+    ],
+)
+def test_numbers_are_read(value, decimal, number):
+    read = to_number(value, decimal)
+    assert np.isnan(read) if number is None else read == number
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "date"),
+    [
+        ("2024-02-29", "iso", (2024, 2, 29)),
+        ("2024-02-29T12:30:00+02:00", "iso", (2024, 2, 29, 10, 30)),
+        ("29.02.2024 12:30", "%d.%m.%Y", (2024, 2, 29, 12, 30)),
+        (datetime.date(2024, 2, 29), "iso", (2024, 2, 29)),
+        ("2024-02-30", "iso", None),
+        ("20240229", "iso", None),
+        (3, "iso", None),
+    ],
+)
+def test_dates_are_read(value, form, date):
+    assert to_date(value, form) == (None if date is None else datetime.datetime(*date))
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", " ", "NA", "NaN", "null", "?"])
+def test_nothing_is_recognised(value):
+    assert is_missing(value)
+
+
+def test_rows_become_modalities(tmp_path):
+    Image.new("RGB", (6, 4), "white").save(tmp_path / "a.png")
+    row = {
+        "age": "2.5",
+        "city": " Rome ",
+        "born": "1970-01-02",
+        "size": 3.0,
+        "comment": "hi",
+        "photo": tmp_path / "a.png",
+        "call": np.ones(3, np.float32),
+        "another": "column",
+    }
+    data, mask = prepare(TABLE, [row, {}])
+    assert {name: array.shape for name, array in data.items()} == {
+        "numbers": (2, 5, 4),
+        "categories": (2, 2),
+        "text_0": (2, 6),
+        "image_0": (2, 4, 6, 3),
+        "sound_0": (2, 5, 1),
+    }
+    np.testing.assert_allclose(data["numbers"][0, 0], [0.25, 1, 0.5, 0])
+    np.testing.assert_allclose(data["numbers"][0, 1], [0.01, 1, 0, 0])
+    assert data["categories"].tolist() == [[1, 4], [0, 2]]
+    assert data["text_0"][0].tolist() == [ord("h") + 6, ord("i") + 6, 0, 0, 0, 0]
+    assert data["image_0"][0].min() == 1
+    assert data["sound_0"][0, :, 0].tolist() == [1, 1, 1, 0, 0]
+    for name in ("numbers", "categories"):
+        assert mask[name].tolist() == [[True] * len(mask[name][0]), [False] * len(mask[name][0])]
+    assert mask["text_0"].tolist() == [[True, True, False, False, False, False], [False] * 6]
+    assert not any(data[name][1].any() for name in ("numbers", "text_0", "image_0", "sound_0"))
+    alone, alone_mask = TABLE(row)
+    for name, array in data.items():
+        np.testing.assert_array_equal(alone[name], array[0])
+    assert alone_mask["numbers"].shape == (5,)
+
+
+def test_unknown_values_are_masked():
+    row = {"age": "old", "city": "Oslo", "born": "soon", "size": float("nan"), "comment": None}
+    _, mask = TABLE([row])
+    assert not any(part.any() for part in mask.values())
+
+
+def test_a_broken_image_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"Column 'photo': .*a\.png is not an image"):
+        TABLE({"photo": tmp_path / "a.png"})
+
+
+@pytest.mark.parametrize("rows", [[], [3], "age"])
+def test_rows_are_mappings(rows):
+    with pytest.raises(InputError, match="Expected rows"):
+        TABLE(rows)
+
+
+def test_it_is_saved_with_a_model():
+    class Model:
+        labels = tokenizer = targets = None
+        preprocessing = TABLE
+
+    saved = json.loads(json.dumps(attributes_to_json(Model)))
+    assert attributes_from_json(saved, "a model") == {"preprocessing": TABLE}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"kind": "TextColumn", "name": "a", "preprocessing": {"kind": "TextPreprocessing"}},
+        {
+            "kind": "TextColumn",
+            "name": "a",
+            "preprocessing": {"kind": "TextPreprocessing", "max_length": 1 << 40},
+        },
+        {"kind": "NumberColumn", "name": "a", "mean": 0, "std": 0, "edges": [1]},
+        {"kind": "NumberColumn", "name": "a", "mean": 0, "std": 1, "edges": list(range(100))},
+        {"kind": "NumberColumn", "name": "a", "mean": 0, "std": 1, "edges": [1, "b"]},
+        {"kind": "DateColumn", "name": "a", "mean": 0, "std": 1, "edges": [1], "form": "%Z" * 99},
+        {"kind": "CategoryColumn", "name": "a", "categories": [["b"]]},
+        {"kind": "CategoryColumn", "name": "a", "categories": []},
+        {"kind": "ImageColumn", "name": "a", "preprocessing": None},
+        {"kind": "ClassTarget", "name": "a", "labels": ["b", "c"]},
+    ],
+)
+def test_a_broken_description_is_refused(column):
+    task = {"preprocessing": {"kind": "TablePreprocessing", "columns": [column]}}
+    with pytest.raises(WeightsError, match="the task cannot be read"):
+        attributes_from_json(task, "a model")
+
+
+def test_columns_have_names_of_their_own():
+    with pytest.raises(SpecError, match="different names"):
+        TablePreprocessing([CategoryColumn("a", ["b"]), CategoryColumn("a", ["c"])])
+    with pytest.raises(SpecError, match="different names"):
+        TablePreprocessing([])
