@@ -12,12 +12,10 @@ import numpy as np
 
 from ivy_models.arrays import set_backend, to_numpy
 from ivy_models.errors import InputError
-from ivy_models.interpret.attention_maps import attention_maps
-from ivy_models.interpret.rollout import attention_rollout
+from ivy_models.interpret.looking import pixels_of, where_it_looked
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import BACKENDS
-from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.tasks.classification import Prediction, check_classifier, most_probable
 import ivy
@@ -93,11 +91,11 @@ class Models:
             data = model.preprocessing(image)
             logits = to_numpy(model(data[None]), "logits").ravel()
             seconds = perf_counter() - start
-            looked = _looked(model, data) if look else None
+            looked = where_it_looked(model, data) if look else None
         return Answer(
             most_probable(logits, model.labels, TOP),
             seconds,
-            _pixels(data, model.preprocessing),
+            pixels_of(data, model.preprocessing),
             looked,
         )
 
@@ -127,17 +125,3 @@ def image_classifiers() -> dict[str, str]:
 def _check(kind: str, name: str, known: Mapping[str, str] | Sequence[str]) -> None:
     if name not in known:
         raise InputError(f"There is no {kind} {name!r} here; there are {', '.join(known)}.")
-
-
-def _looked(model: Any, data: np.ndarray) -> np.ndarray:
-    """Rollout: the share of each part of the image in the answer, (rows, columns)."""
-    share = to_numpy(attention_rollout(attention_maps(model, data[None])), "rollout")[0]
-    return share.reshape(-1, *share.shape[-2:])[0]
-
-
-def _pixels(data: np.ndarray, preprocessing: ImagePreprocessing) -> np.ndarray:
-    """Undo the normalisation: the model's data (height, width, channels) -> uint8."""
-    pixels = data * np.asarray(preprocessing.std, np.float32) + np.asarray(
-        preprocessing.mean, np.float32
-    )
-    return np.round(255 * pixels.clip(0, 1)).astype(np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import ipaddress
 import logging
 import socket
@@ -12,15 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import werkzeug.serving
 from flask import Flask, Response, request
-from PIL import Image
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ivy_models.demo.models import Answer, Models
 from ivy_models.demo.strokes import draw_strokes
 from ivy_models.errors import InputError, IvyModelsError
+from ivy_models.interpret.looking import heat_map, png_url
 from ivy_models.models.presets import PRESETS
 
 MAX_FILE = 20 << 20
@@ -37,9 +34,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-
-LOOKED = (255, 96, 0)
-"""RGB colour that marks where the model looked."""
 
 
 def make_server(
@@ -136,24 +130,9 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:
-    seen = answer.seen[:, :, 0] if answer.seen.shape[-1] == 1 else answer.seen
     return {
         "predictions": [prediction._asdict() for prediction in answer.predictions],
         "seconds": answer.seconds,
-        "seen": _png(seen),
-        "looked": None if answer.looked is None else _png(heat_map(answer.looked)),
+        "seen": png_url(answer.seen),
+        "looked": None if answer.looked is None else png_url(heat_map(answer.looked)),
     }
-
-
-def heat_map(looked: np.ndarray) -> np.ndarray:
-    """Shares (rows, columns) -> RGBA uint8 (rows, columns, 4); larger shares are more opaque."""
-    opacity = np.round(255 * looked / max(float(looked.max()), 1e-30)).astype(np.uint8)
-    colour = np.broadcast_to(np.asarray(LOOKED, np.uint8), (*looked.shape, 3))
-    return np.concatenate([colour, opacity[..., None]], -1)
-
-
-def _png(pixels: np.ndarray) -> str:
-    """Encode the picture as a data URL."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

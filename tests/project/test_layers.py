@@ -17,8 +17,8 @@ LAYERS = [
     ["shells"],
     ["models"],
     ["tasks"],
-    ["training"],
     ["interpret"],
+    ["training"],
     ["measure", "verification"],
     ["cli", "demo"],
 ]
