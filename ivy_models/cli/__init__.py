@@ -18,11 +18,13 @@ from ivy_models.cli.benchmark import benchmark
 from ivy_models.cli.classify import classify
 from ivy_models.cli.convert import convert
 from ivy_models.cli.demo import demo
+from ivy_models.cli.evaluate import evaluate
 from ivy_models.cli.export import export
 from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
 from ivy_models.cli.listing import list_command
+from ivy_models.cli.predict import predict
 from ivy_models.cli.verify import verify
 from ivy_models.cli.video import video
 from ivy_models.errors import IvyModelsError
@@ -98,6 +100,8 @@ COMMANDS = (
     list_command,
     info,
     classify,
+    predict,
+    evaluate,
     fill_mask,
     flow,
     video,

@@ -20,13 +20,19 @@ from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 if TYPE_CHECKING:
     from ivy_models.shells.any_model import AnyModel
 
-batch_size_option = click.option(
-    "--batch-size",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Batch size.",
-)
+
+def batch_size_from(default: int) -> Callable:
+    """The option for the batch size, with this default."""
+    return click.option(
+        "--batch-size",
+        default=default,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Batch size.",
+    )
+
+
+batch_size_option = batch_size_from(1)
 device_option = click.option(
     "--device", help='Device such as "cpu" or "cuda". Default: the framework\'s.'
 )
@@ -111,20 +117,22 @@ size_option = click.option(
 )
 
 
-def model_options(default: str, task: str, engines: bool = True) -> Callable:
+def model_options(default: str | None, task: str, engines: bool = True) -> Callable:
     """Add the options that choose and load a model; the command receives ``load``.
 
     Parameters
     ----------
     default
-        Name of the model.
+        Name of the model. None: the first argument names it.
     task
         Kind of model that the command needs, as in :class:`.Preset`.
     engines
         Whether an engine can run the command's model from an ONNX file.
     """
     options = [
-        click.option(
+        click.argument("model", type=ModelName(onnx=engines))
+        if default is None
+        else click.option(
             "--model",
             type=ModelName(onnx=engines),
             default=default,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, not_installed
+from ivy_models.preprocessing.numbers import is_missing, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target
+from ivy_models.tasks.classification import Prediction
 
 
 def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -112,3 +115,30 @@ def summary(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in NAMES.items():
         if (value := metrics.get(key)) is not None:
             yield name, f"{value:.1%}" if key == "accuracy" else f"{value:.4g}"
+
+
+def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
+    """Convert the values of a target's column to the truth that :func:`target_metrics` takes.
+
+    Raises
+    ------
+    InputError
+        If a class is unknown, or a number is not one.
+    """
+    if isinstance(target, ClassTarget):
+        return np.array([target.encode(value) for value in values], np.int64)
+    return np.array([math.nan if is_missing(value) else _number(target, value) for value in values])
+
+
+def _number(target: Target, value: Any) -> float:
+    number = to_number(value)
+    if math.isnan(number):
+        raise InputError(f"The target {target.name!r} needs numbers, got {value!r}.")
+    return number
+
+
+def predicted_value(target: Target, value: Prediction | float) -> float:
+    """Convert what :func:`.predict` gives to what :func:`target_metrics` takes."""
+    if isinstance(value, Prediction):
+        return target.encode(value.label)
+    return value

@@ -1,0 +1,123 @@
+"""``ivy-models evaluate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ivy_models.cli.model_data import rows_for
+from ivy_models.cli.options import InputPath, batch_size_from, model_options
+from ivy_models.cli.predict import error_line
+
+if TYPE_CHECKING:
+    from ivy_models.preprocessing.targets import Target
+    from ivy_models.training.data.rows import Rows
+
+MANY = 20
+"""Most classes for which the confusion matrix is printed."""
+
+
+@click.command()
+@model_options(None, "image classifier")
+@click.argument("data", type=InputPath())
+@click.option(
+    "--target",
+    "names",
+    multiple=True,
+    help="Target to evaluate. Repeat to name several. Default: all targets of the model.",
+)
+@batch_size_from(64)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json: bool) -> None:
+    """Compare the predictions of MODEL with the known targets of DATA.
+
+    DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
+    class: accuracy, F1 and the confusion matrix; for a number: mean absolute error, root mean
+    squared error and R2. If a source cannot be read, it is left out and the exit code is 1.
+
+    Example: ivy-models evaluate my_model held_out_photos
+    """
+    from tqdm import tqdm
+
+    from ivy_models.tasks.prediction import predict, targets_of
+    from ivy_models.training.report.metrics import predicted_value, target_metrics
+
+    model = load()
+    rows = rows_for(model.preprocessing, data)
+    targets = _chosen(targets_of(model), names)
+    true = {target.name: _encoded(target, rows, data) for target in targets}
+    predicted: dict[str, list[float]] = {target.name: [] for target in targets}
+    usable = []
+    found = predict(model, (rows[i] for i in range(len(rows))), batch_size)
+    for index, each in enumerate(
+        tqdm(found, total=len(rows), unit="row", disable=not sys.stderr.isatty())
+    ):
+        if each.values is None:
+            tqdm.write(error_line(rows.name(index), each.error), file=sys.stderr)
+            continue
+        usable.append(index)
+        for target in targets:
+            predicted[target.name].append(predicted_value(target, each.values[target.name]))
+    import numpy as np
+
+    metrics = {
+        target.name: target_metrics(
+            target, true[target.name][usable], np.array(predicted[target.name])
+        )
+        for target in targets
+    }
+    click.echo(json.dumps(metrics, indent=2) if as_json else "\n\n".join(paragraphs(metrics)))
+    if failures := len(rows) - len(usable):
+        click.echo(f"{failures} of {len(rows)} sources could not be predicted.", err=True)
+        sys.exit(1)
+
+
+def _chosen(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
+    known = [target.name for target in targets]
+    if unknown := [name for name in names if name not in known]:
+        raise click.UsageError(
+            f"The model has no target {unknown[0]!r}; it predicts {', '.join(known)}."
+        )
+    return [target for target in targets if not names or target.name in names]
+
+
+def _encoded(target: Target, rows: Rows, data: Path) -> Any:
+    """The truth of all rows, as :func:`.target_metrics` takes it."""
+    from ivy_models.errors import InputError
+    from ivy_models.training.report.metrics import true_values
+
+    if target.name not in rows.columns:
+        has = f"it has {', '.join(rows.columns)}" if rows.columns else "it has no subfolders"
+        raise InputError(f"{data} does not say the target {target.name!r}; {has}.")
+    return true_values(target, rows.column(target.name))
+
+
+def paragraphs(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the metrics of each target as a paragraph."""
+    from ivy_models.cli.tables import table
+    from ivy_models.training.report.metrics import summary
+
+    for name, found in metrics.items():
+        rows = [(name, f"{found['examples']:,} examples"), *summary(found)]
+        yield table([(f"  {a}" if i else a, b) for i, (a, b) in enumerate(rows)])
+        if found["kind"] == "class":
+            yield _classes(found)
+
+
+def _classes(found: Mapping[str, Any]) -> str:
+    """F1 of each class, and beside it the number of examples by predicted class."""
+    from ivy_models.cli.tables import table
+
+    labels = found["labels"]
+    shown = labels if len(labels) <= MANY else []
+    rows = [("true class", "F1", "examples", *(f"as {label}" for label in shown))]
+    for label, row in zip(labels, found["confusion"], strict=True):
+        f1 = found["f1"][label]
+        counts = (f"{n:,}" for n in row[: len(shown)])
+        rows.append((label, "" if f1 is None else f"{f1:.3f}", f"{sum(row):,}", *counts))
+    return table(rows)

@@ -1,0 +1,66 @@
+"""The data of a command line, as a model's preprocessing takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ivy_models.errors import InputError
+
+if TYPE_CHECKING:
+    from ivy_models.training.data.rows import Rows
+
+PLURALS = {"image": "images", "sound": "sounds", "text": "texts", "table": "rows of a table"}
+"""Kinds of data, as messages name them."""
+
+
+def kind_read_by(preprocessing: Any) -> str | None:
+    """The kind of data that a preprocessing reads: one of PLURALS, or None for another kind."""
+    from ivy_models.preprocessing import (
+        ImagePreprocessing,
+        SoundPreprocessing,
+        TablePreprocessing,
+        TextPreprocessing,
+    )
+
+    kinds = {
+        ImagePreprocessing: "image",
+        SoundPreprocessing: "sound",
+        TablePreprocessing: "table",
+        TextPreprocessing: "text",
+    }
+    return kinds.get(type(preprocessing))
+
+
+def rows_for(preprocessing: Any, path: Path) -> Rows:
+    """Find the rows that a preprocessing can read: a table's, or the files of its kind.
+
+    Raises
+    ------
+    InputError
+        If the path has no data of this kind.
+    """
+    from ivy_models.training.data.files import kind_of, list_folder
+    from ivy_models.training.data.rows import FileRows, read_rows
+
+    kind = kind_read_by(preprocessing)
+    if kind is None:
+        raise InputError(
+            "The model has no preprocessing for images, sounds, texts or tables, so it cannot read "
+            f"{path}."
+        )
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
+    if kind == "table":
+        rows = read_rows(path)
+        if rows.kind != kind:
+            raise InputError(f"The model reads rows of a table; {path} has {PLURALS[rows.kind]}.")
+        return rows
+    if path.is_dir():
+        files = tuple(file for file in list_folder(path) if kind_of(file) == kind)
+        if not files:
+            raise InputError(f"The model reads {PLURALS[kind]}; there are none in {path}.")
+        return FileRows(path, files, kind)
+    if kind_of(path) == "table":
+        raise InputError(f"The model reads {PLURALS[kind]}; {path} is a table.")
+    return FileRows(path.parent, (path,), kind)

@@ -1,0 +1,92 @@
+"""``ivy-models predict`` and ``evaluate``: formats, broken sources, refusals."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from helpers.specs import small_spec
+from PIL import Image
+
+from ivy_models import classify
+from ivy_models.preprocessing import (
+    ImagePreprocessing,
+    SoundPreprocessing,
+)
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A classifier of two kinds of images, and a folder of five, one of them broken."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in ("round/a.png", "round/b.png", "square/a.png", "square/b.png"):
+        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 8), np.uint8)).save(folder / "data" / name)
+    (folder / "data" / "round" / "bad.png").write_text("no image")
+    model = PerceiverIO(small_spec(input_dim=1, output_dim=2, query_shape=[]))
+    model.preprocessing = ImagePreprocessing((8, 8), 1)
+    model.labels = ("round", "square")
+    model.save_pretrained(folder / "model")
+    return folder
+
+
+SOURCES = ["round/a.png", "round/b.png", "round/bad.png", "square/a.png", "square/b.png"]
+
+
+def test_a_folder_by_class(run, photos):
+    model, data = str(photos / "model"), photos / "data"
+    predicted = run("predict", model, str(data), "--output", str(photos / "found.csv"))
+    assert (predicted.exit_code, predicted.stdout) == (1, "")
+    assert predicted.stderr.count("bad.png is not an image") == 1
+    assert predicted.stderr.endswith("1 of 5 sources could not be predicted.\n")
+    rows = list(csv.DictReader((photos / "found.csv").open()))
+    assert [row["source"] for row in rows] == SOURCES
+    assert list(rows[0]) == ["source", "label", "label probability", "error"]
+    assert "bad.png" in rows[2]["error"]
+    assert rows[2]["label"] == ""
+    loaded = PerceiverIO.from_pretrained(model)
+    for row in (rows[0], *rows[3:]):
+        (best,) = classify(loaded, data / row["source"], 1)
+        assert row["label"] == best.label
+        assert float(row["label probability"]) == pytest.approx(best.probability, rel=1e-4)
+
+    lines = run("predict", model, str(data), "--json").stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert found[0]["values"]["label"]["label"] == rows[0]["label"]
+    assert list(found[2]) == ["source", "error"]
+
+    result = run("evaluate", model, str(data), "--json")
+    assert result.exit_code == 1
+    metrics = json.loads(result.stdout)["label"]
+    usable = [row for row in rows if not row["error"]]
+    right = [row["label"] == row["source"].split("/")[0] for row in usable]
+    assert metrics["accuracy"] == np.mean(right)
+    confusion = np.array(metrics["confusion"])
+    assert (confusion.sum(), np.trace(confusion)) == (4, sum(right))
+    text = run("evaluate", model, str(data)).stdout
+    assert f"{np.mean(right):.1%}" in text
+    assert "as square" in text
+
+
+def test_refusals(run, photos, tmp_path):
+    image_model = str(photos / "model")
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "photos").mkdir()
+    for arguments, code, message in (
+        (("predict", image_model, "nowhere"), 1, "There is no file or folder nowhere"),
+        (("predict", image_model, str(tmp_path)), 1, "The model reads images; there are none"),
+        (("predict", "nope", "x.png"), 2, "nope"),
+        (("evaluate", image_model, str(photos / "data" / "round")), 1, "it has no subfolders"),
+        (("evaluate", image_model, str(photos / "data"), "--target", "x"), 2, "no target 'x'"),
+        (("predict", image_model, "x.png", "--output", str(tmp_path)), 2, "is a folder"),
+        (("evaluate", "perceiver_io_digits", str(photos / "data")), 1, "has no class 'round'"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == code, result.output
+        assert message in " ".join(result.stderr.split())
+    model = PerceiverIO(small_spec(num_input_axes=1, input_dim=1))
+    model.preprocessing = SoundPreprocessing(8000, 64)
+    model.save_pretrained(tmp_path / "sounds")
+    result = run("predict", str(tmp_path / "sounds"), str(tmp_path / "notes.txt"))
+    assert "notes.txt" in result.stderr
