@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     CACHE = tempfile.TemporaryDirectory(prefix="ivy_models-tests-")
     os.environ["IVY_MODELS_CACHE"] = CACHE.name
     os.environ.pop("IVY_ROOT", None)
+    os.environ["HF_DATASETS_CACHE"] = os.path.join(CACHE.name, "datasets")
     # One thread, with and without xdist: equal rounding, and no waiting for busy cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,8 +1,59 @@
-"""What was recognised in the data."""
+"""Recognition of the columns of a table."""
 
 from __future__ import annotations
 
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import InputError, did_you_mean
+from ivy_models.preprocessing.numbers import (
+    DATE_FORMATS,
+    days_of,
+    edges_of,
+    is_missing,
+    to_category,
+    to_date,
+    to_number,
+)
+from ivy_models.preprocessing.table import (
+    CategoryColumn,
+    DateColumn,
+    ImageColumn,
+    NumberColumn,
+    SoundColumn,
+    TableColumn,
+    TextColumn,
+)
+from ivy_models.preprocessing.text import TextPreprocessing
+from ivy_models.training.data.defaults import (
+    image_preprocessing,
+    sound_preprocessing,
+    text_length,
+)
+from ivy_models.training.data.files import kind_of, named
+
+KINDS = ("number", "category", "date", "text", "image", "sound", "left out")
+"""Kinds of columns that the model reads, and of those that it does not."""
+
+BINS = 16
+"""Ranges of a number's encoding."""
+
+MAX_CATEGORIES = 1000
+"""Upper bound on the categories of a column. Rarer ones are masked."""
+
+MAX_TEXT = 512
+"""Upper bound on the tokens of a text column."""
+
+MOSTLY = 0.95
+"""Share of the cells that must be numbers, dates or files for a column of these."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +65,8 @@ class Column:
     name
         Name of the column; "file" and "label" for a folder.
     kind
-        "number", "category", "date", "text", "image", "sound", or for a target "class" or
-        "number". "left out" if it is not used.
+        "number", "category", "date", "text", "image" or "sound"; for a target "class" or
+        "number"; "left out" if the column is not used.
     detail
         What was found, such as the range of the numbers, or why the column is left out.
     is_target
@@ -26,3 +77,207 @@ class Column:
     kind: str
     detail: str
     is_target: bool = False
+
+
+def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequence[str]) -> None:
+    """Check the kinds that were chosen for columns.
+
+    Raises
+    ------
+    InputError
+        If there is no such column or kind.
+    """
+    for name, kind in columns.items():
+        if name not in names:
+            raise InputError(f"There is no column {name!r}. {did_you_mean(name, names)}")
+        if kind not in kinds:
+            raise InputError(
+                f"A column's kind is one of {', '.join(kinds)}; got {kind!r} for {name!r}."
+            )
+
+
+def recognise(cells: Sequence[Any]) -> tuple[str, str]:
+    """Recognise the kind of a column.
+
+    Parameters
+    ----------
+    cells
+        Its cells, or a sample of them.
+
+    Returns
+    -------
+    tuple
+        One of :data:`KINDS`, and for "left out" the reason.
+    """
+    known = [cell for cell in cells if not is_missing(cell)]
+    if not known:
+        return "left out", "empty"
+    if file_kind := _kind_of_files(known):
+        return file_kind, ""
+    if any(isinstance(cell, (Mapping, list, bytes)) for cell in known):
+        return "left out", f"cells of type {type(known[0]).__name__}"
+    categories = Counter(map(to_category, known))
+    if len(categories) == 1:
+        return "left out", f"always {next(iter(categories))}"
+    if isinstance(known[0], bool):
+        return "category", ""
+    if number_format(known) is not None:
+        return ("left out", "numbers the rows") if _numbers_rows(known) else ("number", "")
+    if date_format(known) is not None:
+        return "date", ""
+    return _kind_of_texts(known, len(categories))
+
+
+def _kind_of_files(known: Sequence[Any]) -> str | None:
+    """Return "image" or "sound" if the cells are files of that kind."""
+    paths = [cell.get("path") if isinstance(cell, Mapping) else cell for cell in known]
+    kinds = Counter(kind_of(path) for path in paths if isinstance(path, (str, Path)))
+    for kind in ("image", "sound"):
+        if kinds[kind] >= MOSTLY * len(known):
+            return kind
+    return None
+
+
+def _kind_of_texts(known: Sequence[Any], num_different: int) -> tuple[str, str]:
+    words = np.mean([len(str(cell).split()) for cell in known])
+    if num_different <= MAX_CATEGORIES and 2 * num_different <= len(known):
+        return "category", ""
+    if words >= 2:
+        return "text", ""
+    if num_different == len(known):
+        return "left out", "another name in every row"
+    return ("category" if num_different <= len(known) / 1.2 else "text"), ""
+
+
+def _numbers_rows(known: Sequence[Any]) -> bool:
+    """Whether these are whole numbers that count up by one."""
+    numbers = np.array([to_number(cell) for cell in known])
+    return len(known) > 2 and bool((np.diff(numbers) == 1).all())
+
+
+def number_format(known: Sequence[Any]) -> str | None:
+    """The decimal mark by which nearly all cells are numbers, or None."""
+    texts = [cell.strip() for cell in known if isinstance(cell, str)]
+    others = [cell for cell in known if not isinstance(cell, str)]
+    if any(not isinstance(cell, (Real, Decimal)) for cell in others):
+        return None
+    if any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in texts):
+        return None  # a code, such as that of a town
+    for decimal in (".", ","):
+        count = sum(not np.isnan(to_number(text, decimal)) for text in texts)
+        if count + len(others) >= MOSTLY * len(known):
+            return decimal
+    return None
+
+
+def date_format(known: Sequence[Any]) -> str | None:
+    """The first format by which nearly all cells are dates, or None."""
+    if all(isinstance(cell, datetime.date) for cell in known):
+        return "iso"
+    if not all(isinstance(cell, str) for cell in known):
+        return None
+    for form in DATE_FORMATS:
+        if to_date(known[0], form) is None and to_date(known[-1], form) is None:
+            continue
+        if sum(to_date(cell, form) is not None for cell in known) >= MOSTLY * len(known):
+            return form
+    return None
+
+
+def fit_column(name: str, kind: str, cells: Sequence[Any]) -> tuple[TableColumn, str]:
+    """Describe a column by training cells, or a sample of them.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    kind
+        One of :data:`KINDS` except "left out".
+    cells
+        Values; files as paths that exist.
+
+    Returns
+    -------
+    tuple
+        The column, and what was found in words.
+
+    Raises
+    ------
+    InputError
+        If no cell has this kind.
+    """
+    known = [cell for cell in cells if not is_missing(cell)]
+    missing = f", {1 - len(known) / len(cells):.0%} missing" if len(known) < len(cells) else ""
+    try:
+        column, detail = _FITS[kind](name, known)
+    except (IndexError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        example = f" such as {known[0]!r}" if known else ""
+        raise InputError(
+            f"The column {name!r} cannot be read as {kind}: no cell{example} is one."
+        ) from error
+    return column, detail + missing
+
+
+def _fit_number(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    decimal = number_format(known) or "."
+    numbers = np.array([to_number(cell, decimal) for cell in known])
+    numbers = numbers[~np.isnan(numbers)]
+    detail = f"{numbers.min():.6g} to {numbers.max():.6g}"
+    if len(numbers) < len(known):
+        detail += f", {len(known) - len(numbers):,} cells are not numbers"
+    return NumberColumn(name, *_moments(numbers), edges_of(numbers, BINS), decimal), detail
+
+
+def _fit_date(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    form = date_format(known) or "iso"
+    dates = [date for cell in known if (date := to_date(cell, form)) is not None]
+    days = np.array([days_of(date) for date in dates])
+    has_time = bool((days % 1).any())
+    detail = f"{min(dates):%Y-%m-%d} to {max(dates):%Y-%m-%d}"
+    if form != "iso":
+        detail += f", written {form}"
+    return DateColumn(name, *_moments(days), edges_of(days, BINS), form, has_time), detail
+
+
+def _moments(numbers: np.ndarray) -> tuple[float, float]:
+    with np.errstate(all="ignore"):
+        mean, std = float(numbers.mean()), float(numbers.std())
+    if not (np.isfinite(mean) and np.isfinite(std)):  # their squares overflow
+        middle, spread = np.median(numbers), np.ptp(numbers / 2)
+        return float(middle), float(spread) or 1.0
+    return mean, std or 1.0
+
+
+def _fit_category(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    counts = Counter(map(to_category, known))
+    kept = [str(category) for category, _ in counts.most_common(MAX_CATEGORIES)]
+    detail = f"{len(counts):,} categories: {named(kept)}"
+    return CategoryColumn(name, tuple(sorted(kept))), detail
+
+
+def _fit_text(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    length = text_length([len(str(cell).encode(errors="replace")) for cell in known], MAX_TEXT)
+    return TextColumn(name, TextPreprocessing(length)), f"the first {length} bytes"
+
+
+def _fit_image(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    preprocessing = image_preprocessing(known)
+    return ImageColumn(name, preprocessing), "{} x {} pixels".format(*preprocessing.size)
+
+
+def _fit_sound(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    preprocessing = sound_preprocessing(known)
+    seconds = preprocessing.num_samples / preprocessing.sample_rate
+    return SoundColumn(name, preprocessing), f"{seconds:.3g} s at {preprocessing.sample_rate:,} Hz"
+
+
+_FITS = {
+    "number": _fit_number,
+    "date": _fit_date,
+    "category": _fit_category,
+    "text": _fit_text,
+    "image": _fit_image,
+    "sound": _fit_sound,
+}

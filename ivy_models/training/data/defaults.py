@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import InputError
-from ivy_models.preprocessing import ImagePreprocessing
-from ivy_models.training.data.rows import Rows
+from ivy_models.errors import BackendError, InputError
+from ivy_models.preprocessing import (
+    ImagePreprocessing,
+    SoundPreprocessing,
+    TextPreprocessing,
+    read_sound,
+)
+from ivy_models.preprocessing.media import decode
+from ivy_models.preprocessing.modalities import SAMPLES_PER_PATCH
+from ivy_models.preprocessing.sources import opened
+from ivy_models.training.data.files import named
 
 SAMPLE = 100
 """Number of files that are looked at, spread over all."""
@@ -16,44 +27,121 @@ SAMPLE = 100
 IMAGE_SIZES = (8, 128)
 """Least and greatest height and width of images."""
 
+SAMPLE_RATES = (16_000, 8_000)
+"""Greatest sample rate of sounds, in Hz; the second for sounds that are too long for the first."""
 
-def default_preprocessing(rows: Rows) -> Any:
-    """Choose a preprocessing by a sample of the files.
+MAX_SAMPLES = 1 << 16
+"""Upper bound on the samples of a sound."""
+
+MAX_TEXT = 1024
+"""Upper bound on the tokens of a text file."""
+
+
+def default_preprocessing(kind: str, sources: Sequence[Any]) -> Any:
+    """Choose a preprocessing by a sample of files.
+
+    Parameters
+    ----------
+    kind
+        "image", "sound" or "text".
+    sources
+        Files. Some may be broken.
 
     Raises
     ------
     InputError
         If none of the sampled files can be read.
     """
-    places = np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int))
-    return image_preprocessing([rows[int(place)] for place in places])
+    choose = {
+        "image": image_preprocessing,
+        "sound": sound_preprocessing,
+        "text": text_preprocessing,
+    }
+    return choose[kind](sources)
 
 
-def image_preprocessing(sources: list[Any]) -> ImagePreprocessing:
-    """The median size and shape of some images, at most 128 pixels, a multiple of 8."""
+def sample(length: int, size: int = SAMPLE) -> np.ndarray:
+    """Indices of at most ``size`` of ``length`` items, spread over all."""
+    return np.unique(np.linspace(0, length - 1, min(size, length)).astype(int))
+
+
+def image_preprocessing(sources: Sequence[Any]) -> ImagePreprocessing:
+    """The median size and shape of some images, at most 128 pixels, in multiples of 8."""
     from PIL import Image
 
-    sizes, is_grey = [], True
-    for source in sources:
-        try:
-            with Image.open(source) as image:
-                sizes.append(image.size[::-1])
-                is_grey &= image.mode in ("1", "L", "I;16")
-        except Exception:  # reading all the files reports the broken ones
-            continue
-    if not sizes:
-        raise InputError(f"None of {len(sources)} images can be read, such as {sources[0]}.")
-    heights, widths = np.array(sizes).T
+    def size_and_mode(source: Any) -> tuple[int, int, bool]:
+        with Image.open(opened(_stored(source))) as image:
+            return image.height, image.width, image.mode in ("1", "L", "I;16")
+
+    heights, widths, are_grey = np.array(_of_sample(size_and_mode, sources, "images")).T
     ratios = np.log(widths / heights)
     ratio = np.median(ratios)
     if np.mean(np.abs(ratios - ratio) < 0.1) < 0.9:
         ratio = 0.0  # of different shapes: squares
     area = np.exp(np.median(np.log(heights * widths)) / 2)
     side = min(area, IMAGE_SIZES[1] / np.exp(abs(ratio) / 2))
-    size = tuple(_rounded(side * np.exp(sign * ratio / 2)) for sign in (-1, 1))
-    return ImagePreprocessing((size[0], size[1]), channels=1 if is_grey else 3)
-
-
-def _rounded(side: float) -> int:
     low, high = IMAGE_SIZES
-    return int(np.clip(round(side / 8) * 8, low, high))
+    size = [
+        int(np.clip(8 * round(side * np.exp(sign * ratio / 2) / 8), low, high)) for sign in (-1, 1)
+    ]
+    return ImagePreprocessing((size[0], size[1]), channels=1 if are_grey.all() else 3)
+
+
+def sound_preprocessing(sources: Sequence[Any]) -> SoundPreprocessing:
+    """The rate of some sounds, and the length that 90 % of them do not exceed, both bounded."""
+
+    def rate_and_seconds(source: Any) -> tuple[float, float]:
+        source = _stored(source)
+        rate = _sample_rate(source)
+        most = min(rate, SAMPLE_RATES[0])
+        return rate, len(read_sound(source, most, 2 * MAX_SAMPLES)) / most
+
+    rates, seconds = np.array(_of_sample(rate_and_seconds, sources, "sounds", SAMPLE // 5)).T
+    length = float(np.quantile(seconds, 0.9))
+    fitting = [rate for rate in SAMPLE_RATES if length * rate <= MAX_SAMPLES]
+    rate = int(min(np.median(rates), *fitting[:1] or SAMPLE_RATES[1:]))
+    patches = np.ceil(min(length * rate, MAX_SAMPLES) / SAMPLES_PER_PATCH)
+    return SoundPreprocessing(rate, SAMPLES_PER_PATCH * int(max(patches, 1)))
+
+
+def text_preprocessing(sources: Sequence[Any]) -> TextPreprocessing:
+    """The length that 95 % of some text files do not exceed, at most 1024 bytes."""
+    sizes = _of_sample(lambda source: Path(source).stat().st_size, sources, "texts")
+    return TextPreprocessing(text_length(sizes, MAX_TEXT))
+
+
+def text_length(lengths: Sequence[int], limit: int) -> int:
+    """A multiple of 8 that 95 % of some lengths in bytes do not exceed, up to a limit."""
+    return int(min(limit, 8 * np.ceil(max(np.quantile(lengths, 0.95), 1) / 8)))
+
+
+def _of_sample(look: Any, sources: Sequence[Any], what: str, size: int = SAMPLE) -> list[Any]:
+    """What a function finds in a sample of files that it can read."""
+    chosen = [sources[int(place)] for place in sample(len(sources), size)]
+    found = []
+    for source in chosen:
+        try:
+            found.append(look(source))
+        except BackendError:  # a package that is not installed
+            raise
+        except Exception:  # reading all the files reports the broken ones
+            continue
+    if not found:
+        raise InputError(f"None of {len(chosen)} {what} can be read: {named(chosen)}.")
+    return found
+
+
+def _stored(source: Any) -> Any:
+    """A file's path or content, also as Hugging Face's ``datasets`` store it."""
+    if isinstance(source, dict):
+        return source["path"] if source.get("bytes") is None else source["bytes"]
+    return source
+
+
+def _sample_rate(source: Any) -> int:
+    try:
+        return next(decode(source, "audio"))[0].sample_rate
+    except BackendError:  # without PyAV only WAV files are read
+        file = opened(source)
+        head = Path(file).read_bytes()[:28] if isinstance(file, str) else file.read(28)
+        return struct.unpack("<I", head[24:28])[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ivy_models.errors import InputError
@@ -53,8 +53,8 @@ def list_folder(folder: Path) -> list[Path]:
     return files
 
 
-def most_frequent_kind(files: Iterable[Path]) -> str:
-    """The kind that most files have: "image", "sound" or "text".
+def most_frequent_kind(folder: Path, files: Iterable[Path]) -> str:
+    """The kind that most files of a folder have: "image", "sound" or "text".
 
     Raises
     ------
@@ -65,8 +65,9 @@ def most_frequent_kind(files: Iterable[Path]) -> str:
     kinds = Counter(kind for file in files if (kind := kind_of(file)) not in (None, "table"))
     if not kinds:
         raise InputError(
-            f"There are no images, sounds or texts among {named(files)}. Their names must end as "
-            "in .png, .wav or .txt."
+            f"The folder {folder} has no images, sounds, texts or tables, but "
+            f"{named([file.relative_to(folder) for file in files])}. Names must end as in a.png, "
+            "a.wav, a.txt or a.csv."
         )
     return kinds.most_common(1)[0][0]
 
@@ -75,3 +76,8 @@ def named(names: Sequence[object], limit: int = 3) -> str:
     """Names for a message: the first few, and the number of the others."""
     shown = ", ".join(map(str, names[:limit]))
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def counted(items: Collection[object], noun: str) -> str:
+    """Number of items with their noun: "1 file" or "2 files"."""
+    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"

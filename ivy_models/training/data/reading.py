@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
-from ivy_models.preprocessing.targets import ClassTarget
-from ivy_models.training.data.columns import Column
-from ivy_models.training.data.defaults import default_preprocessing
+from ivy_models.preprocessing.targets import ClassTarget, Target
+from ivy_models.training.data.augmentation import Augmentation, augmentation_for
+from ivy_models.training.data.checking import check_files, copies_with_different_values
 from ivy_models.training.data.examples import TrainingData
-from ivy_models.training.data.files import named
-from ivy_models.training.data.rows import TARGET, FileRows, folder_rows
+from ivy_models.training.data.files import counted, named
+from ivy_models.training.data.goals import encode
+from ivy_models.training.data.rows import FileRows, Rows, open_parts, read_rows
+from ivy_models.training.data.schema import FileSchema, Schema, TableSchema
 from ivy_models.training.data.sources import SourceExamples
 from ivy_models.training.data.splits import split, strata_of
+from ivy_models.training.data.tables import TableRows
 
 VALIDATION = 0.2
 """Share of the examples that are held out if no others are given."""
@@ -25,8 +29,8 @@ VALIDATION = 0.2
 
 def read_training_data(
     path: str | os.PathLike[str],
-    target: str | None = None,
-    columns: dict[str, str] | None = None,
+    target: str | Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     validation: float | str | os.PathLike[str] | None = None,
     preprocessing: Any = None,
     seed: int = 0,
@@ -38,14 +42,18 @@ def read_training_data(
     Parameters
     ----------
     path
-        A folder with a subfolder for each class of images.
+        A folder with a subfolder of images, sounds or texts for each class; or a table as CSV, TSV,
+        JSON lines or Parquet, or a folder of tables. Subfolders or tables called train, and
+        validation or test, are kept apart.
     target
-        Name of the column to predict. None: the folders' names.
+        Name of the column to predict, or of several. None: the folders' names, or a column called
+        label, target or class.
     columns
-        The kind of a column by its name, instead of what is recognised.
+        The kind of a column by its name, instead of what is recognised: number, category, date,
+        text, image, sound or "left out"; for a target class or number.
     validation
-        Share of the examples to hold out, or a folder or file with other examples. None: a
-        subfolder called validation or test, otherwise a fifth.
+        Share of the examples to hold out, or a folder or file with other examples. None: the part
+        called validation, otherwise test, otherwise a fifth.
     preprocessing
         Instead of one that fits the data, such as that of a model to fine-tune.
     seed
@@ -53,7 +61,7 @@ def read_training_data(
     augment
         Whether to change training images or sounds at random.
     max_broken
-        Share of files that may be broken. They are left out and named in ``warnings``.
+        Share of examples that may be broken. They are left out and named in ``warnings``.
 
     Returns
     -------
@@ -64,35 +72,155 @@ def read_training_data(
     ------
     InputError
         If the data cannot be used. The message says why.
+    BackendError
+        If a package is not installed.
     """
+    if not 0 <= max_broken <= 1:
+        raise InputError(f"max_broken must be between 0 and 1, got {max_broken}.")
     path = user_path(path)
-    if not path.is_dir():
-        raise InputError(f"There is no folder {path}.")
-    rows = folder_rows(path)
-    return _from_files(rows, preprocessing, seed)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
+    parts = open_parts(path)
+    others = _validation_rows(parts, validation)
+    rows, chosen = parts["train"], dict(columns or {})
+    schema: Schema
+    if isinstance(rows, TableRows):
+        schema = TableSchema.of(rows, target, chosen, preprocessing)
+    else:
+        schema = FileSchema.of(rows, target, chosen, preprocessing)
+    warnings = [sentence for goal in schema.goals for sentence in goal.warnings()]
+    warnings += _passed_over(rows) + _passed_over(others)
 
-
-def _from_files(rows: FileRows, preprocessing: Any, seed: int) -> TrainingData:
-    labels = rows.column(TARGET)
-    kept = [i for i, label in enumerate(labels) if label is not None]
-    counts = Counter(label for label in labels if label is not None)
-    if len(counts) < 2:
-        raise InputError(
-            f"{rows.root} needs a subfolder with {rows.kind}s for each class, at least two; found "
-            f"{named(sorted(counts)) or 'none'}."
-        )
-    goal = ClassTarget(TARGET, tuple(sorted(counts)))
-    encoded = np.array([goal.encode(labels[i]) for i in kept], np.int64)
-    preprocessing = preprocessing or default_preprocessing(rows)
-    train, held_out = split(strata_of(encoded), kept, VALIDATION, seed)
-    parts = [
-        SourceExamples(rows, np.array(kept)[chosen], {TARGET: encoded[chosen]}, preprocessing)
-        for chosen in (train, held_out)
-    ]
-    found = (
-        Column("file", rows.kind, f"{len(rows):,} files"),
-        Column(
-            TARGET, "class", named([f"{k} ({n:,})" for k, n in sorted(counts.items())], 8), True
-        ),
+    first = _labelled(rows, schema, max_broken, warnings)
+    if others is None:
+        fraction = validation if isinstance(validation, (int, float)) else VALIDATION
+        first, second = _split(first, schema, fraction, seed)
+    else:
+        second = _labelled(others, schema, max_broken, warnings)
+        warnings += _in_both(first, second)
+    fitted, found = schema.fit(first.indices)
+    targets = tuple(goal.fit(first.values[goal.name]) for goal in schema.goals)
+    warnings += _unknown_classes(second, targets)
+    return TrainingData(
+        first.examples(targets, fitted, augmentation_for(fitted) if augment else None),
+        second.examples(targets, fitted),
+        fitted,
+        targets,
+        tuple(found),
+        tuple(warnings),
     )
-    return TrainingData(parts[0], parts[1], preprocessing, (goal,), found)
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Some rows with at least one known target, and readable files.
+
+    ``values`` has a list for each target, and ``groups`` is equal for copies of a file.
+    """
+
+    rows: Rows
+    indices: np.ndarray
+    values: dict[str, list[Any]]
+    groups: list[str]
+
+    def only(self, places: np.ndarray) -> _Labelled:
+        return _Labelled(
+            self.rows,
+            self.indices[places],
+            {name: [values[i] for i in places] for name, values in self.values.items()},
+            [self.groups[i] for i in places],
+        )
+
+    def examples(
+        self,
+        targets: Sequence[Target],
+        preprocessing: Any,
+        augmentation: Augmentation | None = None,
+    ) -> SourceExamples:
+        encoded = {target.name: encode(target, self.values[target.name]) for target in targets}
+        return SourceExamples(self.rows, self.indices, encoded, preprocessing, augmentation)
+
+
+def _validation_rows(parts: Mapping[str, Rows], validation: Any) -> Rows | None:
+    """The rows for validation that are given, or None to hold some out."""
+    if isinstance(validation, (int, float)):
+        return None
+    if validation is None:
+        others = parts.get("validation") or parts.get("test")
+    else:
+        others = read_rows(validation)
+    if others is not None and others.kind != parts["train"].kind:
+        raise InputError(
+            f"The training data are of kind {parts['train'].kind}, those for validation of kind "
+            f"{others.kind}."
+        )
+    return others
+
+
+def _passed_over(rows: Rows | None) -> list[str]:
+    """A sentence about files that are not of the folder's kind."""
+    if not isinstance(rows, FileRows) or not rows.passed_over:
+        return []
+    shown = named([file.relative_to(rows.root) for file in rows.passed_over])
+    return [f"Left out, because not {rows.kind}s: {counted(rows.passed_over, 'file')}, {shown}."]
+
+
+def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]) -> _Labelled:
+    """The rows that can be used; sentences about the others go to ``warnings``."""
+    names = [goal.name for goal in schema.goals]
+    if lacking := [name for name in names if name not in rows.columns]:
+        raise InputError(f"The data for validation lack the target {named(lacking)}.")
+    values = {goal.name: goal.values(rows.column(goal.name)) for goal in schema.goals}
+    known = [
+        i
+        for i, row in enumerate(zip(*values.values(), strict=True))
+        if any(v is not None for v in row)
+    ]
+    if without := len(rows) - len(known):
+        warnings.append(f"Left out, without a target: {without:,} of {len(rows):,} examples.")
+    indices, groups = np.array(known, np.int64), [f"example {i}" for i in known]
+    if schema.check is not None:
+        checked = check_files(indices, rows, schema.files_of, schema.check, max_broken)
+        if checked.broken:
+            warnings.append(
+                f"Left out, because they cannot be read: {len(checked.broken):,} of {len(known):,} "
+                f"examples. {named(checked.broken)}"
+            )
+        indices, groups = checked.indices, checked.groups
+    usable = {name: [own[i] for i in indices] for name, own in values.items()}
+    labelled = _Labelled(rows, indices, usable, groups)
+    if schema.check is not None:
+        warnings += copies_with_different_values(rows, indices, groups, usable)
+    return labelled
+
+
+def _split(
+    labelled: _Labelled, schema: Schema, fraction: float, seed: int
+) -> tuple[_Labelled, _Labelled]:
+    goal = schema.goals[0]
+    values = labelled.values[goal.name]
+    strata = strata_of(encode(goal.fit(values), values))
+    first, second = split(strata, labelled.groups, fraction, seed)
+    return labelled.only(first), labelled.only(second)
+
+
+def _in_both(first: _Labelled, second: _Labelled) -> list[str]:
+    """A sentence about files that are in both parts."""
+    both = set(first.groups) & {g for g in second.groups if not g.startswith("example ")}
+    if not both:
+        return []
+    return [f"Both in the training data and in those for validation: {counted(both, 'file')}."]
+
+
+def _unknown_classes(second: _Labelled, targets: Sequence[Target]) -> list[str]:
+    """Sentences about classes that only the validation examples have."""
+    sentences = []
+    for target in targets:
+        if isinstance(target, ClassTarget):
+            values = set(second.values[target.name]) - {None, *target.labels}
+            if values:
+                sentences.append(
+                    f"The training data have no {target.name} {named(sorted(values))}, which those "
+                    "for validation have. These are not counted."
+                )
+    return sentences

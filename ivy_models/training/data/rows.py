@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
-from ivy_models.training.data.files import kind_of, list_folder, most_frequent_kind
+from ivy_models.training.data.files import (
+    SUFFIXES,
+    kind_of,
+    list_folder,
+    most_frequent_kind,
+)
+from ivy_models.training.data.tables import table_rows
 
 TARGET = "label"
 """The target's name for folders by class."""
@@ -52,11 +58,14 @@ class FileRows:
         Its files.
     kind
         "image", "sound" or "text".
+    passed_over
+        Files of other kinds in the folder.
     """
 
     root: Path
     files: tuple[Path, ...]
     kind: str
+    passed_over: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -77,10 +86,6 @@ class FileRows:
         parts = (file.relative_to(self.root).parts for file in self.files)
         return [part[0] if len(part) > 1 else None for part in parts]
 
-    def only(self, indices: Sequence[int]) -> FileRows:
-        """Some of the rows."""
-        return FileRows(self.root, tuple(self.files[i] for i in indices), self.kind)
-
 
 def read_rows(path: str | os.PathLike[str]) -> Rows:
     """Read the rows of a file, a folder or a table.
@@ -88,7 +93,8 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     Parameters
     ----------
     path
-        An image, a sound or a text; a folder of these, with or without a subfolder for each class.
+        An image, a sound or a text; a folder of these, with or without a subfolder for each class;
+        a table as CSV, TSV, JSON lines or Parquet; or a folder of tables.
 
     Returns
     -------
@@ -99,22 +105,72 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     ------
     InputError
         If there is no such file, or nothing in it can be read.
+    BackendError
+        If a table is given and ``datasets`` is not installed.
     """
     path = user_path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {path}.")
     if path.is_dir():
         return folder_rows(path)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
     kind = kind_of(path)
     if kind is None:
         raise InputError(
-            f"{path} is not known as an image, a sound, a text or a table by its name's end."
+            f"The end of the name of {path} does not say what it is. Known are "
+            f"{', '.join(f'{kind}s ({ends})' for kind, ends in SUFFIXES.items())}."
         )
+    if kind == "table":
+        return table_rows(path, [path])
     return FileRows(path.parent, (path,), kind)
 
 
-def folder_rows(folder: Path) -> FileRows:
-    """The rows of a folder of images, sounds or texts: the files of the most frequent kind."""
+def folder_rows(folder: Path) -> Rows:
+    """The rows of a folder: of its tables if there are any, else files of the most frequent kind.
+
+    A table in a subfolder counts if there are no images, sounds or texts.
+    """
     files = list_folder(folder)
-    kind = most_frequent_kind(files)
-    return FileRows(folder, tuple(file for file in files if kind_of(file) == kind), kind)
+    tables = [file for file in files if kind_of(file) == "table"]
+    at_top = [file for file in tables if file.parent == folder]
+    if at_top or (tables and not any(kind_of(file) not in (None, "table") for file in files)):
+        return table_rows(folder, at_top or tables)
+    kind = most_frequent_kind(folder, files)
+    own = tuple(file for file in files if kind_of(file) == kind)
+    others = tuple(file for file in files if kind_of(file) != kind)
+    return FileRows(folder, own, kind, others)
+
+
+def open_parts(path: Path) -> dict[str, Rows]:
+    """Read the rows of a file or folder by part: "train", "validation" or "test".
+
+    Parts are subfolders of these names, or tables whose names begin with them. Without such names
+    all rows are "train".
+    """
+    if not path.is_dir():
+        return {"train": read_rows(path)}
+    files = list_folder(path)
+    folders = {
+        part: folder
+        for folder in sorted(path.iterdir())
+        if folder.is_dir() and (part := _part(folder.name, whole=True))
+    }
+    if {"train"} < set(folders):
+        return {part: folder_rows(folder) for part, folder in folders.items()}
+    tables: dict[str, list[Path]] = {}
+    for file in files:
+        if kind_of(file) == "table" and (part := _part(file.name)):
+            tables.setdefault(part, []).append(file)
+    if {"train"} < set(tables):
+        return {part: table_rows(path, own) for part, own in tables.items()}
+    return {"train": folder_rows(path)}
+
+
+_PARTS = re.compile(r"(train|training|validation|valid|val|dev|test|testing)(?![a-z])", re.I)
+
+_PART_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+
+
+def _part(name: str, whole: bool = False) -> str | None:
+    """The part that a name begins with, or that it is as a whole."""
+    found = _PARTS.fullmatch(name) if whole else _PARTS.match(name)
+    return _PART_OF.get(found[1].lower(), "validation") if found else None

@@ -1,30 +1,103 @@
 """Folders by class."""
 
+import wave
+
 import numpy as np
+import pytest
 from PIL import Image
 
+from ivy_models.errors import InputError
+from ivy_models.preprocessing import SoundPreprocessing, TextPreprocessing
 from ivy_models.training.data import read_rows, read_training_data
 
 
-def write_images(folder, rng, classes=("cat", "dog"), count=10):
+def write_images(folder, rng, classes=("cat", "dog"), count=10, size=(12, 16)):
     for value, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            pixels = rng.integers(0, 100, (12, 16, 3)) + 100 * value
+            pixels = rng.integers(0, 100, (*size, 3)) + 100 * value
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+
+
+def write_sound(path, samples, rate=4000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
 def test_a_folder_by_class_becomes_batches(tmp_path, rng):
     write_images(tmp_path, rng)
     data = read_training_data(tmp_path)
     (target,) = data.targets
-    assert target.labels == ("cat", "dog")
+    assert (target.name, target.labels) == ("label", ("cat", "dog"))
     assert (len(data.train), len(data.validation)) == (16, 4)
     batch = data.train.batch([0, 15])
-    assert batch.data.shape == (2, *data.preprocessing.size, 3)
+    assert batch.data.shape == (2, 16, 16, 3) == (2, *data.preprocessing.size, 3)
     assert batch.mask is None
     assert batch.targets["label"].tolist() == [0, 1]
     assert sorted(data.validation.encoded_targets()["label"]) == [0, 0, 1, 1]
+    assert [(c.name, c.kind, c.is_target) for c in data.columns] == [
+        ("file", "image", False),
+        ("label", "class", True),
+    ]
+    assert data.columns[1].detail == "2 classes: cat (10), dog (10)"
+    assert data.warnings == ()
+
+
+def test_the_split_depends_on_the_seed_alone(tmp_path, rng):
+    write_images(tmp_path, rng)
+
+    def held_out(seed):
+        examples = read_training_data(tmp_path, seed=seed).validation
+        return [examples.name(i) for i in range(len(examples))]
+
+    assert held_out(0) == held_out(0)
+    assert held_out(0) != held_out(1)
+    assert len(read_training_data(tmp_path, validation=0.5).validation) == 10
+    with pytest.raises(InputError, match="between 0 and 1"):
+        read_training_data(tmp_path, validation=1.5)
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "val"), ("training", "test"), ("train", "dev", "test")]
+)
+def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
+    for part, count in zip(parts, (3, 2, 1), strict=False):
+        write_images(tmp_path / part, rng, count=count)
+    data = read_training_data(tmp_path)
+    assert (len(data.train), len(data.validation)) == (6, 4)
+    assert all(data.validation.source(i).parts[-3] == parts[1] for i in range(4))
+    data = read_training_data(tmp_path / parts[0], validation=tmp_path / parts[1])
+    assert (len(data.train), len(data.validation)) == (6, 4)
+
+
+def test_a_class_may_be_called_train(tmp_path, rng):
+    write_images(tmp_path, rng, classes=("car", "train"))
+    assert read_training_data(tmp_path).targets[0].labels == ("car", "train")
+
+
+def test_a_folder_of_sounds(tmp_path, rng):
+    for name in ("high", "low"):
+        for i in range(4):
+            write_sound(tmp_path / name / f"{i}.wav", rng.uniform(-0.5, 0.5, 410))
+    data = read_training_data(tmp_path)
+    assert data.preprocessing == SoundPreprocessing(4000, 416)
+    assert data.train.batch([0]).data.shape == (1, 416, 1)
+
+
+def test_a_folder_of_texts(tmp_path):
+    for name, text in (("english", "hello"), ("german", "grüß Gott")):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            (tmp_path / name / f"{i}.txt").write_text(text + str(i))
+    data = read_training_data(tmp_path)
+    assert data.preprocessing == TextPreprocessing(16)
+    batch = data.train.batch([0, 1])
+    assert batch.data.shape == batch.mask.shape == (2, 16)
+    assert batch.mask[0].sum() == 6
 
 
 def test_rows_of_a_folder_know_their_labels(tmp_path, rng):
@@ -32,3 +105,108 @@ def test_rows_of_a_folder_know_their_labels(tmp_path, rng):
     rows = read_rows(tmp_path)
     assert [rows.name(i) for i in range(len(rows))] == ["cat/0.png", "dog/0.png"]
     assert rows.column("label") == ["cat", "dog"]
+    assert read_rows(tmp_path / "cat").columns == ()
+    assert read_rows(tmp_path / "cat" / "0.png")[0] == tmp_path / "cat" / "0.png"
+
+
+def test_broken_files_are_named_and_left_out(tmp_path, rng):
+    write_images(tmp_path, rng)
+    (tmp_path / "cat" / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"1 of 20 .* more than 1%.*cat/3\.png"):
+        read_training_data(tmp_path, max_broken=0.01)
+    data = read_training_data(tmp_path)
+    assert len(data.train) + len(data.validation) == 19
+    (warning,) = data.warnings
+    assert "they cannot be read: 1 of 20 examples. cat/3.png" in warning
+
+
+def test_copies_are_never_divided(tmp_path, rng):
+    write_images(tmp_path, rng, count=4)
+    for i in range(20):
+        (tmp_path / "cat" / f"copy{i}.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
+    (tmp_path / "dog" / "copy.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
+    for seed in range(4):
+        data = read_training_data(tmp_path, seed=seed)
+        parts = [
+            {part.source(i).read_bytes() for i in range(len(part))}
+            for part in (data.train, data.validation)
+        ]
+        assert not parts[0] & parts[1]
+    assert any("cat/0.png and dog/copy.png" in warning for warning in data.warnings)
+
+
+def test_what_should_be_looked_at_is_said(tmp_path, rng):
+    write_images(tmp_path, rng, classes=("cat", "C at", "dog"))
+    write_images(tmp_path, rng, classes=("bird",), count=1)
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    Image.new("RGB", (8, 8)).save(tmp_path / "top.png")
+    text = "\n".join(read_training_data(tmp_path).warnings)
+    assert "'C at' and 'cat' of 'label' differ only in case or spaces" in text
+    assert "one example each, so that validation has none: 'bird'" in text
+    assert "Left out, because not images: 1 file, notes.pdf" in text
+    assert "Left out, without a target: 1 of 32 examples" in text
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "has no files"),
+        (["a.pdf"], "no images, sounds, texts or tables, but a.pdf"),
+        (["a.png", "b.png"], "no folders that name their classes"),
+        (["cat/a.png"], "is always 'cat'"),
+        (["cat/a.png", "dog/b.png"], "None of 2 images can be read"),
+    ],
+)
+def test_a_folder_without_classes_is_refused(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=message):
+        read_training_data(tmp_path)
+
+
+def test_one_example_of_each_class_is_too_few(tmp_path, rng):
+    write_images(tmp_path, rng, count=1)
+    with pytest.raises(InputError, match="2 examples are too few"):
+        read_training_data(tmp_path)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    for read in (read_rows, read_training_data):
+        with pytest.raises(InputError, match="There is no file or folder .*nowhere"):
+            read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_augmented_by_the_generator_alone(tmp_path, rng, channels):
+    import torch
+
+    write_images(tmp_path, rng, count=3)
+    for file in tmp_path.rglob("*.png"):
+        if channels == 1:
+            Image.open(file).convert("L").save(file)
+    data = read_training_data(tmp_path, augment=True)
+    plain = data.train.batch([0, 1]).data
+    state = torch.get_rng_state()
+    changed = [data.train.batch([0, 1], np.random.default_rng(s)).data for s in (1, 1, 2)]
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(changed[0], changed[1])
+    assert changed[0].shape == plain.shape == (2, 16, 16, channels)
+    assert changed[0].dtype == np.float32
+    assert np.abs(changed[0]).max() <= 1
+    assert not np.allclose(changed[0], changed[2])
+    assert not np.allclose(changed[0], plain)
+
+
+def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
+    for name in ("a", "b"):
+        for i in range(3):
+            write_sound(tmp_path / "sounds" / name / f"{i}.wav", rng.uniform(-0.5, 0.5, 400))
+            (tmp_path / "texts" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "texts" / name / f"{i}.txt").write_text(f"{name} {i}")
+    data = read_training_data(tmp_path / "sounds", augment=True)
+    changed = [data.train.batch([0], np.random.default_rng(s)).data for s in (1, 1, 2)]
+    np.testing.assert_array_equal(changed[0], changed[1])
+    assert not np.allclose(changed[0], changed[2])
+    with pytest.raises(InputError, match="Only images and sounds can be augmented"):
+        read_training_data(tmp_path / "texts", augment=True)

@@ -1,0 +1,127 @@
+"""A first look at all files: which are broken, and which are copies of each other."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ivy_models.errors import InputError
+from ivy_models.preprocessing.numbers import is_missing
+from ivy_models.training.data.files import named
+from ivy_models.training.data.rows import Rows
+
+
+class Checked(NamedTuple):
+    """What a first look found.
+
+    Parameters
+    ----------
+    indices
+        The examples whose files can be read.
+    groups
+        For each of them the same text if and only if their files have the same content.
+    broken
+        A sentence for each example that cannot be read.
+    """
+
+    indices: np.ndarray
+    groups: list[str]
+    broken: list[str]
+
+
+def check_files(
+    indices: np.ndarray,
+    rows: Rows,
+    files_of: Callable[[Any], Sequence[Any]],
+    prepare: Callable[[Any], Any],
+    max_broken: float,
+) -> Checked:
+    """Read all files of some examples once.
+
+    Parameters
+    ----------
+    indices
+        Which of the rows are examples.
+    rows
+        The rows.
+    files_of
+        The files of a row: paths, bytes, or mappings with one of these.
+    prepare
+        Prepares a row; raises InputError if a file cannot be read.
+    max_broken
+        Share of examples that may be broken.
+
+    Raises
+    ------
+    InputError
+        If more are broken.
+    """
+
+    def look(index: int) -> tuple[str, str | None]:
+        try:
+            row = rows[index]
+            group = _digest(files_of(row)) or f"example {index}"
+            prepare(row)
+        except InputError as error:
+            return "", f"{rows.name(index)}: {error}"
+        return group, None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        looks = pool.map(look, map(int, indices))
+        # disable=None: only in a terminal
+        found = list(tqdm(looks, "Checking files", len(indices), leave=False, disable=None))
+    broken = [error for _, error in found if error is not None]
+    if len(broken) > max_broken * len(indices):
+        raise InputError(
+            f"{len(broken):,} of {len(indices):,} examples cannot be read, more than "
+            f"{max_broken:.0%}. The first: {broken[0]}"
+        )
+    good = np.array([error is None for _, error in found], bool)
+    return Checked(indices[good], [group for group, error in found if error is None], broken)
+
+
+def _digest(files: Sequence[Any]) -> str | None:
+    """A hash of the content of files; None if there are none."""
+    digest, some = hashlib.blake2b(digest_size=16), False
+    for file in files:
+        if isinstance(file, Mapping):
+            file = file["path"] if file.get("bytes") is None else file["bytes"]
+        if isinstance(file, (str, Path)) and not is_missing(file):
+            try:
+                file = Path(file).read_bytes()
+            except (OSError, ValueError) as error:
+                raise InputError(f"{file} cannot be read: {error}.") from error
+        if isinstance(file, bytes):
+            digest.update(file)
+            some = True
+    return digest.hexdigest() if some else None
+
+
+def copies_with_different_values(
+    rows: Rows, indices: np.ndarray, groups: Sequence[str], values: Mapping[str, Sequence[Any]]
+) -> list[str]:
+    """A sentence about files that have one content and different targets.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    indices, groups
+        As in :class:`Checked`.
+    values
+        By target: the value of each example.
+    """
+    first: dict[str, int] = {}
+    pairs = []
+    for place, group in enumerate(groups):
+        other = first.setdefault(group, place)
+        if any(own[other] != own[place] for own in values.values()):
+            pairs.append(" and ".join(rows.name(int(indices[i])) for i in (other, place)))
+    return [f"Copies of a file have different targets: {named(pairs)}."] if pairs else []

@@ -1,0 +1,154 @@
+"""Targets: which columns are predicted, and as what."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import InputError
+from ivy_models.preprocessing.numbers import is_missing, to_category, to_number
+from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
+from ivy_models.training.data.columns import Column, number_format
+from ivy_models.training.data.files import named
+
+TARGET_KINDS = ("class", "number")
+
+USUAL_NAMES = ("label", "labels", "target", "class")
+"""Names of columns, in any case, that are the target if none is chosen."""
+
+FEW = 20
+"""Whole numbers with at most so many different values are classes."""
+
+
+def target_names(target: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
+    """Names of the columns to predict.
+
+    Raises
+    ------
+    InputError
+        If a column is not there, or none is chosen and none has one of the usual names.
+    """
+    shown = named(columns, 30) or "none"
+    if target is None:
+        usual = [column for column in columns if column.lower() in USUAL_NAMES]
+        if len(usual) != 1:
+            raise InputError(f"Choose the column to predict as target. There are: {shown}.")
+        return usual
+    chosen = [target] if isinstance(target, str) else list(target)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise InputError(f"target must name different columns, at least one; got {target!r}.")
+    for name in chosen:
+        if name not in columns:
+            raise InputError(f"There is no column {name!r} to predict. There are: {shown}.")
+    return chosen
+
+
+class Goal:
+    """A target before the split.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    cells
+        Its cells, of all rows.
+    kind
+        "class" or "number". None: recognise it.
+
+    Raises
+    ------
+    InputError
+        If all cells are equal or empty, or there are too many different classes.
+    """
+
+    def __init__(self, name: str, cells: Sequence[Any], kind: str | None):
+        self.name = name
+        known = [cell for cell in cells if not is_missing(cell)]
+        if not known:
+            raise InputError(f"The target {name!r} is empty in all rows.")
+        self._decimal = number_format(known) or "."
+        self.kind = kind or self._recognised(known)
+        values = self.values(cells)
+        self.counts = Counter(value for value in values if value is not None)
+        if len(self.counts) < 2:
+            what = f"always {next(iter(self.counts))!r}" if self.counts else "never a number"
+            raise InputError(f"The target {name!r} is {what}, so there is nothing to learn.")
+        if kind is None and self.kind == "class" and len(self.counts) > max(FEW, len(known) / 2):
+            raise InputError(
+                f"The target {name!r} has {len(self.counts):,} different values in {len(known):,} "
+                "rows, too many for classes. Choose another target, or say that its kind is class."
+            )
+
+    def _recognised(self, known: Sequence[Any]) -> str:
+        if isinstance(known[0], bool) or number_format(known) is None:
+            return "class"
+        numbers = np.array([to_number(cell, self._decimal) for cell in known])
+        numbers = numbers[~np.isnan(numbers)]
+        is_whole = bool((numbers == np.round(numbers)).all())
+        return "class" if is_whole and len(np.unique(numbers)) <= FEW else "number"
+
+    def values(self, cells: Sequence[Any]) -> list[Any]:
+        """Cells as classes or numbers, None where unknown."""
+        if self.kind == "class":
+            return [to_category(cell) for cell in cells]
+        numbers = (to_number(cell, self._decimal) for cell in cells)
+        return [None if np.isnan(number) else number for number in numbers]
+
+    def fit(self, train: Sequence[Any]) -> Target:
+        """Describe the target by the values of the training examples."""
+        known = [value for value in train if value is not None]
+        if self.kind == "class":
+            return ClassTarget(self.name, tuple(sorted(set(known), key=_natural)))
+        with np.errstate(all="ignore"):
+            mean, std = float(np.mean(known)), float(np.std(known))
+        if not (np.isfinite(mean) and np.isfinite(std) and std):
+            raise InputError(
+                f"The target {self.name!r} has no finite, positive standard deviation: its "
+                f"numbers are from {min(known):.6g} to {max(known):.6g}."
+            )
+        return NumberTarget(self.name, mean, std)
+
+    def column(self) -> Column:
+        """What was recognised."""
+        if self.kind == "class":
+            ordered = sorted(self.counts, key=_natural)
+            shown = named([f"{value} ({self.counts[value]:,})" for value in ordered], 8)
+            return Column(self.name, "class", f"{len(ordered):,} classes: {shown}", True)
+        detail = f"{min(self.counts):.6g} to {max(self.counts):.6g}"
+        return Column(self.name, "number", detail, True)
+
+    def warnings(self) -> list[str]:
+        """Sentences about classes that should be looked at."""
+        if self.kind != "class":
+            return []
+        alike = defaultdict(list)
+        for value in sorted(self.counts):
+            alike["".join(value.split()).casefold()].append(repr(value))
+        found = [
+            f"The classes {' and '.join(values)} of {self.name!r} differ only in case or spaces."
+            for values in alike.values()
+            if len(values) > 1
+        ]
+        if single := [repr(value) for value, count in sorted(self.counts.items()) if count == 1]:
+            found.append(
+                f"Of {self.name!r} these classes have one example each, so that validation has "
+                f"none: {named(single)}."
+            )
+        return found
+
+
+def _natural(value: str) -> tuple[int, float, str]:
+    """Order numbers by size, before texts."""
+    number = to_number(value)
+    return (1, 0.0, value) if np.isnan(number) else (0, number, value)
+
+
+def encode(target: Target, values: Sequence[Any]) -> np.ndarray:
+    """Encode values, as in :class:`Batch`. Classes that the target does not have are MISSING."""
+    if isinstance(target, ClassTarget):
+        places: Mapping[Any, int] = {label: place for place, label in enumerate(target.labels)}
+        return np.array([places.get(value, MISSING) for value in values], np.int64)
+    return np.array([target.encode(value) for value in values], np.float32)

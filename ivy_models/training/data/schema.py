@@ -1,0 +1,244 @@
+"""What the model shall read of the rows, and what it shall predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ivy_models.errors import InputError
+from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
+from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
+from ivy_models.training.data.defaults import default_preprocessing, sample
+from ivy_models.training.data.files import named
+from ivy_models.training.data.goals import TARGET_KINDS, Goal, target_names
+from ivy_models.training.data.rows import Rows
+from ivy_models.training.data.tables import TableRows
+
+SAMPLE = 100_000
+"""Number of rows, spread over all, by which columns are recognised and described."""
+
+FILES = ("image", "sound")
+
+
+@dataclass(frozen=True)
+class FileSchema:
+    """Files of one kind with the folders' names as target.
+
+    Parameters
+    ----------
+    rows
+        The files.
+    goals
+        The target.
+    preprocessing
+        The model's preprocessing.
+    """
+
+    rows: Rows
+    goals: list[Goal]
+    preprocessing: Any
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        target: str | Sequence[str] | None,
+        columns: Mapping[str, str],
+        preprocessing: Any,
+    ) -> FileSchema:
+        """Recognise the classes and choose a preprocessing.
+
+        Raises
+        ------
+        InputError
+            If there are not two folders at least, or a column is chosen that a folder lacks.
+        """
+        if not rows.columns:
+            raise InputError(
+                f"There are {rows.kind}s, such as {rows[0]}, but no folders that name their "
+                "classes. Put those of each class into a subfolder of its name."
+            )
+        names = target_names(target, rows.columns)
+        check_kinds(columns, names, TARGET_KINDS)
+        goals = [Goal(name, rows.column(name), columns.get(name)) for name in names]
+        if preprocessing is None:
+            preprocessing = default_preprocessing(rows.kind, rows)
+        return cls(rows, goals, preprocessing)
+
+    def files_of(self, row: Any) -> list[Any]:
+        """The files of a row."""
+        return [row]
+
+    @property
+    def check(self) -> Any:
+        """Prepares a row; raises InputError if one of its files is broken."""
+        return self.preprocessing
+
+    def fit(self, indices: np.ndarray) -> tuple[Any, list[Column]]:
+        """The preprocessing, and what was recognised."""
+        files = Column("file", self.rows.kind, f"{len(self.rows):,} files, {self._size()}")
+        return self.preprocessing, [files, *(goal.column() for goal in self.goals)]
+
+    def _size(self) -> str:
+        shown = self.preprocessing
+        if self.rows.kind == "image" and hasattr(shown, "size"):
+            return "read as {} x {} pixels".format(*shown.size)
+        if self.rows.kind == "sound" and hasattr(shown, "sample_rate"):
+            seconds = shown.num_samples / shown.sample_rate
+            return f"read as {seconds:.3g} s at {shown.sample_rate:,} Hz"
+        length = getattr(shown, "max_length", None)
+        return "read whole" if length is None else f"read up to {length:,} bytes"
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """Columns of a table, some of which are the targets.
+
+    Parameters
+    ----------
+    rows
+        The table.
+    goals
+        The targets.
+    kinds
+        Kind of each other column, and for "left out" the reason.
+    check
+        Reads the columns of files, and raises InputError if one is broken. None: there are none.
+    given
+        A preprocessing that is used as it is, such as that of a model to fine-tune.
+    """
+
+    rows: TableRows
+    goals: list[Goal]
+    kinds: dict[str, tuple[str, str]]
+    check: TablePreprocessing | None
+    given: TablePreprocessing | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        rows: TableRows,
+        target: str | Sequence[str] | None,
+        columns: Mapping[str, str],
+        preprocessing: TablePreprocessing | None,
+    ) -> TableSchema:
+        """Recognise the columns.
+
+        Raises
+        ------
+        InputError
+            If a column is not there, or cannot have its kind, or there is nothing to read.
+        """
+        names = target_names(target, rows.columns)
+        others = [name for name in rows.columns if name not in names]
+        chosen = {name: kind for name, kind in columns.items() if name not in names}
+        check_kinds(chosen, others, KINDS)
+        chosen_goals = {
+            name: "class" if kind == "category" else kind
+            for name, kind in columns.items()
+            if name in names
+        }
+        check_kinds(chosen_goals, names, TARGET_KINDS)
+        goals = [Goal(name, rows.column(name), chosen_goals.get(name)) for name in names]
+        if preprocessing is not None:
+            return cls._of_given(rows, goals, preprocessing)
+        looked = sample(len(rows), SAMPLE)
+        kinds = {}
+        for name in others:
+            if kind := chosen.get(name) or rows.file_kind(name):
+                kinds[name] = kind, "as chosen"
+            else:
+                kinds[name] = recognise(rows.cells(name, looked))
+        if all(kind == "left out" for kind, _ in kinds.values()):
+            shown = [f"{name} ({reason})" for name, (_, reason) in kinds.items()]
+            raise InputError(
+                f"No column of {rows.path} is left to learn from: {named(shown, 10) or 'none'}."
+            )
+        files = [name for name, (kind, _) in kinds.items() if kind in FILES]
+        fitted = [fit_column(name, kinds[name][0], _resolved(rows, name)) for name in files]
+        check = TablePreprocessing([column for column, _ in fitted]) if fitted else None
+        details = {column.name: detail for column, detail in fitted}
+        return cls(rows, goals, kinds, check, None, details)
+
+    @classmethod
+    def _of_given(
+        cls, rows: TableRows, goals: list[Goal], preprocessing: TablePreprocessing
+    ) -> TableSchema:
+        if not isinstance(preprocessing, TablePreprocessing):
+            raise InputError(
+                f"A table needs a TablePreprocessing, got a {type(preprocessing).__name__}."
+            )
+        read = {column.name: column for column in preprocessing.columns}
+        if lacking := [name for name in read if name not in rows.columns]:
+            raise InputError(
+                f"{rows.path} lacks columns that the preprocessing reads: {named(lacking, 10)}."
+            )
+        files = [each for each in read.values() if isinstance(each, (ImageColumn, SoundColumn))]
+        targets = [goal.name for goal in goals]
+        kinds = {
+            name: (read[name].kind, "") if name in read else ("left out", "not read by the model")
+            for name in rows.columns
+            if name not in targets
+        }
+        check = TablePreprocessing(files) if files else None
+        return cls(rows, goals, kinds, check, preprocessing)
+
+    def files_of(self, row: Mapping[str, Any]) -> list[Any]:
+        """The files of a row."""
+        return [row[column.name] for column in self.check.columns] if self.check else []
+
+    def fit(self, indices: np.ndarray) -> tuple[TablePreprocessing, list[Column]]:
+        """Describe the columns by training rows.
+
+        Parameters
+        ----------
+        indices
+            Integers: the training rows.
+
+        Raises
+        ------
+        InputError
+            If a column has nothing of its kind in the training rows.
+        """
+        looked = indices[sample(len(indices), SAMPLE)]
+        fitted = {column.name: column for column in self.check.columns} if self.check else {}
+        details = dict(self.details)
+        for name, (kind, reason) in self.kinds.items():
+            if self.given is None and kind not in (*FILES, "left out"):
+                cells = self.rows.cells(name, looked)
+                fitted[name], details[name] = fit_column(name, kind, cells)
+            details.setdefault(name, reason)
+        goals = {goal.name: goal.column() for goal in self.goals}
+        found = [
+            goals[name] if name in goals else Column(name, self.kinds[name][0], details[name])
+            for name in self.rows.columns
+        ]
+        if self.given is not None:
+            return self.given, found
+        in_order = [fitted[name] for name in self.rows.columns if name in fitted]
+        return TablePreprocessing(in_order), found
+
+
+def _resolved(rows: TableRows, name: str) -> list[Any]:
+    """A sample of a column's files that exist.
+
+    Raises
+    ------
+    InputError
+        If none exists.
+    """
+    cells = [rows[int(index)][name] for index in sample(len(rows))]
+    found = [cell for cell in cells if cell is not None and not isinstance(cell, str)]
+    if not found:
+        raise InputError(
+            f"The column {name!r} names files, such as {cells[0]!r}, but none exists beside the "
+            f"table, in {rows.folders[0]}. To ignore the column, say that it is left out."
+        )
+    return found
+
+
+Schema = FileSchema | TableSchema

@@ -1,0 +1,271 @@
+"""Tables on disk: CSV, JSON lines and Parquet, read by Hugging Face's ``datasets``.
+
+``datasets`` converts a file to Arrow in its cache once, and maps that into memory, so that a table
+may be larger than the memory. Nothing is asked of its hub. Cells of CSV stay texts here:
+guesses of a type differ between parts of one file.
+"""
+
+from __future__ import annotations
+
+import bisect
+import codecs
+import csv
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ivy_models.errors import InputError, not_installed
+from ivy_models.preprocessing.sources import reason
+from ivy_models.training.data.files import kind_of, named
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DELIMITERS = ",;\t|"
+
+LOOK = 20
+"""Number of records that are parsed to find the delimiter."""
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of one or several files with the same columns.
+
+    Parameters
+    ----------
+    path
+        The file or folder, for messages.
+    dataset
+        The rows, mapped into memory.
+    starts, folders
+        Number of each file's first row, and the folder to which its paths are relative.
+    """
+
+    path: Path
+    dataset: Dataset
+    starts: tuple[int, ...]
+    folders: tuple[Path, ...]
+
+    kind = "table"
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.dataset.column_names)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A row. The name of an existing image or sound beside the table becomes its path."""
+        folder = self.folders[bisect.bisect_right(self.starts, index) - 1]
+        row = self.dataset[int(index)]
+        return {name: _with_path(value, folder) for name, value in row.items()}
+
+    def name(self, index: int) -> str:
+        return f"row {index + 1}"
+
+    def column(self, name: str) -> list[Any]:
+        return self._cells(name, self._arrow(name))
+
+    def cells(self, name: str, indices: np.ndarray) -> list[Any]:
+        """Some values of a column."""
+        return self._cells(name, self._arrow(name).take(indices))
+
+    def file_kind(self, name: str) -> str | None:
+        """Return "image" or "sound" if the table says that a column holds these."""
+        return {"Image": "image", "Audio": "sound"}.get(type(self.dataset.features[name]).__name__)
+
+    def _cells(self, name: str, arrow: Any) -> list[Any]:
+        cells = arrow.to_pylist()
+        names = getattr(self.dataset.features[name], "names", None)  # of classes
+        return [names[cell] if cell is not None else None for cell in cells] if names else cells
+
+    def _arrow(self, name: str) -> Any:
+        if name not in self.columns:
+            raise InputError(
+                f"{self.path} has no column {name!r}. It has {named(self.columns, 20)}."
+            )
+        return self.dataset.data.column(name)
+
+
+def _with_path(value: Any, folder: Path) -> Any:
+    if isinstance(value, str) and len(value) < 1000 and kind_of(value) in ("image", "sound"):
+        try:
+            return folder / value if (folder / value).is_file() else value
+        except (OSError, ValueError):  # not a name of a file at all
+            return value
+    return value
+
+
+def table_rows(path: Path, files: Sequence[Path]) -> TableRows:
+    """Read the files of a table.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or has other columns than the first, or there are no rows.
+    BackendError
+        If ``datasets`` is not installed.
+    """
+    read = {file: part for file in files if len(part := _read(file))}
+    if not read:
+        raise InputError(f"{path} has no rows.")
+    files, parts = list(read), list(read.values())
+    for file, part in read.items():
+        if set(part.column_names) != set(parts[0].column_names):
+            raise InputError(
+                f"{file} has the columns {named(part.column_names, 20)}; {files[0]} has "
+                f"{named(parts[0].column_names, 20)}. All files of a table need the same."
+            )
+    starts = tuple(itertools.accumulate([0, *map(len, parts[:-1])]))
+    return TableRows(path, _joined(path, parts), starts, tuple(file.parent for file in files))
+
+
+def _joined(path: Path, parts: list[Dataset]) -> Dataset:
+    from datasets import concatenate_datasets
+
+    try:
+        return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+    except Exception as error:
+        raise InputError(
+            f"The files of {path} do not fit together: {reason(error)}. A column must have one "
+            "type in all of them."
+        ) from error
+
+
+def _read(file: Path) -> Dataset:
+    try:
+        import datasets
+        from datasets.packaged_modules.csv.csv import Csv
+        from datasets.packaged_modules.json.json import Json
+        from datasets.packaged_modules.parquet.parquet import Parquet
+    except ImportError as error:
+        raise not_installed("Reading tables needs", error, "train") from error
+    encoding, digest = _encoding_and_digest(file)
+    suffix = file.suffix.lower()
+    builder: Any = Parquet if suffix == ".parquet" else Json
+    options: dict[str, Any] = {} if suffix == ".parquet" else {"encoding": encoding}
+    if suffix in (".csv", ".tsv"):
+        delimiter, names = _head(file, encoding)
+        builder = Csv
+        options |= {
+            "sep": delimiter,
+            "header": 0,
+            "column_names": names,
+            "features": datasets.Features({name: datasets.Value("string") for name in names}),
+            "keep_default_na": False,
+            "na_filter": False,
+            "index_col": False,
+        }
+    if not file.stat().st_size or options.get("column_names") == []:
+        return datasets.Dataset.from_dict({})
+    with _quiet(datasets):
+        try:
+            built = builder(data_files={"train": str(file)}, hash=digest, **options)
+            built.download_and_prepare()
+            table = built.as_dataset(split="train")
+        except Exception as error:
+            raise InputError(f"{file} cannot be read as a table: {_cause(error)}.") from error
+    return _undecoded(datasets, table)
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first; ``datasets`` hides it behind an error of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return reason(error)  # pyright: ignore[reportArgumentType]: no exit was caught
+
+
+def _undecoded(datasets: Any, table: Dataset) -> Dataset:
+    """Leave images and sounds as files, which this library decodes itself."""
+    for name, feature in table.features.items():
+        if isinstance(feature, (datasets.Image, datasets.Audio)):
+            table = table.cast_column(name, type(feature)(decode=False))
+    return table
+
+
+@contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """Hide progress bars and log messages about errors, which are raised anyway."""
+    logging, bars = datasets.utils.logging, datasets.are_progress_bars_disabled()
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
+def _encoding_and_digest(file: Path) -> tuple[str, str]:
+    """The encoding of a file if it is a text, and a hash of its content for the cache.
+
+    ``datasets`` itself looks at the path and the time alone, and would reuse a table whose content
+    was replaced.
+    """
+    digest, decoder = hashlib.blake2b(digest_size=16), None
+    encoding = "utf-8-sig"
+    try:
+        with open(file, "rb") as opened:
+            while chunk := opened.read(CHUNK):
+                if decoder is None:
+                    if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                        encoding = "utf-16"
+                    decoder = codecs.getincrementaldecoder(encoding)()
+                digest.update(chunk)
+                if encoding != "cp1252":
+                    try:
+                        decoder.decode(chunk)
+                    except UnicodeDecodeError:
+                        encoding = "cp1252"
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    return encoding, digest.hexdigest()
+
+
+def _head(file: Path, encoding: str) -> tuple[str, list[str]]:
+    """The delimiter and the columns' names of a CSV file. No names: it has no rows."""
+    candidates = {}
+    for delimiter in "\t" if file.suffix.lower() == ".tsv" else DELIMITERS:
+        with open(file, encoding=encoding, errors="replace", newline="") as opened:
+            try:
+                reader = csv.reader(opened, delimiter=delimiter)
+                records = list(itertools.islice((r for r in reader if any(r)), LOOK))
+            except csv.Error as error:
+                raise InputError(f"{file} cannot be read as CSV: {error}.") from error
+        if records:
+            is_even = len({len(record) for record in records}) == 1
+            candidates[delimiter] = (is_even and len(records[0]) > 1, len(records[0]), records)
+    delimiter = max(candidates, key=lambda each: candidates[each][:2], default=None)
+    if delimiter is None or len(candidates[delimiter][2]) == 1:
+        return ",", []
+    header, *records = candidates[delimiter][2]
+    if longer := [record for record in records if len(record) > len(header)]:
+        raise InputError(
+            f"{file} has {len(header)} columns in its first line, but a row with "
+            f"{len(longer[0])} cells: {named([repr(cell) for cell in longer[0]], 5)}."
+        )
+    return delimiter, list(_different(name.strip() for name in header))
+
+
+def _different(names: Iterable[str]) -> Iterator[str]:
+    """Names without repetitions; a column without a name gets its number."""
+    taken: set[str] = set()
+    for place, name in enumerate(names, 1):
+        own = name = name or f"column {place}"
+        for number in itertools.count(2):
+            if own not in taken:
+                break
+            own = f"{name} {number}"
+        taken.add(own)
+        yield own

@@ -1,0 +1,291 @@
+"""Tables."""
+
+import json
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ivy_models.errors import InputError
+from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
+from ivy_models.training.data import read_rows, read_training_data
+
+CITIES = ("Bern", "Oslo", "Rome")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Refuse connections: local files are read without the hub."""
+
+    def refuse(*_):
+        raise AssertionError("a connection was made")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def write_csv(path, rows, delimiter=",", encoding="utf-8"):
+    def cell(value):
+        text = "" if value is None else str(value)
+        return f'"{text}"' if any(c in text for c in f'{delimiter}\n"') else text
+
+    lines = [rows[0], *(row.values() for row in rows)]
+    text = "".join(delimiter.join(map(cell, line)) + "\n" for line in lines)
+    path.write_text(text, encoding, newline="")
+
+
+def people(rng, count=60):
+    """Rows of every kind of column but files."""
+    return [
+        {
+            "id": 1000 + i,
+            "age": None if i == 3 else int(rng.integers(18, 90)),
+            "income": round(float(rng.lognormal(8)), 2),
+            "city": CITIES[i % 3],
+            "zip": f"{i % 7:05d}",
+            "born": f"{1950 + i % 50}-0{1 + i % 9}-1{i % 10}",
+            "comment": f"a {'good' if i % 2 else 'bad'} thing, {i}\nindeed",
+            "key": f"k{i * 7919 % 1000:03d}x",
+            "always": "same",
+            "empty": None,
+            "label": "yes" if i % 2 else "no",
+        }
+        for i in range(count)
+    ]
+
+
+KINDS = {
+    "id": "left out",
+    "age": "number",
+    "income": "number",
+    "city": "category",
+    "zip": "category",
+    "born": "date",
+    "comment": "text",
+    "key": "left out",
+    "always": "left out",
+    "empty": "left out",
+    "label": "class",
+}
+
+
+def test_columns_are_recognised(tmp_path, rng):
+    write_csv(tmp_path / "people.csv", people(rng))
+    data = read_training_data(tmp_path / "people.csv")
+    assert {column.name: column.kind for column in data.columns} == KINDS
+    details = {column.name: column.detail for column in data.columns}
+    assert details["id"] == "numbers the rows"
+    assert details["key"] == "another name in every row"
+    assert details["always"] == "always same"
+    assert details["empty"] == "empty"
+    assert details["label"] == "2 classes: no (30), yes (30)"
+    assert details["city"].startswith("3 categories: ")
+    assert data.targets == (ClassTarget("label", ("no", "yes")),)
+    assert isinstance(data.preprocessing, TablePreprocessing)
+    assert (len(data.train), len(data.validation)) == (48, 12)
+    batch = data.train.batch(range(48))
+    assert batch.data["numbers"].shape == (48, 5, 17)
+    assert batch.data["categories"].shape == (48, 2)
+    assert batch.data["text_0"].shape == (48, 24)
+    known = batch.mask["numbers"]
+    assert known[:, 0].sum() in (47, 48)
+    assert known[:, 1:].all()
+    standardised = batch.data["numbers"][:, 1, 0]
+    assert abs(standardised.mean()) < 1e-5
+    assert abs(standardised.std() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".tsv"])
+def test_formats_give_the_same_columns(tmp_path, rng, suffix):
+    import datasets
+
+    path, rows = tmp_path / f"people{suffix}", people(rng)
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif suffix == ".tsv":
+        write_csv(path, rows, "\t")
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    data = read_training_data(path)
+    assert {column.name: column.kind for column in data.columns} == KINDS
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"), [(";", "utf-8-sig"), ("|", "cp1252"), ("\t", "utf-16")]
+)
+def test_csv_files_of_other_programs_are_read(tmp_path, delimiter, encoding):
+    rows = [
+        {
+            "größe": f"{i},5",
+            "name": f"Zoë {i % 2}",
+            "y": f'"{i % 2}"\n;',
+            "tag": f"{i + 1:02d}.03.2024",
+        }
+        for i in range(20)
+    ]
+    path = tmp_path / "a.csv"
+    lines = [
+        list(rows[0]),
+        *([f'"{v.replace(chr(34), chr(34) * 2)}"' for v in row.values()] for row in rows),
+    ]
+    path.write_text("\r\n".join(map(delimiter.join, lines)), encoding, newline="")
+    table = read_rows(path)
+    assert table.columns == ("größe", "name", "y", "tag")
+    assert [table[i] for i in range(20)] == rows
+    data = read_training_data(path, target="y")
+    assert [column.kind for column in data.columns] == ["number", "category", "class", "date"]
+    assert data.columns[0].detail.endswith(".5")
+    assert "written %d.%m.%Y" in data.columns[3].detail
+
+
+def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
+    rows = people(rng)
+    write_csv(tmp_path / "a.csv", rows[:40])
+    write_csv(tmp_path / "b.csv", rows[40:], ";")
+    table = read_rows(tmp_path)
+    assert len(table) == 60
+    assert [table[i]["id"] for i in (0, 39, 40, 59)] == ["1000", "1039", "1040", "1059"]
+    (tmp_path / "a.csv").rename(tmp_path / "train.csv")
+    (tmp_path / "b.csv").rename(tmp_path / "test-0.csv")
+    data = read_training_data(tmp_path)
+    assert (len(data.train), len(data.validation)) == (40, 20)
+    write_csv(tmp_path / "test-0.csv", [{"another": 1}])
+    with pytest.raises(InputError, match="lack the target label"):
+        read_training_data(tmp_path)
+    with pytest.raises(InputError, match="All files of a table need the same"):
+        read_rows(tmp_path)
+
+
+def test_a_table_that_was_replaced_is_read_anew(tmp_path):
+    import os
+
+    path = tmp_path / "a.csv"
+    for content in ("a,b\n1,2\n", "a,b\n3,4\n"):
+        path.write_text(content)
+        os.utime(path, (0, 0))
+        assert read_rows(path)[0]["a"] == content[4]
+
+
+def test_targets_are_chosen(tmp_path, rng):
+    rows = people(rng)
+    for row in rows:
+        if row["id"] % 30 == 0:
+            row["income"] = "unknown"
+        del row["label"]
+    write_csv(tmp_path / "a.csv", rows)
+    with pytest.raises(InputError, match="Choose the column to predict.*: id, age, income"):
+        read_training_data(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="no column 'incme' to predict"):
+        read_training_data(tmp_path / "a.csv", target="incme")
+    data = read_training_data(tmp_path / "a.csv", target=["city", "income"])
+    city, income = data.targets
+    assert city == ClassTarget("city", CITIES)
+    assert isinstance(income, NumberTarget)
+    encoded = data.train.encoded_targets()
+    assert encoded["city"].dtype == np.int64
+    assert encoded["income"].dtype == np.float32
+    known = encoded["income"][~np.isnan(encoded["income"])]
+    assert abs(known.mean()) < 1e-5
+    assert len(known) < len(data.train)
+    alone = read_training_data(tmp_path / "a.csv", target="income")
+    assert len(alone.train) + len(alone.validation) == 58
+    assert "Left out, without a target: 2 of 60 examples." in alone.warnings
+    assert not any(np.isnan(alone.validation.encoded_targets()["income"]))
+
+
+def test_kinds_can_be_overridden(tmp_path, rng):
+    write_csv(tmp_path / "a.csv", people(rng))
+    columns = {"age": "category", "key": "text", "city": "left out", "zip": "number"}
+    data = read_training_data(tmp_path / "a.csv", columns=columns)
+    kinds = {column.name: column.kind for column in data.columns}
+    assert {name: kinds[name] for name in columns} == columns
+    numbers = read_training_data(tmp_path / "a.csv", target="zip", columns={"zip": "number"})
+    assert isinstance(numbers.targets[0], NumberTarget)
+    for chosen, message in [
+        ({"agee": "number"}, "no column 'agee'. Did you mean age"),
+        ({"age": "integer"}, "kind is one of number, category"),
+        ({"label": "text"}, "kind is one of class, number"),
+        ({"city": "number"}, "'city' cannot be read as number: no cell such as '"),
+        ({"city": "image"}, "'city' names files.*none exists"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            read_training_data(tmp_path / "a.csv", columns=chosen)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ("a,label\n", "has no rows"),
+        ("a,label\n1,x\n2,x\n", "'label' is always 'x'"),
+        ("a,label\n1,\n2,NA\n", "'label' is empty in all rows"),
+        ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
+        ("a,label\n1,x\n" + "2,y\n" * 30 + "3,x,\n", "Expected 2 fields in line 33, saw 3"),
+        ('a,label\n"1,x\n', "EOF inside string"),
+        ("label\nx\ny\n", "No column .* is left to learn from"),
+        ("id,label\n1,x\n2,y\n3,x\n4,y\n", r"left to learn from: id \(numbers the rows\)"),
+        ("a,label\n" + "".join(f"{i % 3},n{i}\n" for i in range(50)), "50 different values in 50"),
+    ],
+)
+def test_tables_that_cannot_be_learned_are_refused(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_training_data(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.parquet", b"PAR1"), ("a.jsonl", b'{"a": 1'), ("a.json", b"\xff\xfe\x00")],
+)
+def test_broken_files_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json.*|a\.parquet cannot be read as a table"):
+        read_rows(tmp_path / name)
+
+
+def test_numbers_that_are_not_finite_are_missing(tmp_path):
+    values = ["inf", "nan", "1e999", "-inf", *range(100)]
+    rows = [{"a": value, "b": i % 3, "label": i % 2} for i, value in enumerate(values)]
+    write_csv(tmp_path / "a.csv", rows)
+    data = read_training_data(tmp_path / "a.csv")
+    batch = data.train.batch(range(len(data.train)))
+    assert np.isfinite(batch.data["numbers"]).all()
+    assert 0 < (~batch.mask["numbers"][:, 0]).sum() <= 4
+
+
+def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
+    rows = [{"photo": f"photos/{i}.png", "age": i % 7, "label": "ab"[i % 2]} for i in range(20)]
+    rows[4]["photo"] = None
+    (tmp_path / "photos" / "7.png").write_bytes(b"no image")
+    rows[9]["photo"] = "photos/none.png"
+    write_csv(tmp_path / "a.csv", rows)
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match="2 of 20 examples cannot be read, more than 5%"):
+        read_training_data(tmp_path)
+    data = read_training_data(tmp_path, max_broken=0.1)
+    assert [column.kind for column in data.columns] == ["image", "number", "class"]
+    assert len(data.train) + len(data.validation) == 18
+    assert "row 8: Column 'photo'" in data.warnings[-1]
+    assert data.train.batch([0, 1]).data["image_0"].shape == (2, 16, 16, 3)
+    given = read_training_data(tmp_path, preprocessing=data.preprocessing, max_broken=0.1)
+    assert given.preprocessing is data.preprocessing
+
+
+def test_images_inside_parquet_are_read(tmp_path, rng):
+    import datasets
+
+    images = [Image.new("RGB", (16, 16), (i, 0, 0)) for i in range(10)]
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    table = {"image": images, "label": [i % 2 for i in range(10)]}
+    datasets.Dataset.from_dict(table, features).to_parquet(tmp_path / "a.parquet")
+    data = read_training_data(tmp_path / "a.parquet")
+    assert [column.kind for column in data.columns] == ["image", "class"]
+    assert data.targets[0].labels == ("a", "b")
+    assert data.train.batch([0]).data["image_0"].shape == (1, 16, 16, 3)
