@@ -550,13 +550,17 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
         return PerceiverIO(self.spec, self._copy_for(ops), rematerialise)
 
-    def to_keras_model(self, rematerialise: bool = False) -> ivy_models.shells.keras.PerceiverIO:
+    def to_keras_model(
+        self, rematerialise: bool = False, **named: Any
+    ) -> ivy_models.shells.keras.PerceiverIO:
         """Copy the model into a ``keras.Model``, on whichever backend Keras is set to.
 
         Parameters
         ----------
         rematerialise
             As in :meth:`to_torch_module`.
+        named
+            Further arguments of ``keras.Model``, such as ``dtype="mixed_bfloat16"``.
 
         Returns
         -------
@@ -577,7 +581,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
         spec = self.spec.replace(device=self._wanted_device)
-        return PerceiverIO(spec, map_tree(_to_numpy, self.v), rematerialise)
+        return PerceiverIO(spec, map_tree(_to_numpy, self.v), rematerialise, **named)
 
     def to_paddle_module(self, rematerialise: bool = False) -> ivy_models.shells.paddle.PerceiverIO:
         """Copy the model into a ``paddle.nn.Layer``, in evaluation mode.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from ivy_models.ops import ops_named
 from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.settings import Settings
@@ -37,12 +39,20 @@ class Trainer(Protocol):
         ...
 
 
+_TRAINERS = {
+    "torch": ("torch", "TorchTrainer"),
+    "jax": ("jax", "JaxTrainer"),
+    "tensorflow": ("keras", "KerasTrainer"),
+    "paddle": ("paddle", "PaddleTrainer"),
+}
+"""The module and class of each framework."""
+
+
 def make_trainer(
     model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
 ) -> Trainer:
     """Import the framework and make its trainer for a run of so many steps."""
-    if settings.backend != "torch":
-        raise NotImplementedError(settings.backend)
-    from ivy_models.training.trainers.torch import TorchTrainer
-
-    return TorchTrainer(model, targets, settings, steps)
+    module, name = _TRAINERS[settings.backend]
+    ops_named(settings.backend)  # says how to install a framework that is not there
+    trainer = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return trainer(model, targets, settings, steps)
