@@ -32,7 +32,7 @@ TOOLS = ("pytest", "pytest-xdist", "hypothesis", "h5py")
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 # These tests need packages outside the default extras, some of which require newer releases than
 # the lower bounds: transformers, perceiver-pytorch, onnx, peft, captum, sphinx, nbclient, mypy,
-# twine.
+# twine, datasets, kornia.
 NEED_MORE = (
     "shells/test_accelerate",
     "shells/test_accelerate_with_tools",
@@ -46,6 +46,8 @@ NEED_MORE = (
     "shells/test_torch_layers",
     "shells/test_torch_module",
     "shells/test_transformers_suite",
+    "training/data/test_folders",
+    "training/data/test_tables",
 )
 IGNORED = [f"--ignore=tests/{name}.py" for name in NEED_MORE]
 

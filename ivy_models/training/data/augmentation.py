@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,13 @@ SHIFT = 0.1
 
 NOISE = 0.005
 """Greatest standard deviation of the noise, where 1 is full scale."""
+
+AREA, ASPECT = (0.5, 1.0), 4 / 3
+"""Share of an image that is kept, and the greatest change of the ratio of its sides."""
+
+COLOUR, ANGLE, SHEAR, MOVE = 0.4, 20.0, 0.2, 0.2
+"""Greatest change of brightness, contrast and saturation; greatest angle in degrees; slope; and
+shift as a share of the side."""
 
 
 class Augmentation(Protocol):
@@ -65,7 +72,11 @@ def augment_sounds(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageAugmentation:
-    """Flips, crops and RandAugment's operations, by ``kornia``.
+    """Flip, crop and resize images, and apply two operations of RandAugment to each.
+
+    RandAugment is by Cubuk et al., 2019 (arXiv:1909.13719). ``kornia`` computes the operations; the
+    random numbers are all of ``rng``, because kornia's own would be of torch's global generator,
+    which a model that trains at the same time uses too.
 
     Parameters
     ----------
@@ -81,37 +92,90 @@ class ImageAugmentation:
     preprocessing: ImagePreprocessing
 
     def __post_init__(self):
-        _ = self._transform  # imports kornia now, not in the first batch
-
-    @cached_property
-    def _transform(self) -> Any:
-        try:
-            from kornia import augmentation
-        except ImportError as error:
-            raise not_installed("Augmenting images needs", error, "train") from error
-        crop = augmentation.RandomResizedCrop(
-            self.preprocessing.size,
-            scale=(0.5, 1.0),
-            ratio=(3 / 4, 4 / 3),
-            cropping_mode="resample",
-        )
-        flip = augmentation.RandomHorizontalFlip(p=0.5)
-        if self.preprocessing.channels == 1:  # kornia's operations on colours need three
-            return augmentation.AugmentationSequential(crop, flip)
-        operations = augmentation.auto.RandAugment(n=2, m=9)
-        return augmentation.AugmentationSequential(crop, flip, operations)
+        _import_kornia()  # now, not in the first batch
 
     def __call__(self, data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Change images (B, height, width, channels).
-
-        kornia draws from torch's generator on the CPU, which is put back afterwards.
-        """
+        """Change images (B, height, width, channels)."""
         import torch
 
         mean = np.array(self.preprocessing.mean, np.float32)
         std = np.array(self.preprocessing.std, np.float32)
-        images = torch.from_numpy(np.moveaxis(data * std + mean, -1, 1).clip(0, 1))
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.default_generator.manual_seed(int(rng.integers(2**63)))
-            changed = self._transform(images.contiguous()).numpy()
-        return ((np.moveaxis(changed, 1, -1).clip(0, 1) - mean) / std).astype(np.float32)
+        pixels = np.broadcast_to(data * std + mean, (*data.shape[:-1], 3))
+        images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 1))).clip(0, 1)
+        with torch.no_grad():
+            changed = _with_operations(_cropped(images, rng), rng)
+        pixels = np.moveaxis(changed.clip(0, 1).numpy(), 1, -1)
+        if data.shape[-1] == 1:
+            pixels = pixels.mean(-1, keepdims=True)
+        return ((pixels - mean) / std).astype(np.float32)
+
+
+def _import_kornia() -> Any:
+    try:
+        import kornia
+    except ImportError as error:
+        raise not_installed("Augmenting images needs", error, "train") from error
+    return kornia
+
+
+def _cropped(images: Any, rng: np.random.Generator) -> Any:
+    """Flip half of the images (B, 3, Y, X); crop each to a part and resize that."""
+    import torch
+
+    batch, _, height, width = images.shape
+    area = rng.uniform(*AREA, batch)
+    stretch = np.exp(rng.uniform(-np.log(ASPECT), np.log(ASPECT), batch) / 2)
+    sizes = np.sqrt(area) * np.stack([stretch, 1 / stretch])
+    ys, xs = np.minimum(sizes, 1) * np.array([[height - 1], [width - 1]])
+    top, left = rng.uniform(0, 1, (2, batch)) * np.stack([height - 1 - ys, width - 1 - xs])
+    right, bottom = left + xs, top + ys
+    flipped = rng.random(batch) < 0.5
+    left, right = np.where(flipped, right, left), np.where(flipped, left, right)
+    corners = np.stack([(left, top), (right, top), (right, bottom), (left, bottom)])
+    boxes = torch.from_numpy(np.moveaxis(corners, -1, 0).astype(np.float32))
+    return _import_kornia().geometry.transform.crop_and_resize(images, boxes, (height, width))
+
+
+def _with_operations(images: Any, rng: np.random.Generator) -> Any:
+    """Apply two random operations of random strength to each of the images (B, 3, Y, X)."""
+    import torch
+
+    operations = _operations()
+    for _ in range(2):
+        chosen = rng.integers(len(operations), size=len(images))
+        strengths = torch.from_numpy(rng.uniform(-1, 1, len(images)).astype(np.float32))
+        for number, operation in enumerate(operations):
+            places = np.flatnonzero(chosen == number)
+            if len(places):
+                images[places] = operation(images[places], strengths[places])
+    return images
+
+
+def _operations() -> list[Callable[[Any, Any], Any]]:
+    """Functions of images (n, 3, Y, X) and strengths (n,) between -1 and 1."""
+    import torch
+
+    kornia = _import_kornia()
+    enhance, transform = kornia.enhance, kornia.geometry.transform
+
+    def along(axis: int, strengths: Any) -> Any:
+        return torch.stack([strengths if i == axis else 0 * strengths for i in range(2)], 1)
+
+    def moved(images: Any, strengths: Any, axis: int) -> Any:
+        return transform.translate(images, MOVE * images.shape[3 - axis] * along(axis, strengths))
+
+    return [
+        lambda images, _: images,
+        lambda images, _: enhance.equalize(images),
+        lambda images, s: enhance.adjust_brightness(images, COLOUR * s),
+        lambda images, s: enhance.adjust_contrast(images, 1 + COLOUR * s),
+        lambda images, s: enhance.adjust_saturation(images, 1 + COLOUR * s),
+        lambda images, s: enhance.sharpness(images, 1 + s),
+        lambda images, s: enhance.posterize(images, (6 - 2 * s).int()),
+        lambda images, s: enhance.solarize(images, 0.75 + 0.25 * s),
+        lambda images, s: transform.rotate(images, ANGLE * s),
+        lambda images, s: transform.shear(images, SHEAR * along(0, s)),
+        lambda images, s: transform.shear(images, SHEAR * along(1, s)),
+        lambda images, s: moved(images, s, 0),
+        lambda images, s: moved(images, s, 1),
+    ]

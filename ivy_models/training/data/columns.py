@@ -40,7 +40,7 @@ from ivy_models.training.data.defaults import (
 )
 from ivy_models.training.data.files import kind_of, named
 
-KINDS = ("number", "category", "date", "text", "image", "sound", "left out")
+KINDS = ("number", "category", "date", "text", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""
 
 BINS = 16
@@ -66,9 +66,9 @@ class Column:
         Name of the column; "file" and "label" for a folder.
     kind
         "number", "category", "date", "text", "image" or "sound"; for a target "class" or
-        "number"; "left out" if the column is not used.
+        "number"; "ignore" if it is not used.
     detail
-        What was found, such as the range of the numbers, or why the column is left out.
+        What was found, such as the range of the numbers, or why the column is not used.
     is_target
         Whether the model predicts it.
     """
@@ -107,22 +107,22 @@ def recognise(cells: Sequence[Any]) -> tuple[str, str]:
     Returns
     -------
     tuple
-        One of :data:`KINDS`, and for "left out" the reason.
+        One of :data:`KINDS`, and for "ignore" the reason.
     """
     known = [cell for cell in cells if not is_missing(cell)]
     if not known:
-        return "left out", "empty"
+        return "ignore", "empty"
     if file_kind := _kind_of_files(known):
         return file_kind, ""
     if any(isinstance(cell, (Mapping, list, bytes)) for cell in known):
-        return "left out", f"cells of type {type(known[0]).__name__}"
+        return "ignore", f"cells of type {type(known[0]).__name__}"
     categories = Counter(map(to_category, known))
     if len(categories) == 1:
-        return "left out", f"always {next(iter(categories))}"
+        return "ignore", f"always {next(iter(categories))}"
     if isinstance(known[0], bool):
         return "category", ""
     if number_format(known) is not None:
-        return ("left out", "numbers the rows") if _numbers_rows(known) else ("number", "")
+        return ("ignore", "numbers the rows") if _numbers_rows(known) else ("number", "")
     if date_format(known) is not None:
         return "date", ""
     return _kind_of_texts(known, len(categories))
@@ -145,7 +145,7 @@ def _kind_of_texts(known: Sequence[Any], num_different: int) -> tuple[str, str]:
     if words >= 2:
         return "text", ""
     if num_different == len(known):
-        return "left out", "another name in every row"
+        return "ignore", "another name in every row"
     return ("category" if num_different <= len(known) / 1.2 else "text"), ""
 
 
@@ -192,7 +192,7 @@ def fit_column(name: str, kind: str, cells: Sequence[Any]) -> tuple[TableColumn,
     name
         Name of the column.
     kind
-        One of :data:`KINDS` except "left out".
+        One of :data:`KINDS` except "ignore".
     cells
         Values; files as paths that exist.
 

@@ -104,7 +104,7 @@ class TableSchema:
     goals
         The targets.
     kinds
-        Kind of each other column, and for "left out" the reason.
+        Kind of each other column, and for "ignore" the reason.
     check
         Reads the columns of files, and raises InputError if one is broken. None: there are none.
     given
@@ -153,7 +153,7 @@ class TableSchema:
                 kinds[name] = kind, "as chosen"
             else:
                 kinds[name] = recognise(rows.cells(name, looked))
-        if all(kind == "left out" for kind, _ in kinds.values()):
+        if all(kind == "ignore" for kind, _ in kinds.values()):
             shown = [f"{name} ({reason})" for name, (_, reason) in kinds.items()]
             raise InputError(
                 f"No column of {rows.path} is left to learn from: {named(shown, 10) or 'none'}."
@@ -180,7 +180,7 @@ class TableSchema:
         files = [each for each in read.values() if isinstance(each, (ImageColumn, SoundColumn))]
         targets = [goal.name for goal in goals]
         kinds = {
-            name: (read[name].kind, "") if name in read else ("left out", "not read by the model")
+            name: (read[name].kind, "") if name in read else ("ignore", "not read by the model")
             for name in rows.columns
             if name not in targets
         }
@@ -208,7 +208,7 @@ class TableSchema:
         fitted = {column.name: column for column in self.check.columns} if self.check else {}
         details = dict(self.details)
         for name, (kind, reason) in self.kinds.items():
-            if self.given is None and kind not in (*FILES, "left out"):
+            if self.given is None and kind not in (*FILES, "ignore"):
                 cells = self.rows.cells(name, looked)
                 fitted[name], details[name] = fit_column(name, kind, cells)
             details.setdefault(name, reason)
@@ -236,7 +236,7 @@ def _resolved(rows: TableRows, name: str) -> list[Any]:
     if not found:
         raise InputError(
             f"The column {name!r} names files, such as {cells[0]!r}, but none exists beside the "
-            f"table, in {rows.folders[0]}. To ignore the column, say that it is left out."
+            f"table, in {rows.folders[0]}. If they are not needed, set the column's kind to ignore."
         )
     return found
 

@@ -1,12 +1,13 @@
 """Folders by class."""
 
+import sys
 import wave
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ivy_models.errors import InputError
+from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing import SoundPreprocessing, TextPreprocessing
 from ivy_models.training.data import read_rows, read_training_data
 
@@ -196,6 +197,16 @@ def test_images_are_augmented_by_the_generator_alone(tmp_path, rng, channels):
     assert np.abs(changed[0]).max() <= 1
     assert not np.allclose(changed[0], changed[2])
     assert not np.allclose(changed[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("package", "augment"), [("kornia", True), ("sklearn.model_selection", False)]
+)
+def test_a_package_that_is_missing_is_named(tmp_path, rng, monkeypatch, package, augment):
+    write_images(tmp_path, rng, count=3)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackendError, match=rf"{package}.* pip install"):
+        read_training_data(tmp_path, augment=augment)
 
 
 def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):

@@ -55,16 +55,16 @@ def people(rng, count=60):
 
 
 KINDS = {
-    "id": "left out",
+    "id": "ignore",
     "age": "number",
     "income": "number",
     "city": "category",
     "zip": "category",
     "born": "date",
     "comment": "text",
-    "key": "left out",
-    "always": "left out",
-    "empty": "left out",
+    "key": "ignore",
+    "always": "ignore",
+    "empty": "ignore",
     "label": "class",
 }
 
@@ -197,7 +197,7 @@ def test_targets_are_chosen(tmp_path, rng):
 
 def test_kinds_can_be_overridden(tmp_path, rng):
     write_csv(tmp_path / "a.csv", people(rng))
-    columns = {"age": "category", "key": "text", "city": "left out", "zip": "number"}
+    columns = {"age": "category", "key": "text", "city": "ignore", "zip": "number"}
     data = read_training_data(tmp_path / "a.csv", columns=columns)
     kinds = {column.name: column.kind for column in data.columns}
     assert {name: kinds[name] for name in columns} == columns
