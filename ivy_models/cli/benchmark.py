@@ -43,7 +43,7 @@ from ivy_models.ops import BACKENDS
 )
 def benchmark(
     name: str,
-    size: tuple[int, ...] | None,
+    size: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
     batch_size: int,
     repeats: int,
     backends: tuple[str, ...],
@@ -96,13 +96,15 @@ def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> 
     spec = model.spec.replace(device=device, dtype=dtype or model.spec.dtype)
     shape, rng = data_shape(spec, model.preprocessing, size), np.random.default_rng(0)
 
-    def random(shape):
-        if spec.vocabulary_size is not None:
-            return rng.integers(0, spec.vocabulary_size, (batch_size, *shape), np.int32)
+    vocabularies = {m.name: m.vocabulary_size for m in spec.input_modalities or ()}
+
+    def random(shape, name=None):
+        if vocabulary_size := vocabularies.get(name, spec.vocabulary_size):
+            return rng.integers(0, vocabulary_size, (batch_size, *shape), np.int32)
         return rng.standard_normal((batch_size, *shape), np.float32)
 
     several = isinstance(shape, dict)
-    data: Any = {n: random(s) for n, s in shape.items()} if several else random(shape)
+    data: Any = {n: random(s, n) for n, s in shape.items()} if several else random(shape)
     network = PerceiverIO(spec)
     named: dict[str, Any] = {}
     if spec.num_position_axes is not None:
@@ -132,7 +134,6 @@ def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> 
 def _in_a_process(name, size, batch_size, repeats, backend, device, dtype) -> dict | None:
     """Measure in a new process. If it fails, it prints its own error; the result is None."""
     options = {
-        "--size": size and "x".join(map(str, size)),
         "--batch-size": batch_size,
         "--repeats": repeats,
         "--backend": backend,
@@ -140,6 +141,9 @@ def _in_a_process(name, size, batch_size, repeats, backend, device, dtype) -> di
         "--dtype": dtype,
     }
     given = [str(part) for option in options.items() if option[1] for part in option]
+    by_name = size if isinstance(size, dict) else {"": size} if size else {}
+    for modality, numbers in by_name.items():
+        given += ["--size", f"{modality}={'x'.join(map(str, numbers))}".removeprefix("=")]
     command = [sys.executable, "-m", "ivy_models", "benchmark", name, "--json", *given]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None

@@ -29,7 +29,7 @@ def export(
     model: str,
     output: Path,
     weights: Path | None,
-    size: tuple[int, ...] | None,
+    size: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
     any_size: bool,
     batch_size: int | None,
     mask: bool,

@@ -24,7 +24,11 @@ peak memory of a call's arrays; `ivy-models benchmark` measures it."""
 @dtype_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 def info(
-    name: str, size: tuple[int, ...] | None, batch_size: int, dtype: str | None, as_json: bool
+    name: str,
+    size: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
+    batch_size: int,
+    dtype: str | None,
+    as_json: bool,
 ) -> None:
     """Print a model's description and the cost of one call.
 

@@ -44,17 +44,36 @@ dtype_option = click.option(
 
 
 class Size(click.ParamType):
-    """Numbers joined by x, such as 384x512."""
+    """Numbers joined by x, such as 384x512, or those of a modality, such as photo=384x512.
+
+    Values are pairs of the modality's name, or None, and the numbers.
+    """
 
     name = "size"
 
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        numbers = value.lower().split("x")
+        name, equals, size = value.rpartition("=")
+        numbers = size.lower().split("x")
         if not all(number.isdecimal() and int(number) for number in numbers):
-            self.fail(f"{value!r} is not a size; write one such as 224 or 384x512.", param, ctx)
-        return tuple(map(int, numbers))
+            self.fail(
+                f"{value!r} is not a size; write one such as 224 or 384x512, or photo=384x512 for "
+                "one of several modalities.",
+                param,
+                ctx,
+            )
+        return (name if equals else None), tuple(map(int, numbers))
+
+
+def _sizes(ctx, param, sizes):
+    """The one size that was given, or several by modality, or None."""
+    by_name = dict(sizes)
+    if None in by_name and len(sizes) > 1:
+        raise click.BadParameter(
+            "give one size, or one as NAME=SIZE for each modality.", ctx, param
+        )
+    return by_name.get(None, by_name or None)
 
 
 class ModelName(click.ParamType):
@@ -112,7 +131,10 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 size_option = click.option(
     "--size",
     type=Size(),
-    help="Size of the data: 224, 384x512 (height x width), or a number of tokens or samples. "
+    multiple=True,
+    callback=_sizes,
+    help="Size of the data: 224, 384x512 (height x width), or a number of tokens or samples. With "
+    "several modalities NAME=SIZE, once for each whose size is open. "
     "Default: the size that the model was trained on.",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ivy_models.preprocessing import ImagePreprocessing, SoundPreprocessing
@@ -12,7 +12,9 @@ Shape = tuple[int, ...]
 
 
 def data_shape(
-    spec: PerceiverIOSpec, preprocessing: Any = None, size: Sequence[int] | None = None
+    spec: PerceiverIOSpec,
+    preprocessing: Any = None,
+    size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
 ) -> Shape | dict[str, Shape]:
     """Return the shape of the data of one batch element.
 
@@ -23,8 +25,9 @@ def data_shape(
     preprocessing
         The model's preprocessing, which has the size that the model was trained on, or None.
     size
-        Size of each axis, such as an image's height and width, or one number for all axes. None:
-        the size that the model was trained on.
+        Size of each axis, such as an image's height and width, or one number for all axes. With
+        ``input_modalities``, a mapping from the names of those whose size is open. None: the size
+        that the model was trained on.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -45,7 +46,9 @@ def _shape(argument: Any) -> Any:
     A size that the program leaves open is None.
     """
     if isinstance(argument, Mapping):
-        return {name: _shape(part) for name, part in argument.items()}
+        shapes = {name: _shape(part) for name, part in argument.items()}
+        # Keras passes data of several modalities with a mask of None for each.
+        return None if all(shape is None for shape in shapes.values()) else shapes
     if argument is None:
         return None
     return tuple(size if is_known(size) else None for size in np.shape(argument))
@@ -131,10 +134,12 @@ def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
     parts = {}
     for name, part in description.items():
         if isinstance(part, Mapping):
+            # A modality's name can be one that TensorFlow refuses.
+            keras_name = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
             with keras.name_scope(
                 layer.name, caller=layer
             ):  # a part's path begins with its branch's
-                parts[name] = _Branch(dict(part), layer.dtype_policy, name)
+                parts[name] = _Branch(dict(part), layer.dtype_policy, keras_name)
         else:
             parts[name] = layer.add_weight(
                 shape=part.shape, initializer="zeros", trainable=part.trainable, name=name
@@ -368,7 +373,11 @@ class PerceiverIO(_NotQuantized, keras.Model):
     @property
     def input_dtype(self) -> str:
         """Data type of the data in exported programs."""
-        if self.spec.input().holds_tokens:
+        return self._dtype_of("data")
+
+    def _dtype_of(self, name: str) -> str:
+        """Data type of the data, or of those of one modality, in exported programs."""
+        if self.spec.input().takes_tokens(name):
             return "int32"
         return "float64" if self.compute_dtype == "float64" else "float32"
 
@@ -459,6 +468,8 @@ class PerceiverIO(_NotQuantized, keras.Model):
             )
         if self._ops.name == "torch" and "dynamic_shapes" not in named:
             _check_sizes_are_fixed(input_signature)
+        if input_signature is None and self.spec.input().has_modalities:
+            input_signature = self._modality_signature()
         if (
             self._ops.name == "jax"
             and self.spec.stem == "convolution"
@@ -467,6 +478,24 @@ class PerceiverIO(_NotQuantized, keras.Model):
             # JAX cannot differentiate this stem's padded pool if sizes are open.
             named["jax2tf_kwargs"] = {"with_gradient": False, **named.get("jax2tf_kwargs", {})}
         super().export(filepath, format, verbose, input_signature, **named)
+
+    @property
+    def _default_save_signature(self) -> Any:
+        """TensorFlow's own signature, beside that of :meth:`export`.
+
+        Keras gives all data one type, which tokens among other modalities do not have.
+        """
+        return None if self.spec.input().has_modalities else super()._default_save_signature
+
+    def _modality_signature(self) -> list | None:
+        """The signature of the first call, for which Keras knows only one data type."""
+        recorded = self.get_build_config()
+        if recorded is None:
+            return None
+        shapes = recorded["input_shape"].items()
+        return [
+            {n: keras.InputSpec(self._dtype_of(n), shape=(None, *shape[1:])) for n, shape in shapes}
+        ]
 
     def save(self, filepath: Any, *arguments: Any, **named: Any) -> None:
         """Save as ``keras.Model`` does, except in Keras' legacy format ``.h5``.

@@ -84,17 +84,18 @@ def graph(
     inputs: dict[str, Any] = {}
 
     def given(name: str, dtype: Any, sizes: Any) -> Any:
-        """An argument of the graph, or a dict of them by modality."""
+        """An argument of the graph, or a dict of them by modality. None: the data's type."""
         if isinstance(sizes, Mapping):
             return {part: given(f"{name}.{part}", dtype, s) for part, s in sizes.items()}
+        if dtype is None:
+            dtype = np.int64 if kind.takes_tokens(name.partition(".")[2]) else np.float32
         named = [f"{name}_{i}" if size is None else size for i, size in enumerate(sizes)]
         named[0] = "batch" if sizes[0] is None else sizes[0]
         inputs[name] = argument(Tensor(dtype, tuple(named)))
         return OnnxArray(inputs[name], sizes)
 
-    dtype = np.int64 if kind.holds_tokens else np.float32
     shapes = {"data": shape} if spec.num_position_axes is None else shape  # which has "positions"
-    data = {name: given(name, dtype, sizes) for name, sizes in shapes.items()}
+    data = {name: given(name, None, sizes) for name, sizes in shapes.items()}
     seen = given("mask", np.bool_, _map_shapes(lambda s: (batch, *s), axes)) if mask else None
     queries = spec.queries().argument_shape() if spec.with_decoder else None
     if queries is not None:

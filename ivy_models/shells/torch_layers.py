@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules import module as global_hooks
 
 from ivy_models.checkpoints.wrappers import WRAPPERS
-from ivy_models.errors import InputError, WeightsError
+from ivy_models.errors import InputError, SpecError, WeightsError
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
 from ivy_models.transformers.perceiver_io.parameters import Tree
@@ -119,6 +119,11 @@ class Branch(nn.Module):
         """Names of the branches and layers, and of the weights or layers of each."""
         self._leaves: list[str] = []
         for name, part in description.items():
+            if hasattr(self, name):
+                raise SpecError(
+                    f'In torch a modality cannot be called "{name}", because a module has an '
+                    "attribute of this name. Give the modality another name."
+                )
             if isinstance(part, Mapping) or name == "embedding":
                 self._branches[name] = frozenset(part if isinstance(part, Mapping) else ())
                 child_path = f"{path}.{name}".lstrip(".")

@@ -9,7 +9,7 @@ import pytest
 from helpers import CHOSEN
 from helpers.arrays import image, numpy_of, same_weights
 from helpers.models import video_model
-from helpers.specs import language_spec, multimodal_spec, small_spec
+from helpers.specs import columns_spec, language_spec, multimodal_spec, small_spec
 
 from ivy_models import classify, create_model, perceiver_io_language
 from ivy_models.errors import DownloadError, InputError, SpecError, WeightsError
@@ -28,7 +28,7 @@ def test_a_model_reads_back_unchanged(backend, rng, tmp_path):
     np.testing.assert_array_equal(numpy_of(again(data)), numpy_of(model(data)))
 
 
-@pytest.mark.parametrize("spec", [language_spec(), multimodal_spec()])
+@pytest.mark.parametrize("spec", [language_spec(), multimodal_spec(), columns_spec()])
 def test_every_kind_of_spec_is_kept(tmp_path, spec):
     model = PerceiverIO(spec)
     model.save_pretrained(tmp_path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from helpers import CHOSEN
-from helpers.specs import multimodal_spec, small_spec
+from helpers.specs import columns_spec, multimodal_spec, small_spec
 
 from ivy_models import create_model
 from ivy_models.errors import SpecError
@@ -49,6 +49,19 @@ def test_info_of_a_folder(run, tmp_path):
     assert of_folder["data_shape"] == [8, 8, 1]
     assert of_folder["costs"] == of_name["costs"]
     assert "licence" not in run("info", str(tmp_path)).stdout
+
+
+def test_info_of_several_modalities(run, tmp_path):
+    (tmp_path / "config.json").write_text(columns_spec().to_json())
+    result = run("info", str(tmp_path), "--json")
+    assert result.exit_code == 1
+    assert "photo: The spec does not fix the size" in result.stderr
+    sizes = ["--size", "photo=24x32", "--size", "relief=4x6"]
+    shape = json.loads(run("info", str(tmp_path), *sizes, "--json").stdout)["data_shape"]
+    assert (shape["photo"], shape["a comment"], shape["city"]) == ([24, 32, 3], [11], [])
+    result = run("info", str(tmp_path), *sizes)
+    assert "a comment 1 x 11, city 1, numbers 1 x 3 x 2" in " ".join(result.stdout.split())
+    assert run("info", str(tmp_path), "--size", "24", *sizes).exit_code == 2
 
 
 MULTIMODAL = multimodal_spec()

@@ -191,3 +191,36 @@ def multimodal_data(rng, batch=(2,)):
         name: rng.standard_normal((*batch, *shape), dtype=np.float32)
         for name, shape in shapes.items()
     }
+
+
+def columns_spec(**changes):
+    """A small classifier of tokens, a category, learned positions and two stems."""
+    columns = {
+        "input_dim": 29,
+        "num_input_axes": 1,
+        "query_shape": (),
+        "fourier_encode_input": False,
+        "input_modalities": (
+            InputModality("a comment", 14, 1, vocabulary_size=19, learned_position_shape=(11,)),
+            InputModality("city", 6, 0, vocabulary_size=4),
+            InputModality("numbers", 2, 1, learned_position_shape=(3,), learned_position_dim=5),
+            InputModality("photo", 3, 2, num_fourier_freq_bands=2, stem="convolution", stem_dim=8),
+            InputModality("relief", 1, 2, patch_shape=(2, 3), stem="projection", stem_dim=7),
+        ),
+    }
+    return small_spec(**(columns | changes))
+
+
+def columns_data(rng, batch=(2,)):
+    """Data that fit ``columns_spec``, and masks that hide some and a whole photo."""
+    shapes = {"numbers": (3, 2), "photo": (13, 9, 3), "relief": (4, 6, 1)}
+    data = {
+        name: rng.standard_normal((*batch, *shape), dtype=np.float32)
+        for name, shape in shapes.items()
+    }
+    data["a comment"] = rng.integers(0, 19, (*batch, 9), dtype=np.int32)
+    data["city"] = rng.integers(0, 4, batch, dtype=np.int32)
+    grids = {"a comment": (9,), "city": (), "numbers": (3,), "photo": (4, 3), "relief": (2, 2)}
+    mask = {name: rng.random((*batch, *grid)) < 0.6 for name, grid in grids.items()}
+    mask["photo"][0] = False
+    return data, mask

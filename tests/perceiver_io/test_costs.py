@@ -9,6 +9,8 @@ from helpers.chunks import set_scores_per_chunk
 from helpers.processes import python
 from helpers.specs import (
     arguments_for,
+    columns_data,
+    columns_spec,
     flow_spec,
     language_spec,
     multimodal_data,
@@ -73,6 +75,7 @@ def test_flops_are_those_that_torch_counts(request, rng, streaming):
 
     check()
     check_flops(multimodal_spec(), multimodal_data(rng))
+    check_flops(columns_spec(), columns_data(rng)[0])
     check_flops(language_spec(), rng.integers(0, 262, (2, 20)))
     check_flops(flow_spec(), rng.standard_normal((2, 2, 9, 11, 3), np.float32))
 
@@ -171,7 +174,8 @@ def test_data_shape():
         ("imagenet_learned", [100], "learned positions for inputs of size"),
         ("language", [3000], "positions for 2048"),
         ("imagenet_fourier", [1, 2, 3], "have 2 axes"),
-        ("video", [100], "leave out size"),
+        ("video", [100], "size is a mapping from modalities"),
+        ("video", {"label": [3]}, "label: .* have 0 axes"),
     ]:
         with pytest.raises(InputError, match=message):
             shape(name, size)

@@ -5,9 +5,18 @@ import pytest
 from helpers.arrays import assert_close, image, numpy_of
 from helpers.gradients import TRAINED, value_and_gradients
 from helpers.models import multimodal_model, new_model, noisy
-from helpers.specs import multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    columns_data,
+    columns_spec,
+    multimodal_data,
+    multimodal_spec,
+    small_spec,
+)
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.models.data_shape import data_shape
+from ivy_models.ops import ops_for
+from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io import (
     Decoder,
     InputModality,
@@ -16,6 +25,7 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOCore,
     PerceiverIOSpec,
     depth_to_space,
+    initialise,
     space_to_depth,
 )
 from ivy_models.transformers.perceiver_io.parameters import map_tree
@@ -172,6 +182,125 @@ def test_modalities_in_one_output_and_one_input_in_modalities(backend, rng):
     }
 
 
+# Tokens, categories, learned positions and stems
+
+
+def test_each_kind_of_input_is_that_of_a_model_of_its_own(ops, rng):
+    spec, (data, _) = columns_spec(), columns_data(rng)
+    params = map_tree(ops.asarray, noisy(spec)["input"])
+    data = {name: ops.asarray(array) for name, array in data.items()}
+    segments, _ = spec.input().adapt(params, data, None)
+
+    def numbers(inputs, weights):
+        return ops.to_numpy(inputs.dense(ops, weights["mask_token"]))
+
+    alone = {
+        "a comment": {"vocabulary_size": 19, "learned_position_shape": (11,)},
+        "numbers": {"learned_position_shape": (3,), "learned_position_dim": 5},
+        "photo": {"num_fourier_freq_bands": 2, "stem": "convolution", "stem_dim": 8},
+        "relief": {"patch_shape": (2, 3), "stem": "projection", "stem_dim": 7},
+    }
+    for modality, segment in zip(spec.input_modalities, segments, strict=True):
+        name, weights = modality.name, params[modality.name]
+        if name == "city":
+            expected = ops.to_numpy(weights["embedding"])[ops.to_numpy(data[name])][:, None]
+        else:
+            own = small_spec(
+                input_dim=modality.input_dim,
+                num_input_axes=modality.num_input_axes,
+                fourier_encode_input=name == "photo",
+                **alone[name],
+            )
+            expected = numbers(own.input().adapt(weights, data[name], None)[0], weights)
+        got, size = numbers(segment, weights), expected.shape[-1]
+        np.testing.assert_allclose(got[..., :size], expected, atol=1e-5)
+        padding = np.broadcast_to(ops.to_numpy(weights["padding"]), got[..., size:].shape)
+        np.testing.assert_array_equal(got[..., size:], padding)
+
+
+def test_columns_are_masked(backend, rng):
+    spec, (data, mask) = columns_spec(), columns_data(rng)
+    model = PerceiverIO(spec, v=noisy(spec))
+    outputs, masked = numpy_of(model(data)), numpy_of(model(data, mask))
+    ivy.set_backend("numpy")
+    reference = PerceiverIO(spec, v=noisy(spec))
+    expected = numpy_of(reference(data)), numpy_of(reference(data, mask))
+    ivy.unset_backend()
+    np.testing.assert_allclose(outputs, expected[0], atol=1e-4)
+    np.testing.assert_allclose(masked, expected[1], atol=1e-4)
+    np.testing.assert_allclose(
+        numpy_of(model({name: array[1] for name, array in data.items()})), outputs[1], atol=1e-4
+    )
+    # Hidden inputs have no effect.
+    changed = {name: array.copy() for name, array in data.items()}
+    changed["numbers"][~mask["numbers"]] = np.nan
+    changed["photo"][0] = np.nan
+    changed["city"][~mask["city"]] = 3
+    changed["a comment"][~mask["a comment"]] = 0
+    np.testing.assert_allclose(numpy_of(model(changed, mask)), masked, atol=1e-5)
+    # A category may be left out.
+    del changed["city"]
+    mask["city"][:] = False
+    with pytest.raises(InputError, match="masked as a whole"):
+        model(changed, mask)
+    hidden = numpy_of(model(data, mask))
+    del mask["city"]
+    np.testing.assert_allclose(numpy_of(model(changed, mask)), hidden, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_hidden_inputs_get_no_gradients(name, rng):
+    spec, (data, mask) = columns_spec(), columns_data(rng)
+    data["photo"][:] = data["numbers"][:] = np.nan
+    mask["photo"][:] = mask["numbers"][:] = False
+    arguments = {"params": initialise(PerceiverIOCore(spec).parameters())}
+
+    def call(params):
+        ops = ops_for(params["latents"])
+        return checked_call(ops, spec, PerceiverIOCore(spec), params, data, mask)
+
+    _, gradients = value_and_gradients(name, call, arguments, "float32")
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    assert np.abs(gradients["params/input/a comment/embedding"]).max() > 0
+    assert np.abs(gradients["params/input/photo/convolution/weight"]).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "masks", "message"),
+    [
+        ({"city": np.array([0, 4])}, {}, "city has tokens from 0 to 4"),
+        ({"city": np.array([0.0, 1.0])}, {}, "city is of type float64; the model takes tokens"),
+        ({"city": np.zeros((3,), int)}, {}, "share one batch shape"),
+        ({"city": np.zeros((2, 0), int)}, {}, r"expected tokens \(\*batch,\)"),
+        ({"a comment": np.zeros((2, 12), int)}, {}, "a comment has 12 tokens"),
+        ({"numbers": np.ones((2, 4, 2))}, {}, "numbers has shape .* learned positions for inputs"),
+        ({}, {"photo": np.ones((2, 13, 9), bool)}, 'mask\\["photo"\\] has shape'),
+        ({}, {"city": np.ones((2, 1), bool)}, 'mask\\["city"\\] has shape'),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(rng, arrays, masks, message):
+    ivy.set_backend("numpy")
+    data, _ = columns_data(rng)
+    with pytest.raises(InputError, match=message):
+        PerceiverIO(columns_spec())(data | arrays, masks)
+    ivy.unset_backend()
+
+
+def test_sizes_of_data_by_modality():
+    spec = columns_spec()
+    assert data_shape(spec, size={"photo": (24, 32), "relief": (4, 6)}) == {
+        "a comment": (11,),
+        "city": (),
+        "numbers": (3, 2),
+        "photo": (24, 32, 3),
+        "relief": (4, 6, 1),
+    }
+    with pytest.raises(InputError, match="relief: .* not multiples of the patches"):
+        data_shape(spec, size={"photo": (24, 32), "relief": (4,)})
+    with pytest.raises(InputError, match="photo: The spec does not fix the size"):
+        data_shape(spec)
+
+
 # Refusals
 
 
@@ -249,13 +378,25 @@ def test_contradictions_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InputModality("two words", 1, 1), "is a word"),
+        (lambda: InputModality("two.words", 1, 1), "is readable text"),
         (lambda: InputModality("x", 0, 1), "input_dim"),
         (lambda: InputModality("x", 1, -1), "num_input_axes"),
         (lambda: InputModality("x", 1, 0, num_fourier_freq_bands=2), "no positions"),
         (lambda: InputModality("x", 1, 2, patch_shape=(2,)), "patch_shape needs one number"),
         (lambda: InputModality("x", 1, 2, max_fourier_freq=3), "needs num_fourier"),
-        (lambda: OutputModality("a/b", 1, (2,), 3), "is a word"),
+        (lambda: InputModality("x", 8, 1, vocabulary_size=9), "x: Tokens"),
+        (lambda: InputModality("x", 8, 2, vocabulary_size=9), "x: Tokens"),
+        (lambda: InputModality("x", 8, 0, 2, vocabulary_size=9), "x: without axes"),
+        (lambda: InputModality("x", 8, 0, learned_position_shape=[3]), "x: without axes"),
+        (lambda: InputModality("x", 8, 1, learned_position_dim=3), "x: .* go together"),
+        (lambda: InputModality("x", 3, 1, stem="convolution", stem_dim=4), "x: .* needs data"),
+        (lambda: InputModality("x", 3, 2, stem="convolution"), "x: Set both stem and stem_dim"),
+        (lambda: InputModality("x", 3, 2, stem="pool", stem_dim=4), "x: stem must be one of"),
+        (
+            lambda: InputModality("x", 3, 1, 2, learned_position_shape=[3], learned_position_dim=3),
+            "x: positions are either learned or Fourier",
+        ),
+        (lambda: OutputModality("a/b", 1, (2,), 3), "is readable text"),
         (lambda: OutputModality("x", 1, (2,)), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, learned_query_dim=4), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, max_fourier_freq=(1, 2)), "needs one number"),

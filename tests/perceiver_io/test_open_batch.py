@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 from helpers import CHOSEN
-from helpers.specs import flow_spec, language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    columns_data,
+    columns_spec,
+    flow_spec,
+    language_spec,
+    multimodal_data,
+    multimodal_spec,
+    small_spec,
+)
 
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
@@ -36,6 +44,7 @@ def cases(rng):
         "flow": (flow_spec(), images(rng, 2, 2, 9, 11, 3), None),
         "clip": (multimodal_spec(), clip, None),
         "clip without label": (multimodal_spec(), silent, None),
+        "columns": (columns_spec(), *(map_tree(tf.constant, x) for x in columns_data(rng))),
     }
 
 

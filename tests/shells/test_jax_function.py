@@ -8,7 +8,14 @@ import sys
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
-from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    columns_data,
+    columns_spec,
+    language_spec,
+    multimodal_data,
+    multimodal_spec,
+    small_spec,
+)
 
 from ivy_models.errors import InputError
 from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -45,6 +52,11 @@ def test_masks_queries_and_modalities(rng):
     apply, params = PerceiverIO(multimodal_spec()).to_jax()
     outputs = jax.jit(apply)(params, multimodal_data(rng), queries={"image": jnp.array([3, 4])})
     assert {name: x.shape for name, x in outputs.items()} == {"image": (2, 2, 3)}
+
+    model, (data, mask) = PerceiverIO(columns_spec()), columns_data(rng)
+    apply, params = model.to_jax()
+    output = jax.jit(apply)(params, data, mask)
+    np.testing.assert_allclose(output, ivy.to_numpy(model(data, mask)), atol=1e-5)
 
     apply, params = PerceiverIO(language_spec()).to_jax()
     assert jax.jit(apply)(params, rng.integers(0, 262, (2, 9))).shape == (2, 9, 262)

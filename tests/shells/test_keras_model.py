@@ -141,7 +141,8 @@ PRELUDE = """
 import sys
 import keras
 import numpy as np
-from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    columns_data, columns_spec, language_spec, multimodal_data, multimodal_spec, small_spec)
 
 import ivy
 from ivy_models.errors import InputError
@@ -300,9 +301,23 @@ layer = GridCrossAttention(14, 3, num_bands=4, num_heads=2)
 queries = rng.standard_normal((4, 7, 14), np.float32)
 arguments = [keras.Input((7, 14)), keras.Input((9, 7, 3))]
 around = keras.Model(arguments, layer(*arguments))
+columns, (table, hidden) = PerceiverIO(columns_spec()), columns_data(rng)
+network = columns.to_keras_model()
+of_table = ivy.to_numpy(columns(table))
+np.testing.assert_allclose(numbers(network(table)), of_table, atol=1e-5)
+masked = numbers(network(table, mask=hidden))
+np.testing.assert_allclose(masked, ivy.to_numpy(columns(table, hidden)), atol=1e-5)
+network.save(folder + "/columns.keras")
+again = keras.saving.load_model(folder + "/columns.keras")
+np.testing.assert_array_equal(numbers(again(table)), numbers(network(table)))
+again.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+again.fit(table, np.array([0, 3]), verbose=0)
 if keras.backend.backend() != "torch":
     import tensorflow as tf
 
+    network.export(folder + "/columns", verbose=False)
+    program = tf.saved_model.load(folder + "/columns")
+    np.testing.assert_allclose(program.serve(table), of_table, atol=1e-5)
     module.export(folder + "/program", verbose=False)
     program = tf.saved_model.load(folder + "/program")
     np.testing.assert_allclose(program.serve(data), expected, atol=1e-5)

@@ -11,6 +11,8 @@ from helpers.arrays import numpy_of
 from helpers.chunks import set_scores_per_chunk
 from helpers.specs import (
     arguments_for,
+    columns_data,
+    columns_spec,
     flow_spec,
     language_spec,
     multimodal_data,
@@ -20,7 +22,7 @@ from helpers.specs import (
 )
 from hypothesis import given, settings, strategies as st
 
-from ivy_models import create_model
+from ivy_models import OnnxModel, create_model
 from ivy_models.checkpoints.onnx_file import CONFIG
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -112,6 +114,15 @@ def test_several_modalities(batch, small_chunks, path, rng):
     check(model, path, data)
     model.to_onnx(path, None if batch == "open" else shape, mask=True)
     check(model, path, data, mask | {"label": np.ones((2,), bool)})
+
+
+def test_tokens_and_other_columns(path, rng):
+    model, (data, mask) = PerceiverIO(columns_spec()), columns_data(rng)
+    model.to_onnx(path, mask=True)
+    kinds = {name: np.int64 if x.dtype.kind == "i" else np.float32 for name, x in data.items()}
+    check(model, path, {name: x.astype(kinds[name]) for name, x in data.items()}, mask)
+    outputs = OnnxModel(path)(data, mask)
+    np.testing.assert_allclose(outputs, numpy_of(model(data, mask)), atol=1e-4)
 
 
 @settings(max_examples=15)

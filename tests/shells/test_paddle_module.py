@@ -7,10 +7,18 @@ import pytest
 from helpers import CHOSEN
 from helpers.arrays import image, numpy_of, same_weights
 from helpers.chunks import set_scores_per_chunk
-from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    columns_data,
+    columns_spec,
+    language_spec,
+    multimodal_data,
+    multimodal_spec,
+    small_spec,
+)
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 if "paddle" not in CHOSEN:
     pytest.skip("paddle was not chosen", allow_module_level=True)
@@ -45,6 +53,10 @@ def test_several_modalities(rng):
     outputs = model.to_paddle_module()(data)
     for name, expected in model(data).items():
         np.testing.assert_allclose(outputs[name].detach().numpy(), numpy_of(expected), atol=1e-4)
+    model, (data, mask) = PerceiverIO(columns_spec()), columns_data(rng)
+    tensors, seen = (map_tree(paddle.to_tensor, x) for x in (data, mask))
+    outputs = model.to_paddle_module()(tensors, seen)
+    np.testing.assert_allclose(outputs.detach().numpy(), numpy_of(model(data, mask)), atol=1e-4)
 
 
 def test_every_weight_is_a_parameter_by_its_name(model):

@@ -11,6 +11,8 @@ import torch.autograd.forward_ad as forward_ad
 from helpers import CHOSEN, unset_backends
 from helpers.specs import (
     arguments_for,
+    columns_data,
+    columns_spec,
     flow_spec,
     language_spec,
     multimodal_data,
@@ -21,10 +23,15 @@ from helpers.specs import (
 from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
-from ivy_models.errors import InputError, WeightsError
+from ivy_models.errors import InputError, SpecError, WeightsError
 from ivy_models.ops import torch_linear
 from ivy_models.shells.torch import PerceiverIO as TorchModule
-from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
+from ivy_models.transformers.perceiver_io import (
+    InputModality,
+    PerceiverIO,
+    PerceiverIOCore,
+    initialise,
+)
 from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 import ivy
 
@@ -70,6 +77,24 @@ def test_kinds_of_data(rng):
     assert module_of(flow_spec())(images(rng, 1, 2, 9, 11, 3)).shape == (1, 9, 11, 2)
     outputs = module_of(multimodal_spec())(data, queries={"image": torch.tensor([3, 4])})
     assert {name: tuple(x.shape) for name, x in outputs.items()} == {"image": (2, 2, 3)}
+
+
+def test_tokens_and_other_columns(rng):
+    model, (data, mask) = PerceiverIO(columns_spec()), columns_data(rng)
+    module = model.to_torch_module()
+    arguments = tuple(map_tree(torch.from_numpy, x) for x in (data, mask))
+    output = module(*arguments)
+    np.testing.assert_allclose(output.detach(), ivy.to_numpy(model(data, mask)), atol=1e-4)
+    exported = torch.export.export(module, arguments).module()
+    torch.testing.assert_close(exported(*arguments), output, atol=1e-4, rtol=1e-4)
+    embedding = module.get_submodule("input.a comment.embedding")
+    seen = []
+    embedding.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0]))
+    torch.testing.assert_close(module(*arguments), output, atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(seen[0], data["a comment"])
+    named = InputModality("type", 1, 1)
+    with pytest.raises(SpecError, match='a modality cannot be called "type"'):
+        module_of(columns_spec(input_modalities=[named]))
 
 
 def test_parameters_are_torchs():

@@ -130,11 +130,15 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
     spec, tally = core.spec, Tally()
     params = map_tree(lambda p: ShapeArray(p.shape, spec.dtype, tally), core.parameters())
     wide = "float64" if spec.dtype == "float64" else "float32"
-    dtype = "int32" if spec.input().holds_tokens else wide
+
+    def array(shape: Shape, name: str = "data") -> ShapeArray:
+        dtype = "int32" if spec.input().takes_tokens(name) else wide
+        return ShapeArray((batch, *shape), dtype, tally)
+
     if isinstance(shape, Mapping):
-        data = {name: ShapeArray((batch, *s), dtype, tally) for name, s in shape.items()}
+        data = {name: array(s, name) for name, s in shape.items()}
     else:
-        data = ShapeArray((batch, *shape), dtype, tally)
+        data = array(shape)
     queries = None
     if (query_shape := spec.queries().call_shape()) is not None:
         queries = ShapeArray((batch, *query_shape), wide, tally)

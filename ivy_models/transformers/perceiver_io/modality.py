@@ -23,11 +23,13 @@ def check_modality(modality: Any, num_axes: int) -> None:
     Raises
     ------
     SpecError
-        If the name is not a word, or a field does not fit the modality's axes.
+        If the name is not readable, or a field does not fit the modality's axes.
     """
     name = modality.name
-    if not name.isidentifier():
-        raise SpecError(f"A modality's name is a word such as image, got {name!r}.")
+    if not name.isprintable() or not name.strip() or set(name) & set("./"):
+        raise SpecError(
+            f'A modality\'s name is readable text without "." and "/", such as image, got {name!r}.'
+        )
     if modality.num_fourier_freq_bands is None and modality.max_fourier_freq is not None:
         raise SpecError(f"{name}: max_fourier_freq needs num_fourier_freq_bands.")
     for field in ("max_fourier_freq", "patch_shape"):

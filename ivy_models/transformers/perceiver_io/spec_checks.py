@@ -23,7 +23,7 @@ from ivy_models.base.fields import (
 from ivy_models.errors import SpecError
 from ivy_models.transformers.perceiver_io.attention import ACTIVATIONS
 from ivy_models.transformers.perceiver_io.inputs import InputModality
-from ivy_models.transformers.perceiver_io.inputs.stems import STEMS
+from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
 from ivy_models.transformers.perceiver_io.queries import OutputModality
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def check_spec_fields(spec: PerceiverIOSpec) -> None:
     """
     check_fields(spec, **_VALIDATORS)
     _check_size(spec)
-    _check_inputs(spec)
+    check_stem(spec)
     _check_tokens(spec)
     spec.input()
     if spec.learned_position_shape is not None and spec.fourier_encode_input:
@@ -89,16 +89,6 @@ def _check_size(spec: PerceiverIOSpec) -> None:
         )
     if spec.num_input_axes > MAX_AXES:
         raise SpecError(f"num_input_axes must be at most {MAX_AXES}, got {spec.num_input_axes}.")
-
-
-def _check_inputs(spec: PerceiverIOSpec) -> None:
-    if spec.stem not in STEMS:
-        raise SpecError(f"stem must be one of {', '.join(map(repr, STEMS))}, got {spec.stem!r}.")
-    if (spec.stem is None) != (spec.stem_dim is None):
-        raise SpecError(
-            f"Set both stem and stem_dim, or neither; got stem={spec.stem!r} and "
-            f"stem_dim={spec.stem_dim}."
-        )
 
 
 def _check_tokens(spec: PerceiverIOSpec) -> None:

@@ -16,7 +16,11 @@ from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
 if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.inputs.modalities import InputModality
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+    InputFields = PerceiverIOSpec | InputModality
+    """Both describe inputs by fields of the same names."""
 
 Axes = tuple[int, ...]
 
@@ -53,9 +57,6 @@ class CheckedInputs:
 class InputKind(ABC):
     """A kind of inputs: turns data into the inputs of the reader."""
 
-    holds_tokens: ClassVar[bool] = False
-    """Whether the data are tokens, which are integers."""
-
     has_modalities: ClassVar[bool] = False
     """Whether the data are a mapping from names of modalities."""
 
@@ -72,6 +73,10 @@ class InputKind(ABC):
         SpecError
             If the spec's fields contradict this kind.
         """
+
+    def takes_tokens(self, _name: str = "data") -> bool:
+        """Whether the data, or those of one modality, are tokens, which are integers."""
+        return False
 
     @property
     def longest_padding(self) -> int | None:
@@ -141,15 +146,14 @@ class InputKind(ABC):
         """
 
     @abstractmethod
-    def data_shape(
-        self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
-    ) -> Axes | dict[str, Axes]:
+    def data_shape(self, size: Any, output_shapes: Mapping[str, Axes]) -> Axes | dict[str, Axes]:
         """Return the shape of the data of one batch element, by modality if there are several.
 
         Parameters
         ----------
         size
-            Size of each axis, or one number for all axes. None: the size that the spec fixes.
+            Size of each axis, or one number for all axes; if there are several modalities, a
+            mapping from some of their names. None: the size that the spec fixes.
         output_shapes
             Axes of the outputs by modality, if there are several.
 
@@ -224,12 +228,12 @@ def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
         If there is another number of sizes.
     """
     size = tuple(size)
-    if len(size) not in (1, num_axes):
+    if len(size) not in (min(1, num_axes), num_axes):
         raise InputError(f"The model's data have {num_axes} axes; got the size {size}.")
     return size * num_axes if len(size) == 1 else size
 
 
-def check_one_an_axis(spec: PerceiverIOSpec, name: str, num_axes: int) -> None:
+def check_one_an_axis(spec: InputFields, name: str, num_axes: int) -> None:
     """Check that a field has one number for each axis.
 
     Raises

@@ -39,7 +39,7 @@ from ivy_models.transformers.perceiver_io.patches import space_to_depth
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 if TYPE_CHECKING:
-    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+    from ivy_models.transformers.perceiver_io.inputs.base import InputFields
 
 __all__ = ["CONVOLUTIONS", "MIXING_STEMS", "GridAdapter", "LearnedPositions"]
 
@@ -107,7 +107,7 @@ class GridAdapter(InputKind):
     patch_shape: Sequence[int] | None = None
 
     @classmethod
-    def of(cls, spec: PerceiverIOSpec) -> GridAdapter:
+    def of(cls, spec: InputFields) -> GridAdapter:
         stem = STEMS[spec.stem]
         if stem.num_data_axes not in (None, spec.num_input_axes):
             raise SpecError(
@@ -221,9 +221,9 @@ class GridAdapter(InputKind):
         learned = self.positions if isinstance(self.positions, LearnedPositions) else None
         if learned is not None and not is_shape(grid_shape, learned.shape):
             raise InputError(
-                f"The model has learned positions for inputs of size {learned.shape}; got "
-                f"{grid_shape}. Resize the data, or build the model with another "
-                "learned_position_shape."
+                f"{what}, which makes inputs of size {grid_shape}; the model has learned positions "
+                f"for inputs of size {learned.shape}. Resize the data, or build the model with "
+                "another learned_position_shape."
             )
 
     def check_data(self, ops: Ops, data: Array, name: str = "data") -> Axes:
@@ -244,20 +244,48 @@ class GridAdapter(InputKind):
         return ops.shape(data)[: len(data.shape) - self.num_axes - 1]
 
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
-        data = convert(data, "data")
-        batch_shape = self.check_data(ops, data)
+        if mask is not None and self._stem.mixes:
+            raise InputError(
+                f'mask is not possible with stem="{self.stem}": it mixes neighbours, '
+                "so no input of the reader belongs to one element of the data."
+            )
+        return self.check_named(ops, like, data, mask, convert)
+
+    def check_named(
+        self,
+        ops: Ops,
+        like: Array,
+        data: Any,
+        mask: Any,
+        convert: Convert,
+        names: tuple[str, str] = ("data", "mask"),
+    ) -> CheckedInputs:
+        """Do the same with other names in errors; the mask is that of the grid of inputs."""
+        data = convert(data, names[0])
+        batch_shape = self.check_data(ops, data, names[0])
         axes = self._fixed(ops.shape(data)[len(batch_shape) : -1])
         data = ops.match(ops.reshape(data, (-1, *axes, self.data_dim)), like)
         grid_shape = self.grid_shape(axes)
         if mask is not None:
-            if self._stem.mixes:
-                raise InputError(
-                    f'mask is not possible with stem="{self.stem}": it mixes neighbours, '
-                    "so no input of the reader belongs to one element of the data."
-                )
-            mask = convert_mask(ops, like, mask, "mask", batch_shape, grid_shape, convert)
-            data = _zero_where_masked(ops, data, mask, grid_shape)
+            mask = convert_mask(ops, like, mask, names[1], batch_shape, grid_shape, convert)
+            data = self._zero_where_masked(ops, data, mask, grid_shape)
         return CheckedInputs(data, mask, batch_shape, grid_shape)
+
+    def _zero_where_masked(self, ops: Ops, data: Array, mask: Array, grid_shape: Axes) -> Array:
+        """Zero the data (B, *axes, C) of masked inputs, so that NaN there cannot reach the sums.
+
+        A stem that mixes neighbours reads data of masked inputs for others too. It zeroes the data
+        of batch elements whose inputs are all masked.
+        """
+        batch, *axes, _ = ops.shape(data)
+        if self._stem.mixes:
+            some = ops.sum(ops.cast(mask, "float32"), -1, keepdims=True) > 0
+            return ops.where(ops.reshape(some, (batch, *(1 for _ in axes), 1)), data, 0.0)
+        patch_shape = [size // grid for size, grid in zip(axes, grid_shape, strict=True)]
+        mask = ops.reshape(mask, [batch, *(n for grid in grid_shape for n in (grid, 1)), 1])
+        sizes = (n for pair in zip(grid_shape, patch_shape, strict=True) for n in pair)
+        mask = ops.reshape(ops.broadcast_to(mask, [batch, *sizes, 1]), (batch, *axes, 1))
+        return ops.where(mask, data, 0.0)
 
     def split_shape(self, shape: OpenAxes, name: str = "data") -> tuple[OpenAxes, OpenAxes]:
         self.check_shape(shape, name)
@@ -316,13 +344,3 @@ def with_finite_squares(ops: Ops, data: Array) -> Array:
     """(..., channels), each element's channels scaled down together where one is huge."""
     size = ops.max(ops.maximum(data, 0 - data), -1, keepdims=True)
     return data * (LARGEST / ops.maximum(ops.detach(size), LARGEST))
-
-
-def _zero_where_masked(ops: Ops, data: Array, mask: Array, grid_shape: Axes) -> Array:
-    """Zero the data (B, *axes, C) of masked inputs, so that NaN there cannot reach the sums."""
-    batch, *axes, _ = ops.shape(data)
-    patch_shape = [size // grid for size, grid in zip(axes, grid_shape, strict=True)]
-    mask = ops.reshape(mask, [batch, *(n for grid in grid_shape for n in (grid, 1)), 1])
-    spread = [batch, *(n for pair in zip(grid_shape, patch_shape, strict=True) for n in pair), 1]
-    mask = ops.reshape(ops.broadcast_to(mask, spread), (batch, *axes, 1))
-    return ops.where(mask, data, 0.0)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.base.fields import check_fields, count, named_fields, positive_int
+from ivy_models.base.fields import (
+    check_fields,
+    count,
+    named_fields,
+    optional,
+    positive_int,
+    sizes,
+    text,
+)
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
@@ -16,13 +25,13 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     InputKind,
     OpenAxes,
     check_one_an_axis,
-    convert_mask,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
+from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
+from ivy_models.transformers.perceiver_io.inputs.tokens import TokenAdapter
 from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
-from ivy_models.transformers.perceiver_io.parameters import Tree, map_tree, vector
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.transformers.perceiver_io.parameters import Tree, vector
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -31,21 +40,29 @@ if TYPE_CHECKING:
 @named_fields
 @dataclass(frozen=True)
 class InputModality:
-    """One kind of data among several: (*batch, *axes, input_dim).
+    """One kind of data among several: (*batch, *axes, input_dim), or tokens (*batch, *axes).
 
     Parameters
     ----------
     name
         Name of the data, the mask and the weights.
     input_dim
-        Channels of the data.
+        Channels of the data, or of the tokens' embedding.
     num_input_axes
-        Axes of the data between batch and channels; 0 for one vector, such as a label's
-        one-hot code or a row of a table.
+        Axes of the data between batch and channels; 0 for one vector, such as a row of a table, or
+        one token, such as a category.
     num_fourier_freq_bands
-        Frequency bands of the positions' Fourier features for each axis. None: no positions.
+        Frequency bands of the positions' Fourier features for each axis. None: positions are
+        learned, or there are none.
     max_fourier_freq, patch_shape
         As in :class:`PerceiverIOSpec`.
+    vocabulary_size
+        Number of different tokens, if the data are tokens, integers: a sequence (*batch, length)
+        with ``num_input_axes=1`` and ``learned_position_shape=[longest sequence]``, or one token
+        (*batch,) with ``num_input_axes=0``.
+    learned_position_shape, learned_position_dim, stem, stem_dim
+        As in :class:`PerceiverIOSpec`. With a stem of convolution a mask has one element for each
+        output of the stem, which neighbours' outputs may have read as well.
 
     Raises
     ------
@@ -59,32 +76,68 @@ class InputModality:
     num_fourier_freq_bands: int | None = None
     max_fourier_freq: float | Sequence[float] | None = None
     patch_shape: Sequence[int] | None = None
+    vocabulary_size: int | None = None
+    learned_position_shape: Sequence[int] | None = None
+    learned_position_dim: int | None = None
+    stem: str | None = None
+    stem_dim: int | None = None
 
     def __post_init__(self):
-        check_fields(self, input_dim=positive_int, num_input_axes=count, **VALIDATORS)
+        check_fields(self, **_VALIDATORS)
         check_modality(self, self.num_input_axes)
-        if not self.num_input_axes and self.num_fourier_freq_bands is not None:
+        is_learned = self.learned_position_shape is not None
+        if not self.num_input_axes and (self.fourier_encode_input or is_learned):
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")
+        if self.fourier_encode_input and is_learned:
+            raise SpecError(
+                f"{self.name}: positions are either learned or Fourier features: leave out "
+                "num_fourier_freq_bands or learned_position_shape."
+            )
+        try:
+            check_stem(self)
+            self.adapter()
+        except SpecError as error:
+            raise SpecError(f"{self.name}: {error}") from error
 
-    def adapter(self) -> GridAdapter:
+    def adapter(self) -> GridAdapter | TokenAdapter:
         """The adapter from data to inputs, before these are padded to the common width."""
-        positions = None
-        if self.num_fourier_freq_bands is not None:
-            positions = FourierPositionEncoding(self.num_fourier_freq_bands, self.max_fourier_freq)
-        return GridAdapter(
-            self.input_dim,
-            self.num_input_axes,
-            positions=positions,
-            patch_shape=self.patch_shape,
-        )
+        return self._adapter
+
+    @functools.cached_property
+    def _adapter(self) -> GridAdapter | TokenAdapter:
+        return (GridAdapter if self.vocabulary_size is None else TokenAdapter).of(self)
+
+    # The adapters read these of a spec.
+
+    @property
+    def fourier_encode_input(self) -> bool:
+        """Whether inputs get Fourier features of their positions."""
+        return self.num_fourier_freq_bands is not None
+
+    @property
+    def fourier_band_spacing(self) -> str:
+        """How the frequencies of Fourier features are spaced."""
+        return "linear"
+
+
+_VALIDATORS = {
+    **VALIDATORS,
+    "input_dim": positive_int,
+    "num_input_axes": count,
+    "vocabulary_size": optional(positive_int),
+    "learned_position_shape": optional(sizes),
+    "learned_position_dim": optional(positive_int),
+    "stem": optional(text),
+    "stem_dim": optional(positive_int),
+}
 
 
 @dataclass(frozen=True)
 class MultimodalInput(InputKind):
     """Pad modalities to one width and concatenate them.
 
-    Each is padded to C channels with a learned vector, by which the model distinguishes it. A
-    learned mask token replaces hidden inputs (Perceiver IO, section 4.3).
+    Each modality is padded to C channels with a learned vector, by which the model distinguishes
+    it. A learned mask token replaces hidden inputs (Perceiver IO, section 4.3).
 
     Parameters
     ----------
@@ -126,72 +179,80 @@ class MultimodalInput(InputKind):
             )
         return cls(modalities, spec.input_dim)
 
+    @functools.cached_property
+    def _adapters(self) -> dict[str, GridAdapter | TokenAdapter]:
+        return {modality.name: modality.adapter() for modality in self.modalities}
+
+    def takes_tokens(self, name: str = "data") -> bool:
+        return name in self._adapters and self._adapters[name].takes_tokens()
+
     def open_shape(self) -> dict[str, OpenAxes]:
-        return {modality.name: modality.adapter().open_shape() for modality in self.modalities}
+        return {name: adapter.open_shape() for name, adapter in self._adapters.items()}
 
     def parameters(self) -> Tree:
         """Describe the adapter's weights."""
         tree: Tree = {}
-        for modality in self.modalities:
-            tree[modality.name] = {"mask_token": vector(self.num_channels)}
-            if padding := self.num_channels - modality.adapter().num_channels:
-                tree[modality.name]["padding"] = vector(padding)
+        for name, adapter in self._adapters.items():
+            tree[name] = {**adapter.parameters(), "mask_token": vector(self.num_channels)}
+            if padding := self.num_channels - adapter.num_channels:
+                tree[name]["padding"] = vector(padding)
         return tree
 
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
-        modalities = {modality.name: modality for modality in self.modalities}
-        check_names("data", data, modalities)
+        check_names("data", data, self._adapters)
         mask = {} if mask is None else mask
-        check_names("mask", mask, modalities)
-        arrays, batch_shapes = {}, {}
-        for name in modalities:
-            if name in data:
-                arrays[name] = convert(data[name], name)
-                adapter = modalities[name].adapter()
-                batch_shapes[name] = adapter.check_data(ops, arrays[name], name)
-        batch_shape = _shared(batch_shapes)
-        converted, seen, grid_shapes = {}, {}, {}
-        for name, modality in modalities.items():
-            array, masked = arrays.get(name), mask.get(name)
-            if array is None:
-                _check_may_be_missing(modality, masked)
-                zeros = ops.full((modality.input_dim,), 0, like)
-                array = ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
-                masked = ops.cast(ops.full((), 0, like), "bool")
-            axes = ops.shape(array)[len(batch_shape) : -1]
-            array = ops.reshape(array, (-1, *axes, modality.input_dim))
-            converted[name] = ops.match(array, like)
-            grid_shapes[name] = modality.adapter().grid_shape(axes)
-            if masked is not None:
-                what = f'mask["{name}"]'
-                seen[name] = convert_mask(
-                    ops, like, masked, what, batch_shape, grid_shapes[name], convert
-                )
-        return CheckedInputs(converted, seen or None, batch_shape, grid_shapes)
+        check_names("mask", mask, self._adapters)
+
+        def checked(name: str, array: Any, masked: Any) -> CheckedInputs:
+            names = name, f'mask["{name}"]'
+            return self._adapters[name].check_named(ops, like, array, masked, convert, names)
+
+        parts = {name: checked(name, data[name], mask.get(name)) for name in data}
+        batch_shape = _shared({name: part.batch_shape for name, part in parts.items()})
+        for modality in self.modalities:
+            if modality.name not in parts:
+                _check_may_be_missing(modality, mask.get(modality.name))
+                zeros = self._zeros(ops, like, modality, batch_shape)
+                hidden = ops.cast(ops.full((), 0, like), "bool")
+                parts[modality.name] = checked(modality.name, zeros, hidden)
+        parts = {name: parts[name] for name in self._adapters}
+        return CheckedInputs(
+            {name: part.data for name, part in parts.items()},
+            {name: part.mask for name, part in parts.items() if part.mask is not None} or None,
+            batch_shape,
+            {name: part.grid_shape for name, part in parts.items()},
+        )
+
+    def _zeros(self, ops: Ops, like: Array, modality: InputModality, batch_shape: Axes) -> Array:
+        """Data in place of those of a modality without axes that a call leaves out."""
+        if self.takes_tokens(modality.name):
+            zero = ops.cast(ops.full((), 0, like), "int32")
+            return ops.broadcast_to(zero, batch_shape)
+        zeros = ops.full((modality.input_dim,), 0, like)
+        return ops.broadcast_to(zeros, (*batch_shape, modality.input_dim))
 
     def split_shape(self, shape: Mapping[str, OpenAxes]) -> tuple[OpenAxes, dict[str, OpenAxes]]:
-        modalities = {modality.name: modality for modality in self.modalities}
-        check_names("data", shape, modalities)
+        check_names("data", shape, self._adapters)
         batch_shapes, grid_shapes = {}, {}
         for name, own in shape.items():
-            split = modalities[name].adapter().split_shape(tuple(own), name)
+            split = self._adapters[name].split_shape(tuple(own), name)
             batch_shapes[name], grid_shapes[name] = split
         return _shared(batch_shapes), grid_shapes
 
     def data_shape(
-        self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
+        self, size: Mapping[str, Sequence[int]] | None, output_shapes: Mapping[str, Axes]
     ) -> dict[str, Axes]:
-        """Return the shapes of an autoencoder's data, which have the size of its outputs."""
-        if size is not None:
-            raise InputError(
-                "The sizes of a model of several modalities are fixed: leave out size."
-            )
+        size = {} if size is None else size
+        check_names("size", size, self._adapters)
         shapes = {}
         for modality in self.modalities:
-            axes = output_shapes.get(modality.name, ()) if modality.num_input_axes else ()
-            if len(axes) != modality.num_input_axes:
-                raise InputError(f"The spec does not fix the size of {modality.name}.")
-            shapes[modality.name] = (*axes, modality.input_dim)
+            # Data of an autoencoder have the size of its outputs.
+            fallback = output_shapes.get(modality.name) if modality.num_input_axes else ()
+            try:
+                given = size.get(modality.name, fallback)
+                shapes[modality.name] = modality.adapter().data_shape(given, {})
+            except InputError as error:
+                raise InputError(f"{modality.name}: {error}") from error
         return shapes
 
     def adapt(
@@ -209,7 +270,7 @@ class MultimodalInput(InputKind):
         params
             Weights as :meth:`parameters` describes them.
         data
-            (B, *axes, input_dim) by modality.
+            (B, *axes, input_dim), or tokens (B, *axes), by modality.
         seen
             Booleans (B, M) by modality, with its M inputs: False for inputs that the mask token
             replaces. A modality that is not named is not hidden.
@@ -221,13 +282,13 @@ class MultimodalInput(InputKind):
 
     def _adapt(self, modality: InputModality, params: Tree, data: Array, seen) -> Inputs:
         ops = ops_for(data)
-        params = map_tree(ops.widen, params)
-        inputs = modality.adapter()({}, data)
-        inputs = Inputs(inputs.shape, inputs.data, inputs.positions, params.get("padding"))
+        padding = ops.widen(params["padding"]) if "padding" in params else None
+        inputs = replace(modality.adapter()(params, data), padding=padding)
         if modality.name not in seen:
             return inputs
-        dense = inputs.dense(ops, like=data)
-        token = ops.broadcast_to(params["mask_token"], ops.shape(dense))
+        token = ops.widen(params["mask_token"])
+        dense = inputs.dense(ops, like=token)
+        token = ops.broadcast_to(token, ops.shape(dense))
         return Inputs.from_array(ops.where(seen[modality.name][..., None], dense, token))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.ops.base import LAYER_NORM_EPSILON, read_only, same_padding
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
@@ -22,6 +22,9 @@ from ivy_models.transformers.perceiver_io.parameters import (
     zeros,
 )
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+
+if TYPE_CHECKING:
+    from ivy_models.transformers.perceiver_io.inputs.base import InputFields
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,23 @@ CONVOLUTIONS = tuple(name for name, stem in STEMS.items() if stem.shrinks)
 
 MIXING_STEMS = tuple(name for name, stem in STEMS.items() if stem.mixes)
 """Stems that combine several elements of the data to an input."""
+
+
+def check_stem(spec: InputFields) -> None:
+    """Check that a stem exists and has its channels.
+
+    Raises
+    ------
+    SpecError
+        If it has not.
+    """
+    if spec.stem not in STEMS:
+        raise SpecError(f"stem must be one of {', '.join(map(repr, STEMS))}, got {spec.stem!r}.")
+    if (spec.stem is None) != (spec.stem_dim is None):
+        raise SpecError(
+            f"Set both stem and stem_dim, or neither; got stem={spec.stem!r} and "
+            f"stem_dim={spec.stem_dim}."
+        )
 
 
 def projected(layer: Any, base: Array, encoding: FourierPositionEncoding | None = None) -> Features:
