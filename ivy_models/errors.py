@@ -41,6 +41,11 @@ def not_installed(needs: str, error: ImportError, extra: str) -> BackendError:
     )
 
 
+def package_missing(needs: str, package: str) -> BackendError:
+    """Error for one optional package. ``needs`` begins the sentence: "Augmenting images needs"."""
+    return BackendError(f"{needs} {package}, which is not installed. Use: pip install {package}")
+
+
 def how_to_install(extra: str) -> str:
     """Return a sentence with the command that installs one of this library's extras.
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ivy_models.errors import InputError, not_installed
+from ivy_models.errors import InputError, package_missing
 from ivy_models.preprocessing import ImagePreprocessing, SoundPreprocessing
 
 GAIN = 6.0
@@ -114,7 +114,7 @@ def _import_kornia() -> Any:
     try:
         import kornia
     except ImportError as error:
-        raise not_installed("Augmenting images needs", error, "train") from error
+        raise package_missing("Augmenting images needs", "kornia") from error
     return kornia
 
 

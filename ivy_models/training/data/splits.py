@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ivy_models.errors import InputError, not_installed
+from ivy_models.errors import InputError, package_missing
 
 STRATA = 10
 """Number of equally frequent ranges of a number, by which its split is stratified."""
@@ -44,7 +44,7 @@ def split(
     try:
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise not_installed("Dividing data needs", error, "train") from error
+        raise package_missing("Dividing data needs", "scikit-learn") from error
     if not 0 < fraction < 1:
         raise InputError(
             f"The share of the validation examples must be between 0 and 1, got {fraction}."

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.errors import InputError, not_installed
+from ivy_models.errors import InputError, package_missing
 from ivy_models.preprocessing.sources import reason
 from ivy_models.training.data.files import kind_of, named
 
@@ -148,7 +148,7 @@ def _read(file: Path) -> Dataset:
         from datasets.packaged_modules.json.json import Json
         from datasets.packaged_modules.parquet.parquet import Parquet
     except ImportError as error:
-        raise not_installed("Reading tables needs", error, "train") from error
+        raise package_missing("Reading tables needs", "datasets") from error
     encoding, digest = _encoding_and_digest(file)
     suffix = file.suffix.lower()
     builder: Any = Parquet if suffix == ".parquet" else Json
