@@ -30,6 +30,13 @@ _LINEAR, _CONVOLUTION = nn.Linear.forward, nn.Conv2d.forward
 _NORM, _RMS_NORM = nn.LayerNorm.forward, nn.RMSNorm.forward
 _EMBEDDING = nn.Embedding.forward
 
+_GLOBAL_HOOKS = [
+    global_hooks._global_forward_hooks,
+    global_hooks._global_forward_pre_hooks,
+    global_hooks._global_backward_hooks,
+    global_hooks._global_backward_pre_hooks,
+]
+
 
 class LayerNorm(nn.LayerNorm):
     """Layer norm whose weight and bias are parameters called scale and offset."""
@@ -137,6 +144,8 @@ class Branch(nn.Module):
                 self.register_buffer(name, weight)
         if not path:
             self.register_load_state_dict_pre_hook(_rename_old)
+            self._hooks = [hooks for module in self.modules() for hooks in _hooks_of(module)]
+            """The dicts in which torch registers hooks."""
 
     @property
     def _is_block(self) -> bool:
@@ -149,6 +158,9 @@ class Branch(nn.Module):
 
     def tree(self) -> Tree:
         """The tree that the core computes from: weights, and functions that call modules."""
+        if torch.compiler.is_compiling() and not self._path:
+            # torch.compile installs no guards on a module's hooks by default, but it does on these.
+            any(len(hooks) for hooks in self._hooks)
         tree: Tree = {
             name: _child(getattr(self, name), name, leaves)
             for name, leaves in self._branches.items()
@@ -293,22 +305,22 @@ def _is_plain_layer(layer: Any, leaves: frozenset[str]) -> bool:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
+    # The attribute is read because torch.compile then recompiles when it is replaced.
+    replaced = callable(module.forward) and "forward" in module.__dict__
+    return any(_hooks_of(module)) or replaced
+
+
+def _hooks_of(module: nn.Module) -> tuple[Mapping[int, Callable[..., Any]], ...]:
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
     )
 
 
 def _any_global_hook() -> bool:
-    return bool(
-        global_hooks._global_forward_hooks
-        or global_hooks._global_forward_pre_hooks
-        or global_hooks._global_backward_hooks
-        or global_hooks._global_backward_pre_hooks
-    )
+    return any(len(hooks) for hooks in _GLOBAL_HOOKS)
 
 
 def _own_weights(layer: Any, path: str, leaves: frozenset[str]) -> Any:

@@ -358,6 +358,35 @@ def test_copies_keep_their_hooks(rng):
     assert fired
 
 
+def test_changes_after_compilation_take_effect(rng):
+    module, x = module_of(small_spec()), images(rng)
+    torch.compiler.reset()
+    compiled = torch.compile(module, backend="eager")
+    plain = compiled(x)
+
+    def double(layer, *call):
+        return 2 * call[-1] if layer in (hidden(module), module.decoder) else None
+
+    def changed():
+        given = compiled(x)
+        torch.testing.assert_close(given, module(x))
+        return not torch.equal(given, plain)
+
+    for register in (
+        hidden(module).register_forward_hook,
+        module.decoder.register_forward_hook,
+        nn.modules.module.register_module_forward_hook,
+    ):
+        handle = register(double)
+        assert changed()
+        handle.remove()
+        assert not changed()
+    hidden(module).forward = lambda x: 2 * nn.Linear.forward(hidden(module), x)
+    assert changed()
+    del hidden(module).forward
+    assert not changed()
+
+
 def test_grid_attention_refuses_arguments_it_would_ignore():
     layer = GridCrossAttention(8, 3, num_bands=2)
     layer.attention.query.register_forward_hook(lambda *_: None)
