@@ -21,6 +21,7 @@ from ivy_models.models.factories import (
     perceiver_io_video as perceiver_io_video,
 )
 from ivy_models.models.presets import list_models as list_models
+from ivy_models.models.sizes import spec_for as spec_for
 from ivy_models.shells.accelerate import accelerate as accelerate
 from ivy_models.shells.onnx_model import OnnxModel as OnnxModel
 from ivy_models.tasks.classification import (

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ivy_models.preprocessing import ImagePreprocessing, SoundPreprocessing
+from ivy_models.preprocessing import (
+    ImageColumn,
+    ImagePreprocessing,
+    SoundColumn,
+    SoundPreprocessing,
+    TablePreprocessing,
+)
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 Shape = tuple[int, ...]
@@ -43,5 +49,11 @@ def data_shape(
         size = preprocessing.size
     elif size is None and isinstance(preprocessing, SoundPreprocessing):
         size = (preprocessing.num_samples,)
+    elif size is None and isinstance(preprocessing, TablePreprocessing):
+        size = {
+            name: column.shape[:-1]
+            for name, column in preprocessing.other_modalities.items()
+            if isinstance(column, (ImageColumn, SoundColumn))
+        }
     outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
     return spec.input().data_shape(size, outputs)
