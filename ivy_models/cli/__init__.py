@@ -25,6 +25,7 @@ from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
 from ivy_models.cli.listing import list_command
 from ivy_models.cli.predict import predict
+from ivy_models.cli.train import train
 from ivy_models.cli.verify import verify
 from ivy_models.cli.video import video
 from ivy_models.errors import IvyModelsError
@@ -99,6 +100,7 @@ def main() -> None:
 COMMANDS = (
     list_command,
     info,
+    train,
     classify,
     predict,
     evaluate,

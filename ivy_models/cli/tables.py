@@ -16,6 +16,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def left_table(rows: Sequence[Sequence[str]]) -> str:
+    """Align all columns left, indented; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
+
+
 def three_digits(number: float) -> str:
     """``number`` to three significant digits, written out: 4,698 or 22.0 or 0.00123."""
     decimals = 2 - math.floor(math.log10(number)) if number else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, not_installed
-from ivy_models.preprocessing.numbers import is_missing, to_number
+from ivy_models.preprocessing.numbers import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target
 from ivy_models.tasks.classification import Prediction
+from ivy_models.training.data.columns import number_format
 
 
 def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -126,15 +126,14 @@ def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
         If a class is unknown, or a number is not one.
     """
     if isinstance(target, ClassTarget):
-        return np.array([target.encode(value) for value in values], np.int64)
-    return np.array([math.nan if is_missing(value) else _number(target, value) for value in values])
-
-
-def _number(target: Target, value: Any) -> float:
-    number = to_number(value)
-    if math.isnan(number):
-        raise InputError(f"The target {target.name!r} needs numbers, got {value!r}.")
-    return number
+        return np.array([target.encode(to_category(value)) for value in values], np.int64)
+    known = [value for value in values if not is_missing(value)]
+    decimal = number_format(known) or "."
+    numbers = np.array([to_number(value, decimal) for value in values])
+    wrong = [v for v, n in zip(values, numbers, strict=True) if np.isnan(n) and not is_missing(v)]
+    if wrong:
+        raise InputError(f"The target {target.name!r} needs numbers, got {wrong[0]!r}.")
+    return numbers
 
 
 def predicted_value(target: Target, value: Prediction | float) -> float:

@@ -1,0 +1,448 @@
+"""``ivy-models train``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ivy_models.cli.groups import GroupedCommand, options_under
+from ivy_models.cli.options import ADDRESS, InputPath
+
+if TYPE_CHECKING:
+    from ivy_models.training.data import TrainingData
+    from ivy_models.training.loop import Fitted
+    from ivy_models.transformers.perceiver_io import PerceiverIO
+
+BACKENDS = ("torch", "jax", "tensorflow", "paddle")
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 100
+"""The default number of epochs makes this number of updates, within these limits."""
+
+RUN_MARK = "metrics.csv"
+"""The file that every training run begins in its folder."""
+
+RUN_FILES = (
+    RUN_MARK,
+    "README.md",
+    "checkpoint.safetensors",
+    "config.json",
+    "events.out.tfevents.*",
+    "model.safetensors",
+    "report/*",
+)
+"""What --overwrite removes."""
+
+general, data_option, model_option, training_option = map(
+    options_under, ("Output", "Data", "Model", "Training")
+)
+
+
+class NamedKind(click.ParamType):
+    """A column's name and its kind, such as city=category."""
+
+    name = "name=kind"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        name, equals, kind = value.rpartition("=")
+        if not (name and equals and kind):
+            self.fail(f"{value!r} is not NAME=KIND, such as city=category.", param, ctx)
+        return name, kind
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("data", type=InputPath())
+@general(
+    "--output", required=True, type=click.Path(path_type=Path), help="Folder for the trained model."
+)
+@general("--resume", is_flag=True, help="Continue a run that was stopped, with equal options.")
+@general("--overwrite", is_flag=True, help="Replace the run that is in the output folder.")
+@data_option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="Column to predict. Repeat for several. Default for a folder: the subfolders' names.",
+)
+@data_option(
+    "--column",
+    "columns",
+    multiple=True,
+    type=NamedKind(),
+    help="Kind of a column instead of the one recognised: number, category, date, text, image, "
+    "sound, or ignore.",
+)
+@data_option(
+    "--validation",
+    help="Share of the examples to hold out, or a folder or file with other examples. Default: a "
+    "subfolder called validation or test, otherwise 0.2.",
+)
+@data_option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed.")
+@data_option("--augment/--no-augment", help="Change images or sounds at random while training.")
+@model_option(
+    "--model",
+    "model_name",
+    help="Size of a new model (tiny, small, base), or a model to fine-tune: a name of `ivy-models "
+    "list` or a folder. Default: a size that fits the number of examples.",
+)
+@model_option(
+    "--spec",
+    "spec_file",
+    type=InputPath(),
+    help='JSON file with fields of the spec to set, such as {"num_latents": 64}.',
+)
+@model_option(
+    "--freeze",
+    "frozen",
+    multiple=True,
+    help="Weights that do not change: a name or a pattern, such as processor/*. Repeat for "
+    "several.",
+)
+@model_option(
+    "--layer-decay",
+    default=1.0,
+    show_default=True,
+    help="Ratio of a layer's learning rate to that of the layer after it.",
+)
+@training_option(
+    "--backend", type=click.Choice(BACKENDS), help="Framework. Default: the first one installed."
+)
+@training_option("--device", help='Device such as "cpu" or "cuda". Default: the framework\'s.')
+@training_option(
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    help="Passes over the examples. Default: by their number.",
+)
+@training_option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+@training_option("--learning-rate", default=1e-3, show_default=True, help="Highest learning rate.")
+@training_option(
+    "--warmup", default=0.05, show_default=True, help="Share of the updates before it is reached."
+)
+@training_option("--weight-decay", default=0.05, show_default=True, help="AdamW's weight decay.")
+@training_option(
+    "--label-smoothing", default=0.1, show_default=True, help="Probability spread over all classes."
+)
+@training_option("--clip-norm", default=1.0, show_default=True, help="Bound on the gradient norm.")
+@training_option("--dropout", default=0.0, show_default=True, help="Dropout rate of the MLPs.")
+@training_option("--mixup", default=0.0, show_default=True, help="Parameter of mixup; 0: none.")
+@training_option(
+    "--class-weights", is_flag=True, help="Give each class the same total weight in the loss."
+)
+@training_option(
+    "--ema", default=0.0, show_default=True, help="Decay of a moving average of the weights."
+)
+@training_option(
+    "--accumulate", default=1, show_default=True, help="Parts of a batch, to save memory."
+)
+@training_option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="bfloat16 is mixed precision.",
+)
+@training_option("--rematerialise", is_flag=True, help="Recompute layers, to save memory.")
+@training_option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after this number of epochs without improvement (early stopping).",
+)
+@training_option(
+    "--metric",
+    help="Result that chooses the best epoch: accuracy, macro_f1, mae, rmse or loss. Default: "
+    "accuracy for one class, otherwise loss.",
+)
+@click.pass_context
+def train(
+    ctx: click.Context,
+    data: Path,
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    targets: tuple[str, ...],
+    columns: tuple[tuple[str, str], ...],
+    validation: str | None,
+    seed: int,
+    augment: bool,
+    model_name: str | None,
+    spec_file: Path | None,
+    backend: str | None,
+    device: str | None,
+    epochs: float | None,
+    batch_size: int,
+    accumulate: int,
+    class_weights: bool,
+    **settings: Any,
+) -> None:
+    """Train a model on your own data.
+
+    DATA is a folder of images, sounds or texts with a subfolder for each class, or a table (CSV,
+    JSON lines or Parquet) with columns of numbers, categories, dates, texts, and paths of images or
+    sounds. The model of the best epoch and a report are written into the output folder, which
+    `predict`, `evaluate`, `classify`, `export` and `from_pretrained` take.
+
+    Example: ivy-models train photos --output my_model
+    """
+    from ivy_models.cli.options import use_backend
+    from ivy_models.training.data import read_training_data
+    from ivy_models.training.loop import TrainingStopped, fit
+    from ivy_models.training.report import write_report
+    from ivy_models.training.settings import Settings
+
+    begun = time.monotonic()
+    changes = _read_spec(spec_file)
+    if backend is None:
+        backend = _first_installed()
+    _check_output(output, resume, overwrite)
+    use_backend(backend, None)
+    base = _base(model_name, device)
+    examples = read_training_data(
+        data,
+        target=_one_or_all(targets),
+        columns=dict(columns),
+        validation=_share_or_path(validation),
+        preprocessing=None if base is None else base.preprocessing,
+        seed=seed,
+        augment=augment,
+    )
+    _say("\n".join(recognised(data, examples)))
+    model = _start(base, examples, model_name, changes, seed, device)
+    chosen = Settings(
+        backend=backend,
+        epochs=epochs or default_epochs(len(examples.train), batch_size),
+        batch_size=batch_size,
+        accumulation=accumulate,
+        class_weights="balanced" if class_weights else None,
+        seed=seed,
+        **settings,
+    )
+    _say("\n".join(described(model, chosen)))
+    if overwrite:
+        _remove_run(output)
+    try:
+        fitted = fit(model, examples, chosen, output, resume)
+    except TrainingStopped as stopped:
+        done = str(stopped).partition(". ")[0]
+        _say(f"{done}. The same command with --resume continues.")
+        sys.exit(INTERRUPTED)
+    fitted.model.save_pretrained(output)
+    _say("\n".join(finished(fitted)))
+    write_report(
+        output,
+        fitted,
+        examples,
+        name=output.resolve().name,
+        data_name=data.resolve().name,
+        settings=chosen,
+        command=command_of(ctx),
+        seconds=time.monotonic() - begun,
+        on_problem=_say,
+    )
+    _say("\n".join(next_steps(output, examples)))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _first_installed() -> str:
+    for backend in BACKENDS:
+        if find_spec(backend) is not None:
+            return backend
+    raise click.ClickException(
+        "Training needs torch, jax, tensorflow or paddle, and none is installed. Install one: pip "
+        "install torch"
+    )
+
+
+def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder with files of something else, before the data are read."""
+    if resume and overwrite:
+        raise click.UsageError("--resume continues the run that --overwrite removes; choose one.")
+    if output.exists() and not output.is_dir():
+        raise click.UsageError(f"{output} is a file; name a folder.")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (output / RUN_MARK).exists():
+        raise click.UsageError(f"{output} is not empty, and has no training run; name another one.")
+    if not (resume or overwrite):
+        raise click.UsageError(
+            f"{output} has a training run. Continue it with --resume, replace it with --overwrite, "
+            "or name another folder."
+        )
+
+
+def _remove_run(output: Path) -> None:
+    for pattern in RUN_FILES:
+        for file in output.glob(pattern):
+            if file.is_file():
+                file.unlink()
+
+
+def _read_spec(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    from ivy_models.checkpoints.files import parse_json, read_json_bytes
+
+    return parse_json(read_json_bytes(path), path)
+
+
+def _base(name: str | None, device: str | None) -> PerceiverIO | None:
+    """The model to fine-tune. None: the name is that of a size, or there is none."""
+    from ivy_models.models.presets import PRESETS
+    from ivy_models.models.sizes import SIZES
+
+    if name is None or name in SIZES:
+        return None
+    if name not in PRESETS and not Path(name).is_dir():
+        kind = "an address" if ADDRESS.match(name) else "neither a size nor a model"
+        raise click.UsageError(
+            f"{name} is {kind}. --model takes a size ({', '.join(SIZES)}), a name of `ivy-models "
+            "list`, or a folder."
+        )
+    from ivy_models.training.starting import pretrained_model
+
+    return pretrained_model(name, device)
+
+
+def _start(
+    base: PerceiverIO | None,
+    examples: TrainingData,
+    size: str | None,
+    changes: Mapping[str, Any],
+    seed: int,
+    device: str | None,
+) -> PerceiverIO:
+    from ivy_models.training.starting import finetuned_model, new_model
+
+    if base is None:
+        return new_model(examples, size, changes, seed, device)
+    return finetuned_model(base, examples, changes, seed)
+
+
+def _one_or_all(targets: Sequence[str]) -> Any:
+    return targets[0] if len(targets) == 1 else list(targets) or None
+
+
+def _share_or_path(validation: str | None) -> float | str | None:
+    try:
+        return None if validation is None else float(validation)
+    except ValueError:
+        return validation
+
+
+def default_epochs(examples: int, batch_size: int) -> int:
+    """Number of epochs that makes about STEPS updates."""
+    updates = max(1, examples // batch_size)
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / updates)))
+
+
+def recognised(data: Path, examples: TrainingData) -> Iterator[str]:
+    """Say what was recognised in the data."""
+    from ivy_models.cli.tables import left_table
+
+    yield f"Data: {data}"
+    rows = [
+        ("target" if column.is_target else "", column.name, column.kind, column.detail)
+        for column in examples.columns
+    ]
+    yield left_table([("", "column", "kind", "found"), *rows])
+    yield f"{len(examples.train):,} examples to train, {len(examples.validation):,} to validate"
+    for warning in examples.warnings:
+        yield f"Warning: {warning}"
+
+
+def described(model: PerceiverIO, settings: Any) -> Iterator[str]:
+    """Say which model is trained, and how."""
+    from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+    from ivy_models.transformers.perceiver_io.parameters import count
+
+    spec = model.spec
+    yield ""
+    yield f"Model: {count(PerceiverIOCore(spec).parameters()):,} parameters"
+    yield f"  inputs     {', '.join(inputs_of(spec))}"
+    yield (
+        f"  latents    {spec.num_latents} of {spec.latent_dim} channels, "
+        f"{spec.network_depth} x {spec.num_lat_att_per_layer} layers"
+    )
+    yield f"  output     {', '.join(map(target_text, model.targets or ()))}"
+    yield (
+        f"Training: {settings.backend}, {settings.epochs:g} epochs, batches of "
+        f"{settings.batch_size}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
+    )
+
+
+def inputs_of(spec: Any) -> Iterator[str]:
+    """Name each modality with its stem or patches."""
+    for part in spec.input_modalities or (spec,):
+        name = getattr(part, "name", "data")
+        if part.vocabulary_size is not None:
+            yield f"{name} (tokens)"
+        elif part.stem is not None:
+            yield f"{name} (stem {part.stem})"
+        elif part.patch_shape is not None:
+            yield f"{name} (patches {' x '.join(map(str, part.patch_shape))})"
+        else:
+            yield name
+
+
+def target_text(target: Any) -> str:
+    from ivy_models.preprocessing.targets import ClassTarget
+
+    if isinstance(target, ClassTarget):
+        return f"{target.name} ({len(target.labels)} classes)"
+    return f"{target.name} (number)"
+
+
+def finished(fitted: Fitted) -> Iterator[str]:
+    """Say how good the best epoch is."""
+    results = (
+        f"{name.removeprefix('validation_').replace('_', ' ')} {value:.4g}"
+        for name, value in fitted.best.items()
+        if name.startswith("validation_")
+    )
+    yield ""
+    yield f"Best epoch: {fitted.best['epoch']:g} of {len(fitted.history)}: {', '.join(results)}"
+
+
+def next_steps(output: Path, examples: TrainingData) -> Iterator[str]:
+    """Say where the result is and what takes it."""
+    folder = shlex.quote(str(output))
+    yield f"{output} has the model, its card README.md and a report."
+    yield f"  ivy-models predict {folder} NEW_DATA     # predictions as CSV"
+    yield f"  ivy-models evaluate {folder} OTHER_DATA  # metrics on data with known targets"
+
+
+def command_of(ctx: click.Context) -> str:
+    """The command line, with the options that are not defaults."""
+    words = [f"ivy-models {ctx.info_name}"]
+    for param in ctx.command.params:
+        value = ctx.params[str(param.name)]
+        source = ctx.get_parameter_source(str(param.name))
+        if source is not click.core.ParameterSource.COMMANDLINE or param.name in RUN_OPTIONS:
+            continue
+        if isinstance(param, click.Argument):
+            words.append(_word(value))
+        elif isinstance(param, click.Option) and param.is_flag:
+            words.append(param.opts[0] if value else param.secondary_opts[0])
+        else:
+            words += [f"{param.opts[0]} {_word(v)}" for v in (value if param.multiple else [value])]
+    return " ".join(words)
+
+
+RUN_OPTIONS = ("resume", "overwrite")
+"""Options that change nothing of the result."""
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = "=".join(value)
+    return shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,0 +1,239 @@
+"""``ivy-models train`` from data of each kind to predictions, and what can go wrong."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import pytest
+from helpers import CHOSEN, ROOT, heed_interrupts
+from helpers.processes import LIMIT
+from PIL import Image
+
+from ivy_models import classify
+from ivy_models.cli.train import default_epochs
+from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+TINY = ["--model", "tiny", "--epochs", "2", "--batch-size", "8"]
+
+pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="trains on torch")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Forty images: bright and dark ones."""
+    folder, rng = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
+    for i in range(40):
+        name, low = (("bright", 128), ("dark", 0))[i % 2]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(low, low + 128, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Twenty sounds: noise and silence."""
+    folder, rng = tmp_path_factory.mktemp("data") / "sounds", np.random.default_rng(0)
+    for i in range(20):
+        name, loudness = (("noise", 20000), ("silence", 10))[i % 2]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        with wave.open(str(folder / name / f"{i}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(rng.integers(-loudness, loudness, 1000).astype(np.int16).tobytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Twenty texts of two kinds."""
+    folder = tmp_path_factory.mktemp("data") / "texts"
+    for i in range(20):
+        name, words = (("good", "I like it"), ("bad", "I regret it"))[i % 2]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{i}.txt").write_text(f"{words}, {i} times.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A hundred rows of mixed columns, with a class and a number to predict."""
+    path, rng = tmp_path_factory.mktemp("data") / "people.csv", np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["annual income", "city", "joined", "comment", "buys", "spent"])
+        for _ in range(100):
+            income, city = rng.integers(20, 90), rng.choice(["Bern", "Rome", "Oslo"])
+            shown = "" if rng.random() < 0.1 else income
+            joined = f"2024-{rng.integers(1, 13):02}-{rng.integers(1, 29):02}"
+            comment = rng.choice(["likes it a lot, as always", "never came back to the shop"])
+            buys, spent = ("yes" if income > 50 else "no"), income * 1.5 + rng.normal()
+            rows.writerow([shown, city, joined, comment, buys, f"{spent:.2f}"])
+    return path
+
+
+def test_photos(run, photos, tmp_path):
+    folder = tmp_path / "my model"
+    result = run("train", str(photos), "--output", str(folder), *TINY, "--epochs", "8")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    for said in (
+        "target  label   class  2 classes: bright (20), dark (20)",
+        "32 examples to train, 8 to validate",
+        "label (2 classes)",
+        "parameters",
+        "epoch 8:",
+        "Best epoch: ",
+        f"ivy-models predict '{folder}' NEW_DATA",
+    ):
+        assert said in result.stderr
+    model = PerceiverIO.from_pretrained(folder)
+    assert model.labels == ("bright", "dark")
+    assert model.targets == (ClassTarget("label", ("bright", "dark")),)
+    assert (folder / "report" / "confusion_label.png").exists()
+    card = (folder / "README.md").read_text()
+    assert f"ivy-models train {photos} --output '{folder}' --model tiny --epochs 8" in card
+
+    metrics = json.loads(run("evaluate", str(folder), str(photos), "--json").stdout)["label"]
+    assert metrics["examples"] == 40
+    assert metrics["accuracy"] > 0.9
+    predicted = run("predict", str(folder), str(photos / "dark"), "--json")
+    values = [json.loads(line)["values"]["label"] for line in predicted.stdout.splitlines()]
+    assert sum(value["label"] == "dark" for value in values) > 17
+    image = photos / "dark" / "1.png"
+    assert values[0]["probability"] == pytest.approx(classify(model, image)[0].probability, 1e-4)
+    result = run("classify", "--model", str(folder), str(image), "--top", "1")
+    assert "dark" in result.stdout
+    assert "label (2 classes)" in run("info", str(folder)).stdout
+
+    result = run("train", str(photos), "--output", str(folder), *TINY)
+    assert result.exit_code == 2
+    assert "--resume" in result.stderr
+    tuned = tmp_path / "tuned"
+    options = ["--model", str(folder), "--epochs", "1", "--freeze", "processor"]
+    result = run("train", str(photos), "--output", str(tuned), *options)
+    assert result.exit_code == 0, result.output
+    assert run("evaluate", str(tuned), str(photos)).exit_code == 0
+
+
+@pytest.mark.parametrize("other", [name for name in CHOSEN if name not in ("numpy", "torch")])
+def test_photos_on(run, photos, tmp_path, other):
+    result = run("train", str(photos), "--output", str(tmp_path), *TINY, "--backend", other)
+    assert result.exit_code == 0, result.output
+    assert f"Training: {other}" in result.stderr
+    assert run("predict", str(tmp_path), str(photos / "dark")).exit_code == 0
+
+
+def test_a_table(run, table, tmp_path):
+    targets = ["--target", "buys", "--target", "spent"]
+    result = run("train", str(table), "--output", str(tmp_path), *targets, *TINY)
+    assert result.exit_code == 0, result.output
+    for said in ("annual income  number", "city           category", "comment        text"):
+        assert said in result.stderr
+    model = PerceiverIO.from_pretrained(tmp_path)
+    assert model.labels is None
+    assert model.targets[0] == ClassTarget("buys", ("no", "yes"))
+    assert isinstance(model.targets[1], NumberTarget)
+    found = list(csv.DictReader(io.StringIO(run("predict", str(tmp_path), str(table)).stdout)))
+    assert len(found) == 100
+    assert {row["buys"] for row in found} <= {"no", "yes"}
+    assert all(np.isfinite(float(row["spent"])) for row in found)
+    result = run("evaluate", str(tmp_path), str(table), "--json")
+    assert list(json.loads(result.stdout)) == ["buys", "spent"]
+    for command in (
+        ("classify", "--model", str(tmp_path), str(table)),
+        ("demo", "--model", str(tmp_path), "--no-browser"),
+    ):
+        refused = run(*command)
+        assert refused.exit_code in (1, 2)
+        assert "ivy-models predict" in " ".join(refused.stderr.split())
+    text = run("info", str(tmp_path)).stdout
+    for column in ("annual income", "city", "joined", "comment"):
+        assert column in text
+    assert "buys (2 classes), spent (number)" in text
+
+
+def test_sounds(run, sounds, tmp_path):
+    result = run("train", str(sounds), "--output", str(tmp_path), *TINY, "--patience", "1")
+    assert result.exit_code == 0, result.output
+    assert run("predict", str(tmp_path), str(sounds)).stdout.count(".wav") == 20
+    result = run("classify", "--model", str(tmp_path), str(sounds / "noise"), "--json")
+    assert result.stdout.count("noise") >= 10
+
+
+def test_texts(run, texts, tmp_path):
+    result = run("train", str(texts), "--output", str(tmp_path), *TINY)
+    assert result.exit_code == 0, result.output
+    assert run("predict", str(tmp_path), str(texts)).stdout.count(".txt") == 20
+    result = run("classify", "--model", str(tmp_path), str(texts / "good"), "--json")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 10)
+    assert "report" in {path.name for path in tmp_path.iterdir()}
+    page = (tmp_path / "report" / "mistakes_label.html").read_text()
+    assert "<h1>Worst mistakes: label</h1>" in page
+
+
+def test_stopped_and_resumed(run, photos, tmp_path):
+    """Ctrl-C ends with a sentence; the resumed run gives the weights of a run that went through."""
+    options = [*TINY, "--epochs", "40"]
+    command = [sys.executable, "-m", "ivy_models", "train", str(photos), "--output"]
+    program = subprocess.Popen(
+        [*command, "stopped", *options],
+        cwd=tmp_path,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+    for line in program.stderr:
+        if line.startswith("epoch 1:"):
+            program.send_signal(signal.SIGINT)
+            break
+    rest = program.communicate(timeout=LIMIT)[1]
+    assert program.returncode == 130, rest
+    assert rest.endswith("The same command with --resume continues.\n")
+    assert "Traceback" not in rest
+    for name, more in (("stopped", ["--resume"]), ("whole", [])):
+        result = run("train", str(photos), "--output", str(tmp_path / name), *options, *more)
+        assert result.exit_code == 0, result.output
+    first, second = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("stopped", "whole")
+    )
+    assert first == second
+
+
+def test_refusals(run, photos, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"num_latentz": 3}')
+    for arguments, code, message in (
+        (["nowhere"], 1, "nowhere"),
+        ([str(tmp_path / "empty")], 1, "has no files"),
+        ([str(photos), "--output", str(tmp_path / "notes"), "--overwrite"], 2, "no training run"),
+        ([str(photos), "--output", str(spec)], 2, "is a file"),
+        ([str(photos), "--resume", "--overwrite"], 2, "choose one"),
+        ([str(photos), "--spec", str(spec)], 1, "Did you mean num_latents?"),
+        ([str(photos), "--model", "huge"], 2, "tiny, small, base"),
+        ([str(photos), "--metric", "f2"], 1, "metric must be one of"),
+        ([str(photos), "--column", "label"], 2, "is not NAME=KIND"),
+        ([str(photos), "--target", "x"], 1, "'x'"),
+        ([str(photos), "--mixup", "-1"], 1, "mixup must be at least 0"),
+    ):
+        result = run("train", "--output", str(tmp_path / "new"), *arguments)
+        assert result.exit_code == code, result.output
+        assert message in " ".join(result.stderr.split())
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert (tmp_path / "notes" / "README.md").read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+def test_more_examples_need_fewer_epochs():
+    epochs = [default_epochs(n, 64) for n in (10, 500, 5000, 10**6)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] == 100
+    assert epochs[-1] == 10
