@@ -83,12 +83,17 @@ def _check_models(models: tuple[str, ...]) -> None:
     """Refuse models that are not image classifiers before the page offers them."""
     from ivy_models.cli.described import describe
     from ivy_models.preprocessing import ImagePreprocessing
+    from ivy_models.preprocessing.targets import ClassTarget
 
     for model in models:
         described = describe(model)
         is_classifier = described.preset is None or described.preset.task == "image classifier"
-        if not is_classifier or not isinstance(described.preprocessing, ImagePreprocessing):
+        has_one_class = not described.targets or (
+            len(described.targets) == 1 and isinstance(described.targets[0], ClassTarget)
+        )
+        reads_images = isinstance(described.preprocessing, ImagePreprocessing)
+        if not (is_classifier and has_one_class and reads_images):
             raise click.UsageError(
-                f"{model} is not an image classifier with image preprocessing; "
-                "see `ivy-models list`."
+                f"{model} is not an image classifier with image preprocessing; see `ivy-models "
+                "list`. For models of other data use `ivy-models predict`."
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ivy_models.models.presets import PRESETS, Preset, preset_named
+from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 
@@ -15,6 +16,7 @@ class Described(NamedTuple):
     spec: PerceiverIOSpec
     preprocessing: Any
     preset: Preset | None
+    targets: tuple[Target, ...] = ()
 
 
 def describe(name: str) -> Described:
@@ -32,7 +34,16 @@ def describe(name: str) -> Described:
     from ivy_models.checkpoints.load import open_folder
 
     saved = open_folder(folder)
-    return Described(saved.spec, saved.read_attributes().get("preprocessing"), None)
+    attributes = saved.read_attributes()
+    targets = attributes.get("targets") or ()
+    return Described(saved.spec, attributes.get("preprocessing"), None, targets)
+
+
+def target_text(target: Target) -> str:
+    """A target for people: its name, and the number of classes."""
+    if isinstance(target, ClassTarget):
+        return f"{target.name} ({len(target.labels)} classes)"
+    return f"{target.name} (number)"
 
 
 def facts_of(preset: Preset) -> dict[str, Any]:

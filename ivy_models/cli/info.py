@@ -50,6 +50,7 @@ def info(
             "model": name,
             **(facts_of(model.preset) if model.preset else {}),
             "preprocessing": model.preprocessing and asdict(model.preprocessing),
+            "targets": [asdict(target) for target in model.targets],
             "data_shape": shape,
             "latents": (spec.num_latents, spec.latent_dim),
             "batch_size": batch_size,
@@ -78,7 +79,9 @@ def _hanging(fact: str, value: str) -> str:
 def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
     """The known facts about the model, as pairs of a name and a value."""
     from ivy_models.checkpoints.download.cache import PublishedFile
+    from ivy_models.cli.described import target_text
     from ivy_models.cli.tables import size_text
+    from ivy_models.preprocessing import TablePreprocessing
 
     if preset := model.preset:
         yield "made for", preset.description
@@ -87,8 +90,13 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
         yield "licence", preset.licence
         if preset.accuracy is not None:
             yield "accuracy", f"{preset.accuracy}%"
-    if model.preprocessing is not None:
+    if isinstance(model.preprocessing, TablePreprocessing):
+        columns = (f"{column.name} ({column.kind})" for column in model.preprocessing.columns)
+        yield "columns", ", ".join(columns)
+    elif model.preprocessing is not None:
         yield "preprocessing", repr(model.preprocessing)
+    if model.targets:
+        yield "predicts", ", ".join(map(target_text, model.targets))
     shapes = shape if isinstance(shape, dict) else {"": shape}
     sizes = (f"{name} {size_text((batch_size, *s))}".strip() for name, s in shapes.items())
     yield "data", ", ".join(sizes)

@@ -362,6 +362,7 @@ def recognised(data: Path, examples: TrainingData) -> Iterator[str]:
 
 def described(model: PerceiverIO, settings: Any) -> Iterator[str]:
     """Say which model is trained, and how."""
+    from ivy_models.cli.described import target_text
     from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
     from ivy_models.transformers.perceiver_io.parameters import count
 
@@ -392,14 +393,6 @@ def inputs_of(spec: Any) -> Iterator[str]:
             yield f"{name} (patches {' x '.join(map(str, part.patch_shape))})"
         else:
             yield name
-
-
-def target_text(target: Any) -> str:
-    from ivy_models.preprocessing.targets import ClassTarget
-
-    if isinstance(target, ClassTarget):
-        return f"{target.name} ({len(target.labels)} classes)"
-    return f"{target.name} (number)"
 
 
 def finished(fitted: Fitted) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """``ivy-models predict`` and ``evaluate``: formats, broken sources, refusals."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -9,10 +10,15 @@ from helpers.specs import small_spec
 from PIL import Image
 
 from ivy_models import classify
+from ivy_models.models.sizes import spec_for
 from ivy_models.preprocessing import (
+    CategoryColumn,
     ImagePreprocessing,
+    NumberColumn,
     SoundPreprocessing,
+    TablePreprocessing,
 )
+from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 
@@ -69,13 +75,48 @@ def test_a_folder_by_class(run, photos):
     assert "as square" in text
 
 
-def test_refusals(run, photos, tmp_path):
-    image_model = str(photos / "model")
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table")
+    columns = [NumberColumn("age", 40, 15, [18, 40, 90]), CategoryColumn("city", ["Bern", "Rome"])]
+    preprocessing = TablePreprocessing(columns)
+    targets = (NumberTarget("error", 1000.0, 100.0), ClassTarget("buys", ("no", "yes")))
+    model = PerceiverIO(spec_for(preprocessing, targets, 2, "tiny"))
+    model.preprocessing = preprocessing
+    model.targets = targets
+    model.save_pretrained(folder / "model")
+    (folder / "rows.csv").write_text("age,city,error,buys\n29,Rome,900,yes\n,Oslo,1100,no\n")
+    return folder
+
+
+def test_a_table_with_two_targets(run, table):
+    model, data = str(table / "model"), str(table / "rows.csv")
+    result = run("predict", model, data)
+    assert (result.exit_code, result.stderr) == (0, "")
+    header, *rows = csv.reader(io.StringIO(result.stdout))
+    assert header == ["source", "error", "buys", "buys probability", "error_"]
+    assert len(rows) == 2
+    assert {row[2] for row in rows} <= {"no", "yes"}
+    metrics = json.loads(run("evaluate", model, data, "--target", "error", "--json").stdout)
+    assert list(metrics) == ["error"]
+    errors = [float(row[1]) - true for row, true in zip(rows, (900, 1100), strict=True)]
+    assert metrics["error"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    assert metrics["error"]["rmse"] == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-5)
+    assert "R2" in run("evaluate", model, data).stdout
+    refused = run("classify", "--model", model, data)
+    assert refused.exit_code == 1
+    assert "ivy-models predict" in refused.stderr
+
+
+def test_refusals(run, photos, table, tmp_path):
+    image_model, table_model = str(photos / "model"), str(table / "model")
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "photos").mkdir()
     for arguments, code, message in (
         (("predict", image_model, "nowhere"), 1, "There is no file or folder nowhere"),
         (("predict", image_model, str(tmp_path)), 1, "The model reads images; there are none"),
+        (("predict", image_model, str(table / "rows.csv")), 1, "rows.csv is a table"),
+        (("predict", table_model, str(photos / "data")), 1, "reads rows of a table"),
         (("predict", "nope", "x.png"), 2, "nope"),
         (("evaluate", image_model, str(photos / "data" / "round")), 1, "it has no subfolders"),
         (("evaluate", image_model, str(photos / "data"), "--target", "x"), 2, "no target 'x'"),

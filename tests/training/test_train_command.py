@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,11 +68,11 @@ def table(tmp_path_factory):
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["annual income", "city", "joined", "comment", "buys", "spent"])
-        for _ in range(100):
+        for i in range(100):
             income, city = rng.integers(20, 90), rng.choice(["Bern", "Rome", "Oslo"])
             shown = "" if rng.random() < 0.1 else income
             joined = f"2024-{rng.integers(1, 13):02}-{rng.integers(1, 29):02}"
-            comment = rng.choice(["likes it a lot, as always", "never came back to the shop"])
+            comment = f"{rng.choice(['likes it a lot', 'never came back'])}, visit {i}"
             buys, spent = ("yes" if income > 50 else "no"), income * 1.5 + rng.normal()
             rows.writerow([shown, city, joined, comment, buys, f"{spent:.2f}"])
     return path
@@ -183,7 +184,7 @@ def test_stopped_and_resumed(run, photos, tmp_path):
     program = subprocess.Popen(
         [*command, "stopped", *options],
         cwd=tmp_path,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
