@@ -9,6 +9,7 @@ from ivy_models.base.fields import (
     check_fields,
     count,
     flag,
+    named_fields,
     number,
     one_of,
     optional,
@@ -21,6 +22,7 @@ from ivy_models.errors import SpecError
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
 
+@named_fields
 @dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on except its model and its data.

@@ -16,8 +16,11 @@ QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 """For many programs that run a few times: optimizing them takes longer than it saves."""
 
 
-def python(code, *arguments, **environment):
-    """Output of Python code, which can import this library, the helpers and the benchmarks."""
+def python(code, *arguments, status=0, **environment):
+    """Output of Python code, which can import this library, the helpers and the benchmarks.
+
+    Its exit status must be ``status``, or the negative number of the signal that killed it.
+    """
     paths = [str(ROOT), str(TESTS), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -26,5 +29,5 @@ def python(code, *arguments, **environment):
         text=True,
         timeout=LIMIT,
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == status, run.stderr
     return run.stdout

@@ -49,37 +49,42 @@ class KerasTrainer:
         self.trained = [w for w in self.network.trainable_variables if _tree_name(w.path) in rules]
         self.optimizer = ScaledAdamW(rules, settings, steps)
         self.optimizer.build(self.trained)
-        self._update, self._outputs = tf.function(self._updated), tf.function(self._output)
+        self._gradients, self._update, self._outputs = map(
+            tf.function, (self._loss_and_gradients, self._updated, self._output)
+        )
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
         self.network.seed_generator.state.assign([dropout_seed(self.settings, step, 0), 0])
-        arrays = [(part.data, part.mask, part.goals, part.weights) for part in parts]
+        loss, gradients = 0.0, None
+        for part in parts:
+            more, found = self._gradients(part.data, part.mask, part.goals, part.weights)
+            loss += float(more)
+            gradients = found if gradients is None else list(map(tf.add, gradients, found))
         decay = np.float32(average_decay(self.settings, step))
-        loss, learning_rate = self._update(arrays, decay)
-        return float(loss), float(learning_rate)
+        return loss, float(self._update(gradients, decay))
 
-    def _updated(self, parts: Sequence[Any], decay: Any) -> tuple[Any, Any]:
-        """Update the weights; return the loss and the learning rate."""
-        learning_rate, losses, total = self.optimizer.learning_rate, [], None
-        for data, mask, goals, weights in parts:
-            with tf.control_dependencies(losses), tf.GradientTape() as tape:  # one after another
-                output = self._output(data, mask, training=True)
-                loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
-            gradients = tape.gradient(loss, [weight.value for weight in self.trained])
-            losses = [*losses, loss]
-            total = gradients if total is None else list(map(tf.add, total, gradients))
-        self.optimizer.apply(total)
+    def _loss_and_gradients(self, data: Any, mask: Any, goals: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            output = self._output(data, mask, training=True)
+            loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
+        return loss, tape.gradient(loss, [weight.value for weight in self.trained])
+
+    def _updated(self, gradients: Sequence[Any], decay: Any) -> Any:
+        """Update the weights; return the learning rate."""
+        learning_rate = self.optimizer.learning_rate
+        self.optimizer.apply(gradients)
         if self.average is not None:
             pairs = zip(
                 self.average.trainable_variables, self.network.trainable_variables, strict=True
             )
             for average, weight in pairs:
-                average.assign(decay * average + (1 - decay) * weight)
-        return tf.add_n(losses), learning_rate
+                average.assign_add((1 - decay) * (weight - average))
+        return learning_rate
 
     def _output(self, data: Any, mask: Any, training: bool = False) -> Any:
         network = self.network if training or self.average is None else self.average
-        output = tf.cast(network(data, mask=mask, training=training), tf.float32)
+        arguments = data if mask is None else (data, mask)
+        output = tf.cast(network(arguments, training=training), tf.float32)
         return tf.reshape(output, (tf.shape(output)[0], output.shape[-1]))
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:

@@ -101,7 +101,7 @@ class PaddleTrainer:
         assert self.average is not None
         pairs = zip(self.average.parameters(), self.layer.parameters(), strict=True)
         for average, weight in pairs:
-            average.set_value(decay * average + (1 - decay) * weight)
+            average.set_value(average + (1 - decay) * (weight - average))
 
     @paddle.no_grad()
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
