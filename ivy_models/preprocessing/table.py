@@ -411,10 +411,11 @@ class TablePreprocessing:
             data, mask = self([rows])
             return {k: v[0] for k, v in data.items()}, {k: v[0] for k, v in mask.items()}
         rows = list(rows)
-        if not rows or (wrong := [row for row in rows if not isinstance(row, Mapping)]):
-            got = f"a {type(wrong[0]).__name__}" if rows else "none"
+        wrong = [f"a {type(row).__name__}" for row in rows if not isinstance(row, Mapping)]
+        if wrong or not rows:
             raise InputError(
-                f"Expected rows, each a mapping from column to value, at least one; got {got}."
+                "Expected rows, each a mapping from column to value, at least one; got "
+                f"{wrong[0] if wrong else 'none'}."
             )
         data: dict[str, np.ndarray] = {}
         mask: dict[str, np.ndarray] = {}

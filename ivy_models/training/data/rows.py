@@ -25,11 +25,15 @@ TARGET = "label"
 class Rows(Protocol):
     """Examples as a model's preprocessing takes them, without their data in memory."""
 
-    kind: str
-    """"image", "sound", "text" or "table"."""
+    @property
+    def kind(self) -> str:
+        """What each row is: "image", "sound", "text" or "table"."""
+        ...
 
-    columns: tuple[str, ...]
-    """Names of the columns that :meth:`column` can give."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that :meth:`column` can give."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -65,7 +65,8 @@ class FileSchema:
         check_kinds(columns, names, TARGET_KINDS)
         goals = [Goal(name, rows.column(name), columns.get(name)) for name in names]
         if preprocessing is None:
-            preprocessing = default_preprocessing(rows.kind, rows)
+            looked = [rows[int(place)] for place in sample(len(rows))]
+            preprocessing = default_preprocessing(rows.kind, looked)
         return cls(rows, goals, preprocessing)
 
     def files_of(self, row: Any) -> list[Any]:

@@ -54,10 +54,12 @@ class TableRows:
     starts: tuple[int, ...]
     folders: tuple[Path, ...]
 
-    kind = "table"
-
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def kind(self) -> str:
+        return "table"
 
     @property
     def columns(self) -> tuple[str, ...]:
