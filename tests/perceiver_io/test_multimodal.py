@@ -238,6 +238,10 @@ def test_columns_are_masked(backend, rng):
     changed["city"][~mask["city"]] = 3
     changed["a comment"][~mask["a comment"]] = 0
     np.testing.assert_allclose(numpy_of(model(changed, mask)), masked, atol=1e-5)
+    # One element hides all inputs.
+    whole = mask | {"photo": np.array([False, True])[:, None, None]}
+    mask["photo"][1] = True
+    np.testing.assert_allclose(numpy_of(model(data, whole)), numpy_of(model(data, mask)), atol=1e-6)
     # A category may be left out.
     del changed["city"]
     mask["city"][:] = False

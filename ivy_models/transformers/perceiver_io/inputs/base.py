@@ -179,9 +179,18 @@ class InputKind(ABC):
 
 
 def convert_mask(
-    ops: Ops, like: Array, mask: Any, name: str, batch_shape: Axes, axes: Axes, convert: Convert
+    ops: Ops,
+    like: Array,
+    mask: Any,
+    name: str,
+    batch_shape: Axes,
+    axes: Axes,
+    convert: Convert,
+    whole: bool = False,
 ) -> Array:
     """Turn a mask (*batch, *axes), or (*axes) or one row for a batch, into booleans (B, M).
+
+    With ``whole`` all axes may have the size 1, for one element that all inputs share.
 
     Raises
     ------
@@ -192,8 +201,12 @@ def convert_mask(
     one_row = (1,) * len(batch_shape)
     shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
     given = ops.known_shape(mask)
-    if not any(is_shape(given, shape) for shape in shapes):
+    fits = any(is_shape(given, shape) for shape in shapes)
+    of_all = (*batch_shape, *(1 for _ in axes))
+    is_whole = whole and not fits and is_shape(given, of_all)
+    if not fits and not is_whole:
         shared = f", or {axes} for the whole batch" if batch_shape else ""
+        shared += f", or {of_all} for all inputs alike" if whole and axes else ""
         raise InputError(
             f"{name} has shape {given}; expected {(*batch_shape, *axes)}{shared}: True where an "
             "input takes part."
@@ -206,7 +219,7 @@ def convert_mask(
     if "int" in ops.dtype(mask) and not ops.is_traced(mask):  # a traced array has no values yet
         _check_zeros_and_ones(ops.to_numpy(mask), name)
     batch, num_inputs = math.prod(batch_shape), math.prod(axes)
-    mask = ops.reshape(ops.cast(mask, "bool"), (-1, num_inputs))
+    mask = ops.reshape(ops.cast(mask, "bool"), (-1, 1 if is_whole else num_inputs))
     return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
 
 

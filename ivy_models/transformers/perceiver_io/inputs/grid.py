@@ -259,15 +259,19 @@ class GridAdapter(InputKind):
         mask: Any,
         convert: Convert,
         names: tuple[str, str] = ("data", "mask"),
+        whole: bool = False,
     ) -> CheckedInputs:
-        """Do the same with other names in errors; the mask is that of the grid of inputs."""
+        """Do the same with other names in errors; the mask is that of the grid of inputs.
+
+        ``whole`` is that of :func:`convert_mask`.
+        """
         data = convert(data, names[0])
         batch_shape = self.check_data(ops, data, names[0])
         axes = self._fixed(ops.shape(data)[len(batch_shape) : -1])
         data = ops.match(ops.reshape(data, (-1, *axes, self.data_dim)), like)
         grid_shape = self.grid_shape(axes)
         if mask is not None:
-            mask = convert_mask(ops, like, mask, names[1], batch_shape, grid_shape, convert)
+            mask = convert_mask(ops, like, mask, names[1], batch_shape, grid_shape, convert, whole)
             data = self._zero_where_masked(ops, data, mask, grid_shape)
         return CheckedInputs(data, mask, batch_shape, grid_shape)
 

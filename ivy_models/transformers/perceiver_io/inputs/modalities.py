@@ -205,7 +205,9 @@ class MultimodalInput(InputKind):
 
         def checked(name: str, array: Any, masked: Any) -> CheckedInputs:
             names = name, f'mask["{name}"]'
-            return self._adapters[name].check_named(ops, like, array, masked, convert, names)
+            return self._adapters[name].check_named(
+                ops, like, array, masked, convert, names, whole=True
+            )
 
         parts = {name: checked(name, data[name], mask.get(name)) for name in data}
         batch_shape = _shared({name: part.batch_shape for name, part in parts.items()})

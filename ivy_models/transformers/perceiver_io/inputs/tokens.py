@@ -127,8 +127,9 @@ class TokenAdapter(InputKind):
         mask: Any,
         convert: Convert,
         names: tuple[str, str] = ("data", "mask"),
+        whole: bool = False,
     ) -> CheckedInputs:
-        """Do the same with other names in errors."""
+        """Do the same with other names in errors; ``whole`` is that of :func:`convert_mask`."""
         tokens = convert(data, names[0])
         self.check_shape(ops.known_shape(tokens), names[0])
         if "int" not in ops.dtype(tokens):
@@ -141,7 +142,7 @@ class TokenAdapter(InputKind):
         batch_shape, axes = self._split(ops.shape(tokens))
         tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, *axes)), "int32"), like)
         if mask is not None:
-            mask = convert_mask(ops, like, mask, names[1], batch_shape, axes, convert)
+            mask = convert_mask(ops, like, mask, names[1], batch_shape, axes, convert, whole)
         return CheckedInputs(tokens, mask, batch_shape, axes)
 
     def _check_values(self, tokens: np.ndarray, name: str) -> None:
