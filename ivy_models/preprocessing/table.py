@@ -399,8 +399,8 @@ class TablePreprocessing:
             Data and mask by modality, for a list with the batch axis B first: "numbers", float32
             (numbers, channels); "categories", int32 (categories,); "text_0", int32 (max_length,);
             "image_0", float32 (height, width, channels); "sound_0", float32 (num_samples, 1). Masks
-            are booleans, False where nothing is known. A missing image or sound is zeros, without a
-            mask.
+            are booleans, False where nothing is known; an image or a sound has one for all its
+            inputs, (1, 1) or (1,). A missing image or sound is zeros.
 
         Raises
         ------
@@ -428,7 +428,10 @@ class TablePreprocessing:
             if isinstance(column, TextColumn):
                 data[name], mask[name] = _texts(column, cells)
             else:
-                data[name] = np.stack([_file(column, cell) for cell in cells])
+                contents = [_content(cell) for cell in cells]
+                data[name] = np.stack([_file(column, content) for content in contents])
+                known = np.array([content is not None for content in contents])
+                mask[name] = known.reshape(-1, *(1 for _ in column.shape[:-1]))
         return data, mask
 
     @cached_property
@@ -518,13 +521,18 @@ def _texts(column: TextColumn, cells: Sequence[Any]) -> tuple[np.ndarray, np.nda
     return column.preprocessing.tokens(["" if is_missing(cell) else str(cell) for cell in cells])
 
 
-def _file(column: ImageColumn | SoundColumn, cell: Any) -> np.ndarray:
-    """An image or a sound, or zeros if it is missing."""
+def _content(cell: Any) -> Any:
+    """A file's path or content, or None if it is missing."""
     if isinstance(cell, Mapping):  # as Hugging Face's datasets store it
         cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
-    if cell is None or (isinstance(cell, str) and is_missing(cell)):
+    return None if isinstance(cell, str) and is_missing(cell) else cell
+
+
+def _file(column: ImageColumn | SoundColumn, content: Any) -> np.ndarray:
+    """An image or a sound, or zeros if it is missing."""
+    if content is None:
         return np.zeros(column.shape, np.float32)
     try:
-        return column.preprocessing(cell)
+        return column.preprocessing(content)
     except InputError as error:
         raise InputError(f"Column {column.name!r}: {error}") from error

@@ -66,6 +66,20 @@ def test_a_model_takes_what_is_prepared(kind):
     assert parameters == sorted(parameters)
 
 
+def test_a_missing_photo_has_no_effect():
+    rows = [{"age": 3, "photo": None}, {"age": 3, "photo": np.full((9, 9, 3), 200, np.uint8)}]
+    data, mask = prepare(TABLE, rows)
+    ivy.set_backend("numpy")
+    model = PerceiverIO(spec_for(TABLE, TARGETS, 100))
+    missing, given = numpy_of(model(data, mask))
+    data["image_0"][0] = np.nan
+    np.testing.assert_allclose(numpy_of(model(data, mask))[0], missing, atol=1e-6)
+    assert np.abs(given - missing).max() > 1e-3
+    one = {name: array[0] for name, array in data.items()}
+    hidden = {name: array[0] for name, array in mask.items()}
+    np.testing.assert_allclose(numpy_of(model(one, hidden)), missing, atol=1e-5)
+
+
 def test_the_size_grows_with_the_examples():
     assert [size_for(size.num_examples) for size in SIZES.values()] == list(SIZES)
     assert size_for(1) == "tiny"
