@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ KIND_OF_SUFFIX = {
 
 def kind_of(name: str | Path) -> str | None:
     """The kind of a file by its name: "image", "sound", "text", "table" or None."""
-    return KIND_OF_SUFFIX.get(Path(name).suffix.lower())
+    return KIND_OF_SUFFIX.get(os.path.splitext(name)[1].lower())
 
 
 def list_folder(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing.numbers import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
 from ivy_models.training.data.columns import Column, number_format
+from ivy_models.training.data.defaults import sample
 from ivy_models.training.data.files import named
 
 TARGET_KINDS = ("class", "number")
@@ -46,6 +47,10 @@ def target_names(target: str | Sequence[str] | None, columns: Sequence[str]) -> 
     return chosen
 
 
+LOOK = 10_000
+"""Number of cells, spread over all, by which a kind is recognised."""
+
+
 class Goal:
     """A target before the split.
 
@@ -69,8 +74,9 @@ class Goal:
         known = [cell for cell in cells if not is_missing(cell)]
         if not known:
             raise InputError(f"The target {name!r} is empty in all rows.")
-        self._decimal = number_format(known) or "."
-        self.kind = kind or self._recognised(known)
+        looked = [known[place] for place in sample(len(known), LOOK)]
+        self._decimal = number_format(looked) or "."
+        self.kind = kind or self._recognised(looked)
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
         if len(self.counts) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +42,10 @@ class Rows(Protocol):
         """A path, or for a table a mapping from column to value."""
         ...
 
+    def take(self, indices: Sequence[int]) -> list[Any]:
+        """Several rows at once, which is faster."""
+        ...
+
     def name(self, index: int) -> str:
         """Name of a row for people: the file within the folder, or the number of the row."""
         ...
@@ -76,6 +81,9 @@ class FileRows:
 
     def __getitem__(self, index: int) -> Path:
         return self.files[index]
+
+    def take(self, indices: Sequence[int]) -> list[Path]:
+        return [self.files[i] for i in indices]
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from ivy_models.training.data.goals import TARGET_KINDS, Goal, target_names
 from ivy_models.training.data.rows import Rows
 from ivy_models.training.data.tables import TableRows
 
-SAMPLE = 100_000
-"""Number of rows, spread over all, by which columns are recognised and described."""
+LOOK, SAMPLE = 10_000, 100_000
+"""Number of rows, spread over all, by which columns are recognised, and described."""
 
 FILES = ("image", "sound")
 
@@ -147,7 +147,7 @@ class TableSchema:
         goals = [Goal(name, rows.column(name), chosen_goals.get(name)) for name in names]
         if preprocessing is not None:
             return cls._of_given(rows, goals, preprocessing)
-        looked = sample(len(rows), SAMPLE)
+        looked = sample(len(rows), LOOK)
         kinds = {}
         for name in others:
             if kind := chosen.get(name) or rows.file_kind(name):

@@ -51,10 +51,10 @@ class SourceExamples:
 
     def batch(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
         """Read and preprocess some examples, and augment them if there is ``rng``."""
-        data, mask = prepare(self.preprocessing, [self.source(int(i)) for i in indices])
+        chosen = np.asarray(indices)
+        data, mask = prepare(self.preprocessing, self.rows.take(self.indices[chosen]))
         if rng is not None and self.augmentation is not None:
             data = self.augmentation(data, rng)
-        chosen = np.asarray(indices)
         return Batch(data, mask, {name: part[chosen] for name, part in self.targets.items()})
 
     def encoded_targets(self) -> dict[str, np.ndarray]:

@@ -49,10 +49,10 @@ def split(
         raise InputError(
             f"The share of the validation examples must be between 0 and 1, got {fraction}."
         )
-    _, first, group_of = np.unique(
-        np.array([str(group) for group in groups]), return_index=True, return_inverse=True
-    )
-    own = strata[first]  # the stratum of each group
+    places: dict[object, int] = {}
+    group_of = np.array([places.setdefault(group, len(places)) for group in groups])
+    own = np.zeros(len(places), strata.dtype)  # the stratum of each group: that of one of its own
+    own[group_of] = strata
     kinds, sizes = np.unique(own, return_counts=True)
     divisible = np.flatnonzero(np.isin(own, kinds[sizes > 1]))
     num_kinds = int((sizes > 1).sum())

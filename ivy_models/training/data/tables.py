@@ -67,9 +67,16 @@ class TableRows:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row. The name of an existing image or sound beside the table becomes its path."""
-        folder = self.folders[bisect.bisect_right(self.starts, index) - 1]
-        row = self.dataset[int(index)]
-        return {name: _with_path(value, folder) for name, value in row.items()}
+        return self.take([index])[0]
+
+    def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        indices = [int(index) for index in indices]
+        columns = self.dataset[indices]
+        folders = [self.folders[bisect.bisect_right(self.starts, i) - 1] for i in indices]
+        return [
+            {name: _with_path(values[place], folder) for name, values in columns.items()}
+            for place, folder in enumerate(folders)
+        ]
 
     def name(self, index: int) -> str:
         return f"row {index + 1}"
