@@ -196,7 +196,7 @@ class TensorflowOps(Ops):
 
     def compile(self, function):
         # XLA would be faster, but gradients cannot pass through a loop that it compiled.
-        return tf.function(function)
+        return tf.function(function, autograph=False)
 
 
 def _device(device: str | None) -> str | None:
