@@ -14,6 +14,7 @@ import numpy as np
 
 from ivy_models.errors import InputError, SpecError, TrainingError
 from ivy_models.ops import ops_for
+from ivy_models.preprocessing.targets import ClassTarget
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.data import Batch, Examples, TrainingData
@@ -45,14 +46,15 @@ class Fitted:
     Parameters
     ----------
     model
-        The model with the weights of the best epoch.
+        The model with the weights of the best epoch, or of the last one if ``settings.keep`` says
+        so, and with the preprocessing and the targets of the data.
     history
         The results of each epoch: "epoch", "step", "learning_rate", "loss" and the validation's,
         such as "validation_loss" and "validation_accuracy".
     best
         The row of the history that ``model`` belongs to.
     metric
-        The result by which it was chosen, such as "accuracy".
+        The result by which epochs are compared, such as "accuracy".
     """
 
     model: PerceiverIO
@@ -126,8 +128,13 @@ def fit(
         loop.load(*saved)
     with heeded_interruptions() as interruption:
         loop.run(interruption, on_epoch)
-    best_model = model.with_weights(unflatten(loop.best_weights))
-    return Fitted(best_model, tuple(loop.history), loop.history[loop.best], loop.metric)
+    kept = model.with_weights(unflatten(loop.kept_weights))
+    kept.targets = data.targets
+    if len(data.targets) == 1 and isinstance(data.targets[0], ClassTarget):
+        kept.labels = data.targets[0].labels
+    if data.preprocessing is not None:
+        kept.preprocessing = data.preprocessing
+    return Fitted(kept, tuple(loop.history), loop.history[loop.kept], loop.metric)
 
 
 class _Loop:
@@ -154,7 +161,12 @@ class _Loop:
         self.history: list[Results] = []
         self.best = 0
         """Index of the best epoch in the history."""
-        self.best_weights: dict[str, np.ndarray] = {}
+        self.kept_weights: dict[str, np.ndarray] = {}
+
+    @property
+    def kept(self) -> int:
+        """Index of the epoch whose weights are kept."""
+        return self.best if self.settings.keep == "best" else len(self.history) - 1
 
     def run(
         self, interruption: Interruption, on_epoch: Callable[[Results], None] | None = None
@@ -213,7 +225,7 @@ class _Loop:
         return {"step": self.done, "epoch": epoch, "learning_rate": learning_rate, "loss": loss}
 
     def _validate(self, learning_rate: float) -> Results:
-        """Add a row to the history, and keep the weights if it is the best; return the results."""
+        """Add a row to the history, and keep the weights if they are wanted; return the results."""
         output = outputs_of(self.trainer, self.data.validation, self.batches.size)
         encoded = self.data.validation.encoded_targets()
         found = measures(output, encoded, self.data.targets, self.settings.number_loss)
@@ -224,7 +236,8 @@ class _Loop:
         self.losses = []
         if len(self.history) == 1 or self._score(-1) > self._score(self.best):
             self.best = len(self.history) - 1
-            self.best_weights = {
+        if self.kept == len(self.history) - 1:
+            self.kept_weights = {
                 name: _copied(weight) for name, weight in flatten(self.trainer.weights())
             }
         return results
@@ -236,18 +249,18 @@ class _Loop:
     def save(self) -> None:
         """Write a checkpoint."""
         arrays = {f"trainer/{name}": array for name, array in self.trainer.state().items()}
-        arrays |= {f"best/{name}": array for name, array in self.best_weights.items()}
+        arrays |= {f"kept/{name}": array for name, array in self.kept_weights.items()}
         record = {name: getattr(self, name) for name in _RECORD}
         checkpoint.save(self.folder, arrays, self.identity, record)
 
     def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         vars(self).update({name: record[name] for name in _RECORD})
-        parts: dict[str, dict[str, np.ndarray]] = {"trainer": {}, "best": {}}
+        parts: dict[str, dict[str, np.ndarray]] = {"trainer": {}, "kept": {}}
         for name, array in arrays.items():
             part, _, name = name.partition("/")
             parts[part][name] = array
-        self.best_weights = parts["best"]
+        self.kept_weights = parts["kept"]
         self.trainer.load(parts["trainer"], self.done)
 
 

@@ -72,6 +72,8 @@ class Settings:
     metric
         The validation result by which the best epoch is chosen, such as "loss", "macro_f1" or
         "mae". None: accuracy for a single class target, otherwise the loss.
+    keep
+        Whether the result has the weights of the "best" or of the "last" epoch.
     patience
         Epochs without improvement after which the run stops. None: never.
     seed
@@ -102,6 +104,7 @@ class Settings:
     precision: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
     metric: str | None = None
+    keep: Literal["best", "last"] = "best"
     patience: int | None = None
     seed: int = 0
 
@@ -127,6 +130,7 @@ class Settings:
             precision=one_of(("float32", "bfloat16")),
             rematerialise=flag,
             metric=optional(text),
+            keep=one_of(("best", "last")),
             patience=optional(positive_int),
             seed=count,
         )

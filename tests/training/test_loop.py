@@ -4,6 +4,7 @@ import contextlib
 import csv
 import errno
 import functools
+import json
 import math
 import os
 import re
@@ -462,3 +463,72 @@ def test_measures(rng):
 
 def _softmax(x):
     return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+
+@torch_alone
+def test_the_example_script(tmp_path, monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    import train
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+
+    def run(*arguments):
+        options = ["cancer", "--output", str(tmp_path), *arguments]
+        monkeypatch.setattr(sys, "argv", ["train.py", *options])
+        train.main()
+
+    run("--epochs", "25")
+    assert {path.name for path in (tmp_path / "training").glob("*.*") if path.suffix != ".0"} == {
+        "checkpoint.safetensors", "metrics.csv", "curve.png",
+    }  # fmt: skip
+    record = json.loads((tmp_path / "training.json").read_text())
+    # 0.930 to 0.947 with 5 seeds; always guessing the larger class gives about 0.63.
+    assert record["test_accuracy"] > 0.9
+    assert f"held-out examples: {record['test_accuracy']:.4f}" in capsys.readouterr().out
+
+    model, (spec, data, _) = PerceiverIO.from_pretrained(tmp_path), train.cancer()
+    assert model.spec == spec
+    assert model.labels == ("malignant", "benign")
+    predicted = ivy.to_numpy(model(data.validation.data))[:, 0].argmax(-1)
+    assert (predicted == data.validation.targets["tumour"]).mean() == record["test_accuracy"]
+    with pytest.raises(SystemExit, match="Error: .* belongs to another run: epochs is 25"):
+        run("--epochs", "26", "--resume")
+
+
+def test_the_example_data():
+    import train
+
+    for spec, data, _ in (train.cancer(), train.digits()):
+        held_out = {array.tobytes() for array in data.validation.data}
+        assert not held_out & {array.tobytes() for array in data.train.data}
+        for_settings = train.without_held_out(data)
+        parts = [*for_settings.train.data, *for_settings.validation.data]
+        assert {part.tobytes() for part in parts} == {part.tobytes() for part in data.train.data}
+        assert spec.output_dim == data.targets[0].width
+
+
+def test_the_example_augmentation():
+    import train
+
+    _, data, _ = train.digits()
+    images = data.train.data[:200]
+    moved = data.train.batch(range(200), np.random.default_rng(0)).data
+    assert moved.dtype == np.float32
+    apart = np.sqrt(((moved - images) ** 2).mean((1, 2, 3)))
+    assert 0.3 < (apart < 0.15).mean() < 0.7  # noise alone
+    centred = images[:, 2:6, 2:6]
+    shifts = [moved[:, 2 + y : 6 + y, 2 + x : 6 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    best = np.min([np.abs(shift - centred).mean((1, 2, 3)) for shift in shifts], axis=0)
+    assert best.max() < 0.15
+
+
+@torch_alone
+def test_the_last_weights_are_kept_on_demand(tmp_path):
+    settings = replace(PLAIN, epochs=40, metric="kind/accuracy", patience=2, keep="last")
+    fitted = fit(PerceiverIO(SPEC), DATA, settings, tmp_path)
+    assert fitted.best == fitted.history[-1]
+    assert len(fitted.history) < 40
+    assert fitted.model.targets == TARGETS
+    output = ivy.to_numpy(fitted.model(DATA.validation.data, DATA.validation.mask))
+    found = measures(output, DATA.validation.targets, TARGETS)
+    np.testing.assert_allclose(found["loss"], fitted.best["validation_loss"], rtol=1e-5)

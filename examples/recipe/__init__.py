@@ -1,1 +1,0 @@
-"""The parts of ``examples/train.py``: data, a trainer for each framework, checkpoints, records."""
