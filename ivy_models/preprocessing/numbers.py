@@ -121,8 +121,12 @@ def to_category(value: Any) -> str | None:
 
 
 def edges_of(numbers: np.ndarray, bins: int) -> tuple[float, ...]:
-    """Edges of at most ``bins`` ranges that hold equally many of some numbers (n,), n >= 1."""
-    return tuple(np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1))).tolist())
+    """Edges of at most ``bins`` ranges that hold equally many of some numbers (n,), n >= 1.
+
+    They are numbers of the data, so that each of a few different numbers is an edge.
+    """
+    shares = np.linspace(0, 1, bins + 1)
+    return tuple(np.unique(np.quantile(numbers, shares, method="inverted_cdf")).tolist())
 
 
 def encode_numbers(

@@ -46,7 +46,7 @@ NUMBERS, CATEGORIES = "numbers", "categories"
 
 def _edges(name: str, value: Any) -> tuple[float, ...]:
     edges = tuple(float(number(f"each of {name}", edge)) for edge in _items(name, value))
-    if not 1 <= len(edges) <= MAX_EDGES or any(np.diff(edges) <= 0):
+    if not 1 <= len(edges) <= MAX_EDGES or list(edges) != sorted(set(edges)):
         raise SpecError(f"{name} must be 1 to {MAX_EDGES} increasing numbers, got {value!r}.")
     return edges
 

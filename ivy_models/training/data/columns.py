@@ -152,7 +152,8 @@ def _kind_of_texts(known: Sequence[Any], num_different: int) -> tuple[str, str]:
 def _numbers_rows(known: Sequence[Any]) -> bool:
     """Whether these are whole numbers that count up by one."""
     numbers = np.array([to_number(cell) for cell in known])
-    return len(known) > 2 and bool((np.diff(numbers) == 1).all())
+    with np.errstate(all="ignore"):
+        return len(known) > 2 and bool((np.diff(numbers) == 1).all())
 
 
 def number_format(known: Sequence[Any]) -> str | None:

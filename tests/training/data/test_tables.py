@@ -289,3 +289,32 @@ def test_images_inside_parquet_are_read(tmp_path, rng):
     assert [column.kind for column in data.columns] == ["image", "class"]
     assert data.targets[0].labels == ("a", "b")
     assert data.train.batch([0]).data["image_0"].shape == (1, 16, 16, 3)
+
+
+def test_values_of_other_types_are_used_or_ignored(tmp_path):
+    import datetime
+    import decimal
+
+    import pyarrow
+    from pyarrow import parquet
+
+    numbers = range(40)
+    columns = {
+        "time": [datetime.datetime(2024, 1, 1 + i % 28, i % 24) for i in numbers],
+        "price": [decimal.Decimal(f"{i % 7}.5") for i in numbers],
+        "large": [1e308 if i % 2 else -1e308 for i in numbers],
+        "truth": [i % 3 == 0 for i in numbers],
+        "bytes": [b"\xff%d" % (i % 3) for i in numbers],
+        "list": [[i] for i in numbers],
+        "a.b/c": [f"v{i % 2}" for i in numbers],
+        "target": [i % 2 == 0 for i in numbers],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    data = read_training_data(tmp_path / "a.parquet")
+    kinds = ["date", "number", "number", "category", "ignore", "ignore", "category", "class"]
+    assert [column.kind for column in data.columns] == kinds
+    assert data.targets[0].labels == ("False", "True")
+    batch = data.train.batch(range(32))
+    assert batch.data["numbers"].shape[:2] == (32, 6)
+    assert np.isfinite(batch.data["numbers"]).all()
+    assert len(data.preprocessing.modalities()) == 2
