@@ -252,8 +252,8 @@ def _moments(numbers: np.ndarray) -> tuple[float, float]:
 
 
 def _fit_category(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
-    counts = Counter(map(to_category, known))
-    kept = [str(category) for category, _ in counts.most_common(MAX_CATEGORIES)]
+    counts = Counter(str(to_category(cell)) for cell in known)
+    kept = sorted(counts, key=lambda category: (-counts[category], category))[:MAX_CATEGORIES]
     detail = f"{len(counts):,} categories: {named(kept)}"
     return CategoryColumn(name, tuple(sorted(kept))), detail
 
