@@ -96,7 +96,7 @@ class Batches:
         epoch, place = divmod(step, self.per_epoch)
         order = self._rng(_ORDER, epoch).permutation(len(self.data.train))
         chosen = order[place * self.size : (place + 1) * self.size]
-        batch = self.data.train.batch(chosen, self._rng(_AUGMENTATION, step))
+        batch = self.data.train.batch(chosen.tolist(), self._rng(_AUGMENTATION, step))
         goals, weights = encode_goals(
             self.data.targets, batch.targets, self.settings.label_smoothing, self._class_weights
         )

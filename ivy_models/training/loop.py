@@ -121,7 +121,8 @@ def fit(
     saved = checkpoint.load(folder, run) if resume else _refuse_existing(folder)
     trained = model
     if settings.dropout:
-        trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=model.v)
+        weights: Any = model.v
+        trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=weights)
     trainer = make_trainer(trained, data.targets, settings, batches.steps)
     loop = _Loop(trainer, batches, settings, folder, run)
     if saved is not None:
@@ -274,7 +275,9 @@ def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
 
     def read(start: int) -> Batch:
         chosen = np.arange(start, min(start + size, len(examples)))
-        return examples.batch(np.resize(chosen, size))  # repeats examples in the last batch
+        return examples.batch(
+            np.resize(chosen, size).tolist()
+        )  # repeats examples in the last batch
 
     batches = ahead(read, range(0, len(examples), size))
     outputs = [trainer.outputs(batch.data, batch.mask) for batch in batches]
@@ -289,7 +292,7 @@ def _check_output(model: PerceiverIO, data: TrainingData) -> None:
         and spec.output_modalities is None
         and not spec.query_per_input
         and spec.learn_query
-        and tuple(spec.query_shape) in ((), (1,))
+        and tuple(spec.query_shape or ()) in ((), (1,))
     )
     if not is_one_vector or spec.output_dim != width:
         raise InputError(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ivy_models.base.atomic_files import replaced
 
@@ -68,16 +70,18 @@ class _Events:
     """An event file of TensorBoard."""
 
     def __init__(self, folder: Path, done: int):
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self._event, self._summary = Event, Summary
+        # Their annotations are incomplete, and TensorBoard is optional.
+        protos = "tensorboard.compat.proto"
+        events: Any = import_module(f"{protos}.event_pb2")
+        summaries: Any = import_module(f"{protos}.summary_pb2")
+        records: Any = import_module("tensorboard.summary.writer.record_writer")
+        self._event, self._summary = events.Event, summaries.Summary
         name = f"events.out.tfevents.{time.time_ns() // 1000:016}.{done}"
-        self._writer = RecordWriter((folder / name).open("wb"))
-        self._write(Event(file_version="brain.Event:2"))
+        self._writer = records.RecordWriter((folder / name).open("wb"))
+        self._write(self._event(file_version="brain.Event:2"))
         # TensorBoard then forgets later steps of the run's earlier files.
-        self._write(Event(session_log=SessionLog(status=SessionLog.START), step=done))
+        start = events.SessionLog(status=events.SessionLog.START)
+        self._write(self._event(session_log=start, step=done))
 
     def add(self, row: Mapping[str, float]) -> None:
         values = [
@@ -87,7 +91,7 @@ class _Events:
         ]
         self._write(self._event(step=int(row["step"]), summary=self._summary(value=values)))
 
-    def _write(self, event) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
 

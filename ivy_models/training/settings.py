@@ -137,19 +137,19 @@ class Settings:
 
 
 def _not_negative(name: str, value: Any) -> Any:
-    if number(name, value) < 0:
+    if float(number(name, value)) < 0:
         raise SpecError(f"{name} must be at least 0, got {value!r}.")
     return value
 
 
 def _share(name: str, value: Any) -> Any:
-    if not 0 <= number(name, value) < 1:
+    if not 0 <= float(number(name, value)) < 1:
         raise SpecError(f"{name} must be at least 0 and below 1, got {value!r}.")
     return value
 
 
 def _decay(name: str, value: Any) -> Any:
-    if not 0 < number(name, value) <= 1:
+    if not 0 < float(number(name, value)) <= 1:
         raise SpecError(f"{name} must be above 0 and at most 1, got {value!r}.")
     return value
 

@@ -40,7 +40,11 @@ class JaxTrainer:
         rules, weights = weight_rules(model.spec, settings), dict(flatten(params))
         self.frozen = {name: weight for name, weight in weights.items() if name not in rules}
         trained = {name: weights[name] for name in rules}
-        self.schedule = optax.warmup_cosine_decay_schedule(
+
+        def scaled(updates: Any, _weights: Any) -> Any:
+            return {name: rules[name].scale * update for name, update in updates.items()}
+
+        self.schedule: Any = optax.warmup_cosine_decay_schedule(
             init_value=START * settings.learning_rate,
             peak_value=settings.learning_rate,
             warmup_steps=warmup_steps(settings, steps),
@@ -54,9 +58,7 @@ class JaxTrainer:
                 weight_decay=settings.weight_decay,
                 mask={name: rule.decays for name, rule in rules.items()},
             ),
-            optax.stateless(
-                lambda updates, _: {n: rules[n].scale * update for n, update in updates.items()}
-            ),
+            optax.stateless(scaled),
         )
         self.arrays: dict[str, Any] = {"model": trained, "optimizer": self.optimizer.init(trained)}
         if settings.ema:

@@ -129,7 +129,8 @@ class ScaledAdamW(keras.optimizers.Adam):
         super().update_step(gradient, variable, learning_rate)
 
 
-def _schedule(settings: Settings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def _schedule(settings: Settings, steps: int) -> Any:
+    """Make the schedule, which Keras' annotations do not accept as a learning rate."""
     rate, warmup = settings.learning_rate, warmup_steps(settings, steps)
     cosine = keras.optimizers.schedules.CosineDecay
     if not warmup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ class TorchTrainer:
         return torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.share, last_epoch=step - 1)
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
-        learning_rate = max(self.schedule.get_last_lr())
+        learning_rate = float(max(self.schedule.get_last_lr()))
         self.module.train()
         self.optimizer.zero_grad()
         losses = [self._backward(step, number, part) for number, part in enumerate(parts)]
@@ -69,7 +70,7 @@ class TorchTrainer:
         self.schedule.step()
         if self.average is not None:
             self._update_average(average_decay(self.settings, step))
-        return sum(losses), learning_rate
+        return math.fsum(losses), learning_rate
 
     def _backward(self, step: int, number: int, part: TrainingBatch) -> float:
         """Add the gradients of a part of the batch; return its loss."""
