@@ -124,7 +124,7 @@ class GridAdapter(InputKind):
         if spec.learned_position_shape is not None and spec.learned_position_dim is not None:
             shape = tuple(spec.learned_position_shape)
             positions = LearnedPositions(shape, spec.learned_position_dim)
-        elif spec.fourier_encode_input:
+        elif spec.fourier_encode_input and spec.num_fourier_freq_bands is not None:
             positions = FourierPositionEncoding(
                 spec.num_fourier_freq_bands,
                 spec.max_fourier_freq,

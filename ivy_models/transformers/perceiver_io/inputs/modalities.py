@@ -218,11 +218,12 @@ class MultimodalInput(InputKind):
                 hidden = ops.cast(ops.full((), 0, like), "bool")
                 parts[modality.name] = checked(modality.name, zeros, hidden)
         parts = {name: parts[name] for name in self._adapters}
+        grid_shapes: Any = {name: part.grid_shape for name, part in parts.items()}
         return CheckedInputs(
             {name: part.data for name, part in parts.items()},
             {name: part.mask for name, part in parts.items() if part.mask is not None} or None,
             batch_shape,
-            {name: part.grid_shape for name, part in parts.items()},
+            grid_shapes,
         )
 
     def _zeros(self, ops: Ops, like: Array, modality: InputModality, batch_shape: Axes) -> Array:
