@@ -114,8 +114,9 @@ def test_extreme_queries(backend):
 
 
 def test_extreme_queries_dominate_the_output(backend):
-    spec = OWN_QUERIES.replace(query_residual=True)
-    queries = NORMAL[:, :8].reshape(2, -1)[:, : 8 * 14].reshape(2, 8, 14) * SIZES[:, None]
+    # Of 16 channels, as torch's layer norm of other numbers gives no NaN where squares overflow.
+    spec = OWN_QUERIES.replace(query_residual=True, queries_dim=16)
+    queries = NORMAL[:, :8].reshape(2, -1)[:, : 8 * 16].reshape(2, 8, 16) * SIZES[:, None]
     output = numpy_of(PerceiverIO(spec)(NORMAL, queries=queries))
     expected = in_float64(spec, NORMAL, queries=queries.astype(np.float64))
     scale = np.maximum(1, np.abs(expected).max(-1, keepdims=True))

@@ -127,8 +127,15 @@ class MLP:
         hidden, output = linear(dim, hidden_dim), linear(hidden_dim, dim)
         return {"mlp_norm": layer_norm(dim), "mlp": {"hidden": hidden, **gate, "output": output}}
 
-    def residual(self, ops: Ops, params: Tree, x: Array, dropout: Dropout | None = None) -> Array:
-        """Add the MLP of the layer norm of ``x`` (B, N, D) to ``x``."""
+    def residual(
+        self,
+        ops: Ops,
+        params: Tree,
+        x: Array,
+        dropout: Dropout | None = None,
+        before_norm: Callable[[Array], Array] = lambda x: x,
+    ) -> Array:
+        """Add the MLP of the layer norm of ``before_norm(x)`` (B, N, D) to ``x``."""
         if not self.widening_factor:
             return x
 
@@ -140,7 +147,7 @@ class MLP:
                 hidden = self.activate(ops, hidden)
             return project(ops, params["output"], hidden)
 
-        output = apply(params["mlp"], norm(ops, params["mlp_norm"], x), mlp)
+        output = apply(params["mlp"], norm(ops, params["mlp_norm"], before_norm(x)), mlp)
         return x + (output if dropout is None else dropout.of_mlp(ops, output))
 
     def activate(self, ops: Ops, x: Array) -> Array:
@@ -231,6 +238,7 @@ def cross_attention(
     chunked: bool = True,
     dropout: Dropout | None = None,
     record: Record | None = None,
+    before_norm: Callable[[Array], Array] = lambda queries: queries,
 ) -> Array:
     """Queries attend to inputs, then an MLP.
 
@@ -266,6 +274,8 @@ def cross_attention(
         Dropout in training, if any.
     record
         Function to call with the attention weights, if any.
+    before_norm
+        Function to apply to queries before their layer norms, but not to the residual.
 
     Returns
     -------
@@ -291,9 +301,10 @@ def cross_attention(
                 ops, params, normed, seen, num_heads, input_mask, query_mask, on_weights
             )
 
-        attended = apply(attention, norm(ops, params["query_norm"], queries), compute)
+        normed = norm(ops, params["query_norm"], before_norm(queries))
+        attended = apply(attention, normed, compute)
         attended = queries + attended if query_residual else attended
-        return head(settings.mlp.residual(ops, params, attended, dropout))
+        return head(settings.mlp.residual(ops, params, attended, dropout, before_norm))
 
     arrays = (queries,) if query_mask is None else (queries, query_mask)
     # A layer that is called sees all queries at once, as its hooks expect. Chunks need sizes.

@@ -19,6 +19,7 @@ from ivy_models.transformers.perceiver_io.attention import (
     project,
 )
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import (
     Tree,
     apply,
@@ -54,6 +55,8 @@ class Decoder(PickledByFields):
     plain
         Whether attention is always computed as in the paper. If not, queries in parts are folded
         into the keys if that takes fewer multiplications.
+    huge_queries
+        Whether squares of queries may overflow. Then layer norms get them scaled down.
     """
 
     query_dim: int
@@ -65,6 +68,7 @@ class Decoder(PickledByFields):
     query_residual: bool = True
     mlp: MLP = PUBLISHED_MLP
     plain: bool = False
+    huge_queries: bool = False
 
     @property
     def num_channels(self) -> int:
@@ -157,6 +161,11 @@ class Decoder(PickledByFields):
         def embed(base):
             return base if features is None else ops.match(features.channels(ops, base), latents)
 
+        def scaled(queries):
+            if not self.huge_queries:
+                return queries
+            return ops.match(with_finite_squares(ops, ops.widen(queries)), queries)
+
         def attend(weights, queries):
             return cross_attention(
                 ops,
@@ -171,6 +180,7 @@ class Decoder(PickledByFields):
                 head=head if is_plain(params) else lambda attended: attended,
                 dropout=dropout,
                 record=record,
+                before_norm=scaled,
             )
 
         attended = apply(weights, queries, attend)

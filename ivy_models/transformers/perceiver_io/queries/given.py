@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError
@@ -95,3 +95,8 @@ class GivenQueries(Queries):
     def __call__(self, params, latents, given, inputs, input_mask):
         ops = ops_for(latents)
         return ops.match(with_finite_squares(ops, given) if self.rescales else given, latents), None
+
+    def decode(self, decoder, params, latents, given, *others):
+        huge = given is not None and not self.rescales
+        decoder = replace(decoder, huge_queries=True) if huge else decoder
+        return super().decode(decoder, params, latents, given, *others)
