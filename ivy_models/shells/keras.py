@@ -18,6 +18,7 @@ from ivy_models.arrays import to_numpy
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
+from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter, shorter_core
@@ -90,8 +91,13 @@ def _check_sizes_are_fixed(signature: Any) -> None:
         )
 
 
-class _NotQuantized(keras.layers.Layer):
-    """A layer with weights that Keras cannot quantize."""
+class _Layer(keras.layers.Layer):
+    """A layer whose call takes plain arrays, and whose weights Keras cannot quantize."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        # Keras converts arrays before it calls a layer, and would drop masks and units.
+        _check_arrays(arguments, named)
+        return super().__call__(*arguments, **named)
 
     def quantize(self, *_arguments: Any, **_named: Any) -> None:
         """Refuse. Keras turns this into a warning when it quantizes a model around this layer.
@@ -114,7 +120,7 @@ def _refuse_legacy_format() -> InputError:
     )
 
 
-class _Branch(_NotQuantized):
+class _Branch(_Layer):
     """A branch of the parameter tree: its variables, and a layer for each of its branches."""
 
     def __init__(self, description: Tree, dtype: Any, name: str):
@@ -186,7 +192,7 @@ def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class PerceiverIO(_NotQuantized, keras.Model):
+class PerceiverIO(_Layer, keras.Model):
     """Perceiver IO as a ``keras.Model``; made by ``PerceiverIO.to_keras_model()``.
 
     Each branch of the parameter tree is a layer, and the path of a variable is its name in the
@@ -236,11 +242,7 @@ class PerceiverIO(_NotQuantized, keras.Model):
         """
         return _tensors(self, self.variable_dtype)
 
-    # Keras converts arrays before it calls the model, and would drop masks and units.
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        _check_arrays(arguments, named)
-        return super().__call__(*arguments, **named)
+    # Keras converts arrays before these call the model, as before a call.
 
     def fit(self, *arguments: Any, **named: Any) -> Any:
         """Train as ``keras.Model`` does."""
@@ -545,7 +547,7 @@ class PerceiverIO(_NotQuantized, keras.Model):
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class GridCrossAttention(_NotQuantized):
+class GridCrossAttention(_Layer):
     """Queries attend to data on a grid and its Fourier features, exactly and without building them.
 
     The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
@@ -583,7 +585,7 @@ class GridCrossAttention(_NotQuantized):
         self.core = layer.GridCrossAttention(
             query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
         )
-        self.seed = seed
+        self.seed, self._ops = seed, _keras_ops()
         self.parts = _add_parts(self, self.core.parameters())
         _assign(self, initialise(self.core.parameters(), seed))
 
@@ -603,7 +605,8 @@ class GridCrossAttention(_NotQuantized):
 
         The output has the compute type of the layer's dtype policy.
         """
-        attended = self.core(_tensors(self, self.compute_dtype), queries, data, mask)
+        weights = _tensors(self, self.compute_dtype)
+        attended = converted_attention(self._ops, self.core, weights, queries, data, mask)
         return keras.ops.cast(attended, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -622,7 +625,7 @@ class GridCrossAttention(_NotQuantized):
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class Resampler(_NotQuantized):
+class Resampler(_Layer):
     """Read any number of inputs into a fixed number of outputs, as a layer of other models.
 
     Parameters

@@ -10,6 +10,7 @@ from paddle.nn.initializer import Assign
 
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
+from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -154,7 +155,8 @@ class GridCrossAttention(Branch):
         self, queries: paddle.Tensor, data: paddle.Tensor, mask: paddle.Tensor | None = None
     ) -> paddle.Tensor:
         """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D)."""
-        return self.core(self.weights(), queries, data, mask)
+        arguments = queries, data, mask
+        return converted_attention(ops_named("paddle"), self.core, self.weights(), *arguments)
 
 
 class Resampler(Branch):

@@ -11,6 +11,7 @@ import torch
 
 from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
+from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter
@@ -197,7 +198,7 @@ def _attention(query_dim, data_dim, num_bands, max_resolution, *others):
 
 @torch.compiler.allow_in_graph  # like _call
 def _attend(fields: tuple, params: Tree, queries: Any, data: Any, mask: Any) -> torch.Tensor:
-    return _attention(*fields)(params, queries, data, mask)
+    return converted_attention(ops_named("torch"), _attention(*fields), params, queries, data, mask)
 
 
 class Resampler(Branch):

@@ -100,6 +100,9 @@ def test_arguments_that_do_not_fit_are_refused(queries, data, mask, message):
         )
     with pytest.raises(InputError, match="expected floats"):
         layer(initialise(layer.parameters()), np.zeros((1, 4, 10), int), np.zeros((1, 5, 7, 3)))
+    masked = np.ma.masked_array(np.zeros((1, 5, 7, 3)), True)
+    with pytest.raises(InputError, match="data is a masked array"):
+        layer(initialise(layer.parameters()), np.zeros((1, 4, 10)), masked)
 
 
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")

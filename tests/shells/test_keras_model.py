@@ -146,8 +146,8 @@ from helpers.specs import (
 
 import ivy
 from ivy_models.errors import InputError
-from ivy_models.shells.keras import GridCrossAttention
-from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
+from ivy_models.shells.keras import GridCrossAttention, Resampler
+from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO, ResamplerSpec
 
 def refuses(error, words, function, *arguments, **named):
     try:
@@ -295,6 +295,12 @@ class LayerTest(TestCase):
         )
 
 LayerTest().runTest()
+
+# Keras would drop the masks of these layers' arguments as well.
+grid = GridCrossAttention(14, 3, num_bands=4, num_heads=2)
+refuses(InputError, "masked array", grid, np.zeros((4, 7, 14), np.float32), masked)
+sampler = Resampler(ResamplerSpec(3, 8, 2, num_heads=2, head_dim=4))
+refuses(InputError, "masked array", sampler, masked.reshape(4, -1, 3))
 
 # Programs of other formats, after a call. Keras' torch backend needs torch_xla for a SavedModel.
 layer = GridCrossAttention(14, 3, num_bands=4, num_heads=2)

@@ -121,6 +121,9 @@ class GridCrossAttention:
         return ops.match(attended, queries)
 
     def _check(self, ops: Ops, queries: Array, data: Array, mask: Any) -> None:
+        for name, x in (("queries", queries), ("data", data), ("mask", mask)):
+            if x is not None and (more := ops_for(x).more_than_numbers(x)):
+                raise InputError(f"{name} {more}")
         sizes = ops.known_shape(data, self.data_dim)
         if len(sizes) != self.num_axes + 2 or sizes[-1] != self.data_dim or 0 in sizes:
             axes = ", ".join(f"axis_{i}" for i in range(self.num_axes))
