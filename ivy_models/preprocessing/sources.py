@@ -16,7 +16,13 @@ from ivy_models.errors import InputError, IvyModelsError
 def is_file(source: Any) -> bool:
     """Whether a source is a path, the bytes of a file, or an open file, not an array."""
     is_open = hasattr(source, "read") and not hasattr(source, "__array__")
-    return is_open or isinstance(source, (str, os.PathLike, bytes, bytearray))
+    return is_open or is_path(source) or _is_bytes(source)
+
+
+def _is_bytes(source: Any) -> bool:
+    if isinstance(source, memoryview):  # of more axes it is an array
+        return source.ndim == 1 and source.itemsize == 1
+    return isinstance(source, (bytes, bytearray))
 
 
 def is_path(source: Any) -> bool:
@@ -45,7 +51,7 @@ def opened(source: Any) -> str | io.BytesIO:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is not a regular file.")  # a pipe may never end
         return str(path)
-    if isinstance(source, (bytes, bytearray)):
+    if _is_bytes(source):
         return io.BytesIO(source)
     if getattr(source, "seekable", bool)():
         source.seek(0)

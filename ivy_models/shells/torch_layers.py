@@ -211,8 +211,12 @@ class Call:
 
     @property
     def weight(self) -> Any:
-        """The table of an embedding that is also the head."""
-        return self.module.weight
+        """The table of an embedding that is also the head, with the changes of an adapter."""
+        table = self.module.weight
+        if type(self.module).forward is _EMBEDDING:
+            return table
+        # Its own forward, because hooks expect the tokens of the data.
+        return self.module.forward(torch.arange(len(table), device=table.device))
 
 
 class ImageCall(Call):

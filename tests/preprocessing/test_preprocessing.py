@@ -266,7 +266,14 @@ def test_bytes_and_open_files(photo, tmp_path):
     half_read.read(10)
     with path.open("rb") as file, zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(path, "photo.png")
-        for source in (content, bytearray(content), half_read, file, archive.open("photo.png")):
+        for source in (
+            content,
+            bytearray(content),
+            memoryview(content),
+            half_read,
+            file,
+            archive.open("photo.png"),
+        ):
             np.testing.assert_array_equal(PLAIN(source), expected)
             np.testing.assert_array_equal(PLAIN([source]), expected[None])
 

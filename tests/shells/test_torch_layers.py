@@ -251,6 +251,16 @@ def test_lora_that_is_merged_leaves_plain_weights(rng):
     assert dict(flatten(merged.weights())).keys() == dict(flatten(module.weights())).keys()
 
 
+def test_lora_of_a_tied_embedding_changes_the_head_before_it_is_merged(rng):
+    module, x = module_of(language_spec()), tokens(rng)
+    config = peft.LoraConfig(target_modules=["embedding"], init_lora_weights=False)
+    adapted = peft.get_peft_model(module, config)
+    with adapted.disable_adapter():
+        torch.testing.assert_close(adapted(x), module_of(language_spec())(x))
+    expected = adapted(x)
+    torch.testing.assert_close(adapted.merge_and_unload()(x), expected)
+
+
 def test_captum(rng):
     data, module = images(rng), module_of(small_spec())
 
