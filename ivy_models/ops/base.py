@@ -127,6 +127,10 @@ class Ops(ABC):
         """
         return contextlib.nullcontext()
 
+    def as_written(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose Python code a compiler that calls it does not translate."""
+        return function
+
     def match(self, x: Array, like: Array) -> Array:
         """``x`` with the data type and device of ``like``."""
         return self.move(self.cast(x, self.dtype(like)), like)

@@ -194,6 +194,10 @@ class TensorflowOps(Ops):
     def rematerialise_chunks(self, function):
         return function  # recompute_grad gives no gradients for arrays that a function closes over
 
+    def as_written(self, function):
+        # Loops here are TensorFlow's own. autograph takes seconds and finds nothing to translate.
+        return tf.autograph.experimental.do_not_convert(function)
+
     def compile(self, function):
         # XLA would be faster, but gradients cannot pass through a loop that it compiled.
         return tf.function(function, autograph=False)

@@ -57,7 +57,7 @@ def checked_call(
     arguments = data, mask, queries, dropout_key, positions
     try:
         with ops.on_device_of(params["latents"]):
-            return _checked_call(ops, spec, run, params, *arguments)
+            return ops.as_written(_checked_call)(ops, spec, run, params, *arguments)
     except ops.open_size_errors as error:
         raise InputError(
             "The program leaves open a size that the model must know. Fix the sizes of the data to "
