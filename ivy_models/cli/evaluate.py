@@ -57,9 +57,10 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
     for index, each in enumerate(
         tqdm(found, total=len(rows), unit="row", disable=not sys.stderr.isatty())
     ):
-        if each.values is None:
+        if each.error is not None:
             tqdm.write(error_line(rows.name(index), each.error), file=sys.stderr)
             continue
+        assert each.values is not None
         usable.append(index)
         for target in targets:
             predicted[target.name].append(predicted_value(target, each.values[target.name]))

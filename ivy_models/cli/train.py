@@ -25,7 +25,7 @@ BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 100
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
 """The default number of epochs makes this number of updates, within these limits."""
 
 RUN_MARK = "metrics.csv"
@@ -122,7 +122,7 @@ class NamedKind(click.ParamType):
     help="Passes over the examples. Default: by their number.",
 )
 @training_option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
-@training_option("--learning-rate", default=1e-3, show_default=True, help="Highest learning rate.")
+@training_option("--learning-rate", default=2e-3, show_default=True, help="Highest learning rate.")
 @training_option(
     "--warmup", default=0.05, show_default=True, help="Share of the updates before it is reached."
 )
@@ -152,8 +152,10 @@ class NamedKind(click.ParamType):
 @training_option("--rematerialise", is_flag=True, help="Recompute layers, to save memory.")
 @training_option(
     "--patience",
-    type=click.IntRange(1),
-    help="Stop after this number of epochs without improvement (early stopping).",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Stop after this number of epochs without improvement (early stopping); 0: never.",
 )
 @training_option(
     "--metric",
@@ -179,6 +181,7 @@ def train(
     epochs: float | None,
     batch_size: int,
     accumulate: int,
+    patience: int,
     class_weights: bool,
     **settings: Any,
 ) -> None:
@@ -220,6 +223,7 @@ def train(
         epochs=epochs or default_epochs(len(examples.train), batch_size),
         batch_size=batch_size,
         accumulation=accumulate,
+        patience=patience or None,
         class_weights="balanced" if class_weights else None,
         seed=seed,
         **settings,

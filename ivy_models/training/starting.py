@@ -114,7 +114,8 @@ def finetuned_model(
     width = sum(target.width for target in data.targets)
     spec = _changed(_one_vector(model.spec).replace(output_dim=width), changes)
     weights = dict(flatten(initialise(PerceiverIOCore(spec).parameters(), seed)))
-    trained = {name: to_numpy(array, name) for name, array in flatten(model.v)}
+    tree: Any = model.v
+    trained = {name: to_numpy(array, name) for name, array in flatten(tree)}
     keeps_head = spec == model.spec and _is_trained_on(model, data)
     for name, array in weights.items():
         is_head = name.startswith("decoder/head/")

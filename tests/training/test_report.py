@@ -53,11 +53,11 @@ def test_metrics_without_scikit_learn(monkeypatch):
 def test_the_worst_mistakes_come_first():
     output = np.array([[0.0, 9.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     found = worst_mistakes(SHAPE, output, np.array([0, 0, 0, MISSING]), 5)
-    assert [mistake.index for mistake in found] == [0, 1]
+    assert [mistake.example for mistake in found] == [0, 1]
     assert found[0].true == "round (0.0%)"
     assert found[0].predicted == "square (100.0%)"
     numbers = worst_mistakes(WEIGHT, np.array([[0.0], [3.0], [1.0]]), np.array([0, 0, np.nan]), 1)
-    assert [(m.index, m.true, m.predicted) for m in numbers] == [(1, "100", "130")]
+    assert [(m.example, m.true, m.predicted) for m in numbers] == [(1, "100", "130")]
 
 
 @pytest.fixture

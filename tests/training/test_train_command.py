@@ -236,5 +236,5 @@ def test_refusals(run, photos, tmp_path):
 def test_more_examples_need_fewer_epochs():
     epochs = [default_epochs(n, 64) for n in (10, 500, 5000, 10**6)]
     assert epochs == sorted(epochs, reverse=True)
-    assert epochs[0] == 100
+    assert epochs[0] == 40
     assert epochs[-1] == 10

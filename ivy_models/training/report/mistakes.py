@@ -15,13 +15,13 @@ class Mistake(NamedTuple):
 
     Parameters
     ----------
-    index
+    example
         Which of the examples.
     true, predicted
         The class, or the number, as text.
     """
 
-    index: int
+    example: int
     true: str
     predicted: str
 

@@ -11,16 +11,15 @@ from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.training.data import Examples
 
 if TYPE_CHECKING:
-    from ivy_models.shells.ivy import PerceiverIO
+    from ivy_models.shells.any_model import AnyModel
 
 
-def outputs_on(model: PerceiverIO, examples: Examples, batch_size: int) -> np.ndarray:
+def outputs_on(model: AnyModel, examples: Examples, batch_size: int) -> np.ndarray:
     """Run a model on all examples; returns outputs (n, channels)."""
     parts = []
     for start in range(0, len(examples), batch_size):
         batch = examples.batch(range(start, min(start + batch_size, len(examples))))
-        masked = {} if batch.mask is None else {"mask": batch.mask}
-        output = to_numpy(model(batch.data, **masked), "output")
+        output = to_numpy(model(batch.data, mask=batch.mask), "output")
         parts.append(output.reshape(len(output), -1))
     return np.concatenate(parts)
 

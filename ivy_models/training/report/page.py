@@ -72,8 +72,9 @@ def mistakes_page(
 
 
 def _item(mistake: Mistake, examples: Examples, model: Any) -> str:
-    index = mistake.index
-    name = examples.name(index) if hasattr(examples, "name") else f"example {index}"
+    index = mistake.example
+    name_of = getattr(examples, "name", "example {}".format)  # arrays have no names
+    name = name_of(index)
     shown = "".join(_shown(index, examples, model))
     return (
         f"<li>{shown}<div><b>{escape(mistake.predicted)}</b> instead of {escape(mistake.true)}"
@@ -87,7 +88,7 @@ def _shown(index: int, examples: Examples, model: Any) -> Iterable[str]:
         data = np.asarray(examples.batch([index]).data)[0]
         yield _pictures(data, model)
         return
-    source = examples.source(index) if hasattr(examples, "source") else None
+    source = getattr(examples, "source", lambda index: None)(index)
     if isinstance(source, Mapping):
         cells = list(source.items())[:MOST_CELLS]
         lines = (f"<tr><td>{escape(str(k))}</td><td>{_text(v)}</td></tr>" for k, v in cells)
