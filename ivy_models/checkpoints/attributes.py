@@ -115,6 +115,8 @@ def _checked_size(part: Any) -> Any:
         for name, value in vars(part).items()
         if name in ("size", "num_frames", "num_samples", "max_length")
     )
+    if isinstance(part, TablePreprocessing):
+        numbers = part.num_values
     if numbers > MAX_NUMBERS:
         raise ValueError(f"it asks for {numbers:,} numbers; MAX_NUMBERS is {MAX_NUMBERS:,}")
     return part

@@ -20,7 +20,7 @@ from ivy_models.base.fields import (
     text,
     texts,
 )
-from ivy_models.errors import InputError, SpecError
+from ivy_models.errors import InputError, SpecError, shown
 from ivy_models.preprocessing.image import ImagePreprocessing
 from ivy_models.preprocessing.modalities import modality
 from ivy_models.preprocessing.numbers import (
@@ -390,8 +390,8 @@ class TablePreprocessing:
         ----------
         rows
             A mapping from the columns' names to values, or a list of these. Texts are read as
-            numbers or dates where the column has these. None, NaN, an empty text, a missing name,
-            an unknown category and a text that is not a number or date are masked.
+            numbers or dates where the column has these. None, NaN, an empty text, an unknown
+            category and a text that is not a number or date are masked.
 
         Returns
         -------
@@ -405,7 +405,7 @@ class TablePreprocessing:
         Raises
         ------
         InputError
-            If a row is not a mapping, or an image or sound cannot be read.
+            If a row is not a mapping or lacks a column, or an image or sound cannot be read.
         """
         if isinstance(rows, Mapping):
             data, mask = self([rows])
@@ -417,6 +417,8 @@ class TablePreprocessing:
                 "Expected rows, each a mapping from column to value, at least one; got "
                 f"{wrong[0] if wrong else 'none'}."
             )
+        for row in rows:
+            self._check_names(row)
         data: dict[str, np.ndarray] = {}
         mask: dict[str, np.ndarray] = {}
         if self._numbers:
@@ -424,7 +426,7 @@ class TablePreprocessing:
         if self._categories:
             data[CATEGORIES], mask[CATEGORIES] = self._encoded_categories(rows)
         for name, column in self.other_modalities.items():
-            cells = [row.get(column.name) for row in rows]
+            cells = [row[column.name] for row in rows]
             if isinstance(column, TextColumn):
                 data[name], mask[name] = _texts(column, cells)
             else:
@@ -433,6 +435,15 @@ class TablePreprocessing:
                 known = np.array([content is not None for content in contents])
                 mask[name] = known.reshape(-1, *(1 for _ in column.shape[:-1]))
         return data, mask
+
+    def _check_names(self, row: Mapping[str, Any]) -> None:
+        """Refuse a misspelt column, which would look like one whose value is unknown."""
+        if lacking := [column.name for column in self.columns if column.name not in row]:
+            given = ", ".join(map(shown, row)) or "nothing"
+            raise InputError(
+                f"A row has no {', '.join(map(repr, lacking))}; it has {given}. Give None for a "
+                "value that is unknown."
+            )
 
     @cached_property
     def _numbers(self) -> list[NumberColumn | DateColumn]:
@@ -454,12 +465,10 @@ class TablePreprocessing:
     @cached_property
     def _num_channels(self) -> int:
         """Channels of a number's encoding."""
-        return max(column.num_channels for column in self._numbers)
+        return max((column.num_channels for column in self._numbers), default=0)
 
     def _encoded_numbers(self, rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
-        encoded = [
-            column.encode([row.get(column.name) for row in rows]) for column in self._numbers
-        ]
+        encoded = [column.encode([row[column.name] for row in rows]) for column in self._numbers]
         data = [
             np.pad(part, [(0, 0), (0, self._num_channels - part.shape[1])])
             for parts, _ in encoded
@@ -478,6 +487,18 @@ class TablePreprocessing:
             mask[:, at] = [code is not None for code in codes]
             offset += len(column.categories)
         return data, mask
+
+    @property
+    def num_values(self) -> int:
+        """How many values one row becomes."""
+        numbers = self._num_channels * sum(column.num_numbers for column in self._numbers)
+        others = (
+            column.preprocessing.max_length
+            if isinstance(column, TextColumn)
+            else math.prod(column.shape)
+            for column in self.other_modalities.values()
+        )
+        return numbers + len(self._categories) + sum(others)
 
     def modalities(self, dim: int = 64) -> tuple[InputModality, ...]:
         """Describe the modalities for a model's spec.

@@ -39,13 +39,15 @@ TABLE = TablePreprocessing(
     ]
 )
 
+UNKNOWN = {column.name: None for column in TABLE.columns}
+
 PREPARED = {
     "photos": (IMAGE, [np.zeros((20, 30, 3), np.uint8)] * 2),
     "drawings": (ImagePreprocessing((28, 28), 1), [np.zeros((28, 28), np.uint8)] * 2),
     "digits": (ImagePreprocessing((8, 8), 1), [np.zeros((8, 8), np.uint8)] * 2),
     "sounds": (SOUND, [np.zeros(500, np.float32)] * 2),
     "texts": (TextPreprocessing(40), ["good", "bad"]),
-    "table": (TABLE, [{"age": 3, "comment": "new"}, {"town": "Rome"}]),
+    "table": (TABLE, [UNKNOWN | {"age": 3, "comment": "new"}, UNKNOWN | {"town": "Rome"}]),
 }
 
 
@@ -68,7 +70,7 @@ def test_a_model_takes_what_is_prepared(kind):
 
 
 def test_a_missing_photo_has_no_effect():
-    rows = [{"age": 3, "photo": None}, {"age": 3, "photo": np.full((9, 9, 3), 200, np.uint8)}]
+    rows = [UNKNOWN | {"age": 3}, UNKNOWN | {"age": 3, "photo": np.full((9, 9, 3), 200, np.uint8)}]
     data, mask = prepare(TABLE, rows)
     ivy.set_backend("numpy")
     model = PerceiverIO(spec_for(TABLE, TARGETS, 100))

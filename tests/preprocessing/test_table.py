@@ -98,7 +98,8 @@ def test_rows_become_modalities(tmp_path):
         "call": np.ones(3, np.float32),
         "another": "column",
     }
-    data, mask = prepare(TABLE, [row, {}])
+    nothing = dict.fromkeys(row)
+    data, mask = prepare(TABLE, [row, nothing])
     assert {name: array.shape for name, array in data.items()} == {
         "numbers": (2, 5, 4),
         "categories": (2, 2),
@@ -123,7 +124,8 @@ def test_rows_become_modalities(tmp_path):
 
 
 def test_unknown_values_are_masked():
-    row = {"age": "old", "city": "Oslo", "born": "soon", "size": float("nan"), "comment": None}
+    row = {"age": "old", "city": "Oslo", "born": "soon", "size": float("nan")}
+    row |= {"comment": "", "photo": None, "call": None}
     _, mask = TABLE([row])
     assert not any(part.any() for part in mask.values())
 
@@ -131,13 +133,31 @@ def test_unknown_values_are_masked():
 def test_a_broken_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"Column 'photo': .*a\.png is not an image"):
-        TABLE({"photo": tmp_path / "a.png"})
+        TABLE({column.name: None for column in TABLE.columns} | {"photo": tmp_path / "a.png"})
 
 
 @pytest.mark.parametrize("rows", [[], [3], "age"])
 def test_rows_are_mappings(rows):
     with pytest.raises(InputError, match="Expected rows"):
         TABLE(rows)
+
+
+def test_a_misspelt_column_is_refused():
+    row = {column.name: None for column in TABLE.columns}
+    row["Age"] = row.pop("age")
+    with pytest.raises(InputError, match="A row has no 'age'; it has city, .*Age"):
+        TABLE(row)
+
+
+def test_tables_that_exceed_the_memory_are_refused():
+    column = {
+        "kind": "ImageColumn",
+        "preprocessing": {"kind": "ImagePreprocessing", "size": [8192, 8192]},
+    }
+    columns = [column | {"name": str(i)} for i in range(2)]
+    task = {"preprocessing": {"kind": "TablePreprocessing", "columns": columns}}
+    with pytest.raises(WeightsError, match="it asks for 402,653,184 numbers"):
+        attributes_from_json(task, "a model")
 
 
 def test_it_is_saved_with_a_model():

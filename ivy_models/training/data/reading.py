@@ -11,6 +11,7 @@ import numpy as np
 
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
+from ivy_models.preprocessing import TablePreprocessing
 from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.training.data.augmentation import Augmentation, augmentation_for
 from ivy_models.training.data.checking import check_files, copies_with_different_values
@@ -99,6 +100,8 @@ def read_training_data(
         second = _labelled(others, schema, max_broken, warnings)
         warnings += _in_both(first, second)
     fitted, found = schema.fit(first.indices)
+    if isinstance(fitted, TablePreprocessing):
+        _check_columns(second.rows, fitted)
     targets = tuple(goal.fit(first.values[goal.name]) for goal in schema.goals)
     warnings += _unknown_classes(second, targets)
     return TrainingData(
@@ -202,6 +205,13 @@ def _split(
     strata = strata_of(encode(goal.fit(values), values))
     first, second = split(strata, labelled.groups, fraction, seed)
     return labelled.only(first), labelled.only(second)
+
+
+def _check_columns(rows: Rows, preprocessing: TablePreprocessing) -> None:
+    """Check that the rows for validation have the columns of those for training."""
+    lacking = [each.name for each in preprocessing.columns if each.name not in rows.columns]
+    if lacking:
+        raise InputError(f"The data for validation lack the column {named(lacking)}.")
 
 
 def _in_both(first: _Labelled, second: _Labelled) -> list[str]:

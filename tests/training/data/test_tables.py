@@ -151,6 +151,9 @@ def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
     (tmp_path / "b.csv").rename(tmp_path / "test-0.csv")
     data = read_training_data(tmp_path)
     assert (len(data.train), len(data.validation)) == (40, 20)
+    write_csv(tmp_path / "test-0.csv", [{"label": "yes"}])
+    with pytest.raises(InputError, match="lack the column age, income, city"):
+        read_training_data(tmp_path)
     write_csv(tmp_path / "test-0.csv", [{"another": 1}])
     with pytest.raises(InputError, match="lack the target label"):
         read_training_data(tmp_path)
