@@ -14,7 +14,10 @@ from ivy_models.transformers.perceiver_io.parameters import map_tree
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
-def check(name, spec, seed, dtype, chunk):
+@pytest.mark.parametrize("name", TRAINED)
+@settings(max_examples=6)
+@given(specs(), st.integers(0, 99), st.sampled_from([1, 60, 10**6]))
+def test_streaming_has_the_gradients_of_plain_attention(name, spec, seed, chunk):
     # Shallow, because only the reader is compared and compiling deep gradients takes minutes.
     depth = min(spec.network_depth, 2 if spec.cross_attend_in_every_layer else 1)
     spec = spec.replace(network_depth=depth, num_lat_att_per_layer=1)
@@ -31,20 +34,23 @@ def check(name, spec, seed, dtype, chunk):
     if spec.stem in CONVOLUTIONS:
         weights["input"]["batch_norm"]["variance"] **= 2
     arguments = {"params": weights, "data": data, "input_mask": mask, "queries": queries}
-    with pytest.MonkeyPatch.context() as patch:
-        set_scores_per_chunk(patch, chunk)
-        fast, fast_gradients = value_and_gradients(
-            name, PerceiverIOCore(spec, plain_reader=False), arguments, dtype
-        )
-    plain, gradients = value_and_gradients(
-        name, PerceiverIOCore(spec, plain_reader=True), arguments, dtype
-    )
-    exact, exact_gradients = plain, gradients
-    if dtype == "float32":
-        exact, exact_gradients = value_and_gradients(
-            name, PerceiverIOCore(spec, plain_reader=True), arguments, "float64"
-        )
-    (fast,), (plain,), (exact,) = fast.values(), plain.values(), exact.values()
+
+    def computed(plain_reader, dtype):
+        core = PerceiverIOCore(spec, plain_reader=plain_reader)
+        return value_and_gradients(name, core, arguments, dtype)
+
+    exact = computed(True, "float64")
+    for dtype in TOLERANCE:
+        with pytest.MonkeyPatch.context() as patch:
+            set_scores_per_chunk(patch, chunk)
+            fast = computed(False, dtype)
+        check(fast, computed(True, dtype) if dtype == "float32" else exact, exact, dtype)
+
+
+def check(fast, plain, exact, dtype):
+    (fast,), fast_gradients = fast[0].values(), fast[1]
+    (plain,), gradients = plain[0].values(), plain[1]
+    (exact,), exact_gradients = exact[0].values(), exact[1]
     assert fast.dtype == dtype
     check_close(fast, plain, exact, TOLERANCE[dtype] * np.abs(exact).max())
     largest = max(np.abs(gradient).max() for gradient in exact_gradients.values())
@@ -57,20 +63,3 @@ def check_close(fast, plain, exact, tolerance, key=None):
     """Streaming rounds no worse than plain attention, whose error can exceed the tolerance."""
     allowed = max(tolerance, np.abs(plain - exact).max())
     assert np.abs(fast - exact).max() <= allowed, key
-
-
-CHUNKS = st.sampled_from([1, 60, 10**6])
-
-
-@pytest.mark.parametrize("name", TRAINED)
-@settings(max_examples=6)
-@given(specs(), st.integers(0, 99), CHUNKS)
-def test_in_float32(name, spec, seed, chunk):
-    check(name, spec, seed, "float32", chunk)
-
-
-@pytest.mark.parametrize("name", TRAINED)
-@settings(max_examples=6)
-@given(specs(), st.integers(0, 99), CHUNKS)
-def test_in_float64(name, spec, seed, chunk):
-    check(name, spec, seed, "float64", chunk)
