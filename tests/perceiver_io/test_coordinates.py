@@ -50,8 +50,10 @@ def reader(request, monkeypatch):
 # Points of a grid
 
 
-@pytest.mark.parametrize("spacing", ["linear", "logarithmic"])
-@pytest.mark.parametrize("highest", [16.0, (16.0, 12.0), (224.0, 224.0)])
+@pytest.mark.parametrize(
+    ("highest", "spacing"),
+    [(16.0, "linear"), ((16.0, 12.0), "logarithmic"), ((224.0, 224.0), "linear")],
+)
 def test_points_of_a_grid_give_what_the_grid_gives(backend, reader, rng, highest, spacing):
     shared = {"max_fourier_freq": highest, "fourier_band_spacing": spacing}
     data = rng.standard_normal((3, *GRID, 3), dtype=np.float32)
