@@ -34,7 +34,7 @@ import ivy
 
 
 @pytest.mark.usefixtures("always_streaming")
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(specs(), st.integers(0, 2**32 - 1))
 def test_backends_agree_on_random_specs(spec, seed):
     data, mask, queries = arguments_for(spec, np.random.default_rng(seed))
