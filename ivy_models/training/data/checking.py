@@ -17,6 +17,9 @@ from ivy_models.preprocessing.numbers import is_missing
 from ivy_models.training.data.files import named
 from ivy_models.training.data.rows import Rows
 
+CHUNK = 1024
+"""Number of examples that wait to be read."""
+
 
 class Checked(NamedTuple):
     """What a first look found.
@@ -73,10 +76,17 @@ def check_files(
             return "", f"{rows.name(index)}: {error}"
         return group, None
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        looks = pool.map(look, map(int, indices))
-        # disable=None: only in a terminal
-        found = list(tqdm(looks, "Checking files", len(indices), leave=False, disable=None))
+    found: list[tuple[str, str | None]] = []
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    # disable=None: a bar only in a terminal
+    with tqdm(desc="Checking files", total=len(indices), leave=False, disable=None) as bar:
+        try:
+            for chunk in np.split(indices, range(CHUNK, len(indices), CHUNK)):
+                for each in pool.map(look, map(int, chunk)):
+                    found.append(each)
+                    bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the files that are left
     broken = [error for _, error in found if error is not None]
     if len(broken) > max_broken * len(indices):
         raise InputError(

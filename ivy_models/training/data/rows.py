@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,7 +88,7 @@ class FileRows:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (TARGET,) if any(self.column(TARGET)) else ()
+        return (TARGET,) if any(self._labels) else ()
 
     def name(self, index: int) -> str:
         return str(self.files[index].relative_to(self.root))
@@ -95,6 +96,10 @@ class FileRows:
     def column(self, name: str) -> list[str | None]:
         if name != TARGET:
             raise InputError(f"A folder has the column {TARGET}, its subfolders; got {name!r}.")
+        return list(self._labels)
+
+    @cached_property
+    def _labels(self) -> list[str | None]:
         parts = (file.relative_to(self.root).parts for file in self.files)
         return [part[0] if len(part) > 1 else None for part in parts]
 
