@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ivy_models.training.data import Batch, Examples, TrainingData
 from ivy_models.training.interruption import Interruption, heeded_interruptions
 from ivy_models.training.measures import default_metric, measures, names_of, score
 from ivy_models.training.progress import Progress
-from ivy_models.training.records import Records
+from ivy_models.training.records import STEP, Records
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import Trainer, make_trainer
 from ivy_models.transformers.perceiver_io import PerceiverIO
@@ -173,30 +173,23 @@ class _Loop:
         self, interruption: Interruption, on_epoch: Callable[[Results], None] | None = None
     ) -> None:
         """Make the remaining steps."""
-        with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            records = Records(self.folder, self.names, self.done)
-        progress = Progress(self.batches.steps, self.done)
-        read, saved_at = self._remaining_batches(), time.monotonic()
-        with closing(records), closing(progress), closing(read):
+        with ExitStack() as stack:
+            writer = None
+            if self.trainer.is_main:
+                writer = stack.enter_context(closing(_Writer(self)))
+            read = stack.enter_context(closing(self._remaining_batches()))
             for batch in read:
                 row = self._step(batch)
-                progress.step(row["loss"], row["learning_rate"])
                 if self.done % self.batches.per_epoch == 0 or self.done == self.batches.steps:
                     row |= self._validate(row["learning_rate"])
-                    progress.epoch(self.history[-1], self.best == len(self.history) - 1)
-                    if on_epoch is not None:
+                stops = self.trainer.agree(interruption.asked)
+                if writer is not None:
+                    writer.step(row, stops or self._is_over())
+                    if len(row) > len(STEP) and on_epoch is not None:
                         on_epoch(dict(self.history[-1]))
-                with _writing(self.folder):
-                    records.add(row)
-                    is_late = time.monotonic() - saved_at >= CHECKPOINT_SECONDS
-                    if is_late or interruption.asked or self._is_over():
-                        records.flush()  # first, so that no row up to the checkpoint is missing
-                        self.save()
-                        saved_at = time.monotonic()
                 if self._is_over():
                     break
-                if interruption.asked:
+                if stops:
                     raise TrainingStopped(
                         f"Stopped after step {self.done} of {self.batches.steps}. "
                         "resume=True continues the run."
@@ -263,6 +256,35 @@ class _Loop:
             parts[part][name] = array
         self.kept_weights = parts["kept"]
         self.trainer.load(parts["trainer"], self.done)
+
+
+class _Writer:
+    """Writes and shows what a run does."""
+
+    def __init__(self, loop: _Loop):
+        self.loop = loop
+        with _writing(loop.folder):
+            loop.folder.mkdir(parents=True, exist_ok=True)
+            self.records = Records(loop.folder, loop.names, loop.done)
+        self.progress = Progress(loop.batches.steps, loop.done)
+        self.saved_at = time.monotonic()
+
+    def step(self, row: Results, is_last: bool) -> None:
+        """Add the row of a step, and write a checkpoint if it is due."""
+        history, best = self.loop.history, self.loop.best
+        self.progress.step(row["loss"], row["learning_rate"])
+        if len(row) > len(STEP):
+            self.progress.epoch(history[-1], best == len(history) - 1)
+        with _writing(self.loop.folder):
+            self.records.add(row)
+            if is_last or time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
+                self.records.flush()  # first, so that no row up to the checkpoint is missing
+                self.loop.save()
+                self.saved_at = time.monotonic()
+
+    def close(self) -> None:
+        self.progress.close()
+        self.records.close()
 
 
 _RECORD = ("done", "losses", "history", "best")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Mapping, Sequence
@@ -53,9 +54,12 @@ class Records:
             self._events.flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Close the files. Rows since the last flush may be lost if the disk is full."""
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):
+                self._events.close()
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -19,11 +19,12 @@ QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 def python(code, *arguments, status=0, **environment):
     """Output of Python code, which can import this library, the helpers and the benchmarks.
 
-    Its exit status must be ``status``, or the negative number of the signal that killed it.
+    Without code (None) the arguments are Python's own. The exit status must be ``status``, or the
+    negative number of the signal that killed it.
     """
     paths = [str(ROOT), str(TESTS), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, *(() if code is None else ("-c", code)), *map(str, arguments)],
         env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,

@@ -16,7 +16,13 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 
 
 class Trainer(Protocol):
-    """A model and its optimizer in one framework."""
+    """A model and its optimizer in one framework.
+
+    Several processes may share a run. All of them then call the same methods in the same order.
+    """
+
+    is_main: bool
+    """Whether this process writes the files of the run."""
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
         """Train on a batch that is given in parts; return its loss and the learning rate."""
@@ -24,6 +30,10 @@ class Trainer(Protocol):
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         """Outputs (B, W) without dropout, of the averaged weights if there are any."""
+        ...
+
+    def agree(self, stops: bool) -> bool:
+        """Whether any process stops after this step."""
         ...
 
     def weights(self) -> Any:

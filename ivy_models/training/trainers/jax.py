@@ -32,6 +32,8 @@ Weights = dict[str, jax.Array]
 class JaxTrainer:
     """Trains with optax; see :class:`.Trainer`."""
 
+    is_main = True
+
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
     ):
@@ -110,6 +112,9 @@ class JaxTrainer:
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         return np.asarray(self._outputs(self._best(), self.frozen, data, mask))
+
+    def agree(self, stops: bool) -> bool:
+        return stops
 
     def weights(self) -> Any:
         return unflatten(self._best() | self.frozen)

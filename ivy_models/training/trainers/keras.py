@@ -33,6 +33,8 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 class KerasTrainer:
     """Trains with ``keras.optimizers``; see :class:`.Trainer`."""
 
+    is_main = True
+
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
     ):
@@ -89,6 +91,9 @@ class KerasTrainer:
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         return self._outputs(data, mask).numpy()
+
+    def agree(self, stops: bool) -> bool:
+        return stops
 
     def weights(self) -> Any:
         return (self.average or self.network).weight_tree()

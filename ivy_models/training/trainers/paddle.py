@@ -30,6 +30,8 @@ paddle: Any = importlib.import_module("paddle")  # its annotations lack public n
 class PaddleTrainer:
     """Trains with ``paddle.optimizer``; see :class:`.Trainer`."""
 
+    is_main = True
+
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
     ):
@@ -108,6 +110,9 @@ class PaddleTrainer:
         layer = self.average or self.layer
         layer.eval()
         return self._output(layer, data, mask).numpy()
+
+    def agree(self, stops: bool) -> bool:
+        return stops
 
     def weights(self) -> Any:
         return (self.average or self.layer).weights()

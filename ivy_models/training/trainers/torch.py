@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from ivy_models.training.trainers.optimization import (
     share_of_rate,
     weight_rules,
 )
+from ivy_models.training.trainers.torch_processes import Processes
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 
@@ -32,7 +32,9 @@ class TorchTrainer:
     ):
         self.targets, self.settings = targets, settings
         self.module = model.to_torch_module(rematerialise=settings.rematerialise)
-        self.device = next(self.module.parameters()).device
+        self.processes = Processes(next(self.module.parameters()).device)
+        self.device, self.is_main = self.processes.device, self.processes.rank == 0
+        self.module.to(self.device)
         rules = weight_rules(model.spec, settings)
         groups: dict[Any, list[torch.Tensor]] = {}
         for name, weight in self.module.named_parameters():
@@ -54,7 +56,8 @@ class TorchTrainer:
         )
         self.share = functools.partial(share_of_rate, settings, steps)
         self.schedule = self._schedule(0)
-        self.average = model.to_torch_module() if settings.ema else None
+        self.average = model.to_torch_module().to(self.device) if settings.ema else None
+        self.shared = self.processes.wrap(self.module)
 
     def _schedule(self, step: int) -> torch.optim.lr_scheduler.LRScheduler:
         """Make a schedule from the step alone, so that a checkpoint stores nothing else of it."""
@@ -65,25 +68,28 @@ class TorchTrainer:
         self.module.train()
         self.optimizer.zero_grad()
         losses = [self._backward(step, number, part) for number, part in enumerate(parts)]
+        loss = self.processes.sum(torch.stack(losses).sum()).item()
         torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
             self._update_average(average_decay(self.settings, step))
-        return math.fsum(losses), learning_rate
+        return loss, learning_rate
 
-    def _backward(self, step: int, number: int, part: TrainingBatch) -> float:
-        """Add the gradients of a part of the batch; return its loss."""
+    def _backward(self, step: int, number: int, part: TrainingBatch) -> torch.Tensor:
+        """Add the gradients of a part of the batch; return the loss of this process's share."""
+        part = part.select(self.processes.share(len(part.goals)))
+        number = number * self.processes.count + self.processes.rank
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):  # the program's generators stay as they are
             torch.manual_seed(dropout_seed(self.settings, step, number))
             with self._precision():
-                output = self.module(self._tensors(part.data), self._tensors(part.mask))
+                output = self.shared(self._tensors(part.data), self._tensors(part.mask))
             goals, weights = self._tensors(part.goals), self._tensors(part.weights)
             output = output.reshape(goals.shape)
             loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
-            loss.backward()
-        return loss.item()
+            (self.processes.count * loss).backward()  # gradients are averaged
+        return loss.detach()
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
@@ -95,9 +101,17 @@ class TorchTrainer:
     @torch.inference_mode()
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         module = (self.average or self.module).eval()
+        data, mask = self._tensors(data), self._tensors(mask)
+        size = len(next(iter(data.values())) if isinstance(data, dict) else data)
+        rows = self.processes.share(size)
         with self._precision():
-            output = module(self._tensors(data), self._tensors(mask))
-        return output.float().reshape(len(output), -1).cpu().numpy()
+            own = module(_rows(data, rows), _rows(mask, rows)).float()
+        output = own.new_zeros(size, own.shape[-1])
+        output[rows] = own.reshape(len(own), -1)
+        return self.processes.sum(output).cpu().numpy()
+
+    def agree(self, stops: bool) -> bool:
+        return bool(self.processes.sum(torch.tensor(float(stops), device=self.device)))
 
     def weights(self) -> Any:
         return (self.average or self.module).weights()
@@ -136,6 +150,12 @@ class TorchTrainer:
         if isinstance(part, Mapping):
             return {name: self._tensors(array) for name, array in part.items()}
         return None if part is None else torch.from_numpy(part).to(self.device)
+
+
+def _rows(part: Any, rows: slice) -> Any:
+    if isinstance(part, Mapping):
+        return {name: tensor[rows] for name, tensor in part.items()}
+    return None if part is None else part[rows]
 
 
 def _tree_name(name: str) -> str:

@@ -1,0 +1,60 @@
+"""The processes of ``torchrun``, which share each batch."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from ivy_models.errors import InputError
+
+
+class Processes:
+    """The processes that torchrun started; this process alone if it started none.
+
+    Parameters
+    ----------
+    device
+        The device of the model. With several GPUs each process uses its own.
+    """
+
+    def __init__(self, device: torch.device):
+        self.rank, self.count, self.device = 0, 1, device
+        if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+            return
+        if device.type == "cuda":
+            self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(self.device)
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+
+    def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Average the module's gradients over the processes."""
+        if self.count == 1:
+            return module
+        # A modality's mask token, for example, has no gradient where nothing is masked.
+        return DistributedDataParallel(module, find_unused_parameters=True)
+
+    def share(self, size: int) -> slice:
+        """Return the rows of a batch that this process computes.
+
+        Raises
+        ------
+        InputError
+            If there are fewer rows than processes.
+        """
+        if size < self.count:
+            raise InputError(
+                f"{self.count} processes cannot share {size} examples. Use a larger batch_size, a "
+                "smaller accumulation, or fewer processes."
+            )
+        return slice(self.rank, None, self.count)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Add the tensors of all processes."""
+        if self.count > 1:
+            distributed.all_reduce(tensor)
+        return tensor
