@@ -52,7 +52,7 @@ class SourceExamples:
     def batch(self, indices: Sequence[int], rng: np.random.Generator | None = None) -> Batch:
         """Read and preprocess some examples, and augment them if there is ``rng``."""
         chosen = np.asarray(indices)
-        data, mask = prepare(self.preprocessing, self.rows.take(self.indices[chosen]))
+        data, mask = prepare(self.preprocessing, self.rows.take(self.indices[chosen].tolist()))
         if rng is not None and self.augmentation is not None:
             data = self.augmentation(data, rng)
         return Batch(data, mask, {name: part[chosen] for name, part in self.targets.items()})
