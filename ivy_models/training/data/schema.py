@@ -155,9 +155,10 @@ class TableSchema:
             else:
                 kinds[name] = recognise(rows.cells(name, looked))
         if all(kind == "ignore" for kind, _ in kinds.values()):
-            shown = [f"{name} ({reason})" for name, (_, reason) in kinds.items()]
+            found = named([f"{name} ({reason})" for name, (_, reason) in kinds.items()], 10)
             raise InputError(
-                f"No column of {rows.path} is left to learn from: {named(shown, 10) or 'none'}."
+                f"No column of {rows.path} is left to learn from, besides the target: "
+                f"{found or 'there is no other'}."
             )
         files = [name for name, (kind, _) in kinds.items() if kind in FILES]
         fitted = [fit_column(name, kinds[name][0], _resolved(rows, name)) for name in files]

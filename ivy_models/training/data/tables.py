@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.errors import InputError, package_missing
+from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import reason
 from ivy_models.training.data.files import kind_of, named
 
@@ -249,7 +249,7 @@ def _head(file: Path, encoding: str) -> tuple[str, list[str]]:
         with open(file, encoding=encoding, errors="replace", newline="") as opened:
             try:
                 reader = csv.reader(opened, delimiter=delimiter)
-                records = list(itertools.islice((r for r in reader if any(r)), LOOK))
+                records = list(itertools.islice(filter(None, reader), LOOK))
             except csv.Error as error:
                 raise InputError(f"{file} cannot be read as CSV: {error}.") from error
         if records:
@@ -262,7 +262,7 @@ def _head(file: Path, encoding: str) -> tuple[str, list[str]]:
     if longer := [record for record in records if len(record) > len(header)]:
         raise InputError(
             f"{file} has {len(header)} columns in its first line, but a row with "
-            f"{len(longer[0])} cells: {named([repr(cell) for cell in longer[0]], 5)}."
+            f"{len(longer[0])} cells: {named([repr(shown(cell)) for cell in longer[0]], 5)}."
         )
     return delimiter, list(_different(name.strip() for name in header))
 

@@ -227,8 +227,8 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
         ("a,label\n1,x\n" + "2,y\n" * 30 + "3,x,\n", "Expected 2 fields in line 33, saw 3"),
         ('a,label\n"1,x\n', "EOF inside string"),
-        ("label\nx\ny\n", "No column .* is left to learn from"),
-        ("id,label\n1,x\n2,y\n3,x\n4,y\n", r"left to learn from: id \(numbers the rows\)"),
+        ("label\nx\ny\n", "No column .* is left to learn from, .*: there is no other"),
+        ("id,label\n1,x\n2,y\n3,x\n4,y\n", r"left .*: id \(numbers the rows\)"),
         ("a,label\n" + "".join(f"{i % 3},n{i}\n" for i in range(50)), "50 different values in 50"),
     ],
 )
@@ -246,6 +246,14 @@ def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json.*|a\.parquet cannot be read as a table"):
         read_rows(tmp_path / name)
+
+
+def test_columns_without_a_name_are_numbered(tmp_path):
+    (tmp_path / "a.csv").write_text("\n,,\n1,2,3\n")
+    table = read_rows(tmp_path / "a.csv")
+    assert [table[i] for i in range(len(table))] == [
+        {"column 1": "1", "column 2": "2", "column 3": "3"}
+    ]
 
 
 def test_numbers_that_are_not_finite_are_missing(tmp_path):
