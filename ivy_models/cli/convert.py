@@ -51,6 +51,8 @@ def convert(
     if model is not None and arguments is not None:
         raise click.UsageError("--model and --perceiver-pytorch exclude each other.")
     described = model is not None or arguments is not None
+    if not source.exists() and not described:
+        raise click.UsageError(f"There is no file or folder {source}.")
     if not source.is_dir() and not described:
         raise click.UsageError(
             f"{source} is not a folder: name its model with --model, or give the arguments of its "

@@ -63,6 +63,7 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path):
         (["flow", SEVEN, SEVEN, "none/flow.flo"], "There is no folder", 2),
         (["flow", SEVEN, SEVEN, "a.flo", "--model", "perceiver_io_digits"], "is not a model of", 2),
         (["fill-mask", "[MASK]", "--weights", "none.pickle"], "There is no weights file", 1),
+        (["convert", "none", "b"], "There is no file or folder none", 2),
         (["convert", "a", "b", "--model", "perceiver_io_digit"], "mean perceiver_io_digits?", 2),
         (["list", "resnet*"], "No model matches 'resnet*'", 1),
         (["classify", "https://example.com/a.jpg"], "https://example.com/a.jpg is an address", 2),
