@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import CHOSEN
-from helpers.processes import python
+from helpers.processes import QUICK_XLA, python
 from helpers.training import DATA, SETTINGS, SPEC, TARGETS, break_off, examples
 from safetensors import numpy as safetensors_numpy
 
@@ -194,6 +194,29 @@ def test_two_processes_of_torch_make_the_steps_of_one(run_on, tmp_path):
     arguments = DATA.validation.data, DATA.validation.mask
     got, output = (ivy.to_numpy(model(*arguments)) for model in (first, expected.model))
     np.testing.assert_allclose(got, output, atol=1e-4)
+
+
+MESH = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import jax
+from helpers.training import DATA, SETTINGS, SPEC
+from ivy_models.training.loop import fit
+from ivy_models.transformers.perceiver_io import PerceiverIO
+
+assert jax.device_count() == 2
+fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, backend="jax"), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not {"jax", "torch"} <= set(CHOSEN), reason="needs jax and torch")
+def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
+    flags = f"{QUICK_XLA['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    python(MESH, tmp_path, XLA_FLAGS=flags)
+    for name in ("loss", "learning_rate", "validation_loss"):
+        expected = column(run_on("torch")[1], name)  # torch compiles nothing
+        np.testing.assert_allclose(column(tmp_path, name), expected, rtol=1e-4, err_msg=name)
 
 
 @torch_alone

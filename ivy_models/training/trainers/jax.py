@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
@@ -40,6 +41,8 @@ class JaxTrainer:
         self.targets, self.settings = targets, settings
         self.apply, params = model.to_jax(rematerialise=settings.rematerialise)
         rules, weights = weight_rules(model.spec, settings), dict(flatten(params))
+        self.mesh = _mesh(model.spec.device, next(iter(weights.values())))
+        weights = self._on_each(weights)
         self.frozen = {name: weight for name, weight in weights.items() if name not in rules}
         trained = {name: weights[name] for name in rules}
 
@@ -62,7 +65,8 @@ class JaxTrainer:
             ),
             optax.stateless(scaled),
         )
-        self.arrays: dict[str, Any] = {"model": trained, "optimizer": self.optimizer.init(trained)}
+        moments = self._on_each(self.optimizer.init(trained))
+        self.arrays: dict[str, Any] = {"model": trained, "optimizer": moments}
         if settings.ema:
             self.arrays["average"] = trained
         self._update = jax.jit(self._updated)
@@ -72,6 +76,7 @@ class JaxTrainer:
         seeds = [np.uint32(dropout_seed(self.settings, step, i)) for i in range(len(parts))]
         arrays = [(part.data, part.mask, part.goals, part.weights) for part in parts]
         stacked = jax.tree.map(lambda *each: np.stack(each), *zip(arrays, seeds, strict=True))
+        stacked = self._shared(stacked, axis=1, size=len(parts[0].goals))
         decay = np.float32(average_decay(self.settings, step))
         self.arrays, loss = self._update(self.arrays, self.frozen, stacked, decay)
         return float(loss), float(self.schedule(step))
@@ -111,7 +116,25 @@ class JaxTrainer:
         return output.astype(jnp.float32).reshape(len(output), -1)
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
+        size = len(jax.tree.leaves(data)[0])
+        data, mask = self._shared((data, mask), axis=0, size=size)
         return np.asarray(self._outputs(self._best(), self.frozen, data, mask))
+
+    def _on_each(self, arrays: Any) -> Any:
+        """Arrays on each device of the mesh."""
+        if self.mesh is None:
+            return arrays
+        return jax.device_put(arrays, NamedSharding(self.mesh, PartitionSpec()))
+
+    def _shared(self, arrays: Any, axis: int, size: int) -> Any:
+        """Arrays that the devices share along an axis, if its size allows."""
+        if self.mesh is None or size % self.mesh.size:
+            return self._on_each(arrays)
+        axes = PartitionSpec(*[None] * axis, "data")
+        return jax.tree.map(
+            lambda x: jax.device_put(x, NamedSharding(self.mesh, axes)) if x.ndim > axis else x,
+            arrays,
+        )
 
     def agree(self, stops: bool) -> bool:
         return stops
@@ -129,7 +152,13 @@ class JaxTrainer:
     def load(self, state: dict[str, np.ndarray], step: int) -> None:
         leaves, structure = jax.tree.flatten_with_path(self.arrays)
         loaded = [jnp.asarray(state[_name(path)]) for path, _ in leaves]
-        self.arrays = jax.tree.unflatten(structure, loaded)
+        self.arrays = self._on_each(jax.tree.unflatten(structure, loaded))
+
+
+def _mesh(device: str | None, weight: jax.Array) -> Mesh | None:
+    """All devices of the weights' kind, if there are several and the model names none."""
+    devices = jax.devices(next(iter(weight.devices())).platform)
+    return Mesh(np.array(devices), ("data",)) if device is None and len(devices) > 1 else None
 
 
 def _name(path: Any) -> str:
