@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from ivy_models.transformers.perceiver_io.queries.base import Queries
 from ivy_models.transformers.perceiver_io.queries.coordinates import CoordinateQueries
 from ivy_models.transformers.perceiver_io.queries.from_inputs import InputQueries
-from ivy_models.transformers.perceiver_io.queries.given import GivenQueries
-from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
+from ivy_models.transformers.perceiver_io.queries.given import GivenQueries, LearnedQueries
 from ivy_models.transformers.perceiver_io.queries.modalities import (
     ModalityQueries,
     MultimodalOutput,

@@ -1,4 +1,4 @@
-"""Queries that each call passes."""
+"""Queries that each call passes, or that are learned and a call may replace."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
+from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
+from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
 
 if TYPE_CHECKING:
@@ -100,3 +102,60 @@ class GivenQueries(Queries):
         huge = given is not None and not self.rescales
         decoder = replace(decoder, huge_queries=True) if huge else decoder
         return super().decode(decoder, params, latents, given, *others)
+
+
+@dataclass(frozen=True)
+class LearnedQueries(GivenQueries):
+    """A table of queries, one for each output, where a call passes none.
+
+    Parameters
+    ----------
+    shape
+        Axes of the queries, and so of the output; O is their product.
+    dim
+        E, channels of a query.
+    rescales
+        As :class:`GivenQueries` takes it.
+    """
+
+    shape: Axes
+
+    @classmethod
+    def of(cls, spec: PerceiverIOSpec) -> LearnedQueries:
+        if spec.query_shape is None:
+            raise SpecError(
+                "learn_query=True needs query_shape, the axes of the learned queries: "
+                "[] for a classifier, [height, width] for a map. "
+                "To pass queries at each call set learn_query=False."
+            )
+        return cls(tuple(spec.query_shape), spec.queries_dim, not spec.query_residual)
+
+    def parameters(self, decoder: Decoder) -> Tree:
+        return {"queries": table(math.prod(self.shape), self.dim)}
+
+    def argument_shape(self) -> OpenAxes | None:
+        return None
+
+    def call_shape(self) -> Axes | None:
+        return None
+
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        given: Any,
+        batch_shape: Axes,
+        grid_shape: Axes | dict[str, Axes] | None,
+        convert: Convert,
+    ) -> tuple[Array | None, Axes | dict[str, Axes]]:
+        if given is None:
+            return None, self.shape
+        return super().check(ops, like, given, batch_shape, grid_shape, convert)
+
+    def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
+        return self.shape if given is None else super().output_axes(given, batch_shape, grid_shape)
+
+    def __call__(self, params, latents, given, inputs, input_mask):
+        if given is None:
+            return ops_for(latents).match(params["queries"][None], latents), None
+        return super().__call__(params, latents, given, inputs, input_mask)

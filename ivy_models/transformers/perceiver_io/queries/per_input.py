@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ivy_models.errors import SpecError
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, refuse
-from ivy_models.transformers.perceiver_io.queries.learned import LearnedQueries
+from ivy_models.transformers.perceiver_io.queries.given import LearnedQueries
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
