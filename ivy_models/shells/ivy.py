@@ -39,7 +39,6 @@ from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
-from ivy_models.shells.former_names import with_former_names
 from ivy_models.shells.inherited import WithoutInherited
 from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -66,6 +65,9 @@ LAYOUTS = ("native", "huggingface")
 
 BUILD_MODES = ("on_init", "explicit", "on_call")
 """Of ``ivy.Module``."""
+
+_FORMER_NAMES = {"z_latents": "latents", "decoder_queries": "queries"}
+"""Name of a weight in the first ``ivy_models`` -> name in ``model.v``."""
 
 
 class PerceiverIO(WithoutInherited, ivy.Module):
@@ -221,7 +223,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
         Some also have their names in the first ``ivy_models``.
         """
-        return with_former_names(self._v)
+        return _with_former_names(self._v)
 
     @property
     def _spec(self) -> PerceiverIOSpec:
@@ -703,7 +705,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
             name: leaf
-            for name, leaf in flatten(with_former_names(self._v))
+            for name, leaf in flatten(_with_former_names(self._v))
             if name not in given and not trainable[name]
         }
         model = type(self)(self.spec, v=unflatten(given | kept))
@@ -736,7 +738,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _native_weights(self, ops: Ops) -> Tree:
         """The weights as native arrays, converted first if Ivy's backend has changed."""
-        params = unwrap_tree(with_former_names(self._v))
+        params = unwrap_tree(_with_former_names(self._v))
         if not _are_native(ops, params):
             placed = self._place(ops, map_tree(_to_numpy, params))
             params = unwrap_tree(placed)  # not self._v, which another thread may replace
@@ -818,6 +820,16 @@ def _converted(weights: Mapping, convert: Callable[[Any, str], Any]) -> Tree:
         return unflatten({name: convert(leaf, name) for name, leaf in flatten(weights)})
     except InputError as error:
         raise WeightsError(f"The weights cannot be used: {error}") from error
+
+
+def _with_former_names(v: Any) -> Any:
+    """Let attributes of an ``ivy.Container`` with former names read and replace its weights."""
+    for former, name in _FORMER_NAMES.items():
+        if former in v:  # a script has assigned v.z_latents
+            v[name] = v.pop(former)
+        if name in v:
+            vars(v)[former] = v[name]
+    return v
 
 
 def _detached(leaf: Any, name: str) -> np.ndarray:
