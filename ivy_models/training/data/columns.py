@@ -265,7 +265,7 @@ def _fit_text(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
 
 def _fit_image(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     preprocessing = image_preprocessing(known)
-    return ImageColumn(name, preprocessing), "{} x {} pixels".format(*preprocessing.size)
+    return ImageColumn(name, preprocessing), "{1} x {0} pixels".format(*preprocessing.size)
 
 
 def _fit_sound(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
+from ivy_models.preprocessing.numbers import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
 from ivy_models.training.data.files import named
@@ -86,7 +87,7 @@ class FileSchema:
     def _size(self) -> str:
         shown = self.preprocessing
         if self.rows.kind == "image" and hasattr(shown, "size"):
-            return "read as {} x {} pixels".format(*shown.size)
+            return "read as {1} x {0} pixels".format(*shown.size)
         if self.rows.kind == "sound" and hasattr(shown, "sample_rate"):
             seconds = shown.num_samples / shown.sample_rate
             return f"read as {seconds:.3g} s at {shown.sample_rate:,} Hz"
@@ -163,7 +164,7 @@ class TableSchema:
         files = [name for name, (kind, _) in kinds.items() if kind in FILES]
         fitted = [fit_column(name, kinds[name][0], _resolved(rows, name)) for name in files]
         check = TablePreprocessing([column for column, _ in fitted]) if fitted else None
-        details = {column.name: detail for column, detail in fitted}
+        details = {column.name: detail + _missing(rows, column.name) for column, detail in fitted}
         return cls(rows, goals, kinds, check, None, details)
 
     @classmethod
@@ -223,6 +224,13 @@ class TableSchema:
             return self.given, found
         in_order = [fitted[name] for name in self.rows.columns if name in fitted]
         return TablePreprocessing(in_order), found
+
+
+def _missing(rows: TableRows, name: str) -> str:
+    """The share of cells that hold nothing, in words, or an empty text."""
+    cells = rows.cells(name, sample(len(rows), LOOK))
+    share = np.mean([is_missing(cell) for cell in cells])
+    return f", {share:.0%} missing" if share else ""
 
 
 def _resolved(rows: TableRows, name: str) -> list[Any]:

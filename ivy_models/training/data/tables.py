@@ -222,19 +222,21 @@ def _encoding_and_digest(file: Path) -> tuple[str, str]:
     ``datasets`` itself looks at the path and the time alone, and would reuse a table whose content
     was replaced.
     """
-    digest, decoder = hashlib.blake2b(digest_size=16), None
-    encoding = "utf-8-sig"
+    digest = hashlib.blake2b(digest_size=16)
     try:
         with open(file, "rb") as opened:
-            while chunk := opened.read(CHUNK):
-                if decoder is None:
-                    if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                        encoding = "utf-16"
-                    decoder = codecs.getincrementaldecoder(encoding)()
+            is_utf16 = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            encoding = "utf-16" if is_utf16 else "utf-8-sig"
+            decoder = codecs.getincrementaldecoder(encoding)()
+            opened.seek(0)
+            is_last = False
+            while not is_last:
+                chunk = opened.read(CHUNK)
                 digest.update(chunk)
+                is_last = not chunk
                 if encoding != "cp1252":
                     try:
-                        decoder.decode(chunk)
+                        decoder.decode(chunk, is_last)
                     except UnicodeDecodeError:
                         encoding = "cp1252"
     except OSError as error:

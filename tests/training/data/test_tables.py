@@ -248,6 +248,11 @@ def test_broken_files_are_refused(tmp_path, name, content):
         read_rows(tmp_path / name)
 
 
+def test_a_file_that_ends_like_utf8_is_read(tmp_path):
+    (tmp_path / "a.csv").write_bytes("a,b\n1,Zo\u00c3".encode("cp1252"))
+    assert read_rows(tmp_path / "a.csv")[0] == {"a": "1", "b": "Zo\u00c3"}
+
+
 def test_columns_without_a_name_are_numbered(tmp_path):
     (tmp_path / "a.csv").write_text("\n,,\n1,2,3\n")
     table = read_rows(tmp_path / "a.csv")
@@ -280,6 +285,7 @@ def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
         read_training_data(tmp_path)
     data = read_training_data(tmp_path, max_broken=0.1)
     assert [column.kind for column in data.columns] == ["image", "number", "class"]
+    assert data.columns[0].detail == "16 x 16 pixels, 5% missing"
     assert len(data.train) + len(data.validation) == 18
     assert "row 8: Column 'photo'" in data.warnings[-1]
     assert data.train.batch([0, 1]).data["image_0"].shape == (2, 16, 16, 3)
