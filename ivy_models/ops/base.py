@@ -364,11 +364,15 @@ class Ops(ABC):
     # Control flow
 
     def scores_per_chunk(self, like: Array) -> int:
-        """Scores of cross-attention that one chunk holds, on the device of ``like``.
+        """Scores of cross-attention that one chunk holds, on the device of ``like``."""
+        return SCORES_ON_CPUS if self.is_on_cpu(like) else SCORES_ON_ACCELERATORS
 
-        The default is that of CPUs, which is also the fastest in engines that run on them.
+    def is_on_cpu(self, like: Array) -> bool:
+        """Whether operations on ``like`` run on a CPU, as far as a traced array shows.
+
+        The default is true, which also gives the fastest chunks in engines that run on CPUs.
         """
-        return SCORES_ON_CPUS
+        return True
 
     def loop(self, times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
         """``carry = body(i, carry)`` for i in 0 .. times - 1. Compilers trace the body once.

@@ -11,7 +11,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import SCORES_ON_ACCELERATORS, SCORES_ON_CPUS
 from ivy_models.ops.namespace import NamespaceOps
 
 try:
@@ -109,11 +108,11 @@ class JaxOps(NamespaceOps):
             x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), "SAME"
         )
 
-    def scores_per_chunk(self, like):
+    def is_on_cpu(self, like):
         # A traced array may run on any device, most likely on the default one.
         traced = isinstance(like, Tracer)
         kind = jax.default_backend() if traced else next(iter(like.devices())).platform
-        return SCORES_ON_CPUS if kind == "cpu" else SCORES_ON_ACCELERATORS
+        return kind == "cpu"
 
     def loop(self, times, body, carry):
         return lax.fori_loop(0, times, body, carry)

@@ -18,8 +18,6 @@ from ivy_models.ops.base import (
     HALF_TYPES,
     LAYER_NORM_EPSILON,
     MASKED_SCORE,
-    SCORES_ON_ACCELERATORS,
-    SCORES_ON_CPUS,
     Ops,
     broadcast_batch,
     same_padding,
@@ -230,9 +228,8 @@ class PaddleOps(Ops):
 
         return functools.partial(recompute, call, needs_gradient, use_reentrant=False)
 
-    def scores_per_chunk(self, like):
-        on_cpu = "cpu" in paddle.get_device() if self.is_traced(like) else like.place.is_cpu_place()
-        return SCORES_ON_CPUS if on_cpu else SCORES_ON_ACCELERATORS
+    def is_on_cpu(self, like):
+        return "cpu" in paddle.get_device() if self.is_traced(like) else like.place.is_cpu_place()
 
     def conv2d(self, x, weight, stride):
         x = self._padded(x, weight.shape[:2], stride, 0.0)

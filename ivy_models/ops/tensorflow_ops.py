@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import SCORES_ON_ACCELERATORS, SCORES_ON_CPUS, Ops, broadcast_batch
+from ivy_models.ops.base import Ops, broadcast_batch
 
 
 class TensorflowOps(Ops):
@@ -160,10 +160,10 @@ class TensorflowOps(Ops):
     def max_pool2d(self, x, window, stride):
         return tf.nn.max_pool2d(x, window, stride, "SAME")
 
-    def scores_per_chunk(self, like):
+    def is_on_cpu(self, like):
         # A traced tensor without a device runs on a GPU if there is one.
         device = like.device or "".join(d.name for d in tf.config.list_logical_devices("GPU"))
-        return SCORES_ON_ACCELERATORS if "GPU" in device or "TPU" in device else SCORES_ON_CPUS
+        return "GPU" not in device and "TPU" not in device
 
     def loop(self, times, body, carry):
         if tf.executing_eagerly():

@@ -14,8 +14,6 @@ from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import (
     LAYER_NORM_EPSILON,
-    SCORES_ON_ACCELERATORS,
-    SCORES_ON_CPUS,
     Ops,
     same_padding,
 )
@@ -258,8 +256,8 @@ class TorchOps(Ops):
         formula = functools.partial(super().attention, key_mask=key_mask)
         return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
-    def scores_per_chunk(self, like):
-        return SCORES_ON_CPUS if like.device.type in ("cpu", "meta") else SCORES_ON_ACCELERATORS
+    def is_on_cpu(self, like):
+        return like.device.type in ("cpu", "meta")
 
     def fold_in(self, key, number):
         return key
