@@ -263,7 +263,7 @@ class GridAdapter(InputKind):
     ) -> CheckedInputs:
         """Do the same with other names in errors; the mask is that of the grid of inputs.
 
-        ``whole`` is that of :func:`convert_mask`.
+        ``whole`` is that of ``convert_mask``.
         """
         data = convert(data, names[0])
         batch_shape = self.check_data(ops, data, names[0])

@@ -129,7 +129,7 @@ class TokenAdapter(InputKind):
         names: tuple[str, str] = ("data", "mask"),
         whole: bool = False,
     ) -> CheckedInputs:
-        """Do the same with other names in errors; ``whole`` is that of :func:`convert_mask`."""
+        """Do the same with other names in errors; ``whole`` is that of ``convert_mask``."""
         tokens = convert(data, names[0])
         self.check_shape(ops.known_shape(tokens), names[0])
         if "int" not in ops.dtype(tokens):
