@@ -96,7 +96,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Converts images, sounds or clips to this model's data.
     labels : tuple of str or None
         Names of the classes.
-    targets : tuple of ClassTarget and NumberTarget, or None
+    targets : tuple of ClassTarget or NumberTarget, or None
         What each channel of the output predicts, for a model that was trained on a table or on
         several targets.
     tokenizer : ByteTokenizer or None

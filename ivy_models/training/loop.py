@@ -45,7 +45,7 @@ class Fitted:
 
     Parameters
     ----------
-    model
+    model : ~ivy_models.transformers.perceiver_io.PerceiverIO
         The model with the weights of the best epoch, or of the last one if ``settings.keep`` says
         so, and with the preprocessing and the targets of the data.
     history

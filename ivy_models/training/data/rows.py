@@ -29,7 +29,7 @@ class Rows(Protocol):
 
     @property
     def kind(self) -> str:
-        """What each row is: "image", "sound", "text" or "table"."""
+        """The kind of the rows, one of "image", "sound", "text" and "table"."""
         ...
 
     @property
