@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ivy_models.ops import BACKENDS
+from ivy_models.shells.engines import ENGINES
 from ivy_models.transformers.perceiver_io.spec_checks import DTYPES
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def model_options(default: str | None, task: str, engines: bool = True) -> Calla
         options.append(
             click.option(
                 "--engine",
-                type=click.Choice(["onnxruntime", "openvino"]),
+                type=click.Choice(list(ENGINES)),
                 help="Engine that runs an ONNX file, instead of a backend.",
             )
         )
@@ -226,10 +227,8 @@ class ModelChoice:
 
     def _check_engine(self) -> None:
         if self.engine is None:
-            raise click.UsageError(
-                f"{self.model} is an ONNX file: choose what runs it, --engine onnxruntime or "
-                "--engine openvino."
-            )
+            choices = " or ".join(f"--engine {name}" for name in ENGINES)
+            raise click.UsageError(f"{self.model} is an ONNX file: choose what runs it, {choices}.")
         if not is_onnx(self.model):
             raise click.UsageError(
                 f"--engine {self.engine} runs an ONNX file, not {self.model}. Write the file with "
