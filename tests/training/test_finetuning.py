@@ -222,7 +222,7 @@ def test_rematerialised_gradients_in_tensorflow(model_and_data):
     key = [0, 0] if model.spec.fc_dropout else None
     names, leaves = zip(*flatten(weights), strict=True)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(rematerialise):
         core = PerceiverIOCore(model.spec, rematerialise=rematerialise)
         with tf.GradientTape() as tape:
