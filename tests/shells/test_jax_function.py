@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
+from helpers.processes import QUICK_XLA
+from helpers.second_device import SHALLOW
 from helpers.specs import (
     columns_data,
     columns_spec,
@@ -146,7 +148,7 @@ def test_numpy_parameters(rng):
 )
 @pytest.mark.parametrize("changes", [{}, {"stem": "convolution", "stem_dim": 4}], ids=str)
 def test_jaxs_strict_flags(strict, changes, rng):
-    apply, params = PerceiverIO(small_spec(**changes)).to_jax()
+    apply, params = PerceiverIO(small_spec(**SHALLOW, **changes)).to_jax()
     data = jnp.asarray(images(rng, 2, 6, 5, 3))
     expected = apply(params, data)
     with strict():
@@ -164,10 +166,11 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 rng = np.random.default_rng(0)
 mesh = jax.make_mesh((2,), ("devices",), axis_types=(AxisType.Explicit,))
 whole, halved = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in [(), ("devices",)])
+shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
 for spec, data in (
-    (small_spec(), rng.standard_normal((2, 6, 5, 3), np.float32)),
-    (language_spec(), rng.integers(0, 262, (2, 9))),
-    (multimodal_spec(), multimodal_data(rng)),
+    (small_spec(**shallow), rng.standard_normal((2, 6, 5, 3), np.float32)),
+    (language_spec(**shallow), rng.integers(0, 262, (2, 9))),
+    (multimodal_spec(**shallow), multimodal_data(rng)),
 ):
     apply, params = PerceiverIO(spec).to_jax()
     data = jax.tree.map(jnp.asarray, data)
@@ -185,7 +188,7 @@ for spec, data in (
 @pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="JAX has no explicit shardings")
 def test_a_mesh_with_explicit_shardings(tmp_path):
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{QUICK_XLA['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
     }
     command = [sys.executable, "-c", EXPLICIT_MESH]
