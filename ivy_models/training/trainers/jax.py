@@ -130,11 +130,8 @@ class JaxTrainer:
         """Arrays that the devices share along an axis, if its size allows."""
         if self.mesh is None or size % self.mesh.size:
             return self._on_each(arrays)
-        axes = PartitionSpec(*[None] * axis, "data")
-        return jax.tree.map(
-            lambda x: jax.device_put(x, NamedSharding(self.mesh, axes)) if x.ndim > axis else x,
-            arrays,
-        )
+        shares = NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "data"))
+        return jax.tree.map(lambda x: jax.device_put(x, shares) if x.ndim > axis else x, arrays)
 
     def agree(self, stops: bool) -> bool:
         return stops
