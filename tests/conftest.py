@@ -42,6 +42,9 @@ if "jax" in CHOSEN:
 
     # Synchronous calls, so that nothing runs on during the next test.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    # Optimizing programs that run a few times takes longer than it saves. The code of the docs,
+    # and the processes with full-size models, run optimized programs.
+    jax.config.update("jax_disable_most_optimizations", True)
 
 # No deadlines: compilation makes the first example slow, and load can make any slow.
 settings.register_profile(

@@ -97,7 +97,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(factories, "load_checked", random_if_downloaded)
     # Undo changes of the process, so that they do not affect later tests.
     monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
-    with patch.dict(os.environ), torchs_threads():
+    with patch.dict(os.environ), torchs_threads(), jaxs_optimizations():
         yield
     unset_backends()
 
@@ -112,6 +112,19 @@ def torchs_threads():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def jaxs_optimizations():
+    """What a reader has; tests otherwise do without."""
+    if "jax" not in CHOSEN:
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.mark.parametrize("page", list(python_pages()))
