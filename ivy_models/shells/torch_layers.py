@@ -212,7 +212,7 @@ class Call:
     @property
     def weight(self) -> Any:
         """The table of an embedding that is also the head, with the changes of an adapter."""
-        table = self.module.weight
+        table: Any = self.module.weight
         if type(self.module).forward is _EMBEDDING:
             return table
         # Its own forward, because hooks expect the tokens of the data.

@@ -98,10 +98,20 @@ class GivenQueries(Queries):
         ops = ops_for(latents)
         return ops.match(with_finite_squares(ops, given) if self.rescales else given, latents), None
 
-    def decode(self, decoder, params, latents, given, *others):
-        huge = given is not None and not self.rescales
-        decoder = replace(decoder, huge_queries=True) if huge else decoder
-        return super().decode(decoder, params, latents, given, *others)
+    def decode(
+        self,
+        decoder,
+        params,
+        latents,
+        given,
+        inputs=None,
+        input_mask=None,
+        dropout=None,
+        record=None,
+    ):
+        if given is not None and not self.rescales:
+            decoder = replace(decoder, huge_queries=True)
+        return super().decode(decoder, params, latents, given, inputs, input_mask, dropout, record)
 
 
 @dataclass(frozen=True)
