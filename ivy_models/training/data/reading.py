@@ -17,12 +17,12 @@ from ivy_models.training.data.augmentation import Augmentation, augmentation_for
 from ivy_models.training.data.checking import check_files, copies_with_different_values
 from ivy_models.training.data.examples import TrainingData
 from ivy_models.training.data.files import counted, named
-from ivy_models.training.data.goals import encode
 from ivy_models.training.data.rows import FileRows, Rows, open_parts, read_rows
 from ivy_models.training.data.schema import FileSchema, Schema, TableSchema
 from ivy_models.training.data.sources import SourceExamples
 from ivy_models.training.data.splits import split, strata_of
 from ivy_models.training.data.tables import TableRows
+from ivy_models.training.data.target_columns import encode
 
 VALIDATION = 0.2
 """Share of the examples that are held out if no others are given."""
@@ -89,7 +89,7 @@ def read_training_data(
         schema = TableSchema.of(rows, target, chosen, preprocessing)
     else:
         schema = FileSchema.of(rows, target, chosen, preprocessing)
-    warnings = [sentence for goal in schema.goals for sentence in goal.warnings()]
+    warnings = [sentence for target in schema.targets for sentence in target.warnings()]
     warnings += _passed_over(rows) + _passed_over(others)
 
     first = _labelled(rows, schema, max_broken, warnings)
@@ -102,7 +102,7 @@ def read_training_data(
     fitted, found = schema.fit(first.indices)
     if isinstance(fitted, TablePreprocessing):
         _check_columns(second.rows, fitted)
-    targets = tuple(goal.fit(first.values[goal.name]) for goal in schema.goals)
+    targets = tuple(target.fit(first.values[target.name]) for target in schema.targets)
     warnings += _unknown_classes(second, targets)
     return TrainingData(
         first.examples(targets, fitted, augmentation_for(fitted) if augment else None),
@@ -170,10 +170,10 @@ def _passed_over(rows: Rows | None) -> list[str]:
 
 def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]) -> _Labelled:
     """The rows that can be used; sentences about the others go to ``warnings``."""
-    names = [goal.name for goal in schema.goals]
+    names = [target.name for target in schema.targets]
     if lacking := [name for name in names if name not in rows.columns]:
         raise InputError(f"The data for validation lack the target {named(lacking)}.")
-    values = {goal.name: goal.values(rows.column(goal.name)) for goal in schema.goals}
+    values = {target.name: target.values(rows.column(target.name)) for target in schema.targets}
     known = [
         i
         for i, row in enumerate(zip(*values.values(), strict=True))
@@ -200,9 +200,9 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
 def _split(
     labelled: _Labelled, schema: Schema, fraction: float, seed: int
 ) -> tuple[_Labelled, _Labelled]:
-    goal = schema.goals[0]
-    values = labelled.values[goal.name]
-    strata = strata_of(encode(goal.fit(values), values))
+    target = schema.targets[0]
+    values = labelled.values[target.name]
+    strata = strata_of(encode(target.fit(values), values))
     first, second = split(strata, labelled.groups, fraction, seed)
     return labelled.only(first), labelled.only(second)
 

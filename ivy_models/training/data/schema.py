@@ -14,9 +14,9 @@ from ivy_models.preprocessing.numbers import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
 from ivy_models.training.data.files import named
-from ivy_models.training.data.goals import TARGET_KINDS, Goal, target_names
 from ivy_models.training.data.rows import Rows
 from ivy_models.training.data.tables import TableRows
+from ivy_models.training.data.target_columns import TARGET_KINDS, TargetColumn, target_names
 
 LOOK, SAMPLE = 10_000, 100_000
 """Number of rows, spread over all, by which columns are recognised, and described."""
@@ -32,14 +32,14 @@ class FileSchema:
     ----------
     rows
         The files.
-    goals
+    targets
         The target.
     preprocessing
         The model's preprocessing.
     """
 
     rows: Rows
-    goals: list[Goal]
+    targets: list[TargetColumn]
     preprocessing: Any
 
     @classmethod
@@ -64,11 +64,11 @@ class FileSchema:
             )
         names = target_names(target, rows.columns)
         check_kinds(columns, names, TARGET_KINDS)
-        goals = [Goal(name, rows.column(name), columns.get(name)) for name in names]
+        targets = [TargetColumn(name, rows.column(name), columns.get(name)) for name in names]
         if preprocessing is None:
             looked = [rows[int(place)] for place in sample(len(rows))]
             preprocessing = default_preprocessing(rows.kind, looked)
-        return cls(rows, goals, preprocessing)
+        return cls(rows, targets, preprocessing)
 
     def files_of(self, row: Any) -> list[Any]:
         """The files of a row."""
@@ -82,7 +82,7 @@ class FileSchema:
     def fit(self, indices: np.ndarray) -> tuple[Any, list[Column]]:
         """The preprocessing, and what was recognised."""
         files = Column("file", self.rows.kind, f"{len(self.rows):,} files, {self._size()}")
-        return self.preprocessing, [files, *(goal.column() for goal in self.goals)]
+        return self.preprocessing, [files, *(target.column() for target in self.targets)]
 
     def _size(self) -> str:
         shown = self.preprocessing
@@ -103,7 +103,7 @@ class TableSchema:
     ----------
     rows
         The table.
-    goals
+    targets
         The targets.
     kinds
         Kind of each other column, and for "ignore" the reason.
@@ -114,7 +114,7 @@ class TableSchema:
     """
 
     rows: TableRows
-    goals: list[Goal]
+    targets: list[TargetColumn]
     kinds: dict[str, tuple[str, str]]
     check: TablePreprocessing | None
     given: TablePreprocessing | None = None
@@ -139,15 +139,15 @@ class TableSchema:
         others = [name for name in rows.columns if name not in names]
         chosen = {name: kind for name, kind in columns.items() if name not in names}
         check_kinds(chosen, others, KINDS)
-        chosen_goals = {
+        chosen_kinds = {
             name: "class" if kind == "category" else kind
             for name, kind in columns.items()
             if name in names
         }
-        check_kinds(chosen_goals, names, TARGET_KINDS)
-        goals = [Goal(name, rows.column(name), chosen_goals.get(name)) for name in names]
+        check_kinds(chosen_kinds, names, TARGET_KINDS)
+        targets = [TargetColumn(name, rows.column(name), chosen_kinds.get(name)) for name in names]
         if preprocessing is not None:
-            return cls._of_given(rows, goals, preprocessing)
+            return cls._of_given(rows, targets, preprocessing)
         looked = sample(len(rows), LOOK)
         kinds = {}
         for name in others:
@@ -165,11 +165,11 @@ class TableSchema:
         fitted = [fit_column(name, kinds[name][0], _resolved(rows, name)) for name in files]
         check = TablePreprocessing([column for column, _ in fitted]) if fitted else None
         details = {column.name: detail + _missing(rows, column.name) for column, detail in fitted}
-        return cls(rows, goals, kinds, check, None, details)
+        return cls(rows, targets, kinds, check, None, details)
 
     @classmethod
     def _of_given(
-        cls, rows: TableRows, goals: list[Goal], preprocessing: TablePreprocessing
+        cls, rows: TableRows, targets: list[TargetColumn], preprocessing: TablePreprocessing
     ) -> TableSchema:
         if not isinstance(preprocessing, TablePreprocessing):
             raise InputError(
@@ -181,14 +181,14 @@ class TableSchema:
                 f"{rows.path} lacks columns that the preprocessing reads: {named(lacking, 10)}."
             )
         files = [each for each in read.values() if isinstance(each, (ImageColumn, SoundColumn))]
-        targets = [goal.name for goal in goals]
+        names = [target.name for target in targets]
         kinds = {
             name: (read[name].kind, "") if name in read else ("ignore", "not read by the model")
             for name in rows.columns
-            if name not in targets
+            if name not in names
         }
         check = TablePreprocessing(files) if files else None
-        return cls(rows, goals, kinds, check, preprocessing)
+        return cls(rows, targets, kinds, check, preprocessing)
 
     def files_of(self, row: Mapping[str, Any]) -> list[Any]:
         """The files of a row."""
@@ -215,9 +215,9 @@ class TableSchema:
                 cells = self.rows.cells(name, looked)
                 fitted[name], details[name] = fit_column(name, kind, cells)
             details.setdefault(name, reason)
-        goals = {goal.name: goal.column() for goal in self.goals}
+        targets = {target.name: target.column() for target in self.targets}
         found = [
-            goals[name] if name in goals else Column(name, self.kinds[name][0], details[name])
+            targets[name] if name in targets else Column(name, self.kinds[name][0], details[name])
             for name in self.rows.columns
         ]
         if self.given is not None:

@@ -1,4 +1,4 @@
-"""Targets: which columns are predicted, and as what."""
+"""The columns that are predicted: which they are, and as what."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ LOOK = 10_000
 """Number of cells, spread over all, by which a kind is recognised."""
 
 
-class Goal:
-    """A target before the split.
+class TargetColumn:
+    """A column to predict, before the split.
 
     Parameters
     ----------
