@@ -24,9 +24,10 @@ def video(clip: Path, output: Path, load, top: int) -> None:
 
     Example: ivy-models video clip.mp4 reconstruction.mp4 --backend torch
     """
-    from ivy_models.preprocessing import write_video
+    from ivy_models.preprocessing.video import check_video_name, write_video
     from ivy_models.tasks.video import prepare_clip, reconstruct
 
+    check_video_name(output)
     check_folder_of(output)
     # Before the weights are downloaded, so that a clip that cannot be used is refused first.
     data = prepare_clip(load.preprocessing(), clip)

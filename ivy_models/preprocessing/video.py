@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,9 @@ from ivy_models.preprocessing.sources import is_file, name_of, named_errors
 TOLERANCE = 0.1
 """Tolerance for rounded times of frames, as a share of the time between two frames."""
 
+
+SUFFIXES = (".mp4", ".m4v")
+"""How the name of a video to write can end."""
 
 MIN_RATE, MAX_RATE = 0.001, 1000
 """Allowed frames per second of a video to write."""
@@ -261,7 +265,8 @@ def write_video(
     Parameters
     ----------
     path
-        Where to write. An existing file is replaced when the new one is complete.
+        Where to write; the name ends in .mp4 or .m4v. An existing file is replaced when the new
+        one is complete.
     frames
         (frames, height, width, 3), uint8 or floats in [0, 1], or a list of images. All must have
         the same even height and width.
@@ -275,11 +280,12 @@ def write_video(
     Raises
     ------
     InputError
-        If the frames, the sound, a rate or the path's folder cannot be used.
+        If the frames, the sound, a rate, the end of the path or its folder cannot be used.
     BackendError
         If PyAV is not installed.
     """
-    av = import_av()
+    av, path = import_av(), user_path(path)
+    check_video_name(path)
     rate = _rational(frame_rate)
     rates = av.Codec("aac", "w").audio_rates
     if sample_rate not in rates:
@@ -290,7 +296,6 @@ def write_video(
         sound = mix_to_mono(sound)
     pixels = _even_frames(frames)
     first = next(pixels)
-    path = user_path(path)
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} to.")
     with replaced(path) as temporary:
@@ -312,6 +317,20 @@ def write_video(
                 _encode(container, sounds, [samples])
             images = itertools.chain([first], pixels)
             _encode(container, pictures, (av.VideoFrame.from_ndarray(image) for image in images))
+
+
+def check_video_name(path: Path) -> None:
+    """Check the end of the name of a video to write.
+
+    Raises
+    ------
+    InputError
+        If it is not that of an MP4 file.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path} must end in {' or '.join(SUFFIXES)}: videos are written as MP4 files."
+        )
 
 
 def _rational(frame_rate: Any) -> Fraction:

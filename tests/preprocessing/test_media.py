@@ -332,6 +332,8 @@ def test_a_sound_file_is_not_a_clip():
             for rate in (0, -1, 1e-300, 1e300, float("inf"), float("nan"), "25", None)
         ),
         ({"path": "none/clip.mp4"}, "There is no folder none"),
+        ({"path": "clip.xyz"}, "clip.xyz must end in .mp4 or .m4v"),
+        ({"path": "clip"}, "clip must end in .mp4 or .m4v"),
     ],
 )
 def test_a_failure_leaves_the_file_as_it_was(folder, changes, message):
