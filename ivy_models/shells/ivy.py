@@ -40,6 +40,7 @@ from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
 from ivy_models.shells.compilation import CompiledCalls
 from ivy_models.shells.inherited import WithoutInherited
+from ivy_models.shells.part_names import tree_name
 from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -692,7 +693,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         weights = _tree_of(weights)
         if _is_state(weights) and _are_of_paddle(weights):
-            weights = unflatten({name.replace(".", "/"): leaf for name, leaf in weights.items()})
+            weights = unflatten({tree_name(name): leaf for name, leaf in weights.items()})
         elif _is_state(weights):
             module = self.to_torch_module()
             try:

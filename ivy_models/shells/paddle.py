@@ -12,6 +12,7 @@ from ivy_models.errors import InputError
 from ivy_models.ops import ops_named
 from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
+from ivy_models.shells.part_names import attribute_name
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
@@ -35,11 +36,13 @@ class Branch(paddle.nn.Layer):
 
     def __init__(self, description: Tree, weights: Tree):
         super().__init__()
-        self._names = list(description)
+        self._attributes = {name: name for name in description}
+        """Names of the parts as attributes, by their names in the tree."""
         for name, part in description.items():
             weight = weights[name]
             if isinstance(part, Mapping):
-                self.add_sublayer(name, Branch(dict(part), weight))
+                attribute = self._attributes[name] = attribute_name(name, self)
+                self.add_sublayer(attribute, Branch(dict(part), weight))
             elif part.trainable:
                 self.add_parameter(name, _parameter(weight))
             else:
@@ -54,8 +57,8 @@ class Branch(paddle.nn.Layer):
             If a part of the model has a hook or was replaced by another layer.
         """
         tree: Tree = {}
-        for name in self._names:
-            part = getattr(self, name)
+        for name, attribute in self._attributes.items():
+            part = getattr(self, attribute)
             if isinstance(part, paddle.nn.Layer):
                 _check_plain(name, part)
                 part = part.weights()

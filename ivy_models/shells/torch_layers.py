@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from torch.nn.modules import module as global_hooks
 
 from ivy_models.checkpoints.wrappers import WRAPPERS
-from ivy_models.errors import InputError, SpecError, WeightsError
+from ivy_models.errors import InputError, WeightsError
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
+from ivy_models.shells.part_names import attribute_name
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
 _STAGES = ("reader", "processor", "decoder")
@@ -124,17 +125,15 @@ class Branch(nn.Module):
         self._path = path
         self._branches: dict[str, frozenset[str]] = {}
         """Names of the branches and layers, and of the weights or layers of each."""
+        self._attributes: dict[str, str] = {}
+        """Names of the branches and layers as attributes, by their names in the tree."""
         self._leaves: list[str] = []
         for name, part in description.items():
-            if hasattr(self, name):
-                raise SpecError(
-                    f'In torch a modality cannot be called "{name}", because a module has an '
-                    "attribute of this name. Give the modality another name."
-                )
             if isinstance(part, Mapping) or name == "embedding":
                 self._branches[name] = frozenset(part if isinstance(part, Mapping) else ())
-                child_path = f"{path}.{name}".lstrip(".")
-                self.add_module(name, _module(part, weights[name], child_path, rms_norm_eps))
+                attribute = self._attributes[name] = attribute_name(name, self)
+                child_path = f"{path}.{attribute}".lstrip(".")
+                self.add_module(attribute, _module(part, weights[name], child_path, rms_norm_eps))
                 continue
             self._leaves.append(name)
             weight = weights[name].contiguous()
@@ -162,7 +161,7 @@ class Branch(nn.Module):
             # torch.compile installs no guards on a module's hooks by default, but it does on these.
             any(len(hooks) for hooks in self._hooks)
         tree: Tree = {
-            name: _child(getattr(self, name), name, leaves)
+            name: _child(getattr(self, self._attributes[name]), name, leaves)
             for name, leaves in self._branches.items()
         }
         return tree | {name: getattr(self, name) for name in self._leaves}
@@ -178,7 +177,7 @@ class Branch(nn.Module):
         """
         tree: Tree = {}
         for name, leaves in self._branches.items():
-            child, path = getattr(self, name), f"{self._path}.{name}"
+            child, path = getattr(self, self._attributes[name]), f"{self._path}.{name}"
             own = getattr(child, "weights", None)
             tree[name] = own() if callable(own) else _own_weights(child, path, leaves)
         return tree | {name: getattr(self, name) for name in self._leaves}

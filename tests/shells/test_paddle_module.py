@@ -17,7 +17,7 @@ from helpers.specs import (
 )
 
 from ivy_models.errors import BackendError, InputError
-from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 if "paddle" not in CHOSEN:
@@ -57,6 +57,21 @@ def test_several_modalities(rng):
     tensors, seen = (map_tree(paddle.to_tensor, x) for x in (data, mask))
     outputs = model.to_paddle_module()(tensors, seen)
     np.testing.assert_allclose(outputs.detach().numpy(), numpy_of(model(data, mask)), atol=1e-4)
+
+
+def test_modalities_may_be_called_like_attributes_of_a_layer(rng):
+    names = ("float", "float_", "training", "weights")
+    spec = columns_spec(input_modalities=[InputModality(name, 1, 1) for name in names])
+    data = {name: image(rng, 2, 3, 1) for name in names}
+    model = PerceiverIO(spec, seed=3)
+    layer = model.to_paddle_module()
+    layer.train()
+    layer.eval()
+    expected = numpy_of(model(data))
+    output = layer(map_tree(paddle.to_tensor, data))
+    np.testing.assert_allclose(output.numpy(), expected, atol=1e-4)
+    loaded = PerceiverIO(spec, seed=4).with_weights(layer.state_dict())
+    np.testing.assert_allclose(numpy_of(loaded(data)), expected, atol=1e-4)
 
 
 def test_every_weight_is_a_parameter_by_its_name(model):

@@ -23,7 +23,7 @@ from helpers.specs import (
 from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
-from ivy_models.errors import InputError, SpecError, WeightsError
+from ivy_models.errors import InputError, WeightsError
 from ivy_models.ops import torch_linear
 from ivy_models.shells.torch import PerceiverIO as TorchModule
 from ivy_models.transformers.perceiver_io import (
@@ -92,9 +92,23 @@ def test_tokens_and_other_columns(rng):
     embedding.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0]))
     torch.testing.assert_close(module(*arguments), output, atol=1e-4, rtol=1e-4)
     np.testing.assert_array_equal(seen[0], data["a comment"])
-    named = InputModality("type", 1, 1)
-    with pytest.raises(SpecError, match='a modality cannot be called "type"'):
-        module_of(columns_spec(input_modalities=[named]))
+
+
+def test_modalities_may_be_called_like_attributes_of_a_module(rng):
+    """Neither torch nor Paddle lets a part of a module replace one of its attributes."""
+    names = ("type", "type_", "training", "weights", "_parameters")
+    spec = columns_spec(input_modalities=[InputModality(name, 1, 1) for name in names])
+    data = {name: rng.standard_normal((2, 3, 1), np.float32) for name in names}
+    model = PerceiverIO(spec, seed=3)
+    expected = ivy.to_numpy(model(data))
+    module = model.to_torch_module().train().eval()
+    arguments = (map_tree(torch.from_numpy, data),)
+    exported = torch.export.export(module, arguments).module()
+    for output in (module(*arguments), exported(*arguments)):
+        np.testing.assert_allclose(output.detach(), expected, atol=1e-4)
+    for weights in (module.state_dict(), module.weights()):
+        loaded = PerceiverIO(spec, seed=4).with_weights(weights)
+        np.testing.assert_allclose(ivy.to_numpy(loaded(data)), expected, atol=1e-4)
 
 
 def test_parameters_are_torchs():

@@ -12,6 +12,7 @@ import numpy as np
 from ivy_models.errors import BackendError
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.targets import Target
+from ivy_models.shells.part_names import tree_name
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
@@ -49,7 +50,7 @@ class PaddleTrainer:
         self.names = {}
         """Each parameter's name in the layer, by the name that is its own in the process."""
         for name, weight in self.layer.named_parameters():
-            rule = rules.get(name.replace(".", "/"))
+            rule = rules.get(tree_name(name))
             weight.stop_gradient = rule is None
             if rule is not None:
                 self.names[weight.name] = name
@@ -65,7 +66,7 @@ class PaddleTrainer:
             ],
             epsilon=EPSILON,
             weight_decay=settings.weight_decay,
-            apply_decay_param_fun=lambda own: rules[self.names[own].replace(".", "/")].decays,
+            apply_decay_param_fun=lambda own: rules[tree_name(self.names[own])].decays,
         )
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
@@ -83,13 +84,15 @@ class PaddleTrainer:
 
     def _backward(self, step: int, number: int, part: TrainingBatch) -> float:
         """Add the gradients of a part of the batch; return its loss."""
-        generators = paddle.get_rng_state()  # the program's generators stay as they are
+        generators = paddle.get_rng_state()
         paddle.seed(dropout_seed(self.settings, step, number))
-        output = self._output(self.layer, part.data, part.mask)
-        goals, weights = _tensors(part.goals), _tensors(part.weights)
-        loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
-        loss.backward()
-        paddle.set_rng_state(generators)
+        try:
+            output = self._output(self.layer, part.data, part.mask)
+            goals, weights = _tensors(part.goals), _tensors(part.weights)
+            loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
+            loss.backward()
+        finally:
+            paddle.set_rng_state(generators)  # the program's generators stay as they were
         return float(loss)
 
     def _output(self, layer: Any, data: Any, mask: Any) -> Any:
@@ -132,13 +135,14 @@ class PaddleTrainer:
         model, average, moments = {}, {}, {}
         own_names = {name: own for own, name in self.names.items()}
         for name, array in state.items():
-            match name.split("/"):
+            match name.split("/", 1):
                 case ["model", name]:
                     model[name] = array
                 case ["average", name]:
                     average[name] = array
-                case ["optimizer", name, moment]:
-                    moments[f"{own_names[name]}_{moment}"] = _tensors(array)
+                case ["optimizer", moment]:
+                    weight, _, moment = moment.rpartition("/")
+                    moments[f"{own_names[weight]}_{moment}"] = _tensors(array)
         self.layer.set_state_dict(model)
         if self.average is not None:
             self.average.set_state_dict(average)

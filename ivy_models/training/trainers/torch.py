@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ivy_models.preprocessing.targets import Target
+from ivy_models.shells.part_names import tree_name
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
@@ -38,7 +39,7 @@ class TorchTrainer:
         rules = weight_rules(model.spec, settings)
         groups: dict[Any, list[torch.Tensor]] = {}
         for name, weight in self.module.named_parameters():
-            rule = rules.get(_tree_name(name))
+            rule = rules.get(tree_name(name.replace("embedding.weight", "embedding")))
             weight.requires_grad_(rule is not None)
             if rule is not None:
                 groups.setdefault(rule, []).append(weight)
@@ -128,13 +129,14 @@ class TorchTrainer:
         model, average, moments = {}, {}, {}
         for name, array in state.items():
             tensor = torch.from_numpy(array)
-            match name.split("/"):
+            match name.split("/", 1):
                 case ["model", name]:
                     model[name] = tensor
                 case ["average", name]:
                     average[name] = tensor
-                case ["optimizer", index, name]:
-                    moments.setdefault(int(index), {})[name] = tensor
+                case ["optimizer", moment]:
+                    index, _, moment = moment.partition("/")
+                    moments.setdefault(int(index), {})[moment] = tensor
         self.module.load_state_dict(model)
         if self.average is not None:
             self.average.load_state_dict(average)
@@ -156,8 +158,3 @@ def _rows(part: Any, rows: slice) -> Any:
     if isinstance(part, Mapping):
         return {name: tensor[rows] for name, tensor in part.items()}
     return None if part is None else part[rows]
-
-
-def _tree_name(name: str) -> str:
-    """Name of a module's parameter in the parameter tree."""
-    return name.replace(".", "/").replace("embedding/weight", "embedding")
