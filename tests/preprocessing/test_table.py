@@ -22,7 +22,7 @@ from ivy_models.preprocessing import (
     TextPreprocessing,
     prepare,
 )
-from ivy_models.preprocessing.numbers import is_missing, to_date, to_number
+from ivy_models.preprocessing.table.cells import is_missing, to_date, to_number
 
 EDGES = (0.0, 1.0, 4.0)
 TABLE = TablePreprocessing(

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ivy_models.errors import InputError
-from ivy_models.preprocessing.numbers import is_missing
+from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.files import named
 from ivy_models.training.data.rows import Rows
 

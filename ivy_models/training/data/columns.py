@@ -14,15 +14,6 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, did_you_mean
-from ivy_models.preprocessing.numbers import (
-    DATE_FORMATS,
-    days_of,
-    edges_of,
-    is_missing,
-    to_category,
-    to_date,
-    to_number,
-)
 from ivy_models.preprocessing.table import (
     CategoryColumn,
     DateColumn,
@@ -32,6 +23,15 @@ from ivy_models.preprocessing.table import (
     TableColumn,
     TextColumn,
 )
+from ivy_models.preprocessing.table.cells import (
+    DATE_FORMATS,
+    days_of,
+    is_missing,
+    to_category,
+    to_date,
+    to_number,
+)
+from ivy_models.preprocessing.table.encodings import edges_of
 from ivy_models.preprocessing.text import TextPreprocessing
 from ivy_models.training.data.defaults import (
     image_preprocessing,

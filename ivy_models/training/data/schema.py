@@ -10,7 +10,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
-from ivy_models.preprocessing.numbers import is_missing
+from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
 from ivy_models.training.data.files import named

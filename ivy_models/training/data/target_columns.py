@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError
-from ivy_models.preprocessing.numbers import is_missing, to_category, to_number
+from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
 from ivy_models.training.data.columns import Column, number_format
 from ivy_models.training.data.defaults import sample

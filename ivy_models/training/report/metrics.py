@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, not_installed
-from ivy_models.preprocessing.numbers import is_missing, to_category, to_number
+from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target
 from ivy_models.tasks.classification import Prediction
 from ivy_models.training.data.columns import number_format

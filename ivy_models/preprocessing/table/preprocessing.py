@@ -1,4 +1,4 @@
-"""Preprocessing of a table's rows: columns of numbers, categories, dates, texts and files."""
+"""Preprocessing of the rows of a table."""
 
 from __future__ import annotations
 
@@ -6,332 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from ivy_models.base.fields import (
-    check_fields,
-    flag,
-    named_fields,
-    number,
-    one_of,
-    positive_number,
-    text,
-    texts,
-)
+from ivy_models.base.fields import named_fields
 from ivy_models.errors import InputError, SpecError, shown
-from ivy_models.preprocessing.image import ImagePreprocessing
 from ivy_models.preprocessing.modalities import modality
-from ivy_models.preprocessing.numbers import (
-    DATE_FORMATS,
-    days_of,
-    encode_cycle,
-    encode_numbers,
-    is_missing,
-    to_category,
-    to_date,
-    to_number,
-)
-from ivy_models.preprocessing.sound import SoundPreprocessing
-from ivy_models.preprocessing.text import TextPreprocessing
+from ivy_models.preprocessing.table.categories import CategoryColumn
+from ivy_models.preprocessing.table.cells import is_missing
+from ivy_models.preprocessing.table.dates import DateColumn
+from ivy_models.preprocessing.table.fields import items
+from ivy_models.preprocessing.table.files import ImageColumn, SoundColumn
+from ivy_models.preprocessing.table.numbers import NumberColumn
+from ivy_models.preprocessing.table.texts import TextColumn
 from ivy_models.transformers.perceiver_io import InputModality
-
-MAX_EDGES = 65
-"""Upper bound on the edges of a number's ranges."""
 
 NUMBERS, CATEGORIES = "numbers", "categories"
 """Names of the modalities of all columns of numbers and dates, and of all categories."""
-
-
-def _edges(name: str, value: Any) -> tuple[float, ...]:
-    edges = tuple(float(number(f"each of {name}", edge)) for edge in _items(name, value))
-    if not 1 <= len(edges) <= MAX_EDGES or list(edges) != sorted(set(edges)):
-        raise SpecError(f"{name} must be 1 to {MAX_EDGES} increasing numbers, got {value!r}.")
-    return edges
-
-
-def _items(name: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise SpecError(f"{name} must be a list, got {value!r}.")
-    return tuple(value)
-
-
-def _categories(name: str, value: Any) -> tuple[str, ...]:
-    categories = texts(name, value)
-    if not categories or len(set(categories)) < len(categories):
-        raise SpecError(f"{name} must be different texts, at least one, got {value!r}.")
-    return categories
-
-
-def _instance(kind: type) -> Any:
-    def check(name: str, value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise SpecError(f"{name} must be of type {kind.__name__}, got {value!r}.")
-        return value
-
-    return check
-
-
-@named_fields
-@dataclass(frozen=True)
-class NumberColumn:
-    """A column of numbers.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    mean, std
-        Mean and standard deviation of the training examples.
-    edges
-        Edges of the ranges of the piecewise linear encoding: quantiles of the training examples.
-    decimal
-        The decimal mark of numbers that are texts, "." or ",".
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type or value.
-    """
-
-    name: str
-    mean: float
-    std: float
-    edges: Sequence[float]
-    decimal: str = "."
-
-    kind: ClassVar[str] = "number"
-
-    def __post_init__(self):
-        check_fields(
-            self,
-            name=text,
-            mean=number,
-            std=positive_number,
-            edges=_edges,
-            decimal=one_of((".", ",")),
-        )
-
-    def encode(self, cells: Sequence[Any]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Encode cells.
-
-        Returns
-        -------
-        tuple
-            A list of float32 (B, channels), one for each of the model's inputs, and booleans (B,):
-            False where a cell holds no number.
-        """
-        numbers = np.array([to_number(cell, self.decimal) for cell in cells])
-        return [encode_numbers(numbers, self.mean, self.std, self.edges)], ~np.isnan(numbers)
-
-    @property
-    def num_numbers(self) -> int:
-        """Number of the model's inputs for a cell."""
-        return 1
-
-    @property
-    def num_channels(self) -> int:
-        """Channels of the encoding."""
-        return len(self.edges)
-
-
-@named_fields
-@dataclass(frozen=True)
-class DateColumn:
-    """A column of dates: the day, the time of the year, the day of the week, the time of the day.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    mean, std, edges
-        As in :class:`NumberColumn`, of the days since 1970.
-    form
-        The format of dates that are texts: "iso", or as of ``datetime.strptime``.
-    has_time
-        Whether the time of the day takes part.
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type or value.
-    """
-
-    name: str
-    mean: float
-    std: float
-    edges: Sequence[float]
-    form: str = "iso"
-    has_time: bool = False
-
-    kind: ClassVar[str] = "date"
-
-    def __post_init__(self):
-        check_fields(
-            self,
-            name=text,
-            mean=number,
-            std=positive_number,
-            edges=_edges,
-            form=one_of(DATE_FORMATS),
-            has_time=flag,
-        )
-
-    def encode(self, cells: Sequence[Any]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Encode cells, as :meth:`NumberColumn.encode`."""
-        dates = [to_date(cell, self.form) for cell in cells]
-        days, of_year, of_week = np.array(
-            [
-                (days_of(date), (date.timetuple().tm_yday - 1) / 366, date.weekday() / 7)
-                if date
-                else (math.nan,) * 3
-                for date in dates
-            ]
-        ).T
-        parts = [encode_numbers(days, self.mean, self.std, self.edges)]
-        parts += [encode_cycle(of_year), encode_cycle(of_week)]
-        if self.has_time:
-            parts.append(encode_cycle(days % 1))
-        return parts, ~np.isnan(days)
-
-    @property
-    def num_numbers(self) -> int:
-        """Number of the model's inputs for a cell."""
-        return 4 if self.has_time else 3
-
-    @property
-    def num_channels(self) -> int:
-        """Channels of the widest of its encodings."""
-        return max(4, len(self.edges))
-
-
-@named_fields
-@dataclass(frozen=True)
-class CategoryColumn:
-    """A column of categories.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    categories
-        The categories of the training examples. Others are masked, as missing ones are.
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type or value.
-    """
-
-    name: str
-    categories: Sequence[str]
-
-    kind: ClassVar[str] = "category"
-
-    def __post_init__(self):
-        check_fields(self, name=text, categories=_categories)
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {category: place for place, category in enumerate(self.categories)}
-
-    def encode(self, value: Any) -> int | None:
-        """The number of a category, or None if it is missing or unknown."""
-        category = to_category(value)
-        return None if category is None else self._places.get(category)
-
-
-@named_fields
-@dataclass(frozen=True)
-class TextColumn:
-    """A column of texts.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    preprocessing
-        Converts a text to tokens.
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type.
-    """
-
-    name: str
-    preprocessing: TextPreprocessing
-
-    kind: ClassVar[str] = "text"
-
-    def __post_init__(self):
-        check_fields(self, name=text, preprocessing=_instance(TextPreprocessing))
-
-
-@named_fields
-@dataclass(frozen=True)
-class ImageColumn:
-    """A column of images: paths, or anything else that the preprocessing accepts.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    preprocessing
-        Converts an image to numbers.
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type.
-    """
-
-    name: str
-    preprocessing: ImagePreprocessing
-
-    kind: ClassVar[str] = "image"
-
-    def __post_init__(self):
-        check_fields(self, name=text, preprocessing=_instance(ImagePreprocessing))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Height, width and channels."""
-        return (*self.preprocessing.size, self.preprocessing.channels)
-
-
-@named_fields
-@dataclass(frozen=True)
-class SoundColumn:
-    """A column of sounds: paths, or anything else that the preprocessing accepts.
-
-    Parameters
-    ----------
-    name
-        Name of the column.
-    preprocessing
-        Converts a sound to samples.
-
-    Raises
-    ------
-    SpecError
-        If a field has a wrong type.
-    """
-
-    name: str
-    preprocessing: SoundPreprocessing
-
-    kind: ClassVar[str] = "sound"
-
-    def __post_init__(self):
-        check_fields(self, name=text, preprocessing=_instance(SoundPreprocessing))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Samples and channels."""
-        return (self.preprocessing.num_samples, 1)
-
 
 TableColumn = NumberColumn | DateColumn | CategoryColumn | TextColumn | ImageColumn | SoundColumn
 
@@ -375,7 +67,7 @@ class TablePreprocessing:
     columns: Sequence[TableColumn]
 
     def __post_init__(self):
-        columns = _items("columns", self.columns)
+        columns = items("columns", self.columns)
         if wrong := [column for column in columns if not isinstance(column, COLUMNS)]:
             raise SpecError(f"columns must be columns such as NumberColumn, got {wrong[0]!r}.")
         names = [column.name for column in columns]
