@@ -194,6 +194,7 @@ def train(
 
     Example: ivy-models train photos --output my_model
     """
+    from ivy_models.base import torchrun
     from ivy_models.cli.options import use_backend
     from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, fit
@@ -204,7 +205,10 @@ def train(
     changes = _read_spec(spec_file)
     if backend is None:
         backend = _first_installed()
-    _check_output(output, resume, overwrite)
+    if torchrun.is_launched() and backend != "torch":
+        raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
+    if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
+        _check_output(output, resume, overwrite)
     use_backend(backend, None)
     base = _base(model_name, device)
     examples = read_training_data(
@@ -229,7 +233,7 @@ def train(
         **settings,
     )
     _say("\n".join(described(model, chosen)))
-    if overwrite:
+    if overwrite and is_first:
         _remove_run(output)
     try:
         fitted = fit(model, examples, chosen, output, resume)
@@ -237,6 +241,8 @@ def train(
         done = str(stopped).partition(". ")[0]
         _say(f"{done}. The same command with --resume continues.")
         sys.exit(INTERRUPTED)
+    if not is_first:
+        return
     fitted.model.save_pretrained(output)
     _say("\n".join(finished(fitted)))
     write_report(
@@ -254,7 +260,11 @@ def train(
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    """Print a text, once for all processes of torchrun."""
+    from ivy_models.base import torchrun
+
+    if torchrun.rank() == 0:
+        click.echo(text, err=True)
 
 
 def _first_installed() -> str:

@@ -87,44 +87,69 @@ class Batches:
             )
         self.per_epoch = len(data.train) // self.size
         self.steps = max(1, round(settings.epochs * self.per_epoch))
+        self._encoded = data.train.encoded_targets()
         self._class_weights = None
         if settings.class_weights == "balanced":
-            self._class_weights = balanced_weights(data.targets, data.train.encoded_targets())
+            self._class_weights = balanced_weights(data.targets, self._encoded)
 
-    def __call__(self, step: int) -> TrainingBatch:
-        """Read the batch of a step. An epoch leaves out the last, incomplete batch."""
+    def __call__(self, step: int, share: Callable[[int], slice] = slice) -> TrainingBatch:
+        """Read the batch of a step. An epoch leaves out the last, incomplete batch.
+
+        Parameters
+        ----------
+        step
+            The number of the step, from 0.
+        share
+            Chooses which examples of each part of the batch are read. Their weights are those in
+            the whole batch.
+        """
         epoch, place = divmod(step, self.per_epoch)
         order = self._rng(_ORDER, epoch).permutation(len(self.data.train))
         chosen = order[place * self.size : (place + 1) * self.size]
-        batch = self.data.train.batch(chosen.tolist(), self._rng(_AUGMENTATION, step))
         goals, weights = encode_goals(
-            self.data.targets, batch.targets, self.settings.label_smoothing, self._class_weights
+            self.data.targets,
+            {name: values[chosen] for name, values in self._encoded.items()},
+            self.settings.label_smoothing,
+            self._class_weights,
         )
-        read = TrainingBatch(batch.data, batch.mask, goals, weights)
-        return self._mixed(read, self._rng(_MIXUP, step)) if self.settings.mixup else read
+        parts = np.split(np.arange(self.size), self.settings.accumulation)
+        own = np.concatenate([part[share(len(part))] for part in parts])
 
-    def _rng(self, stream: int, number: int) -> np.random.Generator:
-        return np.random.default_rng((self.settings.seed, stream, number))
+        def read(rows: np.ndarray) -> TrainingBatch:
+            rng = self._rng(_AUGMENTATION, step, int(own[0]))
+            batch = self.data.train.batch(chosen[rows].tolist(), rng)
+            return TrainingBatch(batch.data, batch.mask, goals[rows], weights[rows])
 
-    def _mixed(self, batch: TrainingBatch, rng: np.random.Generator) -> TrainingBatch:
-        """Mix each example with another one (mixup), data and goals alike."""
-        share = np.float32(rng.beta(self.settings.mixup, self.settings.mixup))
-        other = batch.select(rng.permutation(len(batch.goals)))
+        if not self.settings.mixup:
+            return read(own)
+        rng = self._rng(_MIXUP, step)
+        ratio = np.float32(rng.beta(self.settings.mixup, self.settings.mixup))
+        pairs = np.stack([own, rng.permutation(self.size)[own]])
+        rows, places = np.unique(pairs, return_inverse=True)
+        first, second = map(read(rows).select, places.reshape(pairs.shape))
+        return _mixed(first, second, ratio)
 
-        def mix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            if not np.issubdtype(a.dtype, np.floating):
-                raise InputError(
-                    "mixup averages numbers, but the model reads tokens or categories. Use mixup=0."
-                )
-            return share * a + (1 - share) * b
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.settings.seed, *stream))
 
-        known = (batch.weights > 0) & (other.weights > 0)
-        return TrainingBatch(
-            _map(mix, batch.data, other.data),
-            _map(np.logical_and, batch.mask, other.mask),  # an average needs both
-            mix(batch.goals, other.goals),
-            np.where(known, mix(batch.weights, other.weights), np.float32(0)),
-        )
+
+def _mixed(first: TrainingBatch, second: TrainingBatch, ratio: np.float32) -> TrainingBatch:
+    """Mix pairs of examples (mixup), data and goals alike."""
+
+    def mix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if not np.issubdtype(a.dtype, np.floating):
+            raise InputError(
+                "mixup averages numbers, but the model reads tokens or categories. Use mixup=0."
+            )
+        return ratio * a + (1 - ratio) * b
+
+    known = (first.weights > 0) & (second.weights > 0)
+    return TrainingBatch(
+        _map(mix, first.data, second.data),
+        _map(np.logical_and, first.mask, second.mask),  # an average needs both
+        mix(first.goals, second.goals),
+        np.where(known, mix(first.weights, second.weights), np.float32(0)),
+    )
 
 
 def _map(function: Callable[..., Any], *parts: Any) -> Any:

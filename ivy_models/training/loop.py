@@ -118,12 +118,13 @@ def fit(
         "targets": [target.name for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],
     }
-    saved = checkpoint.load(folder, run) if resume else _refuse_existing(folder)
     trained = model
     if settings.dropout:
         weights: Any = model.v
         trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=weights)
     trainer = make_trainer(trained, data.targets, settings, batches.steps)
+    # All processes have come here, so the command's first one has removed an earlier run.
+    saved = checkpoint.load(folder, run) if resume else _refuse_existing(folder)
     loop = _Loop(trainer, batches, settings, folder, run)
     if saved is not None:
         loop.load(*saved)
@@ -182,7 +183,7 @@ class _Loop:
                 row = self._step(batch)
                 if self.done % self.batches.per_epoch == 0 or self.done == self.batches.steps:
                     row |= self._validate(row["learning_rate"])
-                stops = self.trainer.agree(interruption.asked)
+                stops = bool(self.trainer.sum(np.array(interruption.asked, np.float32)))
                 if writer is not None:
                     writer.step(row, stops or self._is_over())
                     if len(row) > len(STEP) and on_epoch is not None:
@@ -197,7 +198,7 @@ class _Loop:
 
     def _remaining_batches(self) -> Generator[TrainingBatch]:
         steps = () if self._is_over() else range(self.done, self.batches.steps)
-        return ahead(self.batches, steps)
+        return ahead(lambda step: self.batches(step, self.trainer.share), steps)
 
     def _is_over(self) -> bool:
         if self.done == self.batches.steps:
@@ -292,18 +293,19 @@ _RECORD = ("done", "losses", "history", "best")
 
 
 def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
-    """Outputs (n, W) for all examples, computed in batches of one size."""
-    size = min(size, len(examples))
+    """Outputs (n, W) for all examples, which the processes share, in batches of one size."""
+    own = np.arange(len(examples))[trainer.share(len(examples))]
+    size = min(size, len(own))
 
     def read(start: int) -> Batch:
-        chosen = np.arange(start, min(start + size, len(examples)))
-        return examples.batch(
-            np.resize(chosen, size).tolist()
-        )  # repeats examples in the last batch
+        chosen = own[start : start + size]
+        return examples.batch(np.resize(chosen, size).tolist())  # fills up the last batch
 
-    batches = ahead(read, range(0, len(examples), size))
+    batches = ahead(read, range(0, len(own), size))
     outputs = [trainer.outputs(batch.data, batch.mask) for batch in batches]
-    return np.concatenate(outputs)[: len(examples)]
+    found = np.zeros((len(examples), outputs[0].shape[1]), np.float32)
+    found[own] = np.concatenate(outputs)[: len(own)]
+    return trainer.sum(found)
 
 
 def _check_output(model: PerceiverIO, data: TrainingData) -> None:

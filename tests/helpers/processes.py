@@ -16,11 +16,11 @@ QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 """For many programs that run a few times: optimizing them takes longer than it saves."""
 
 
-def python(code, *arguments, status=0, **environment):
+def python(code, *arguments, status=0, get="stdout", **environment):
     """Output of Python code, which can import this library, the helpers and the benchmarks.
 
     Without code (None) the arguments are Python's own. The exit status must be ``status``, or the
-    negative number of the signal that killed it.
+    negative number of the signal that killed it. ``get`` is stdout or stderr.
     """
     paths = [str(ROOT), str(TESTS), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
@@ -31,4 +31,4 @@ def python(code, *arguments, status=0, **environment):
         timeout=LIMIT,
     )
     assert run.returncode == status, run.stderr
-    return run.stdout
+    return getattr(run, get)

@@ -164,38 +164,6 @@ def test_a_killed_run_resumes_as_if_it_had_not_stopped(run_on, tmp_path):
     assert not seen
 
 
-SHARED = """
-import os
-import sys
-from pathlib import Path
-from helpers.training import DATA, SETTINGS, SPEC
-from ivy_models.training.loop import fit
-from ivy_models.transformers.perceiver_io import PerceiverIO
-
-fitted = fit(PerceiverIO(SPEC), DATA, SETTINGS, Path(sys.argv[1]))
-fitted.model.save_pretrained(Path(sys.argv[1], os.environ["RANK"]))
-"""
-
-
-@torch_alone
-def test_two_processes_of_torch_make_the_steps_of_one(run_on, tmp_path):
-    expected, folder = run_on("torch")
-    script = tmp_path / "script.py"
-    script.write_text(SHARED)
-    launcher = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2
-    python(None, *launcher, script, tmp_path / "run")
-    for name in ("loss", "learning_rate", "validation_loss"):
-        np.testing.assert_allclose(
-            column(tmp_path / "run", name), column(folder, name), rtol=1e-5, err_msg=name
-        )
-    assert len(rows_of(tmp_path / "run")) == 12
-    first, second = (PerceiverIO.from_pretrained(tmp_path / "run" / rank) for rank in "01")
-    assert_equal(weights_of(first), weights_of(second))
-    arguments = DATA.validation.data, DATA.validation.mask
-    got, output = (ivy.to_numpy(model(*arguments)) for model in (first, expected.model))
-    np.testing.assert_allclose(got, output, atol=1e-4)
-
-
 MESH = """
 import sys
 from dataclasses import replace

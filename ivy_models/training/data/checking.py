@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from ivy_models.base import torchrun
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.files import named
@@ -79,7 +80,8 @@ def check_files(
     found: list[tuple[str, str | None]] = []
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     # disable=None: a bar only in a terminal
-    with tqdm(desc="Checking files", total=len(indices), leave=False, disable=None) as bar:
+    hidden = True if torchrun.rank() else None
+    with tqdm(desc="Checking files", total=len(indices), leave=False, disable=hidden) as bar:
         try:
             for chunk in np.split(indices, range(CHUNK, len(indices), CHUNK)):
                 for each in pool.map(look, map(int, chunk)):

@@ -24,16 +24,32 @@ class Trainer(Protocol):
     is_main: bool
     """Whether this process writes the files of the run."""
 
+    def share(self, size: int) -> slice:
+        """Choose this process's share of so many examples, at least one.
+
+        Raises
+        ------
+        InputError
+            If there are fewer examples than processes.
+        """
+        ...
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Add the arrays of all processes."""
+        ...
+
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
-        """Train on a batch that is given in parts; return its loss and the learning rate."""
+        """Train on a batch; return its loss and the learning rate.
+
+        Each process passes its share of each part of the batch.
+        """
         ...
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
-        """Outputs (B, W) without dropout, of the averaged weights if there are any."""
-        ...
+        """Outputs (B, W) without dropout, of the averaged weights if there are any.
 
-    def agree(self, stops: bool) -> bool:
-        """Whether any process stops after this step."""
+        Each process passes examples of its own.
+        """
         ...
 
     def weights(self) -> Any:

@@ -15,6 +15,7 @@ from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
+from ivy_models.training.trainers.one_process import OneProcess
 from ivy_models.training.trainers.optimization import (
     EPSILON,
     START,
@@ -30,10 +31,8 @@ Weights = dict[str, jax.Array]
 """Weights by their names in the parameter tree."""
 
 
-class JaxTrainer:
+class JaxTrainer(OneProcess):
     """Trains with optax; see :class:`.Trainer`."""
-
-    is_main = True
 
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
@@ -132,9 +131,6 @@ class JaxTrainer:
             return self._on_each(arrays)
         shares = NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "data"))
         return jax.tree.map(lambda x: jax.device_put(x, shares) if x.ndim > axis else x, arrays)
-
-    def agree(self, stops: bool) -> bool:
-        return stops
 
     def weights(self) -> Any:
         return unflatten(self._best() | self.frozen)

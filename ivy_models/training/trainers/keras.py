@@ -18,6 +18,7 @@ from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
+from ivy_models.training.trainers.one_process import OneProcess
 from ivy_models.training.trainers.optimization import (
     EPSILON,
     START,
@@ -30,10 +31,8 @@ from ivy_models.training.trainers.optimization import (
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 
-class KerasTrainer:
+class KerasTrainer(OneProcess):
     """Trains with ``keras.optimizers``; see :class:`.Trainer`."""
-
-    is_main = True
 
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
@@ -91,9 +90,6 @@ class KerasTrainer:
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         return self._outputs(data, mask).numpy()
-
-    def agree(self, stops: bool) -> bool:
-        return stops
 
     def weights(self) -> Any:
         return (self.average or self.network).weight_tree()

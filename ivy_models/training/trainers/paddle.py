@@ -16,6 +16,7 @@ from ivy_models.shells.part_names import tree_name
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
+from ivy_models.training.trainers.one_process import OneProcess
 from ivy_models.training.trainers.optimization import (
     EPSILON,
     average_decay,
@@ -28,10 +29,8 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 paddle: Any = importlib.import_module("paddle")  # its annotations lack public names
 
 
-class PaddleTrainer:
+class PaddleTrainer(OneProcess):
     """Trains with ``paddle.optimizer``; see :class:`.Trainer`."""
-
-    is_main = True
 
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
@@ -113,9 +112,6 @@ class PaddleTrainer:
         layer = self.average or self.layer
         layer.eval()
         return self._output(layer, data, mask).numpy()
-
-    def agree(self, stops: bool) -> bool:
-        return stops
 
     def weights(self) -> Any:
         return (self.average or self.layer).weights()

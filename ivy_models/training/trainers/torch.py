@@ -55,14 +55,14 @@ class TorchTrainer:
             ],
             eps=EPSILON,
         )
-        self.share = functools.partial(share_of_rate, settings, steps)
+        self.rate = functools.partial(share_of_rate, settings, steps)
         self.schedule = self._schedule(0)
         self.average = model.to_torch_module().to(self.device) if settings.ema else None
         self.shared = self.processes.wrap(self.module)
 
     def _schedule(self, step: int) -> torch.optim.lr_scheduler.LRScheduler:
         """Make a schedule from the step alone, so that a checkpoint stores nothing else of it."""
-        return torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.share, last_epoch=step - 1)
+        return torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.rate, last_epoch=step - 1)
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
         learning_rate = float(max(self.schedule.get_last_lr()))
@@ -79,7 +79,6 @@ class TorchTrainer:
 
     def _backward(self, step: int, number: int, part: TrainingBatch) -> torch.Tensor:
         """Add the gradients of a part of the batch; return the loss of this process's share."""
-        part = part.select(self.processes.share(len(part.goals)))
         number = number * self.processes.count + self.processes.rank
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):  # the program's generators stay as they are
@@ -102,17 +101,15 @@ class TorchTrainer:
     @torch.inference_mode()
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         module = (self.average or self.module).eval()
-        data, mask = self._tensors(data), self._tensors(mask)
-        size = len(next(iter(data.values())) if isinstance(data, dict) else data)
-        rows = self.processes.share(size)
         with self._precision():
-            own = module(_rows(data, rows), _rows(mask, rows)).float()
-        output = own.new_zeros(size, own.shape[-1])
-        output[rows] = own.reshape(len(own), -1)
-        return self.processes.sum(output).cpu().numpy()
+            output = module(self._tensors(data), self._tensors(mask)).float()
+        return output.reshape(len(output), -1).cpu().numpy()
 
-    def agree(self, stops: bool) -> bool:
-        return bool(self.processes.sum(torch.tensor(float(stops), device=self.device)))
+    def share(self, size: int) -> slice:
+        return self.processes.share(size)
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        return self.processes.sum(torch.from_numpy(array).to(self.device)).cpu().numpy()
 
     def weights(self) -> Any:
         return (self.average or self.module).weights()
@@ -152,9 +149,3 @@ class TorchTrainer:
         if isinstance(part, Mapping):
             return {name: self._tensors(array) for name, array in part.items()}
         return None if part is None else torch.from_numpy(part).to(self.device)
-
-
-def _rows(part: Any, rows: slice) -> Any:
-    if isinstance(part, Mapping):
-        return {name: tensor[rows] for name, tensor in part.items()}
-    return None if part is None else part[rows]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from ivy_models.base import torchrun
 from ivy_models.errors import InputError
 
 
@@ -22,36 +24,41 @@ class Processes:
 
     def __init__(self, device: torch.device):
         self.rank, self.count, self.device = 0, 1, device
-        if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        if not (distributed.is_available() and torchrun.is_launched()):
             return
         if device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(distributed.destroy_process_group)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Average the module's gradients over the processes."""
+        """Average the module's gradients over the processes.
+
+        All processes must have come here before one of them goes on.
+        """
         if self.count == 1:
             return module
-        # A modality's mask token, for example, has no gradient where nothing is masked.
-        return DistributedDataParallel(module, find_unused_parameters=True)
+        # A modality's mask token has no gradient where nothing is masked.
+        may_be_unused = any(name.endswith("mask_token") for name, _ in module.named_parameters())
+        return DistributedDataParallel(module, find_unused_parameters=may_be_unused)
 
     def share(self, size: int) -> slice:
-        """Return the rows of a batch that this process computes.
+        """Choose the examples that this process computes, of so many.
 
         Raises
         ------
         InputError
-            If there are fewer rows than processes.
+            If there are fewer examples than processes.
         """
         if size < self.count:
             raise InputError(
                 f"{self.count} processes cannot share {size} examples. Use a larger batch_size, a "
                 "smaller accumulation, or fewer processes."
             )
-        return slice(self.rank, None, self.count)
+        return slice(self.rank, size, self.count)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Add the tensors of all processes."""

@@ -1,0 +1,83 @@
+"""Training in the processes of torchrun makes the steps of one process."""
+
+import csv
+
+import numpy as np
+import pytest
+from helpers import CHOSEN
+from helpers.processes import python
+from helpers.training import DATA, SETTINGS, SPEC
+from PIL import Image
+
+from ivy_models.training.loop import fit
+from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io.parameters import flatten
+import ivy
+
+pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="trains on torch")
+
+SCRIPT = """
+import os
+from pathlib import Path
+from helpers.training import DATA, SETTINGS, SPEC
+from ivy_models.cli import main
+from ivy_models.training.loop import fit
+from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
+
+ivy.set_backend("torch")
+fitted = fit(PerceiverIO(SPEC), DATA, SETTINGS, "shared")
+fitted.model.save_pretrained(Path("shared", os.environ["RANK"]))
+main(COMMAND, prog_name="ivy-models", standalone_mode=False)
+"""
+
+
+def columns(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows if row[name]]) for name in rows[0]}
+
+
+def assert_same_run(got, expected):
+    got, expected = columns(got), columns(expected)
+    assert got.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(got[name], values, rtol=1e-4, err_msg=name)
+
+
+def test_two_processes_make_the_steps_of_one(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        (tmp_path / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 128, (8, 8), np.uint8) + 128 * (i % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(f"photos/{'ab'[i % 2]}/{i}.png")
+    options = ["train", "photos", "--model", "tiny", "--epochs", "2", "--batch-size", "8"]
+    options += ["--backend", "torch", "--output"]
+    (tmp_path / "script.py").write_text(SCRIPT.replace("COMMAND", str([*options, "command"])))
+    launcher = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2
+    said = python(None, *launcher, "script.py", get="stderr")
+
+    assert run(*options, "alone").exit_code == 0
+    assert_same_run(tmp_path / "command", tmp_path / "alone")
+    assert (tmp_path / "command" / "report" / "metrics.json").exists()
+    for once in ("Data: photos", "Best epoch:", "ivy-models predict command"):
+        assert said.count(once) == 1
+
+    ivy.set_backend("torch")
+    expected = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path / "own").model
+    assert_same_run(tmp_path / "shared", tmp_path / "own")
+    first, second = (PerceiverIO.from_pretrained(tmp_path / "shared" / rank) for rank in "01")
+    for (name, weight), (_, other) in zip(flatten(first.v), flatten(second.v), strict=True):
+        np.testing.assert_array_equal(ivy.to_numpy(weight), ivy.to_numpy(other), err_msg=name)
+    arguments = DATA.validation.data, DATA.validation.mask
+    got, output = (ivy.to_numpy(model(*arguments)) for model in (first, expected))
+    np.testing.assert_allclose(got, output, atol=1e-4)
+
+
+def test_other_frameworks_refuse_torchrun(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "0")
+    result = run("train", "photos", "--output", str(tmp_path / "new"), "--backend", "jax")
+    assert result.exit_code == 2
+    assert "torchrun works with --backend torch, not with jax." in result.stderr
