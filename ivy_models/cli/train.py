@@ -86,7 +86,12 @@ class NamedKind(click.ParamType):
     "subfolder called validation or test, otherwise 0.2.",
 )
 @data_option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed.")
-@data_option("--augment/--no-augment", help="Change images or sounds at random while training.")
+@data_option(
+    "--augment/--no-augment",
+    default=None,
+    help="Change images or sounds at random while training, or do not change them. Default: only "
+    "shift them.",
+)
 @model_option(
     "--model",
     "model_name",
@@ -173,7 +178,7 @@ def train(
     columns: tuple[tuple[str, str], ...],
     validation: str | None,
     seed: int,
-    augment: bool,
+    augment: bool | None,
     model_name: str | None,
     spec_file: Path | None,
     backend: str | None,

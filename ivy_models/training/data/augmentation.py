@@ -17,6 +17,9 @@ GAIN = 6.0
 SHIFT = 0.1
 """Greatest shift of a sound, as a share of its length."""
 
+IMAGE_SHIFT = 0.125
+"""Greatest shift of an image, as a share of its height or width."""
+
 NOISE = 0.005
 """Greatest standard deviation of the noise, where 1 is full scale."""
 
@@ -36,37 +39,67 @@ class Augmentation(Protocol):
         ...
 
 
-def augmentation_for(preprocessing: Any) -> Augmentation:
+def augmentation_for(preprocessing: Any, augment: bool | None) -> Augmentation | None:
     """Choose the augmentation for prepared data.
+
+    Parameters
+    ----------
+    preprocessing
+        What prepares the data.
+    augment
+        True: all changes. None: only shifts of images and sounds, which hardly ever change the
+        class; a flip turns a b into a d. False: no change.
 
     Raises
     ------
     InputError
-        If the data are neither images nor sounds.
+        If all changes are asked for, and the data are neither images nor sounds.
     BackendError
         If a package is not installed.
     """
+    if augment is False:
+        return None
     if isinstance(preprocessing, ImagePreprocessing):
-        return ImageAugmentation(preprocessing)
+        return ImageAugmentation(preprocessing) if augment else shift_images
     if isinstance(preprocessing, SoundPreprocessing):
-        return augment_sounds
-    raise InputError(
-        "Only images and sounds can be augmented. Leave out augment for texts and tables."
-    )
+        return augment_sounds if augment else shift_sounds
+    if augment:
+        raise InputError(
+            "Only images and sounds can be augmented. Leave out augment for texts and tables."
+        )
+    return None
+
+
+def shift_images(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift images (B, Y, X, channels). What leaves one edge is replaced by a reflection."""
+    rows, columns = (_shifted_places(len(data), size, rng) for size in data.shape[1:3])
+    return data[np.arange(len(data))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _shifted_places(batch: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of the places along an axis each place shows: integers (B, size)."""
+    most = round(IMAGE_SHIFT * size)
+    reflected = np.pad(np.arange(size), most, "reflect")
+    return reflected[rng.integers(0, 2 * most + 1, (batch, 1)) + np.arange(size)]
+
+
+def shift_sounds(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift sounds (B, samples, 1). Silence replaces the samples that leave one end."""
+    changed = np.zeros_like(data)
+    length = data.shape[1]
+    most = int(SHIFT * length)
+    shifts = rng.integers(-most, most + 1, len(data)).tolist()
+    for new, old, shift in zip(changed, data, shifts, strict=True):
+        new[max(shift, 0) : length + min(shift, 0)] = old[max(-shift, 0) : length - max(shift, 0)]
+    return changed
 
 
 def augment_sounds(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change the loudness of sounds (B, samples, 1), shift them, and add noise.
-
-    Samples that leave one end are replaced by silence at the other.
-    """
-    changed = np.zeros_like(data)
-    length = data.shape[1]
-    for new, old in zip(changed, data, strict=True):
-        shift = int(rng.integers(-int(SHIFT * length), int(SHIFT * length) + 1))
-        new[max(shift, 0) : length + min(shift, 0)] = old[max(-shift, 0) : length - max(shift, 0)]
-        new *= 10 ** (rng.uniform(-GAIN, GAIN) / 20)
-        new += rng.uniform(0, NOISE) * rng.standard_normal(new.shape, np.float32)
+    """Shift sounds (B, samples, 1), change their loudness, and add noise."""
+    changed = shift_sounds(data, rng)
+    each = (len(data), 1, 1)
+    changed *= 10 ** (rng.uniform(-GAIN, GAIN, each) / 20)
+    changed += rng.uniform(0, NOISE, each) * rng.standard_normal(changed.shape, np.float32)
     return np.clip(changed, -1, 1)
 
 

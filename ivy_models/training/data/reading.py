@@ -35,7 +35,7 @@ def read_training_data(
     validation: float | str | os.PathLike[str] | None = None,
     preprocessing: Any = None,
     seed: int = 0,
-    augment: bool = False,
+    augment: bool | None = None,
     max_broken: float = 0.05,
 ) -> TrainingData:
     """Read a folder by class, or a table.
@@ -60,7 +60,8 @@ def read_training_data(
     seed
         Seed of the split.
     augment
-        Whether to change training images or sounds at random.
+        Whether to change training images or sounds at random, each time they are read. None: only
+        shift them.
     max_broken
         Share of examples that may be broken. They are left out and named in ``warnings``.
 
@@ -105,7 +106,7 @@ def read_training_data(
     targets = tuple(target.fit(first.values[target.name]) for target in schema.targets)
     warnings += _unknown_classes(second, targets)
     return TrainingData(
-        first.examples(targets, fitted, augmentation_for(fitted) if augment else None),
+        first.examples(targets, fitted, augmentation_for(fitted, augment)),
         second.examples(targets, fitted),
         fitted,
         targets,

@@ -211,6 +211,24 @@ def test_a_package_that_is_missing_is_named(tmp_path, rng, monkeypatch, module, 
         read_training_data(tmp_path, augment=augment)
 
 
+def test_images_are_shifted_unless_no_change_is_asked_for(tmp_path, rng):
+    write_images(tmp_path, rng, count=3)
+    train = read_training_data(tmp_path).train
+    plain = train.batch([0, 1, 2]).data
+    shifted = [train.batch([0, 1, 2], np.random.default_rng(s)).data for s in range(20)]
+    np.testing.assert_array_equal(shifted[0], train.batch([0, 1, 2], np.random.default_rng(0)).data)
+    wide = np.pad(plain, ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")  # an eighth of 16 pixels
+    places = [(y, x) for y in range(5) for x in range(5)]
+    found = {
+        next((y, x) for y, x in places if np.array_equal(image, wide[i, y : y + 16, x : x + 16]))
+        for images in shifted
+        for i, image in enumerate(images)
+    }
+    assert {y for y, _ in found} == {x for _, x in found} == set(range(5))
+    same = read_training_data(tmp_path, augment=False).train
+    np.testing.assert_array_equal(same.batch([0, 1, 2], np.random.default_rng(0)).data, plain)
+
+
 def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
     for name in ("a", "b"):
         for i in range(3):
@@ -221,5 +239,9 @@ def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
     changed = [data.train.batch([0], np.random.default_rng(s)).data for s in (1, 1, 2)]
     np.testing.assert_array_equal(changed[0], changed[1])
     assert not np.allclose(changed[0], changed[2])
+    shifted = read_training_data(tmp_path / "sounds").train
+    data, plain = shifted.batch([0], np.random.default_rng(1)).data, shifted.batch([0]).data
+    assert 360 <= np.isin(data, plain[plain != 0]).sum() < 400  # the others are silent
+    assert read_training_data(tmp_path / "texts").train.augmentation is None
     with pytest.raises(InputError, match="Only images and sounds can be augmented"):
         read_training_data(tmp_path / "texts", augment=True)
