@@ -14,24 +14,6 @@ PLURALS = {"image": "images", "sound": "sounds", "text": "texts", "table": "rows
 """Kinds of data, as messages name them."""
 
 
-def kind_read_by(preprocessing: Any) -> str | None:
-    """The kind of data that a preprocessing reads: one of PLURALS, or None for another kind."""
-    from ivy_models.preprocessing import (
-        ImagePreprocessing,
-        SoundPreprocessing,
-        TablePreprocessing,
-        TextPreprocessing,
-    )
-
-    kinds = {
-        ImagePreprocessing: "image",
-        SoundPreprocessing: "sound",
-        TablePreprocessing: "table",
-        TextPreprocessing: "text",
-    }
-    return kinds.get(type(preprocessing))
-
-
 def rows_for(preprocessing: Any, path: Path) -> Rows:
     """Find the rows that a preprocessing can read: a table's, or the files of its kind.
 
@@ -40,6 +22,7 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
     InputError
         If the path has no data of this kind.
     """
+    from ivy_models.preprocessing.prepared import kind_read_by
     from ivy_models.training.data.files import kind_of, list_folder
     from ivy_models.training.data.rows import FileRows, read_rows
 

@@ -1,9 +1,22 @@
-"""One function that prepares data for any kind of preprocessing."""
+"""What any kind of preprocessing reads, and one function that prepares data for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.sound import SoundPreprocessing
+from ivy_models.preprocessing.table import TablePreprocessing
+from ivy_models.preprocessing.text import TextPreprocessing
+
+KINDS = {
+    ImagePreprocessing: "image",
+    SoundPreprocessing: "sound",
+    TablePreprocessing: "table",
+    TextPreprocessing: "text",
+}
+"""Kinds of data by what prepares them."""
 
 Arrays = Any
 """An array (B, ...), or a mapping from modalities to such arrays."""
@@ -33,3 +46,8 @@ def prepare(preprocessing: Any, sources: Sequence[Any]) -> tuple[Arrays, Arrays 
     """
     prepared = preprocessing(list(sources))
     return prepared if isinstance(prepared, tuple) else (prepared, None)
+
+
+def kind_read_by(preprocessing: Any) -> str | None:
+    """The kind of data that a preprocessing reads: one of KINDS, or None for another kind."""
+    return KINDS.get(type(preprocessing))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields, number, positive_number, text, texts
+from ivy_models.base.fields import check_fields, number, one_of, positive_number, text, texts
 from ivy_models.errors import InputError, SpecError
 
 MISSING = -1
@@ -73,19 +73,22 @@ class NumberTarget:
         Name of the column.
     mean, std
         Mean and standard deviation of the training examples.
+    decimal
+        The decimal mark of numbers that are texts, "." or ",".
 
     Raises
     ------
     SpecError
-        If they are not finite, or the standard deviation is not positive.
+        If they are not finite, the standard deviation is not positive, or there is no such mark.
     """
 
     name: str
     mean: float
     std: float
+    decimal: str = "."
 
     def __post_init__(self):
-        check_fields(self, name=text, mean=number, std=positive_number)
+        check_fields(self, name=text, mean=number, std=positive_number, decimal=one_of((".", ",")))
 
     @property
     def width(self) -> int:
@@ -102,6 +105,11 @@ class NumberTarget:
 
 
 Target = ClassTarget | NumberTarget
+
+
+def is_known(target: Target, encoded: np.ndarray) -> np.ndarray:
+    """Whether encoded values (n,) of a target are known: neither MISSING nor NaN."""
+    return encoded != MISSING if isinstance(target, ClassTarget) else np.isfinite(encoded)
 
 
 def split_output(output: np.ndarray, targets: Sequence[Target]) -> dict[str, np.ndarray]:

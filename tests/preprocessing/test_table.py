@@ -2,8 +2,10 @@
 
 import datetime
 import json
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -22,7 +24,7 @@ from ivy_models.preprocessing import (
     TextPreprocessing,
     prepare,
 )
-from ivy_models.preprocessing.table.cells import is_missing, to_date, to_number
+from ivy_models.preprocessing.table.cells import is_missing, to_category, to_date, to_number
 
 EDGES = (0.0, 1.0, 4.0)
 TABLE = TablePreprocessing(
@@ -58,6 +60,8 @@ TABLE = TablePreprocessing(
         (None, ".", None),
         ([1], ".", None),
         (float("nan"), ".", None),
+        (np.True_, ".", 1),
+        (Decimal("sNaN"), ".", None),
     ],
 )
 def test_numbers_are_read(value, decimal, number):
@@ -75,15 +79,41 @@ def test_numbers_are_read(value, decimal, number):
         ("2024-02-30", "iso", None),
         ("20240229", "iso", None),
         (3, "iso", None),
+        (np.datetime64("2024-02-29"), "iso", (2024, 2, 29)),
+        (np.datetime64("NaT"), "iso", None),
+        (np.datetime64("20000-01-01"), "iso", None),
+        ("0001-01-01T00:00+02:00", "iso", None),
     ],
 )
 def test_dates_are_read(value, form, date):
     assert to_date(value, form) == (None if date is None else datetime.datetime(*date))
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), "", " ", "NA", "NaN", "null", "?"])
+@pytest.mark.parametrize(
+    "value",
+    [None, float("nan"), "", " ", "NA", "NaN", "null", "?", Decimal("NaN"), pd.NA, pd.NaT],
+)
 def test_nothing_is_recognised(value):
     assert is_missing(value)
+    assert to_category(value) is None
+    assert np.isnan(to_number(value))
+    assert to_date(value) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ((3, 3.0, "3", " 3.0 ", "3.00", np.int8(3), np.float32(3), Decimal("3.0")), "3"),
+        ((0.0, -0.0, "0", "-0.0"), "0"),
+        ((True, "true", "TRUE", np.True_), "True"),
+        (("03.0",), "03.0"),
+        (("3.10", Decimal("3.10")), "3.10"),
+        ((0.5, np.float32(0.5), "0.5"), "0.5"),
+        ((float("inf"),), "inf"),
+    ],
+)
+def test_categories_do_not_depend_on_the_kind_of_file(values, name):
+    assert {to_category(value) for value in values} == {name}
 
 
 def test_rows_become_modalities(tmp_path):

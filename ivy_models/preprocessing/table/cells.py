@@ -6,8 +6,10 @@ import datetime
 import math
 import re
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 MISSING_WORDS = frozenset(["", "na", "n/a", "nan", "null", "none", "nat", "?", "-"])
 """Cells that hold nothing, in lower case and without spaces around."""
@@ -17,6 +19,9 @@ _NUMBERS = {
     ",": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)?(,\d*)?([eE][+-]?\d+)?"),
 }
 """Numbers by their decimal mark; the other mark separates thousands."""
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+"""A whole number that is written with decimals."""
 
 DATE_FORMATS = (
     "iso",
@@ -36,10 +41,17 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, an empty text or a word for it, such as NA."""
+    """Whether a cell holds nothing: None, NaN, an empty text or a word for it, such as NA.
+
+    The missing values of pandas count too.
+    """
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
-    return value is None or (isinstance(value, Real) and value != value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, (Real, datetime.date, np.datetime64)):  # pandas.NaT is a date
+        return bool(value != value)
+    return value is None or type(value).__name__ == "NAType"  # pandas.NA refuses comparisons
 
 
 def to_number(value: Any, decimal: str = ".") -> float:
@@ -57,7 +69,7 @@ def to_number(value: Any, decimal: str = ".") -> float:
         if not _NUMBERS[decimal].fullmatch(value):
             return math.nan
         value = value.replace("." if decimal == "," else ",", "").replace(",", ".")
-    elif not isinstance(value, (Real, Decimal)):
+    elif not isinstance(value, (Real, Decimal, np.bool_)):
         return math.nan
     try:
         number = float(value)
@@ -72,12 +84,16 @@ def to_date(value: Any, form: str = "iso") -> datetime.datetime | None:
     Parameters
     ----------
     value
-        A date of ``datetime``, or a text.
+        A date of ``datetime``, NumPy or pandas, or a text.
     form
         The format of a text: one of :data:`DATE_FORMATS`.
     """
     if isinstance(value, str):
         return _parsed(value.strip(), form)
+    if is_missing(value):
+        return None
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()  # a number outside the years 1 to 9999
     if isinstance(value, datetime.datetime):
         return _in_utc(value)
     if isinstance(value, datetime.date):
@@ -89,7 +105,7 @@ def _parsed(text: str, form: str) -> datetime.datetime | None:
     if form == "iso":
         try:
             return None if text.isdigit() else _in_utc(datetime.datetime.fromisoformat(text))
-        except (ValueError, OverflowError):
+        except ValueError:
             return None
     for time in _TIMES:
         try:
@@ -99,8 +115,11 @@ def _parsed(text: str, form: str) -> datetime.datetime | None:
     return None
 
 
-def _in_utc(date: datetime.datetime) -> datetime.datetime:
-    return date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
+def _in_utc(date: datetime.datetime) -> datetime.datetime | None:
+    try:
+        return date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
+    except OverflowError:  # beyond the years 1 to 9999 there
+        return None
 
 
 def days_of(date: datetime.datetime) -> float:
@@ -109,9 +128,18 @@ def days_of(date: datetime.datetime) -> float:
 
 
 def to_category(value: Any) -> str | None:
-    """Name of a category; the same for 1, 1.0 and "1". None if it is missing."""
+    """Name of a category; the same for 1, 1.0, "1" and "1.0", and for True and "true".
+
+    Otherwise a model that was trained on CSV would not know the categories of other kinds of files.
+    None if it is missing.
+    """
     if is_missing(value):
         return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.capitalize()
+    if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
+        text = str(int(value))
+    if whole := _WHOLE.fullmatch(text):
+        text = whole[1]
+    return "0" if text == "-0" else text

@@ -237,8 +237,8 @@ def _texts(column: TextColumn, cells: Sequence[Any]) -> tuple[np.ndarray, np.nda
 def _content(cell: Any) -> Any:
     """A file's path or content, or None if it is missing."""
     if isinstance(cell, Mapping):  # as Hugging Face's datasets store it
-        cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
-    return None if isinstance(cell, str) and is_missing(cell) else cell
+        cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
+    return None if is_missing(cell) else cell
 
 
 def _file(column: ImageColumn | SoundColumn, content: Any) -> np.ndarray:

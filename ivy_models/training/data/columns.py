@@ -96,13 +96,15 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             )
 
 
-def recognise(cells: Sequence[Any]) -> tuple[str, str]:
+def recognise(cells: Sequence[Any], places: np.ndarray | None = None) -> tuple[str, str]:
     """Recognise the kind of a column.
 
     Parameters
     ----------
     cells
         Its cells, or a sample of them.
+    places
+        Integers: the row of each cell. None: the cells are those of all rows.
 
     Returns
     -------
@@ -122,7 +124,8 @@ def recognise(cells: Sequence[Any]) -> tuple[str, str]:
     if isinstance(known[0], bool):
         return "category", ""
     if number_format(known) is not None:
-        return ("ignore", "numbers the rows") if _numbers_rows(known) else ("number", "")
+        numbers_rows = len(known) == len(cells) and _number_rows(known, places)
+        return ("ignore", "numbers the rows") if numbers_rows else ("number", "")
     if date_format(known) is not None:
         return "date", ""
     return _kind_of_texts(known, len(categories))
@@ -149,11 +152,12 @@ def _kind_of_texts(known: Sequence[Any], num_different: int) -> tuple[str, str]:
     return ("category" if num_different <= len(known) / 1.2 else "text"), ""
 
 
-def _numbers_rows(known: Sequence[Any]) -> bool:
-    """Whether these are whole numbers that count up by one."""
-    numbers = np.array([to_number(cell) for cell in known])
+def _number_rows(cells: Sequence[Any], places: np.ndarray | None) -> bool:
+    """Whether these count the rows, from any number."""
+    numbers = np.array([to_number(cell) for cell in cells])
+    places = np.arange(len(cells)) if places is None else places
     with np.errstate(all="ignore"):
-        return len(known) > 2 and bool((np.diff(numbers) == 1).all())
+        return len(cells) > 2 and bool((np.diff(numbers) == np.diff(places)).all())
 
 
 def number_format(known: Sequence[Any]) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
+from ivy_models.preprocessing.prepared import kind_read_by
 from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
@@ -55,7 +56,8 @@ class FileSchema:
         Raises
         ------
         InputError
-            If there are not two folders at least, or a column is chosen that a folder lacks.
+            If there are not two folders at least, a column is chosen that a folder lacks, or the
+            preprocessing reads another kind of data.
         """
         if not rows.columns:
             raise InputError(
@@ -64,7 +66,14 @@ class FileSchema:
             )
         names = target_names(target, rows.columns)
         check_kinds(columns, names, TARGET_KINDS)
-        targets = [TargetColumn(name, rows.column(name), columns.get(name)) for name in names]
+        targets = [
+            TargetColumn(name, rows.column(name), columns.get(name, "class"), as_written=True)
+            for name in names
+        ]
+        if kind_read_by(preprocessing) not in (None, rows.kind):
+            raise InputError(
+                f"The data are {rows.kind}s, which a {type(preprocessing).__name__} does not read."
+            )
         if preprocessing is None:
             looked = [rows[int(place)] for place in sample(len(rows))]
             preprocessing = default_preprocessing(rows.kind, looked)
@@ -154,7 +163,7 @@ class TableSchema:
             if kind := chosen.get(name) or rows.file_kind(name):
                 kinds[name] = kind, "as chosen"
             else:
-                kinds[name] = recognise(rows.cells(name, looked))
+                kinds[name] = recognise(rows.cells(name, looked), looked)
         if all(kind == "ignore" for kind, _ in kinds.values()):
             found = named([f"{name} ({reason})" for name, (_, reason) in kinds.items()], 10)
             raise InputError(

@@ -62,6 +62,8 @@ class TargetColumn:
         Its cells, of all rows.
     kind
         "class" or "number". None: recognise it.
+    as_written
+        Whether classes are the cells as they are, such as names of folders, of which "none" is one.
 
     Raises
     ------
@@ -69,9 +71,9 @@ class TargetColumn:
         If all cells are equal or empty, or there are too many different classes.
     """
 
-    def __init__(self, name: str, cells: Sequence[Any], kind: str | None):
-        self.name = name
-        known = [cell for cell in cells if not is_missing(cell)]
+    def __init__(self, name: str, cells: Sequence[Any], kind: str | None, as_written: bool = False):
+        self.name, self._as_written = name, as_written
+        known = [cell for cell in cells if not (cell is None if as_written else is_missing(cell))]
         if not known:
             raise InputError(f"The target {name!r} is empty in all rows.")
         looked = [known[place] for place in sample(len(known), LOOK)]
@@ -99,7 +101,7 @@ class TargetColumn:
     def values(self, cells: Sequence[Any]) -> list[Any]:
         """Cells as classes or numbers, None where unknown."""
         if self.kind == "class":
-            return [to_category(cell) for cell in cells]
+            return list(cells) if self._as_written else [to_category(cell) for cell in cells]
         numbers = (to_number(cell, self._decimal) for cell in cells)
         return [None if np.isnan(number) else number for number in numbers]
 
@@ -115,7 +117,7 @@ class TargetColumn:
                 f"The target {self.name!r} has no finite, positive standard deviation: its "
                 f"numbers are from {min(known):.6g} to {max(known):.6g}."
             )
-        return NumberTarget(self.name, mean, std)
+        return NumberTarget(self.name, mean, std, self._decimal)
 
     def column(self) -> Column:
         """What was recognised."""

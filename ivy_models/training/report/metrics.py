@@ -10,9 +10,8 @@ import numpy as np
 
 from ivy_models.errors import InputError, not_installed
 from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
-from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target
+from ivy_models.preprocessing.targets import ClassTarget, Target, is_known
 from ivy_models.tasks.classification import Prediction
-from ivy_models.training.data.columns import number_format
 
 
 def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> d
         If scikit-learn is not installed.
     """
     is_class = isinstance(target, ClassTarget)
-    known = true != MISSING if is_class else np.isfinite(true)
+    known = is_known(target, true)
     if not known.any():
         raise InputError(f"No example has a known value of the target {target.name!r}.")
     if not np.isfinite(predicted).all():
@@ -126,10 +125,12 @@ def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
         If a class is unknown, or a number is not one.
     """
     if isinstance(target, ClassTarget):
-        return np.array([target.encode(to_category(value)) for value in values], np.int64)
-    known = [value for value in values if not is_missing(value)]
-    decimal = number_format(known) or "."
-    numbers = np.array([to_number(value, decimal) for value in values])
+        names = (
+            value if isinstance(value, str) and value in target.labels else to_category(value)
+            for value in values  # a folder can be called "none"
+        )
+        return np.array([target.encode(name) for name in names], np.int64)
+    numbers = np.array([to_number(value, target.decimal) for value in values])
     wrong = [v for v, n in zip(values, numbers, strict=True) if np.isnan(n) and not is_missing(v)]
     if wrong:
         raise InputError(f"The target {target.name!r} needs numbers, got {wrong[0]!r}.")

@@ -10,6 +10,7 @@ from PIL import Image
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing import SoundPreprocessing, TextPreprocessing
 from ivy_models.training.data import checking, read_rows, read_training_data
+from ivy_models.training.report.metrics import true_values
 
 
 def write_images(folder, rng, classes=("cat", "dog"), count=10, size=(12, 16)):
@@ -78,6 +79,25 @@ def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
 def test_a_class_may_be_called_train(tmp_path, rng):
     write_images(tmp_path, rng, classes=("car", "train"))
     assert read_training_data(tmp_path).targets[0].labels == ("car", "train")
+
+
+def test_classes_are_the_folders_names_as_they_are(tmp_path, rng):
+    """A word for nothing is a class too, and many numbers are not a number to predict."""
+    names = ("none", "1.0", "NA", *map(str, range(10, 31)))
+    write_images(tmp_path, rng, classes=names, count=2)
+    data = read_training_data(tmp_path, validation=0.5)
+    (target,) = data.targets
+    assert target.labels == ("1.0", *map(str, range(10, 31)), "NA", "none")
+    assert not data.warnings
+    rows = read_rows(tmp_path)
+    true = true_values(target, rows.column("label"))
+    assert [target.labels[i] for i in true] == rows.column("label")
+
+
+def test_images_do_not_fit_a_model_of_sounds(tmp_path, rng):
+    write_images(tmp_path, rng, count=1)
+    with pytest.raises(InputError, match="data are images, which a SoundPreprocessing does not"):
+        read_training_data(tmp_path, preprocessing=SoundPreprocessing(4000, 416))
 
 
 def test_a_folder_of_sounds(tmp_path, rng):

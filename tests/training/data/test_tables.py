@@ -10,6 +10,8 @@ from PIL import Image
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
 from ivy_models.training.data import read_rows, read_training_data
+from ivy_models.training.data.columns import recognise
+from ivy_models.training.report.metrics import true_values
 
 CITIES = ("Bern", "Oslo", "Rome")
 
@@ -196,6 +198,23 @@ def test_targets_are_chosen(tmp_path, rng):
     assert len(alone.train) + len(alone.validation) == 58
     assert "Left out, without a target: 2 of 60 examples." in alone.warnings
     assert not any(np.isnan(alone.validation.encoded_targets()["income"]))
+
+
+def test_numbers_of_rows_are_recognised_in_a_sample():
+    places = np.array([0, 3, 4, 9])
+    assert recognise([str(5 + place) for place in places], places) == ("ignore", "numbers the rows")
+    assert recognise(["5", "6", "7", "8"], places) == ("number", "")
+
+
+def test_a_targets_decimal_mark_is_that_of_the_training_data(tmp_path):
+    """Other data may have no number that shows which mark is meant."""
+    rows = [{"size": i % 11, "price": f"{i % 7},{i % 9}5"} for i in range(40)]
+    write_csv(tmp_path / "train.csv", rows, ";")
+    write_csv(tmp_path / "other.csv", [{"size": 1, "price": "1,234"}], ";")
+    data = read_training_data(tmp_path / "train.csv", "price")
+    (target,) = data.targets
+    assert target.decimal == ","
+    assert true_values(target, read_rows(tmp_path / "other.csv").column("price")) == [1.234]
 
 
 def test_kinds_can_be_overridden(tmp_path, rng):
