@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ivy_models.errors import shown
 from ivy_models.models.presets import PRESETS, Preset, preset_named
 from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -42,8 +43,8 @@ def describe(name: str) -> Described:
 def target_text(target: Target) -> str:
     """A target for people: its name, and the number of classes."""
     if isinstance(target, ClassTarget):
-        return f"{target.name} ({len(target.labels)} classes)"
-    return f"{target.name} (number)"
+        return f"{shown(target.name)} ({len(target.labels)} classes)"
+    return f"{shown(target.name)} (number)"
 
 
 def facts_of(preset: Preset) -> dict[str, Any]:

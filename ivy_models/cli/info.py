@@ -81,6 +81,7 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
     from ivy_models.checkpoints.download.cache import PublishedFile
     from ivy_models.cli.described import target_text
     from ivy_models.cli.tables import size_text
+    from ivy_models.errors import shown
     from ivy_models.preprocessing import TablePreprocessing
 
     if preset := model.preset:
@@ -91,7 +92,9 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
         if preset.accuracy is not None:
             yield "accuracy", f"{preset.accuracy}%"
     if isinstance(model.preprocessing, TablePreprocessing):
-        columns = (f"{column.name} ({column.kind})" for column in model.preprocessing.columns)
+        columns = (
+            f"{shown(column.name)} ({column.kind})" for column in model.preprocessing.columns
+        )
         yield "columns", ", ".join(columns)
     elif model.preprocessing is not None:
         yield "preprocessing", repr(model.preprocessing)

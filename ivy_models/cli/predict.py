@@ -65,7 +65,11 @@ def predict(load, data: Path, output: Path | None, output_format: str, batch_siz
     failures = 0
     # Results printed to the same terminal would break the bar.
     hidden = (output is None and sys.stdout.isatty()) or not sys.stderr.isatty()
-    opened = nullcontext(sys.stdout) if output is None else output.open("w", newline="")
+    opened = (
+        nullcontext(sys.stdout)
+        if output is None
+        else output.open("w", newline="", encoding="utf-8")
+    )
     with opened as file, tqdm(total=len(rows), unit="row", disable=hidden) as bar:
         write = WRITERS[output_format](file, targets)
         for index, each in enumerate(found):

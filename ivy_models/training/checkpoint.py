@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ivy_models.base.atomic_files import replaced
-from ivy_models.errors import TrainingError
+from ivy_models.errors import TrainingError, shown
 
 FILE = "checkpoint.safetensors"
 """Name of a checkpoint in the folder of its run."""
@@ -36,7 +36,7 @@ def save(
     """
     # safetensors writes an array's memory and ignores its strides.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    metadata = {"run": json.dumps(run), "record": json.dumps(record)}
+    metadata = {"run": _json(run), "record": _json(record)}
     with replaced(folder / FILE) as path:
         try:
             save_file(contiguous, path, metadata)
@@ -74,8 +74,8 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is not a checkpoint that can be read: {error}") from error
     differing = [
-        f"{name} is {saved.get(name)} there and {value} here"
-        for name, value in json.loads(json.dumps(run)).items()
+        f"{name} is {shown(saved.get(name))} there and {shown(value)} here"
+        for name, value in json.loads(_json(run)).items()
         if saved.get(name) != value
     ]
     if differing:
@@ -84,3 +84,7 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict
             "data, or another folder."
         )
     return arrays, record
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=float)  # numbers of NumPy

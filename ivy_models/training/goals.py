@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target
+from ivy_models.preprocessing.targets import ClassTarget, Target, is_known
 
 
 def encode_goals(
@@ -35,15 +35,14 @@ def encode_goals(
     goals, weights = [], []
     for target in targets:
         values = encoded[target.name]
+        known = is_known(target, values)
         if isinstance(target, ClassTarget):
-            known = values != MISSING
             rows = np.where(known, values, 0)
             goal = np.eye(target.width)[rows] * (1 - label_smoothing)
             goals.append(goal + label_smoothing / target.width)
             own = None if class_weights is None else class_weights.get(target.name)
             weight = known.astype(float) if own is None else np.where(known, own[rows], 0)
         else:
-            known = np.isfinite(values)
             goals.append(np.where(known, values, 0)[:, None])
             weight = known.astype(float)
         weights.append(weight / max(weight.sum(), np.finfo(float).tiny))
@@ -69,7 +68,7 @@ def balanced_weights(
     for target in targets:
         if isinstance(target, ClassTarget):
             values = encoded[target.name]
-            counts = np.bincount(values[values != MISSING], minlength=target.width)
+            counts = np.bincount(values[is_known(target, values)], minlength=target.width)
             present = np.maximum((counts > 0).sum(), 1)
             weights[target.name] = np.where(
                 counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 0.0

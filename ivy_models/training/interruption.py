@@ -18,20 +18,20 @@ class Interruption:
 def heeded_interruptions() -> Iterator[Interruption]:
     """Note the first Ctrl-C instead of raising KeyboardInterrupt. The second one raises.
 
-    Only the main thread receives Ctrl-C; in others this does nothing.
+    In threads other than the main one, which do not receive Ctrl-C, and in a program that handles
+    Ctrl-C itself, this does nothing.
     """
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
+    interruption, previous = Interruption(), signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or previous is not signal.default_int_handler:
         yield interruption
         return
-    previous = signal.getsignal(signal.SIGINT)
 
     def note(*_arguments: object) -> None:
         interruption.asked = True
         signal.signal(signal.SIGINT, previous)
 
-    if previous is signal.default_int_handler:
-        signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield interruption
     finally:

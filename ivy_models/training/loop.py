@@ -14,7 +14,7 @@ import numpy as np
 
 from ivy_models.errors import InputError, SpecError, TrainingError
 from ivy_models.ops import ops_for
-from ivy_models.preprocessing.targets import ClassTarget
+from ivy_models.preprocessing.targets import ClassTarget, is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.data import Batch, Examples, TrainingData
@@ -102,7 +102,8 @@ def fit(
     Raises
     ------
     InputError
-        If the model's output does not fit the targets, or the data do not fit the settings.
+        If the model's output does not fit the targets, the data do not fit the settings, or no
+        example of a part has a known value of a target.
     SpecError
         If ``settings.metric`` or ``settings.frozen`` names what this run does not have.
     TrainingError
@@ -113,9 +114,10 @@ def fit(
     """
     _check_output(model, data)
     batches, folder = Batches(data, settings), Path(folder)
+    _check_targets(data)
     run = asdict(settings) | {
         "spec": model.spec.replace(device=None).to_json(),
-        "targets": [target.name for target in data.targets],
+        "targets": [asdict(target) for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],
     }
     trained = model
@@ -324,6 +326,15 @@ def _check_output(model: PerceiverIO, data: TrainingData) -> None:
             f"output_dim={width}. This model has query_shape={spec.query_shape} and "
             f"output_dim={spec.output_dim}."
         )
+
+
+def _check_targets(data: TrainingData) -> None:
+    """Check that there is something to learn and to measure of each target."""
+    for part, examples in (("training", data.train), ("validation", data.validation)):
+        encoded = examples.encoded_targets()
+        for target in data.targets:
+            if not is_known(target, encoded[target.name]).any():
+                raise InputError(f"No example for {part} has a known value of {target.name!r}.")
 
 
 def _refuse_existing(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target, split_output
+from ivy_models.preprocessing.targets import ClassTarget, Target, is_known, split_output
 from ivy_models.training.goals import encode_goals
 from ivy_models.training.losses import target_loss
 
@@ -41,11 +41,10 @@ def measures(
     results = {"loss": float(target_loss(output, goals, weights, targets, number_loss))}
     for target, own in zip(targets, split_output(output, targets).values(), strict=True):
         prefix, values = f"{target.name}/" if len(targets) > 1 else "", encoded[target.name]
+        known = is_known(target, values)
         if isinstance(target, ClassTarget):
-            known = values != MISSING
             found = _of_classes(own[known].argmax(1), values[known], target.width)
         else:
-            known = np.isfinite(values)
             errors = (own[known, 0].astype(np.float64) - values[known]) * target.std
             found = _of_numbers(errors)
         results |= {f"{prefix}{name}": value for name, value in found.items()}

@@ -34,11 +34,11 @@ class Records:
     def __init__(self, folder: Path, validation: Sequence[str], done: int):
         path, self.columns = folder / FILE, [*STEP, *(f"validation_{name}" for name in validation)]
         kept = [row for row in _rows(path) if int(row["step"]) <= done] if done else []
-        with replaced(path) as temporary, temporary.open("w", newline="") as file:
+        with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(kept)
-        self._file = path.open("a", newline="")
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, self.columns)
         self._events = _events(folder, done)
 
@@ -66,7 +66,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Complete rows; a killed run may leave a part of one at the end."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if None not in row.values()]
 
 

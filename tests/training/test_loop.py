@@ -149,6 +149,15 @@ def test_a_killed_run_resumes_as_if_it_had_not_stopped(run_on, tmp_path):
     other = replace(SETTINGS, seed=1, learning_rate=1e-4)
     with pytest.raises(TrainingError, match="learning_rate is 0.005 there and 0.0001 here, seed"):
         fit(PerceiverIO(SPEC), DATA, other, tmp_path, resume=True)
+    renamed = replace(TARGETS[0], labels=TARGETS[0].labels[::-1])
+    with pytest.raises(TrainingError, match="another run: targets is"):
+        fit(
+            PerceiverIO(SPEC),
+            replace(DATA, targets=(renamed, TARGETS[1])),
+            SETTINGS,
+            tmp_path,
+            True,
+        )
 
     seen = []
     resumed = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, True, seen.append)
@@ -367,7 +376,15 @@ def test_the_progress_bar(monkeypatch, tmp_path, capsys):
 def refusals():
     numbers = replace(DATA, targets=TARGETS[1:])
     huge = replace(DATA.train, targets=DATA.train.targets | {"size": np.full(72, 1e30, np.float32)})
+    unknown = DATA.validation.targets | {"kind": np.full(20, MISSING)}
+    unmeasured = replace(DATA, validation=replace(DATA.validation, targets=unknown))
     return {
+        "unknown": (
+            InputError,
+            "No example for validation .* known value of 'kind'",
+            unmeasured,
+            {},
+        ),
         "output": (InputError, r"outputs \(B, 1\): query_shape=\[\]", numbers, {}),
         "metric": (SpecError, "metric must be one of loss, kind/accuracy", DATA, {"metric": "f1"}),
         "frozen": (SpecError, "no weight fits 'body'. The branches", DATA, {"frozen": ["body"]}),

@@ -81,7 +81,7 @@ def draw_curve(path: Path, metric: str) -> Figure:
     metric
         Name of the result, such as "accuracy".
     """
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values()]
     figure = new_figure(7, 6)
     losses, results = figure.subplots(2, 1, sharex=True)
