@@ -156,6 +156,11 @@ class TableSchema:
         check_kinds(chosen_kinds, names, TARGET_KINDS)
         targets = [TargetColumn(name, rows.column(name), chosen_kinds.get(name)) for name in names]
         if preprocessing is not None:
+            if chosen:
+                raise InputError(
+                    "The model's preprocessing says how its columns are read: leave out the kind "
+                    f"of {named(list(chosen))}."
+                )
             return cls._of_given(rows, targets, preprocessing)
         looked = sample(len(rows), LOOK)
         kinds = {}
@@ -185,6 +190,10 @@ class TableSchema:
                 f"A table needs a TablePreprocessing, got a {type(preprocessing).__name__}."
             )
         read = {column.name: column for column in preprocessing.columns}
+        if shared := [target.name for target in targets if target.name in read]:
+            raise InputError(
+                f"The model reads the column {named(shared)}, so it cannot learn to predict it."
+            )
         if lacking := [name for name in read if name not in rows.columns]:
             raise InputError(
                 f"{rows.path} lacks columns that the preprocessing reads: {named(lacking, 10)}."

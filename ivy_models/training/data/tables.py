@@ -71,7 +71,7 @@ class TableRows:
 
     def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         indices = [int(index) for index in indices]
-        columns = self.dataset[indices]
+        columns = {name: self._named(name, cells) for name, cells in self.dataset[indices].items()}
         folders = [self.folders[bisect.bisect_right(self.starts, i) - 1] for i in indices]
         return [
             {name: _with_path(values[place], folder) for name, values in columns.items()}
@@ -82,19 +82,19 @@ class TableRows:
         return f"row {index + 1}"
 
     def column(self, name: str) -> list[Any]:
-        return self._cells(name, self._arrow(name))
+        return self._named(name, self._arrow(name).to_pylist())
 
     def cells(self, name: str, indices: np.ndarray) -> list[Any]:
         """Some values of a column."""
-        return self._cells(name, self._arrow(name).take(indices))
+        return self._named(name, self._arrow(name).take(indices).to_pylist())
 
     def file_kind(self, name: str) -> str | None:
         """Return "image" or "sound" if the table says that a column holds these."""
         return {"Image": "image", "Audio": "sound"}.get(type(self.dataset.features[name]).__name__)
 
-    def _cells(self, name: str, arrow: Any) -> list[Any]:
-        cells = arrow.to_pylist()
-        names = getattr(self.dataset.features[name], "names", None)  # of classes
+    def _named(self, name: str, cells: list[Any]) -> list[Any]:
+        """Cells of a column; names of classes instead of their numbers."""
+        names = getattr(self.dataset.features[name], "names", None)
         return [names[cell] if cell is not None else None for cell in cells] if names else cells
 
     def _arrow(self, name: str) -> Any:

@@ -310,6 +310,12 @@ def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
     assert data.train.batch([0, 1]).data["image_0"].shape == (2, 16, 16, 3)
     given = read_training_data(tmp_path, preprocessing=data.preprocessing, max_broken=0.1)
     assert given.preprocessing is data.preprocessing
+    for arguments, message in (
+        ({"target": ["label", data.columns[1].name]}, "model reads the column .* cannot learn to"),
+        ({"columns": {data.columns[1].name: "ignore"}}, "says how its columns are read: leave out"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_training_data(tmp_path, preprocessing=data.preprocessing, **arguments)
 
 
 def test_images_inside_parquet_are_read(tmp_path, rng):
@@ -317,14 +323,23 @@ def test_images_inside_parquet_are_read(tmp_path, rng):
 
     images = [Image.new("RGB", (16, 16), (i, 0, 0)) for i in range(10)]
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+        {
+            "image": datasets.Image(),
+            "city": datasets.ClassLabel(names=["Bern", "Rome"]),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+        }
     )
-    table = {"image": images, "label": [i % 2 for i in range(10)]}
+    numbers = [i % 2 for i in range(10)]
+    table = {"image": images, "city": [*numbers[1:], None], "label": numbers}
     datasets.Dataset.from_dict(table, features).to_parquet(tmp_path / "a.parquet")
     data = read_training_data(tmp_path / "a.parquet")
-    assert [column.kind for column in data.columns] == ["image", "class"]
+    assert [column.kind for column in data.columns] == ["image", "category", "class"]
     assert data.targets[0].labels == ("a", "b")
-    assert data.train.batch([0]).data["image_0"].shape == (1, 16, 16, 3)
+    batch = data.train.batch(range(len(data.train)))
+    assert batch.data["image_0"].shape == (len(data.train), 16, 16, 3)
+    known = batch.mask["categories"][:, 0]
+    assert known.sum() >= len(data.train) - 1
+    assert (batch.data["categories"][known, 0] == 1 - batch.targets["label"][known]).all()
 
 
 def test_values_of_other_types_are_used_or_ignored(tmp_path):
