@@ -1,4 +1,4 @@
-"""What a training step shall approach: class probabilities, numbers, and their weights."""
+"""What a training step aims at: class probabilities, numbers, and their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples for training: what the model reads and what it shall predict."""
+"""Examples for training: what the model reads and predicts."""
 
 from __future__ import annotations
 

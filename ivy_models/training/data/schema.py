@@ -1,4 +1,4 @@
-"""What the model shall read of the rows, and what it shall predict."""
+"""What the model reads of the rows, and what it predicts."""
 
 from __future__ import annotations
 
