@@ -80,7 +80,7 @@ def _shape(rng: np.random.Generator, name: str, size: int, mode: str) -> Image.I
     return picture
 
 
-def _pictures(folder: Path, rng: np.random.Generator, number: int, size: int, mode: str) -> Path:
+def pictures(folder: Path, rng: np.random.Generator, number: int, size: int, mode: str) -> Path:
     for i in range(number):
         name = SHAPES[i % len(SHAPES)]
         (folder / name).mkdir(exist_ok=True)
@@ -90,12 +90,12 @@ def _pictures(folder: Path, rng: np.random.Generator, number: int, size: int, mo
 
 def photos(folder: Path, rng: np.random.Generator) -> Path:
     """500 photos of 4 shapes, 64 x 64."""
-    return _pictures(folder, rng, 500, 64, "RGB")
+    return pictures(folder, rng, 500, 64, "RGB")
 
 
 def drawings(folder: Path, rng: np.random.Generator) -> Path:
     """1,000 grey drawings of 4 shapes, 20 x 20."""
-    return _pictures(folder, rng, 1000, 20, "L")
+    return pictures(folder, rng, 1000, 20, "L")
 
 
 def sounds(folder: Path, rng: np.random.Generator) -> Path:
