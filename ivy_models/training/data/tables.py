@@ -71,7 +71,9 @@ class TableRows:
 
     def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         indices = [int(index) for index in indices]
-        columns = {name: self._named(name, cells) for name, cells in self.dataset[indices].items()}
+        with _in_range(self.path):
+            cells = self.dataset[indices]
+        columns = {name: self._named(name, own) for name, own in cells.items()}
         folders = [self.folders[bisect.bisect_right(self.starts, i) - 1] for i in indices]
         return [
             {name: _with_path(values[place], folder) for name, values in columns.items()}
@@ -82,15 +84,19 @@ class TableRows:
         return f"row {index + 1}"
 
     def column(self, name: str) -> list[Any]:
-        return self._named(name, self._arrow(name).to_pylist())
+        return self._listed(name, self._arrow(name))
 
     def cells(self, name: str, indices: np.ndarray) -> list[Any]:
         """Some values of a column."""
-        return self._named(name, self._arrow(name).take(indices).to_pylist())
+        return self._listed(name, self._arrow(name).take(indices))
 
     def file_kind(self, name: str) -> str | None:
         """Return "image" or "sound" if the table says that a column holds these."""
         return {"Image": "image", "Audio": "sound"}.get(type(self.dataset.features[name]).__name__)
+
+    def _listed(self, name: str, arrow: Any) -> list[Any]:
+        with _in_range(self.path):
+            return self._named(name, arrow.to_pylist())
 
     def _named(self, name: str, cells: list[Any]) -> list[Any]:
         """Cells of a column; names of classes instead of their numbers."""
@@ -103,6 +109,15 @@ class TableRows:
                 f"{self.path} has no column {name!r}. It has {named(self.columns, 20)}."
             )
         return self.dataset.data.column(name)
+
+
+@contextmanager
+def _in_range(path: Path) -> Iterator[None]:
+    """Name the table in an error about a value that Python cannot represent."""
+    try:
+        yield
+    except (OverflowError, ValueError) as error:
+        raise InputError(f"{path} has a value that cannot be read: {reason(error)}.") from error
 
 
 def _with_path(value: Any, folder: Path) -> Any:

@@ -267,6 +267,13 @@ def test_broken_files_are_refused(tmp_path, name, content):
         read_rows(tmp_path / name)
 
 
+def test_a_date_beyond_those_of_python_is_refused(tmp_path):
+    rows = [{"since": "9999-12-31T23:59:59-05:00", "label": name} for name in "abab"]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="a.jsonl has a value that cannot be read: date value"):
+        read_training_data(tmp_path / "a.jsonl")
+
+
 def test_a_file_that_ends_like_utf8_is_read(tmp_path):
     (tmp_path / "a.csv").write_bytes("a,b\n1,Zo\u00c3".encode("cp1252"))
     assert read_rows(tmp_path / "a.csv")[0] == {"a": "1", "b": "Zo\u00c3"}
