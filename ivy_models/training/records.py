@@ -33,7 +33,7 @@ class Records:
 
     def __init__(self, folder: Path, validation: Sequence[str], done: int):
         path, self.columns = folder / FILE, [*STEP, *(f"validation_{name}" for name in validation)]
-        kept = [row for row in _rows(path) if int(row["step"]) <= done] if done else []
+        kept = [row for row in read_records(path) if int(row["step"]) <= done] if done else []
         with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
@@ -62,8 +62,11 @@ class Records:
                 self._events.close()
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Complete rows; a killed run may leave a part of one at the end."""
+def read_records(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a run's metrics.csv, as texts by column.
+
+    A killed run may leave a part of a row at the end.
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

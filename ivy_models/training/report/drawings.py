@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from ivy_models.errors import not_installed
 from ivy_models.interpret.drawing import BLUE, ORANGE
+from ivy_models.training.records import read_records
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,8 +81,7 @@ def draw_curve(path: Path, metric: str) -> Figure:
     metric
         Name of the result, such as "accuracy".
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    rows = read_records(path)
     figure = new_figure(7, 6)
     losses, results = figure.subplots(2, 1, sharex=True)
     losses.plot(*_points(rows, "loss"), color=BLUE, linewidth=0.6, label="training")
