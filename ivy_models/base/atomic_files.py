@@ -7,6 +7,7 @@ Incomplete files are kept in a folder ``.writing-...``, which only a kill leaves
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,12 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(Path(folder, path.name), path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def remove_incomplete(folder: Path) -> None:
+    """Remove the incomplete files of killed processes. No other process may be writing there."""
+    for left in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_files(

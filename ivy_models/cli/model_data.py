@@ -23,7 +23,7 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
         If the path has no data of this kind.
     """
     from ivy_models.preprocessing.prepared import kind_read_by
-    from ivy_models.training.data.files import kind_of, list_folder
+    from ivy_models.training.data.files import kind_of, list_folder, named
     from ivy_models.training.data.rows import FileRows, read_rows
 
     kind = kind_read_by(preprocessing)
@@ -38,6 +38,12 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
         rows = read_rows(path)
         if rows.kind != kind:
             raise InputError(f"The model reads rows of a table; {path} has {PLURALS[rows.kind]}.")
+        names = [column.name for column in preprocessing.columns]
+        if lacking := [name for name in names if name not in rows.columns]:
+            raise InputError(
+                f"{path} lacks columns that the model reads: {named(lacking)}. Add them, with "
+                "empty cells where a value is unknown."
+            )
         return rows
     if path.is_dir():
         files = tuple(file for file in list_folder(path) if kind_of(file) == kind)

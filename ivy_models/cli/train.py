@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,16 +206,18 @@ def train(
     from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, fit
     from ivy_models.training.report import write_report
+    from ivy_models.training.report.metrics import sklearn_metrics
     from ivy_models.training.settings import Settings
 
     begun = time.monotonic()
     changes = _read_spec(spec_file)
     if backend is None:
         backend = _first_installed()
+    sklearn_metrics()  # the report needs it in the end
     if torchrun.is_launched() and backend != "torch":
         raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
     if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
-        _check_output(output, resume, overwrite)
+        _check_output(output, data, resume, overwrite)
     use_backend(backend, None)
     base = _base(model_name, device)
     examples = read_training_data(
@@ -238,29 +242,30 @@ def train(
         **settings,
     )
     _say("\n".join(described(model, chosen)))
-    if overwrite and is_first:
-        _remove_run(output)
-    try:
-        fitted = fit(model, examples, chosen, output, resume)
-    except TrainingStopped as stopped:
-        done = str(stopped).partition(". ")[0]
-        _say(f"{done}. The same command with --resume continues.")
-        sys.exit(INTERRUPTED)
-    if not is_first:
-        return
-    fitted.model.save_pretrained(output)
-    _say("\n".join(finished(fitted)))
-    write_report(
-        output,
-        fitted,
-        examples,
-        name=output.resolve().name,
-        data_name=data.resolve().name,
-        settings=chosen,
-        command=command_of(ctx),
-        seconds=time.monotonic() - begun,
-        on_problem=_say,
-    )
+    with _alone_in(output) if is_first else nullcontext():
+        if overwrite and is_first:
+            _remove_run(output)
+        try:
+            fitted = fit(model, examples, chosen, output, resume)
+        except TrainingStopped as stopped:
+            done = str(stopped).partition(". ")[0]
+            _say(f"{done}. The same command with --resume continues.")
+            sys.exit(INTERRUPTED)
+        if not is_first:
+            return
+        fitted.model.save_pretrained(output)
+        _say("\n".join(finished(fitted)))
+        write_report(
+            output,
+            fitted,
+            examples,
+            name=output.resolve().name,
+            data_name=data.resolve().name,
+            settings=chosen,
+            command=command_of(ctx),
+            seconds=time.monotonic() - begun,
+            on_problem=_say,
+        )
     _say("\n".join(next_steps(output, examples)))
 
 
@@ -282,14 +287,24 @@ def _first_installed() -> str:
     )
 
 
-def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
+def _check_output(output: Path, data: Path, resume: bool, overwrite: bool) -> None:
     """Refuse a folder with files of something else, before the data are read."""
+    from ivy_models.base.atomic_files import PREFIX
+
+    if data.is_dir() and output.resolve().is_relative_to(data.resolve()):
+        raise click.UsageError(
+            f"{output} is inside {data}, so its files would become data. Name a folder outside."
+        )
     if resume and overwrite:
         raise click.UsageError("--resume continues the run that --overwrite removes; choose one.")
     if output.exists() and not output.is_dir():
         raise click.UsageError(f"{output} is a file; name a folder.")
-    if not output.is_dir() or not any(output.iterdir()):
+    if not output.is_dir():
         return
+    if not os.access(output, os.W_OK):
+        raise click.UsageError(f"{output} cannot be written: permission denied.")
+    if all(path.name.startswith(PREFIX) for path in output.iterdir()):
+        return  # empty, or a run was killed before its first file
     if not (output / RUN_MARK).exists():
         raise click.UsageError(f"{output} is not empty, and has no training run; name another one.")
     if not (resume or overwrite):
@@ -297,6 +312,36 @@ def _check_output(output: Path, resume: bool, overwrite: bool) -> None:
             f"{output} has a training run. Continue it with --resume, replace it with --overwrite, "
             "or name another folder."
         )
+
+
+@contextmanager
+def _alone_in(output: Path) -> Iterator[None]:
+    """Hold the output folder, so that no second run writes there at the same time."""
+    from ivy_models.base.atomic_files import remove_incomplete
+
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        yield
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise click.ClickException(
+            f"Another run writes to {output} at this moment. Wait, or name another folder."
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    try:
+        remove_incomplete(output)
+        yield
+    finally:
+        with suppress(OSError):  # it has files
+            output.rmdir()
+        os.close(descriptor)
 
 
 def _remove_run(output: Path) -> None:

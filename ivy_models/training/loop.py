@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from ivy_models.training.progress import Progress
 from ivy_models.training.records import STEP, Records
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import Trainer, make_trainer
-from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 CHECKPOINT_SECONDS = 60.0
@@ -116,9 +118,10 @@ def fit(
     batches, folder = Batches(data, settings), Path(folder)
     _check_targets(data)
     run = asdict(settings) | {
-        "spec": model.spec.replace(device=None).to_json(),
+        **{f"the spec's {name}": value for name, value in _spec_fields(model.spec)},
         "targets": [asdict(target) for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],
+        "hash of the examples' targets": _hash_of_targets(data),
     }
     trained = model
     if settings.dropout:
@@ -337,6 +340,19 @@ def _check_targets(data: TrainingData) -> None:
                 raise InputError(f"No example for {part} has a known value of {target.name!r}.")
 
 
+def _spec_fields(spec: PerceiverIOSpec) -> Iterable[tuple[str, Any]]:
+    """Names and values in JSON, except the device."""
+    return json.loads(spec.replace(device=None).to_json()).items()
+
+
+def _hash_of_targets(data: TrainingData) -> str:
+    found = hashlib.sha256()
+    for examples in (data.train, data.validation):
+        for values in examples.encoded_targets().values():
+            found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()[:8]
+
+
 def _refuse_existing(folder: Path) -> None:
     if (folder / checkpoint.FILE).exists():
         raise TrainingError(
@@ -356,7 +372,9 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        kept = ""
+        if (folder / checkpoint.FILE).exists():
+            kept = " It can be resumed from its last complete checkpoint."
         raise TrainingError(
-            f"The run cannot write to {folder}: {error.strerror or error}. Its last complete "
-            "checkpoint is still there; resume=True continues from it."
+            f"The run cannot write to {folder}: {error.strerror or error}.{kept}"
         ) from error

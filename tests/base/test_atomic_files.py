@@ -12,7 +12,7 @@ from helpers.arrays import same_weights
 from helpers.specs import small_spec
 from PIL import Image
 
-from ivy_models.base.atomic_files import replaced
+from ivy_models.base.atomic_files import remove_incomplete, replaced
 from ivy_models.errors import WeightsError
 from ivy_models.models import factories
 from ivy_models.models.presets import PRESETS
@@ -86,6 +86,9 @@ def test_a_kill_at_any_moment(models, monkeypatch, tmp_path):
     assert (found[0], found[-1]) == ("old", "new")
     new.save_pretrained(folder, layout)  # beside the remains of a killed process
     assert content(folder, old, new) == "new"
+    killed = next(moment for moment in moments if any(moment.glob(".writing-*")))
+    remove_incomplete(killed)
+    assert not list(killed.glob(".*"))
 
 
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full", "Ctrl-C"])

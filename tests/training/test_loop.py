@@ -158,6 +158,9 @@ def test_a_killed_run_resumes_as_if_it_had_not_stopped(run_on, tmp_path):
             tmp_path,
             True,
         )
+    changed = replace(DATA, validation=examples(2, 20))
+    with pytest.raises(TrainingError, match="hash of the examples' targets is"):
+        fit(PerceiverIO(SPEC), changed, SETTINGS, tmp_path, resume=True)
 
     seen = []
     resumed = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, True, seen.append)
@@ -219,7 +222,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     def fill():
         monkeypatch.setattr(checkpoint, "save_file", full)
 
-    with pytest.raises(TrainingError, match="No space left on device. Its last complete checkpoi"):
+    with pytest.raises(
+        TrainingError, match="No space left on device. It can be resumed from its last"
+    ):
         fit(PerceiverIO(SPEC), break_off(fill), SETTINGS, tmp_path)
     monkeypatch.setattr(checkpoint, "save_file", safetensors_numpy.save_file)
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".csv", ".0"}

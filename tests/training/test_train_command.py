@@ -143,6 +143,11 @@ def test_a_table(run, table, tmp_path):
     assert len(found) == 100
     assert {row["buys"] for row in found} <= {"no", "yes"}
     assert all(np.isfinite(float(row["spent"])) for row in found)
+    lacking = tmp_path / "lacking.csv"
+    lacking.write_text("city\nBern\n")
+    result = run("predict", str(tmp_path), str(lacking))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "lacks columns that the model reads: annual income, joined, comment." in result.stderr
     result = run("evaluate", str(tmp_path), str(table), "--json")
     assert list(json.loads(result.stdout)) == ["buys", "spent"]
     for command in (
@@ -218,6 +223,8 @@ def test_refusals(run, photos, tmp_path):
         ([str(photos), "--output", str(tmp_path / "notes"), "--overwrite"], 2, "no training run"),
         ([str(photos), "--output", str(spec)], 2, "is a file"),
         ([str(photos), "--resume", "--overwrite"], 2, "choose one"),
+        ([str(photos), "--output", str(photos / "model")], 2, "its files would become data"),
+        ([str(photos), "--column", "label=ignore"], 1, "must be one of class, number"),
         ([str(photos), "--spec", str(spec)], 1, "Did you mean num_latents?"),
         ([str(photos), "--model", "huge"], 2, "tiny, small, base"),
         ([str(photos), "--metric", "f2"], 1, "metric must be one of"),
@@ -231,6 +238,17 @@ def test_refusals(run, photos, tmp_path):
         assert result.exception is None or isinstance(result.exception, SystemExit)
     assert (tmp_path / "notes" / "README.md").read_text() == "mine"
     assert not (tmp_path / "new").exists()
+
+
+def test_two_runs_in_one_folder(run, photos, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    result = run("train", str(photos), "--output", str(tmp_path), *TINY)
+    os.close(held)
+    assert result.exit_code == 1
+    assert f"Another run writes to {tmp_path} at this moment." in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_examples_need_fewer_epochs():

@@ -92,7 +92,7 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             raise InputError(f"There is no column {name!r}. {did_you_mean(name, names)}")
         if kind not in kinds:
             raise InputError(
-                f"A column's kind is one of {', '.join(kinds)}; got {kind!r} for {name!r}."
+                f"The kind of {name!r} must be one of {', '.join(kinds)}, got {kind!r}."
             )
 
 

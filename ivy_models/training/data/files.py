@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ivy_models.errors import InputError
@@ -33,7 +33,7 @@ def kind_of(name: str | Path) -> str | None:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """All files in a folder and its subfolders, sorted, without hidden ones.
+    """All files in a folder and its subfolders, sorted, without hidden ones. Links are followed.
 
     Raises
     ------
@@ -41,17 +41,23 @@ def list_folder(folder: Path) -> list[Path]:
         If there are none, or the folder cannot be read.
     """
     try:
-        files = sorted(
-            file
-            for file in folder.rglob("*")
-            if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-            and file.is_file()
-        )
+        files = sorted(_files(folder))
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
     if not files:
         raise InputError(f"The folder {folder} has no files.")
     return files
+
+
+def _files(folder: Path, parents: tuple[str, ...] = ()) -> Iterator[Path]:
+    parents = (*parents, os.path.realpath(folder))
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            yield path
+        elif path.is_dir() and os.path.realpath(path) not in parents:  # no endless circle of links
+            yield from _files(path, parents)
 
 
 def most_frequent_kind(folder: Path, files: Iterable[Path]) -> str:
@@ -71,6 +77,11 @@ def most_frequent_kind(folder: Path, files: Iterable[Path]) -> str:
             "a.wav, a.txt or a.csv."
         )
     return kinds.most_common(1)[0][0]
+
+
+def readable(path: str | Path) -> str:
+    """A path as a text that can be written; bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def named(names: Sequence[object], limit: int = 3) -> str:

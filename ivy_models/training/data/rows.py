@@ -17,6 +17,7 @@ from ivy_models.training.data.files import (
     kind_of,
     list_folder,
     most_frequent_kind,
+    readable,
 )
 from ivy_models.training.data.tables import table_rows
 
@@ -91,7 +92,7 @@ class FileRows:
         return (TARGET,) if any(self._labels) else ()
 
     def name(self, index: int) -> str:
-        return str(self.files[index].relative_to(self.root))
+        return readable(self.files[index].relative_to(self.root))
 
     def column(self, name: str) -> list[str | None]:
         if name != TARGET:
@@ -101,7 +102,7 @@ class FileRows:
     @cached_property
     def _labels(self) -> list[str | None]:
         parts = (file.relative_to(self.root).parts for file in self.files)
-        return [part[0] if len(part) > 1 else None for part in parts]
+        return [readable(part[0]) if len(part) > 1 else None for part in parts]
 
 
 def read_rows(path: str | os.PathLike[str]) -> Rows:

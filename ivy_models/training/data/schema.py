@@ -72,7 +72,8 @@ class FileSchema:
         ]
         if kind_read_by(preprocessing) not in (None, rows.kind):
             raise InputError(
-                f"The data are {rows.kind}s, which a {type(preprocessing).__name__} does not read."
+                f"The data are {rows.kind}s, but the {type(preprocessing).__name__} of the model "
+                f"reads {kind_read_by(preprocessing)}s."
             )
         if preprocessing is None:
             looked = [rows[int(place)] for place in sample(len(rows))]
@@ -187,7 +188,8 @@ class TableSchema:
     ) -> TableSchema:
         if not isinstance(preprocessing, TablePreprocessing):
             raise InputError(
-                f"A table needs a TablePreprocessing, got a {type(preprocessing).__name__}."
+                f"The data are a table, but the {type(preprocessing).__name__} of the model does "
+                "not read tables."
             )
         read = {column.name: column for column in preprocessing.columns}
         if shared := [target.name for target in targets if target.name in read]:

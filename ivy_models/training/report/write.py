@@ -91,7 +91,7 @@ def write_report(
         note = _note(target, len(mistakes), found["examples"])
         page = mistakes_page(
             f"Worst mistakes: {target.name}", note, mistakes, examples, model
-        ).encode()
+        ).encode("utf-8", "replace")
         links.append(_written(folder, f"mistakes_{slug}.html", page, f"mistakes: {target.name}"))
     _write(folder / FOLDER / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     try:
@@ -111,7 +111,7 @@ def write_report(
         seconds,
         links,
     )
-    _write(folder / CARD, model_card(facts).encode())
+    _write(folder / CARD, model_card(facts).encode("utf-8", "replace"))
     return metrics
 
 

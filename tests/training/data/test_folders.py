@@ -1,5 +1,6 @@
 """Folders by class."""
 
+import os
 import sys
 import wave
 
@@ -96,7 +97,9 @@ def test_classes_are_the_folders_names_as_they_are(tmp_path, rng):
 
 def test_images_do_not_fit_a_model_of_sounds(tmp_path, rng):
     write_images(tmp_path, rng, count=1)
-    with pytest.raises(InputError, match="data are images, which a SoundPreprocessing does not"):
+    with pytest.raises(
+        InputError, match="are images, but the SoundPreprocessing of the model reads sounds"
+    ):
         read_training_data(tmp_path, preprocessing=SoundPreprocessing(4000, 416))
 
 
@@ -265,3 +268,27 @@ def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
     assert read_training_data(tmp_path / "texts").train.augmentation is None
     with pytest.raises(InputError, match="Only images and sounds can be augmented"):
         read_training_data(tmp_path / "texts", augment=True)
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+        (tmp_path / "elsewhere" / name / "1.txt").write_text("text")
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere" / name)
+        (tmp_path / "elsewhere" / name / "circle").symlink_to(tmp_path / "data")
+    rows = read_rows(tmp_path / "data")
+    assert {rows.name(i).split("/")[0] for i in range(len(rows))} == {"cat", "dog"}
+    assert len(rows) < 10
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/cat\xff"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    with open(folder + b"/\xfe.txt", "w") as file:
+        file.write("text")
+    rows = read_rows(tmp_path)
+    assert (rows.column("label"), rows.name(0)) == (["cat\ufffd"], "cat\ufffd/\ufffd.txt")
