@@ -28,7 +28,11 @@ import numpy as np
 import which_spec
 from which_spec import sounds, table
 
-SIZE, EPOCHS, BATCH = 64, 40, 32
+SIZE = 64
+"""Height and width of the photos."""
+
+EPOCHS, BATCH = 20, 32
+"""Training of the other models of photos: the CNN then takes as long as the command."""
 
 
 def photos(folder: Path, rng: np.random.Generator) -> Path:
