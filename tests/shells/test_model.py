@@ -522,7 +522,7 @@ def test_learned_positions_take_their_own_size_only(backend, rng):
         fourier_encode_input=False, learned_position_shape=(6, 5), learned_position_dim=4
     )
     assert numpy_of(PerceiverIO(spec)(image(rng, 6, 5, 3))).shape == (1, 5)
-    with pytest.raises(InputError, match=r"learned positions.*\(6, 5\).*\(5, 6\)"):
+    with pytest.raises(InputError, match=r"\(5, 6\).*learned positions.*\(6, 5\)"):
         PerceiverIO(spec)(image(rng, 5, 6, 3))
 
 
