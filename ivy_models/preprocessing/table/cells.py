@@ -138,8 +138,9 @@ def to_category(value: Any) -> str | None:
     text = str(value).strip()
     if text.lower() in ("true", "false"):
         return text.capitalize()
-    if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
-        text = str(int(value))
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        number = to_number(value)
+        text = str(int(number)) if number.is_integer() else text
     if whole := _WHOLE.fullmatch(text):
         text = whole[1]
     return "0" if text == "-0" else text
