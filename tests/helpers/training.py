@@ -83,5 +83,10 @@ class BreakOff:
         return self.examples.batch(indices, rng)
 
 
+def draw_nothing(monkeypatch):
+    """Leave the drawings out of reports, which take longer than a small run."""
+    monkeypatch.setattr("ivy_models.training.report.write._figures", lambda *_: ())
+
+
 def break_off(act, n=10):
     return replace(DATA, train=BreakOff(DATA.train, n, act))

@@ -235,13 +235,13 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
 # What the settings do
 
 
-def steps_of(settings, data=DATA):
-    """Losses and learning rates of a run in torch (steps, 2), and its trainer."""
-    batches, spec = Batches(data, settings), SPEC.replace(fc_dropout=settings.dropout)
+def steps_of(settings, number=None):
+    """Losses and learning rates of the first steps of a run in torch, and its trainer."""
+    batches, spec = Batches(DATA, settings), SPEC.replace(fc_dropout=settings.dropout)
     trainer = make_trainer(PerceiverIO(spec), TARGETS, settings, batches.steps)
     steps = [
         trainer.step(step, batches(step).parts(settings.accumulation))
-        for step in range(batches.steps)
+        for step in range(number or batches.steps)
     ]
     return np.array(steps), trainer
 
@@ -285,15 +285,15 @@ def plain():
     ids=str,
 )
 def test_every_setting_has_an_effect(plain, change):
-    (expected, _), (steps, _) = plain, steps_of(replace(PLAIN, **change))
-    assert not np.allclose(steps[:6, 0], expected[:6, 0], atol=1e-4)
+    (expected, _), (steps, _) = plain, steps_of(replace(PLAIN, **change), 4)
+    assert not np.allclose(steps[:, 0], expected[:4, 0], atol=1e-4)
 
 
 @torch_alone
 @pytest.mark.parametrize("change", [{"accumulation": 4}, {"rematerialise": True}], ids=str)
 def test_saving_memory_does_not_change_the_steps(plain, change):
-    (expected, _), (steps, _) = plain, steps_of(replace(PLAIN, **change))
-    np.testing.assert_allclose(steps, expected, rtol=1e-5)
+    (expected, _), (steps, _) = plain, steps_of(replace(PLAIN, **change), 3)
+    np.testing.assert_allclose(steps, expected[:3], rtol=1e-5)
 
 
 @torch_alone

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, heed_interrupts
 from helpers.processes import LIMIT
+from helpers.training import draw_nothing
 from PIL import Image
 
 from ivy_models import classify
@@ -23,6 +24,12 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 TINY = ["--model", "tiny", "--epochs", "2", "--batch-size", "8"]
 
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="trains on torch")
+
+
+@pytest.fixture(autouse=True)
+def only_photos_are_drawn(request, monkeypatch):
+    if request.node.name != "test_photos":
+        draw_nothing(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +130,13 @@ def test_photos(run, photos, tmp_path):
 
 @pytest.mark.parametrize("other", [name for name in CHOSEN if name not in ("numpy", "torch")])
 def test_photos_on(run, photos, tmp_path, other):
-    result = run("train", str(photos), "--output", str(tmp_path), *TINY, "--backend", other)
+    small = tmp_path / "small.json"  # compiles sooner
+    small.write_text('{"num_lat_att_per_layer": 1, "num_latents": 4, "stem_dim": 8}')
+    options = [*TINY, "--epochs", "1", "--spec", str(small), "--backend", other]
+    result = run("train", str(photos), "--output", str(tmp_path / "model"), *options)
     assert result.exit_code == 0, result.output
     assert f"Training: {other}" in result.stderr
-    assert run("predict", str(tmp_path), str(photos / "dark")).exit_code == 0
+    assert run("predict", str(tmp_path / "model"), str(photos / "dark")).exit_code == 0
 
 
 def test_a_table(run, table, tmp_path):
