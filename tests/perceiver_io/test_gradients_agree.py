@@ -12,6 +12,8 @@ import pytest
 from helpers.chunks import set_scores_per_chunk
 from helpers.gradients import TRAINED, directional_derivatives, value_and_gradients
 from helpers.specs import (
+    columns_data,
+    columns_spec,
     flow_spec,
     language_spec,
     multimodal_data,
@@ -28,9 +30,8 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOSpec,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
+from ivy_models.transformers.perceiver_io.inputs.stems import CONVOLUTIONS, STEMS
 from ivy_models.transformers.perceiver_io.parameters import map_tree
-from ivy_models.transformers.perceiver_io.spec_checks import STEMS
 
 READERS = {"plain": True, "streaming": False}
 
@@ -125,6 +126,7 @@ def cases():
             **shallow,
             input_modalities=(replace(sound, max_fourier_freq=7.0), *others),
         ),
+        "columns": columns_spec(**shallow),
     }
 
 
@@ -144,6 +146,11 @@ def arguments_for(spec):
         params["input"]["batch_norm"]["variance"] **= 2  # positive
     elif spec.stem == "frame_pair":
         data = rng.standard_normal((2, 2, 5, 4, 3))
+    elif spec == CASES["columns"]:
+        data, mask = columns_data(rng)
+        data = {name: x if x.dtype.kind == "i" else np.float64(x) for name, x in data.items()}
+        mask = {name: x.reshape(2, -1) for name, x in mask.items()}
+        params["input"]["photo"]["batch_norm"]["variance"] **= 2  # positive
     elif spec.input_modalities is not None:
         data = map_tree(np.float64, multimodal_data(rng))
         mask = {"image": rng.random((2, 2 * 3 * 5)) < 0.7}
@@ -221,7 +228,7 @@ def test_gradients_are_finite_differences(case, reader, name):
 def test_every_option_is_in_a_case():
     every = {
         PerceiverIOSpec: CASES.values(),
-        InputModality: CASES["modalities"].input_modalities,
+        InputModality: CASES["modalities"].input_modalities + CASES["columns"].input_modalities,
         OutputModality: CASES["modalities"].output_modalities,
     }
     for kind, instances in every.items():

@@ -199,8 +199,16 @@ def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
         np.testing.assert_allclose(column(tmp_path, name), expected, rtol=1e-4, err_msg=name)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Python's own handler, which it does not install in a job that runs in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @torch_alone
-def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path):
+def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path, heeds_ctrl_c):
     expected, _ = run_on("torch")
     interrupted = break_off(lambda: os.kill(os.getpid(), signal.SIGINT), n=5)
     with pytest.raises(TrainingStopped, match="Stopped after step . of 12. resume=True continues"):
