@@ -227,8 +227,8 @@ def test_kinds_can_be_overridden(tmp_path, rng):
     assert isinstance(numbers.targets[0], NumberTarget)
     for chosen, message in [
         ({"agee": "number"}, "no column 'agee'. Did you mean age"),
-        ({"age": "integer"}, "kind is one of number, category"),
-        ({"label": "text"}, "kind is one of class, number"),
+        ({"age": "integer"}, "must be one of number, category"),
+        ({"label": "text"}, "must be one of class, number"),
         ({"city": "number"}, "'city' cannot be read as number: no cell such as '"),
         ({"city": "image"}, "'city' names files.*none exists"),
     ]:
