@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ from ivy_models.ops.torch_linear import (
     recomputable,
     takes_hooks,
 )
+
+if hasattr(os, "register_at_fork"):
+    # A forked process lacks the threads of its parent, for which torch would wait forever.
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 _OF_NUMPY = (torch.float16, torch.float32, torch.float64)
 

@@ -1,8 +1,7 @@
 """Send a model to another process: ``python(MAIN, backend, start_method)``.
 
 This runs in its own process, which has only the threads of the chosen backend: a fork copies no
-threads, but it copies the locks that threads of JAX and TensorFlow hold. Torch continues there with
-one thread.
+threads, but it copies the locks that threads of JAX and TensorFlow hold.
 """
 
 import multiprocessing
@@ -18,11 +17,7 @@ import ivy
 MAIN = "from helpers import other_process; other_process.main()"
 
 
-def call(model, data, queue, torch_threads):
-    if torch_threads is not None:
-        import torch
-
-        torch.set_num_threads(torch_threads)
+def call(model, data, queue):
     output = model(data)
     queue.put((ivy.current_backend_str(), type(output.data).__module__, ivy.to_numpy(output)))
 
@@ -41,9 +36,7 @@ def main():
     expected = ivy.to_numpy(model(data))
     context = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
-    process = context.Process(
-        target=call, args=(model, data, queue, 1 if name == "torch" else None), daemon=True
-    )
+    process = context.Process(target=call, args=(model, data, queue), daemon=True)
     process.start()
     process.join(timeout=LIMIT)
     assert process.exitcode == 0, process.exitcode
