@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
 """The default number of epochs makes this number of updates, within these limits."""
 
@@ -202,6 +199,7 @@ def train(
     Example: ivy-models train photos --output my_model
     """
     from ivy_models.base import torchrun
+    from ivy_models.cli import INTERRUPTED
     from ivy_models.cli.options import use_backend
     from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, fit
