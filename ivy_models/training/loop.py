@@ -16,7 +16,7 @@ import numpy as np
 
 from ivy_models.errors import InputError, SpecError, TrainingError
 from ivy_models.ops import ops_for
-from ivy_models.preprocessing.targets import ClassTarget, is_known
+from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.data import Batch, Examples, TrainingData
@@ -137,8 +137,8 @@ def fit(
         loop.run(interruption, on_epoch)
     kept = model.with_weights(unflatten(loop.kept_weights))
     kept.targets = data.targets
-    if len(data.targets) == 1 and isinstance(data.targets[0], ClassTarget):
-        kept.labels = data.targets[0].labels
+    if data.labels is not None:
+        kept.labels = data.labels
     if data.preprocessing is not None:
         kept.preprocessing = data.preprocessing
     return Fitted(kept, tuple(loop.history), loop.history[loop.kept], loop.metric)

@@ -13,7 +13,6 @@ from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.models.sizes import spec_for
 from ivy_models.preprocessing import TextPreprocessing
-from ivy_models.preprocessing.targets import ClassTarget
 from ivy_models.training.data import TrainingData
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -149,16 +148,10 @@ def _one_vector(spec: PerceiverIOSpec) -> PerceiverIOSpec:
 def _is_trained_on(model: PerceiverIO, data: TrainingData) -> bool:
     if model.targets is not None:
         return model.targets == data.targets
-    return model.labels == _labels(data)
-
-
-def _labels(data: TrainingData) -> tuple[str, ...] | None:
-    """The labels of a model with a single target, a class."""
-    targets = data.targets
-    return targets[0].labels if len(targets) == 1 and isinstance(targets[0], ClassTarget) else None
+    return model.labels == data.labels
 
 
 def _for_data(model: PerceiverIO, data: TrainingData) -> PerceiverIO:
     model.preprocessing, model.targets = data.preprocessing, data.targets
-    model.labels = _labels(data)
+    model.labels = data.labels
     return model

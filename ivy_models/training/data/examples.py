@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ivy_models.preprocessing.targets import Target
+from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.training.data.columns import Column
 
 
@@ -111,3 +111,10 @@ class TrainingData:
     targets: tuple[Target, ...]
     columns: tuple[Column, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes if there is a single target and it is a class, otherwise None."""
+        if len(self.targets) == 1 and isinstance(self.targets[0], ClassTarget):
+            return self.targets[0].labels
+        return None
