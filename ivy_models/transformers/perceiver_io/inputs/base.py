@@ -182,31 +182,31 @@ def convert_mask(
     ops: Ops,
     like: Array,
     mask: Any,
-    name: str,
     batch_shape: Axes,
     axes: Axes,
     convert: Convert,
-    whole: bool = False,
+    modality: str | None = None,
 ) -> Array:
     """Turn a mask (*batch, *axes), or (*axes) or one row for a batch, into booleans (B, M).
 
-    With ``whole`` all axes may have the size 1, for one element that all inputs share.
+    In the mask of a modality all axes may have the size 1, for one element that all inputs share.
 
     Raises
     ------
     InputError
         If it has another shape, or holds floats or integers other than 0 and 1.
     """
+    name = "mask" if modality is None else f'mask["{modality}"]'
     mask = convert(mask, name)
     one_row = (1,) * len(batch_shape)
     shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
     given = ops.known_shape(mask)
     fits = any(is_shape(given, shape) for shape in shapes)
     of_all = (*batch_shape, *(1 for _ in axes))
-    is_whole = whole and not fits and is_shape(given, of_all)
+    is_whole = modality is not None and not fits and is_shape(given, of_all)
     if not fits and not is_whole:
         shared = f", or {axes} for the whole batch" if batch_shape else ""
-        shared += f", or {of_all} for all inputs alike" if whole and axes else ""
+        shared += f", or {of_all} for all inputs alike" if modality is not None and axes else ""
         raise InputError(
             f"{name} has shape {given}; expected {(*batch_shape, *axes)}{shared}: True where an "
             "input takes part."

@@ -243,35 +243,32 @@ class GridAdapter(InputKind):
             )
         return ops.shape(data)[: len(data.shape) - self.num_axes - 1]
 
-    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
-        if mask is not None and self._stem.mixes:
-            raise InputError(
-                f'mask is not possible with stem="{self.stem}": it mixes neighbours, '
-                "so no input of the reader belongs to one element of the data."
-            )
-        return self.check_named(ops, like, data, mask, convert)
-
-    def check_named(
+    def check(
         self,
         ops: Ops,
         like: Array,
         data: Any,
         mask: Any,
         convert: Convert,
-        names: tuple[str, str] = ("data", "mask"),
-        whole: bool = False,
+        modality: str | None = None,
     ) -> CheckedInputs:
-        """Do the same with other names in errors; the mask is that of the grid of inputs.
+        """Do as the base class says, for all data or for one modality.
 
-        ``whole`` is that of ``convert_mask``.
+        The mask of a modality is that of the grid of inputs, so any stem may have one.
         """
-        data = convert(data, names[0])
-        batch_shape = self.check_data(ops, data, names[0])
+        if mask is not None and self._stem.mixes and modality is None:
+            raise InputError(
+                f'mask is not possible with stem="{self.stem}": it mixes neighbours, '
+                "so no input of the reader belongs to one element of the data."
+            )
+        name = modality or "data"
+        data = convert(data, name)
+        batch_shape = self.check_data(ops, data, name)
         axes = self._fixed(ops.shape(data)[len(batch_shape) : -1])
         data = ops.match(ops.reshape(data, (-1, *axes, self.data_dim)), like)
         grid_shape = self.grid_shape(axes)
         if mask is not None:
-            mask = convert_mask(ops, like, mask, names[1], batch_shape, grid_shape, convert, whole)
+            mask = convert_mask(ops, like, mask, batch_shape, grid_shape, convert, modality)
             data = self._zero_where_masked(ops, data, mask, grid_shape)
         return CheckedInputs(data, mask, batch_shape, grid_shape)
 

@@ -204,10 +204,7 @@ class MultimodalInput(InputKind):
         check_names("mask", mask, self._adapters)
 
         def checked(name: str, array: Any, masked: Any) -> CheckedInputs:
-            names = name, f'mask["{name}"]'
-            return self._adapters[name].check_named(
-                ops, like, array, masked, convert, names, whole=True
-            )
+            return self._adapters[name].check(ops, like, array, masked, convert, name)
 
         parts = {name: checked(name, data[name], mask.get(name)) for name in data}
         batch_shape = _shared({name: part.batch_shape for name, part in parts.items()})

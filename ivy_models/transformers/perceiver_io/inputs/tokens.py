@@ -116,33 +116,30 @@ class TokenAdapter(InputKind):
                 "Truncate or split the sequence."
             )
 
-    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
-        return self.check_named(ops, like, data, mask, convert)
-
-    def check_named(
+    def check(
         self,
         ops: Ops,
         like: Array,
         data: Any,
         mask: Any,
         convert: Convert,
-        names: tuple[str, str] = ("data", "mask"),
-        whole: bool = False,
+        modality: str | None = None,
     ) -> CheckedInputs:
-        """Do the same with other names in errors; ``whole`` is that of ``convert_mask``."""
-        tokens = convert(data, names[0])
-        self.check_shape(ops.known_shape(tokens), names[0])
+        """Do as the base class says, for all data or for one modality."""
+        name = modality or "data"
+        tokens = convert(data, name)
+        self.check_shape(ops.known_shape(tokens), name)
         if "int" not in ops.dtype(tokens):
             raise InputError(
-                f"{names[0]} is of type {ops.dtype(tokens)}; the model takes tokens, integers."
+                f"{name} is of type {ops.dtype(tokens)}; the model takes tokens, integers."
             )
         # A traced array has no values yet.
         if not (ops.is_traced(tokens) or ops.waits_for(tokens)):
-            self._check_values(ops.to_numpy(tokens), names[0])
+            self._check_values(ops.to_numpy(tokens), name)
         batch_shape, axes = self._split(ops.shape(tokens))
         tokens = ops.move(ops.cast(ops.reshape(tokens, (-1, *axes)), "int32"), like)
         if mask is not None:
-            mask = convert_mask(ops, like, mask, names[1], batch_shape, axes, convert, whole)
+            mask = convert_mask(ops, like, mask, batch_shape, axes, convert, modality)
         return CheckedInputs(tokens, mask, batch_shape, axes)
 
     def _check_values(self, tokens: np.ndarray, name: str) -> None:
