@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,8 @@ from safetensors.numpy import save_file
 
 from ivy_models.base.atomic_files import replaced
 from ivy_models.errors import TrainingError, shown
+
+T = TypeVar("T")
 
 FILE = "checkpoint.safetensors"
 """Name of a checkpoint in the folder of its run."""
@@ -84,6 +87,15 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict
             "data, or another folder."
         )
     return arrays, record
+
+
+def by_part(state: Mapping[str, T]) -> defaultdict[str, dict[str, T]]:
+    """Divide a state by the first part of its names, such as "model" of "model/latents"."""
+    parts: defaultdict[str, dict[str, T]] = defaultdict(dict)
+    for name, value in state.items():
+        part, _, name = name.partition("/")
+        parts[part][name] = value
+    return parts
 
 
 def _json(value: Any) -> str:

@@ -256,10 +256,7 @@ class _Loop:
     def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         vars(self).update({name: record[name] for name in _RECORD})
-        parts: dict[str, dict[str, np.ndarray]] = {"trainer": {}, "kept": {}}
-        for name, array in arrays.items():
-            part, _, name = name.partition("/")
-            parts[part][name] = array
+        parts = checkpoint.by_part(arrays)
         self.kept_weights = parts["kept"]
         self.trainer.load(parts["trainer"], self.done)
 

@@ -14,6 +14,7 @@ from ivy_models.ops import ops_named
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.part_names import tree_name
 from ivy_models.training.batches import TrainingBatch
+from ivy_models.training.checkpoint import by_part
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers.one_process import OneProcess
@@ -128,20 +129,15 @@ class PaddleTrainer(OneProcess):
         return {name: leaf.numpy() for name, leaf in state.items()}
 
     def load(self, state: dict[str, np.ndarray], step: int) -> None:
-        model, average, moments = {}, {}, {}
+        parts: Any = by_part(state)
+        moments = {}
         own_names = {name: own for own, name in self.names.items()}
-        for name, array in state.items():
-            match name.split("/", 1):
-                case ["model", name]:
-                    model[name] = array
-                case ["average", name]:
-                    average[name] = array
-                case ["optimizer", moment]:
-                    weight, _, moment = moment.rpartition("/")
-                    moments[f"{own_names[weight]}_{moment}"] = _tensors(array)
-        self.layer.set_state_dict(model)
+        for name, array in parts["optimizer"].items():
+            weight, _, moment = name.rpartition("/")
+            moments[f"{own_names[weight]}_{moment}"] = _tensors(array)
+        self.layer.set_state_dict(parts["model"])
         if self.average is not None:
-            self.average.set_state_dict(average)
+            self.average.set_state_dict(parts["average"])
         self.schedule.step(step)
         self.optimizer.set_state_dict(moments | {"LR_Scheduler": self.schedule.state_dict()})
 

@@ -12,6 +12,7 @@ import torch
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.part_names import tree_name
 from ivy_models.training.batches import TrainingBatch
+from ivy_models.training.checkpoint import by_part
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers.optimization import (
@@ -123,20 +124,11 @@ class TorchTrainer:
         return {name: leaf.cpu().numpy() for name, leaf in tensors.items()}
 
     def load(self, state: dict[str, np.ndarray], step: int) -> None:
-        model, average, moments = {}, {}, {}
-        for name, array in state.items():
-            tensor = torch.from_numpy(array)
-            match name.split("/", 1):
-                case ["model", name]:
-                    model[name] = tensor
-                case ["average", name]:
-                    average[name] = tensor
-                case ["optimizer", moment]:
-                    index, _, moment = moment.partition("/")
-                    moments.setdefault(int(index), {})[moment] = tensor
-        self.module.load_state_dict(model)
+        parts = by_part({name: torch.from_numpy(array) for name, array in state.items()})
+        self.module.load_state_dict(parts["model"])
         if self.average is not None:
-            self.average.load_state_dict(average)
+            self.average.load_state_dict(parts["average"])
+        moments = {int(index): own for index, own in by_part(parts["optimizer"]).items()}
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         self.schedule = self._schedule(step)
 
