@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,13 @@ def _is_bytes(source: Any) -> bool:
 def is_path(source: Any) -> bool:
     """Whether a source is the path of a file."""
     return isinstance(source, (str, os.PathLike))
+
+
+def stored(cell: Any) -> Any:
+    """A file's path or content, also of a mapping as Hugging Face's ``datasets`` store it."""
+    if not isinstance(cell, Mapping):
+        return cell
+    return cell.get("path") if cell.get("bytes") is None else cell["bytes"]
 
 
 def name_of(source: Any, kind: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from ivy_models.base.fields import named_fields
 from ivy_models.errors import InputError, SpecError, shown
 from ivy_models.preprocessing.modalities import modality
+from ivy_models.preprocessing.sources import stored
 from ivy_models.preprocessing.table.categories import CategoryColumn
 from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.preprocessing.table.dates import DateColumn
@@ -236,9 +237,8 @@ def _texts(column: TextColumn, cells: Sequence[Any]) -> tuple[np.ndarray, np.nda
 
 def _content(cell: Any) -> Any:
     """A file's path or content, or None if it is missing."""
-    if isinstance(cell, Mapping):  # as Hugging Face's datasets store it
-        cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
-    return None if is_missing(cell) else cell
+    content = stored(cell)
+    return None if is_missing(content) else content
 
 
 def _file(column: ImageColumn | SoundColumn, content: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ivy_models.base import torchrun
 from ivy_models.errors import InputError
+from ivy_models.preprocessing.sources import stored
 from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.files import named
 from ivy_models.training.data.rows import Rows
@@ -103,8 +104,7 @@ def _digest(files: Sequence[Any]) -> str | None:
     """A hash of the content of files; None if there are none."""
     digest, some = hashlib.blake2b(digest_size=16), False
     for file in files:
-        if isinstance(file, Mapping):
-            file = file["path"] if file.get("bytes") is None else file["bytes"]
+        file = stored(file)
         if isinstance(file, (str, Path)) and not is_missing(file):
             try:
                 file = Path(file).read_bytes()

@@ -18,7 +18,7 @@ from ivy_models.preprocessing import (
 )
 from ivy_models.preprocessing.media import decode
 from ivy_models.preprocessing.modalities import SAMPLES_PER_PATCH
-from ivy_models.preprocessing.sources import opened
+from ivy_models.preprocessing.sources import opened, stored
 from ivy_models.training.data.files import named
 
 SAMPLE = 100
@@ -70,7 +70,7 @@ def image_preprocessing(sources: Sequence[Any]) -> ImagePreprocessing:
     from PIL import Image
 
     def size_and_mode(source: Any) -> tuple[int, int, bool]:
-        with Image.open(opened(_stored(source))) as image:
+        with Image.open(opened(stored(source))) as image:
             return image.height, image.width, image.mode in ("1", "L", "I;16")
 
     heights, widths, are_grey = np.array(_of_sample(size_and_mode, sources, "images")).T
@@ -91,7 +91,7 @@ def sound_preprocessing(sources: Sequence[Any]) -> SoundPreprocessing:
     """The rate of some sounds, and the length that 90 % of them do not exceed, both bounded."""
 
     def rate_and_seconds(source: Any) -> tuple[float, float]:
-        source = _stored(source)
+        source = stored(source)
         rate = _sample_rate(source)
         most = min(rate, SAMPLE_RATES[0])
         return rate, len(read_sound(source, most, 2 * MAX_SAMPLES)) / most
@@ -129,13 +129,6 @@ def _of_sample(look: Any, sources: Sequence[Any], what: str, size: int = SAMPLE)
     if not found:
         raise InputError(f"None of {len(chosen)} {what} can be read: {named(chosen)}.")
     return found
-
-
-def _stored(source: Any) -> Any:
-    """A file's path or content, also as Hugging Face's ``datasets`` store it."""
-    if isinstance(source, dict):
-        return source["path"] if source.get("bytes") is None else source["bytes"]
-    return source
 
 
 def _sample_rate(source: Any) -> int:
