@@ -147,13 +147,16 @@ def _listing(kind: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {kind}:", *(f"    {name}" for name in names[:LISTED]), *more]
 
 
-def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
-    """Check that each branch to draw at random is a branch of the model.
+def fresh_branches(description: Tree, fresh: Sequence[str]) -> tuple[str, ...]:
+    """Return the branches to draw at random, and those that a new decoder does not need.
+
+    A new decoder may have no queries, or no outputs of modalities. The file's weights for those
+    are ignored as well.
 
     Raises
     ------
     SpecError
-        If it is not.
+        If the model has no such branch.
     """
     if isinstance(fresh, str):
         raise SpecError(f"fresh must be a list of branches, such as [{fresh!r}], got {fresh!r}.")
@@ -164,6 +167,8 @@ def check_fresh(description: Tree, fresh: Sequence[str]) -> None:
                 f"fresh names {branch!r}, but no weight of the model is in such a branch; the "
                 f"outermost are {', '.join(description)}."
             )
+    unread = {"queries", "outputs"} - description.keys() if "decoder" in fresh else set()
+    return (*fresh, *sorted(unread))
 
 
 NOT_COMPARED = ("device", "dtype", *DROPOUT_RATES)
@@ -186,6 +191,8 @@ ONLY_CONCERNS = {
     "num_decoder_heads": ("decoder",),
     "decoder_head_dim": ("decoder",),
     "output_modalities": ("queries", "outputs"),
+    "pooling": ("queries", "decoder"),
+    "with_decoder": ("queries", "decoder"),
 }
 """Fields that may differ too if these branches are fresh: no trained weight depends on them."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ivy_models.base.paths import user_path
-from ivy_models.checkpoints.check import CheckedWeights, check_fresh, check_spec
+from ivy_models.checkpoints.check import CheckedWeights, check_spec, fresh_branches
 from ivy_models.checkpoints.files import parse_json, read_json_bytes
 from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, NativeFolder, read_safetensors
 from ivy_models.checkpoints.haiku import read_haiku
@@ -78,14 +78,14 @@ def load_weights(
         If it is an HDF5 file and the package h5py is not installed.
     """
     description = PerceiverIOCore(spec).parameters()
-    check_fresh(description, fresh)
+    fresh = fresh_branches(description, fresh)
     return load_checked(path, spec, description, fresh, seed).tree
 
 
 def load_checked(
     path: str | Path, spec: PerceiverIOSpec, description: Tree, fresh: Sequence[str], seed: int
 ) -> CheckedWeights:
-    """Do the same for a spec whose parameter tree is known and has the ``fresh`` branches."""
+    """Do the same for a spec whose parameter tree is known, and for all fresh branches."""
     path = user_path(path)
     if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")

@@ -12,9 +12,9 @@ from ivy_models.arrays import current_ops
 from ivy_models.base.fields import check_field_names
 from ivy_models.checkpoints.check import (
     CheckedWeights,
-    check_fresh,
     check_spec,
     differing_fields,
+    fresh_branches,
 )
 from ivy_models.checkpoints.download.cache import PublishedFile, download
 from ivy_models.checkpoints.load import load_checked
@@ -250,7 +250,7 @@ def _build(
     current_ops().check_device(spec.device)  # before a long download
     v: CheckedWeights | None = None
     description = PerceiverIOCore(spec).parameters()
-    check_fresh(description, fresh)
+    fresh = fresh_branches(description, fresh)
     if weights is not None:
         v = load_checked(weights, spec, description, fresh, seed)
     elif pretrained:

@@ -33,6 +33,7 @@ TEXTS = {
     "tied_head": False,
 }
 TOKENS = {"output_dim": 9, "tied_head": False}
+POOLED = {"pooling": "mean", "query_shape": None}
 CASES = {
     "imagenet_fourier": tiny_spec,
     "imagenet_learned": tiny_spec,
@@ -86,6 +87,9 @@ def check_mixed(weights, loaded, spec, fresh, seed):
         (small_spec(), {"with_final_head": False}, ["decoder"]),
         (small_spec(with_final_head=False), {"with_final_head": True}, ["decoder/head"]),
         (small_spec(), {}, ["decoder/head/bias"]),
+        (small_spec(), POOLED, ["decoder"]),
+        (small_spec(**POOLED), {"pooling": None, "query_shape": ()}, ["queries", "decoder"]),
+        (small_spec(with_decoder=False), {"with_decoder": True}, ["queries", "decoder"]),
         (language_spec(), TEXTS, ["queries", "decoder"]),
         (language_spec(), TOKENS, ["decoder/head"]),
         (
@@ -108,6 +112,7 @@ def test_own_format(saved, spec, changes, fresh, file):
         ("imagenet_learned", {"output_dim": 3, "queries_dim": 8}, ["queries", "decoder"]),
         ("imagenet_learned", {}, ["input/positions"]),
         ("imagenet_conv", {"with_final_head": False}, ["decoder"]),
+        ("imagenet_conv", POOLED, ["decoder"]),
         ("imagenet_conv", {}, ["input", "decoder/cross_attention/mlp"]),
         ("imagenet_fourier", {"num_lat_att_per_layer": 1}, ["processor"]),
         ("imagenet_fourier", {"weight_tie_layers": False}, ["processor"]),
