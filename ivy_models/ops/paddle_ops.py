@@ -31,15 +31,13 @@ class PaddleOps(Ops):
     name = "paddle"
 
     def is_array(self, x):
-        if isinstance(x, paddle.pir.Value):
-            _check_mode()
-            return True
-        return isinstance(x, paddle.Tensor)
+        return isinstance(x, (paddle.Tensor, paddle.pir.Value))
 
     def is_traced(self, x):
         return not paddle.in_dynamic_mode()
 
     def more_than_numbers(self, x):
+        _check_mode()
         if isinstance(x, paddle.Tensor) and x.is_sparse():
             return "is a sparse paddle tensor. Pass x.to_dense()."
         return None
@@ -68,6 +66,7 @@ class PaddleOps(Ops):
         return x.detach()
 
     def to_numpy(self, x):
+        _check_mode()
         if not paddle.in_dynamic_mode():
             raise InputError(
                 "A paddle tensor inside paddle.jit.to_static cannot leave paddle. "
