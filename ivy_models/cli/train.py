@@ -91,6 +91,11 @@ class NamedKind(click.ParamType):
     help="Change images or sounds at random while training, or do not change them. Default: only "
     "shift them.",
 )
+@data_option(
+    "--flip",
+    is_flag=True,
+    help="Flip half of the images from left to right while training. --augment does this too.",
+)
 @model_option(
     "--model",
     "model_name",
@@ -178,6 +183,7 @@ def train(
     validation: str | None,
     seed: int,
     augment: bool | None,
+    flip: bool,
     model_name: str | None,
     spec_file: Path | None,
     backend: str | None,
@@ -226,6 +232,7 @@ def train(
         preprocessing=None if base is None else base.preprocessing,
         seed=seed,
         augment=augment,
+        flip=flip,
     )
     _say("\n".join(recognised(data, examples)))
     model = _start(base, examples, model_name, changes, seed, device)

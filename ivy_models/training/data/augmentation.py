@@ -39,7 +39,9 @@ class Augmentation(Protocol):
         ...
 
 
-def augmentation_for(preprocessing: Any, augment: bool | None) -> Augmentation | None:
+def augmentation_for(
+    preprocessing: Any, augment: bool | None, flip: bool = False
+) -> Augmentation | None:
     """Choose the augmentation for prepared data.
 
     Parameters
@@ -49,14 +51,22 @@ def augmentation_for(preprocessing: Any, augment: bool | None) -> Augmentation |
     augment
         True: all changes. None: only shifts of images and sounds, which hardly ever change the
         class; a flip turns a b into a d. False: no change.
+    flip
+        Whether to flip half of the images from left to right in any case.
 
     Raises
     ------
     InputError
-        If all changes are asked for, and the data are neither images nor sounds.
+        If all changes are asked for, and the data are neither images nor sounds; or flips, and the
+        data are not images.
     BackendError
         If a package is not installed.
     """
+    if flip:
+        if not isinstance(preprocessing, ImagePreprocessing):
+            raise InputError("Only images can be flipped. Leave out flip for other data.")
+        others = augmentation_for(preprocessing, augment)
+        return flip_images if others is None else Flipped(others)
     if augment is False:
         return None
     if isinstance(preprocessing, ImagePreprocessing):
@@ -81,6 +91,23 @@ def _shifted_places(batch: int, size: int, rng: np.random.Generator) -> np.ndarr
     most = round(IMAGE_SHIFT * size)
     reflected = np.pad(np.arange(size), most, "reflect")
     return reflected[rng.integers(0, 2 * most + 1, (batch, 1)) + np.arange(size)]
+
+
+def flip_images(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flip about half of the images (B, Y, X, channels) from left to right."""
+    flipped = rng.random((len(data), 1, 1, 1)) < 0.5
+    return np.where(flipped, data[:, :, ::-1], data)
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Flip about half of the images, after other changes."""
+
+    others: Augmentation
+
+    def __call__(self, data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Change images (B, height, width, channels)."""
+        return flip_images(self.others(data, rng), rng)
 
 
 def shift_sounds(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:

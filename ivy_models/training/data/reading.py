@@ -36,6 +36,7 @@ def read_training_data(
     preprocessing: Any = None,
     seed: int = 0,
     augment: bool | None = None,
+    flip: bool = False,
     max_broken: float = 0.05,
 ) -> TrainingData:
     """Read a folder by class, or a table.
@@ -62,6 +63,8 @@ def read_training_data(
     augment
         Whether to change training images or sounds at random, each time they are read. None: only
         shift them.
+    flip
+        Whether to flip half of the training images from left to right, each time they are read.
     max_broken
         Share of examples that may be broken. They are left out and named in ``warnings``.
 
@@ -106,7 +109,7 @@ def read_training_data(
     targets = tuple(target.fit(first.values[target.name]) for target in schema.targets)
     warnings += _unknown_classes(second, targets)
     return TrainingData(
-        first.examples(targets, fitted, augmentation_for(fitted, augment)),
+        first.examples(targets, fitted, augmentation_for(fitted, augment, flip)),
         second.examples(targets, fitted),
         fitted,
         targets,

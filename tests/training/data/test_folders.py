@@ -252,6 +252,23 @@ def test_images_are_shifted_unless_no_change_is_asked_for(tmp_path, rng):
     np.testing.assert_array_equal(same.batch([0, 1, 2], np.random.default_rng(0)).data, plain)
 
 
+def test_images_are_flipped_if_asked_for(tmp_path, rng):
+    write_images(tmp_path, rng, count=3)
+    train = read_training_data(tmp_path, augment=False, flip=True).train
+    plain = train.batch([0, 1, 2]).data
+    flips = []
+    for seed in range(10):
+        changed = train.batch([0, 1, 2], np.random.default_rng(seed)).data
+        flips += [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, plain, strict=True)]
+        both = np.stack([plain, plain[:, :, ::-1]])
+        assert all((image == both[:, i]).all((1, 2, 3)).any() for i, image in enumerate(changed))
+    assert 5 < sum(flips) < 25
+    shifted = read_training_data(tmp_path, flip=True).train
+    data = [shifted.batch([0, 1, 2], np.random.default_rng(s)).data for s in (1, 1, 2)]
+    np.testing.assert_array_equal(data[0], data[1])
+    assert not np.allclose(data[0], data[2])
+
+
 def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
     for name in ("a", "b"):
         for i in range(3):
@@ -268,6 +285,8 @@ def test_sounds_are_augmented_and_texts_are_not(tmp_path, rng):
     assert read_training_data(tmp_path / "texts").train.augmentation is None
     with pytest.raises(InputError, match="Only images and sounds can be augmented"):
         read_training_data(tmp_path / "texts", augment=True)
+    with pytest.raises(InputError, match="Only images can be flipped"):
+        read_training_data(tmp_path / "sounds", flip=True)
 
 
 def test_links_to_folders_are_followed(tmp_path):
