@@ -147,6 +147,9 @@ def checked_attribute(name: str, value: Any) -> Any:
             raise InputError(
                 f"targets must be a list of ClassTarget and NumberTarget; got {value!r}."
             )
+        names = [target.name for target in value]
+        if len(set(names)) < len(names):
+            raise InputError(f"targets must have different names, got {names}.")
         return tuple(value)
     if name == "preprocessing" and (not callable(value) or isinstance(value, ByteTokenizer)):
         raise InputError(

@@ -7,6 +7,7 @@ import os
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ivy_models.base.paths import user_path
@@ -30,8 +31,22 @@ def is_path(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike))
 
 
+class NamedFile(str):
+    """The name of a file in a cell of a table: a text like others, with the file's path."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, name: str, path: Path) -> NamedFile:
+        named = cls(name)
+        named.path = path
+        return named
+
+
 def stored(cell: Any) -> Any:
     """A file's path or content, also of a mapping as Hugging Face's ``datasets`` store it."""
+    if isinstance(cell, NamedFile):
+        return cell.path
     if not isinstance(cell, Mapping):
         return cell
     return cell.get("path") if cell.get("bytes") is None else cell["bytes"]

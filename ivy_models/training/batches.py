@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, SpecError
 from ivy_models.training.data import TrainingData
 from ivy_models.training.goals import balanced_weights, encode_goals
 from ivy_models.training.settings import Settings
@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 
 AHEAD = 2
 """Number of batches that are prepared while the framework computes."""
+
+MAX_STEPS = 2**31 - 1
+"""The frameworks count the steps in 32 bits."""
 
 _ORDER, _AUGMENTATION, _MIXUP = range(3)
 """Streams of random numbers of a run."""
@@ -70,6 +73,8 @@ class Batches:
     ------
     InputError
         If there are no examples, or they cannot be divided as the settings ask.
+    SpecError
+        If there are more than MAX_STEPS steps.
     """
 
     def __init__(self, data: TrainingData, settings: Settings):
@@ -86,7 +91,13 @@ class Batches:
                 f"{settings.accumulation} equal parts (accumulation). Choose another batch_size."
             )
         self.per_epoch = len(data.train) // self.size
-        self.steps = max(1, round(settings.epochs * self.per_epoch))
+        steps = settings.epochs * self.per_epoch
+        if steps > MAX_STEPS:
+            raise SpecError(
+                f"epochs={settings.epochs:g} are {steps:g} updates of the weights; at most "
+                f"{MAX_STEPS:,} are possible."
+            )
+        self.steps = max(1, round(steps))
         self._encoded = data.train.encoded_targets()
         self._class_weights = None
         if settings.class_weights == "balanced":

@@ -94,6 +94,8 @@ def test_refusals(files):
     model = image_model()
     with pytest.raises(InputError, match="targets must be a list"):
         model.targets = "shape"
+    with pytest.raises(InputError, match="targets must have different names, got .'shape', 'sh"):
+        model.targets = TARGETS[:1] * 2
     model.targets = TARGETS[:2]
     with pytest.raises(InputError, match=r"3 classes and numbers, but its output has 5 channels"):
         predict(model, files)

@@ -11,6 +11,7 @@ import numpy as np
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
 from ivy_models.preprocessing.prepared import kind_read_by
+from ivy_models.preprocessing.sources import NamedFile
 from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
@@ -262,7 +263,11 @@ def _resolved(rows: TableRows, name: str) -> list[Any]:
         If none exists.
     """
     cells = [rows[int(index)][name] for index in sample(len(rows))]
-    found = [cell for cell in cells if cell is not None and not isinstance(cell, str)]
+    found = [
+        cell
+        for cell in cells
+        if cell is not None and (isinstance(cell, NamedFile) or not isinstance(cell, str))
+    ]
     if not found:
         raise InputError(
             f"The column {name!r} names files, such as {cells[0]!r}, but none exists beside the "

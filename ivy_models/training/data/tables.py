@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivy_models.errors import InputError, package_missing, shown
-from ivy_models.preprocessing.sources import reason
+from ivy_models.preprocessing.sources import NamedFile, reason
 from ivy_models.training.data.files import kind_of, named
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TableRows:
         return tuple(self.dataset.column_names)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A row. The name of an existing image or sound beside the table becomes its path."""
+        """A row. The name of an image or sound that exists beside the table knows its path."""
         return self.take([index])[0]
 
     def take(self, indices: Sequence[int]) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def _in_range(path: Path) -> Iterator[None]:
 def _with_path(value: Any, folder: Path) -> Any:
     if isinstance(value, str) and len(value) < 1000 and kind_of(value) in ("image", "sound"):
         try:
-            return folder / value if (folder / value).is_file() else value
+            return NamedFile.at(value, path) if (path := folder / value).is_file() else value
         except (OSError, ValueError):  # not a name of a file at all
             return value
     return value
@@ -195,17 +195,26 @@ def _read(file: Path) -> Dataset:
         try:
             built = builder(data_files={"train": str(file)}, hash=digest, **options)
             built.download_and_prepare()
+            if not built.info.splits["train"].num_examples:  # all lines are blank
+                return datasets.Dataset.from_dict({})
             table = built.as_dataset(split="train")
         except Exception as error:
-            raise InputError(f"{file} cannot be read as a table: {_cause(error)}.") from error
+            first = _cause(error)
+            if isinstance(first, OSError):  # the file itself was read before
+                raise InputError(
+                    f"{file} cannot be converted in the cache {datasets.config.HF_DATASETS_CACHE}: "
+                    f"{reason(first)}. Set the environment variable HF_DATASETS_CACHE to another "
+                    "folder."
+                ) from error
+            raise InputError(f"{file} cannot be read as a table: {reason(first)}.") from error
     return _undecoded(datasets, table)
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: Exception) -> Exception:
     """What went wrong first; ``datasets`` hides it behind an error of its own."""
-    while error.__cause__ is not None:
+    while isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return reason(error)  # pyright: ignore[reportArgumentType]: no exit was caught
+    return error
 
 
 def _undecoded(datasets: Any, table: Dataset) -> Dataset:

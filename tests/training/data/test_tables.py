@@ -3,6 +3,7 @@
 import json
 import socket
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -241,6 +242,7 @@ def test_kinds_can_be_overridden(tmp_path, rng):
     [
         ("", "has no rows"),
         ("a,label\n", "has no rows"),
+        ("label\n \n  \n", "has no rows"),
         ("a,label\n1,x\n2,x\n", "'label' is always 'x'"),
         ("a,label\n1,\n2,NA\n", "'label' is empty in all rows"),
         ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
@@ -265,6 +267,13 @@ def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json.*|a\.parquet cannot be read as a table"):
         read_rows(tmp_path / name)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("a,label\n1,x\n")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "a.csv" / "cache")
+    with pytest.raises(InputError, match="in the cache .*cache: Not a directory. Set the env"):
+        read_rows(tmp_path / "a.csv")
 
 
 def test_a_date_beyond_those_of_python_is_refused(tmp_path):
@@ -317,6 +326,9 @@ def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
     assert data.train.batch([0, 1]).data["image_0"].shape == (2, 16, 16, 3)
     given = read_training_data(tmp_path, preprocessing=data.preprocessing, max_broken=0.1)
     assert given.preprocessing is data.preprocessing
+    kinds = {"photo": "category"}  # a name of a file is read like any other text
+    names = read_training_data(tmp_path, columns=kinds).train
+    assert names.batch(range(len(names))).mask["categories"].mean() > 0.9
     for arguments, message in (
         ({"target": ["label", data.columns[1].name]}, "model reads the column .* cannot learn to"),
         ({"columns": {data.columns[1].name: "ignore"}}, "says how its columns are read: leave out"),
