@@ -12,6 +12,7 @@ from ivy_models.preprocessing import (
     ByteTokenizer,
     ClipPreprocessing,
     ImagePreprocessing,
+    NgramPreprocessing,
     SoundPreprocessing,
     TablePreprocessing,
     TextPreprocessing,
@@ -23,6 +24,7 @@ from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 PREPROCESSINGS = (
     ClipPreprocessing,
     ImagePreprocessing,
+    NgramPreprocessing,
     SoundPreprocessing,
     TablePreprocessing,
     TextPreprocessing,
@@ -117,6 +119,8 @@ def _checked_size(part: Any) -> Any:
     )
     if isinstance(part, TablePreprocessing):
         numbers = part.num_values
+    if isinstance(part, NgramPreprocessing):
+        numbers = part.num_tokens
     if numbers > MAX_NUMBERS:
         raise ValueError(f"it asks for {numbers:,} numbers; MAX_NUMBERS is {MAX_NUMBERS:,}")
     return part

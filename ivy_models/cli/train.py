@@ -76,8 +76,8 @@ class NamedKind(click.ParamType):
     "columns",
     multiple=True,
     type=NamedKind(),
-    help="Kind of a column instead of the one recognised: number, category, date, text, image, "
-    "sound, or ignore.",
+    help="Kind of a column instead of the one recognised: number, category, date, text, "
+    "ngrams (short sequences of characters of a text), image, sound, or ignore.",
 )
 @data_option(
     "--validation",

@@ -9,6 +9,7 @@ from typing import Any
 from ivy_models.errors import SpecError
 from ivy_models.preprocessing import (
     ImagePreprocessing,
+    NgramPreprocessing,
     SoundPreprocessing,
     TablePreprocessing,
     TextPreprocessing,
@@ -135,10 +136,11 @@ def _inputs(preprocessing: Any, dim: int) -> dict[str, Any]:
             "fourier_encode_input": False,
             "input_modalities": modalities,
         }
-    if not isinstance(preprocessing, (ImagePreprocessing, SoundPreprocessing, TextPreprocessing)):
+    known = (ImagePreprocessing, SoundPreprocessing, TextPreprocessing, NgramPreprocessing)
+    if not isinstance(preprocessing, known):
+        names = ", ".join(kind.__name__ for kind in known)
         raise SpecError(
-            "preprocessing must be an ImagePreprocessing, SoundPreprocessing, TextPreprocessing "
-            f"or TablePreprocessing, got {preprocessing!r}."
+            f"preprocessing must be an {names} or TablePreprocessing, got {preprocessing!r}."
         )
     described = modality("data", preprocessing, dim)
     names = {field.name for field in fields(InputModality)} - {"name", "num_fourier_freq_bands"}

@@ -2,6 +2,7 @@
 
 from ivy_models.preprocessing.clip import ClipPreprocessing
 from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.ngrams import NgramPreprocessing
 from ivy_models.preprocessing.prepared import prepare
 from ivy_models.preprocessing.sound import SoundPreprocessing, read_sound
 from ivy_models.preprocessing.table import (
@@ -25,6 +26,7 @@ __all__ = [
     "DateColumn",
     "ImageColumn",
     "ImagePreprocessing",
+    "NgramPreprocessing",
     "NumberColumn",
     "NumberTarget",
     "SoundColumn",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ivy_models.preprocessing.image import ImagePreprocessing
 from ivy_models.preprocessing.sound import SoundPreprocessing
-from ivy_models.preprocessing.text import VOCABULARY_SIZE, TextPreprocessing
+from ivy_models.preprocessing.text import TextTokens
 from ivy_models.transformers.perceiver_io import InputModality
 
 SAMPLES_PER_PATCH = 16
@@ -16,7 +16,7 @@ few images it learns far more than single pixels or patches do."""
 
 
 def modality(
-    name: str, preprocessing: TextPreprocessing | ImagePreprocessing | SoundPreprocessing, dim: int
+    name: str, preprocessing: TextTokens | ImagePreprocessing | SoundPreprocessing, dim: int
 ) -> InputModality:
     """Describe texts, images or sounds as one modality.
 
@@ -29,13 +29,13 @@ def modality(
     dim
         Channels of an input; about half of them are for its position.
     """
-    if isinstance(preprocessing, TextPreprocessing):
+    if isinstance(preprocessing, TextTokens):
         return InputModality(
             name,
             dim,
             1,
-            vocabulary_size=VOCABULARY_SIZE,
-            learned_position_shape=(preprocessing.max_length,),
+            vocabulary_size=preprocessing.vocabulary_size,
+            learned_position_shape=(preprocessing.num_tokens,),
         )
     if isinstance(preprocessing, SoundPreprocessing):
         is_divisible = preprocessing.num_samples % SAMPLES_PER_PATCH == 0

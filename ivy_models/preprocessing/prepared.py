@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ivy_models.preprocessing.image import ImagePreprocessing
+from ivy_models.preprocessing.ngrams import NgramPreprocessing
 from ivy_models.preprocessing.sound import SoundPreprocessing
 from ivy_models.preprocessing.table import TablePreprocessing
 from ivy_models.preprocessing.text import TextPreprocessing
 
 KINDS = {
     ImagePreprocessing: "image",
+    NgramPreprocessing: "text",
     SoundPreprocessing: "sound",
     TablePreprocessing: "table",
     TextPreprocessing: "text",

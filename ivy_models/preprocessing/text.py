@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,26 +151,20 @@ def _tokens(text: str) -> list[int]:
     return tokens
 
 
-@named_fields
-@dataclass(frozen=True)
-class TextPreprocessing:
-    """Truncate or pad the UTF-8 bytes of a text to a fixed number of tokens.
+class TextTokens(ABC):
+    """Base class of what turns texts and text files into a fixed number of tokens."""
 
-    Parameters
-    ----------
-    max_length
-        Tokens of the model's data.
+    vocabulary_size: int
+    """Number of different tokens."""
 
-    Raises
-    ------
-    SpecError
-        If it is not an integer of at least 1.
-    """
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """M, the tokens of a text."""
 
-    max_length: int
-
-    def __post_init__(self):
-        check_fields(self, max_length=positive_int)
+    @abstractmethod
+    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Turn strings, which may be empty, into tokens and mask (B, M)."""
 
     def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         """Prepare one text, or a list of texts.
@@ -184,8 +179,8 @@ class TextPreprocessing:
         Returns
         -------
         tuple of numpy.ndarray
-            Tokens, int32 (max_length,), and mask, booleans (max_length,): True where a token is not
-            padding. For a list, each has the batch axis B first.
+            Tokens, int32 (M,), and mask, booleans (M,): True where a token is not padding. For a
+            list, each has the batch axis B first.
 
         Raises
         ------
@@ -196,20 +191,9 @@ class TextPreprocessing:
         if isinstance(texts, (list, tuple)):
             if not texts:
                 raise InputError("Expected at least one text, got an empty list.")
-            return self.tokens([_read(text) for text in texts])
-        tokens, mask = self.tokens([_read(texts)])
+            return self.tokens([read_text(text) for text in texts])
+        tokens, mask = self.tokens([read_text(texts)])
         return tokens[0], mask[0]
-
-    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Turn strings, which may be empty, into tokens and mask (B, max_length)."""
-        tokens = np.full((len(texts), self.max_length), PAD, np.int32)
-        mask = np.zeros(tokens.shape, bool)
-        for row, seen, text in zip(tokens, mask, texts, strict=True):
-            # A character has at least one byte. A lone surrogate becomes "?".
-            encoded = text[: self.max_length].encode("utf-8", errors="replace")[: self.max_length]
-            row[: len(encoded)] = np.frombuffer(encoded, np.uint8).astype(np.int32) + NUM_SPECIAL
-            seen[: len(encoded)] = True
-        return tokens, mask
 
     def can_open(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file is a text: whether it begins with text in one of the encodings.
@@ -224,7 +208,45 @@ class TextPreprocessing:
         return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" not in start
 
 
-def _read(source: Any) -> str:
+@named_fields
+@dataclass(frozen=True)
+class TextPreprocessing(TextTokens):
+    """Truncate or pad the UTF-8 bytes of a text to a fixed number of tokens.
+
+    Parameters
+    ----------
+    max_length
+        M, tokens of the model's data.
+
+    Raises
+    ------
+    SpecError
+        If it is not an integer of at least 1.
+    """
+
+    max_length: int
+
+    vocabulary_size = VOCABULARY_SIZE
+
+    def __post_init__(self):
+        check_fields(self, max_length=positive_int)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.max_length
+
+    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        tokens = np.full((len(texts), self.max_length), PAD, np.int32)
+        mask = np.zeros(tokens.shape, bool)
+        for row, seen, text in zip(tokens, mask, texts, strict=True):
+            # A character has at least one byte. A lone surrogate becomes "?".
+            encoded = text[: self.max_length].encode("utf-8", errors="replace")[: self.max_length]
+            row[: len(encoded)] = np.frombuffer(encoded, np.uint8).astype(np.int32) + NUM_SPECIAL
+            seen[: len(encoded)] = True
+        return tokens, mask
+
+
+def read_text(source: Any) -> str:
     """Read a text, or a text file."""
     if isinstance(source, str):
         text, name = source, "The text"

@@ -13,6 +13,7 @@ from ivy_models.preprocessing import (
     ClassTarget,
     ImageColumn,
     ImagePreprocessing,
+    NgramPreprocessing,
     NumberColumn,
     NumberTarget,
     SoundColumn,
@@ -34,6 +35,7 @@ TABLE = TablePreprocessing(
         NumberColumn("age", 40, 15, [18, 40, 90]),
         CategoryColumn("town", ["Bern", "Rome"]),
         TextColumn("comment", TextPreprocessing(24)),
+        TextColumn("title", NgramPreprocessing(8, (2, 3), 50)),
         ImageColumn("photo", IMAGE),
         SoundColumn("call", SOUND),
     ]
@@ -47,6 +49,7 @@ PREPARED = {
     "digits": (ImagePreprocessing((8, 8), 1), [np.zeros((8, 8), np.uint8)] * 2),
     "sounds": (SOUND, [np.zeros(500, np.float32)] * 2),
     "texts": (TextPreprocessing(40), ["good", "bad"]),
+    "n-grams": (NgramPreprocessing(8, (2, 3), 50), ["good", "bad"]),
     "table": (TABLE, [UNKNOWN | {"age": 3, "comment": "new"}, UNKNOWN | {"town": "Rome"}]),
 }
 

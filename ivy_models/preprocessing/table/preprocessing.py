@@ -90,7 +90,7 @@ class TablePreprocessing:
         -------
         tuple of dict
             Data and mask by modality, for a list with the batch axis B first: "numbers", float32
-            (numbers, channels); "categories", int32 (categories,); "text_0", int32 (max_length,);
+            (numbers, channels); "categories", int32 (categories,); "text_0", int32 (num_tokens,);
             "image_0", float32 (height, width, channels); "sound_0", float32 (num_samples, 1). Masks
             are booleans, False where nothing is known; an image or a sound has one for all its
             inputs, (1, 1) or (1,). A missing image or sound is zeros.
@@ -186,7 +186,7 @@ class TablePreprocessing:
         """How many values one row becomes."""
         numbers = self._num_channels * sum(column.num_numbers for column in self._numbers)
         others = (
-            column.preprocessing.max_length
+            column.preprocessing.num_tokens
             if isinstance(column, TextColumn)
             else math.prod(column.shape)
             for column in self.other_modalities.values()

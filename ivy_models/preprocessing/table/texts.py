@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ivy_models.base.fields import check_fields, named_fields, text
 from ivy_models.preprocessing.table.fields import instance
-from ivy_models.preprocessing.text import TextPreprocessing
+from ivy_models.preprocessing.text import TextTokens
 
 
 @named_fields
@@ -20,7 +20,7 @@ class TextColumn:
     name
         Name of the column.
     preprocessing
-        Converts a text to tokens.
+        Converts a text to tokens: a :class:`TextPreprocessing` or :class:`NgramPreprocessing`.
 
     Raises
     ------
@@ -29,9 +29,9 @@ class TextColumn:
     """
 
     name: str
-    preprocessing: TextPreprocessing
+    preprocessing: TextTokens
 
     kind: ClassVar[str] = "text"
 
     def __post_init__(self):
-        check_fields(self, name=text, preprocessing=instance(TextPreprocessing))
+        check_fields(self, name=text, preprocessing=instance(TextTokens))

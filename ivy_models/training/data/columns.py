@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, did_you_mean
+from ivy_models.preprocessing.ngrams import NgramPreprocessing
 from ivy_models.preprocessing.table import (
     CategoryColumn,
     DateColumn,
@@ -40,7 +41,7 @@ from ivy_models.training.data.defaults import (
 )
 from ivy_models.training.data.files import kind_of, named
 
-KINDS = ("number", "category", "date", "text", "image", "sound", "ignore")
+KINDS = ("number", "category", "date", "text", "ngrams", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""
 
 BINS = 16
@@ -267,6 +268,14 @@ def _fit_text(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     return TextColumn(name, TextPreprocessing(length)), f"the first {length} bytes"
 
 
+def _fit_ngrams(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    length = text_length([len(str(cell)) for cell in known], MAX_TEXT)
+    preprocessing = NgramPreprocessing(length)
+    sizes = ", ".join(map(str, preprocessing.sizes))
+    detail = f"sequences of {sizes} characters, of the first {length} characters"
+    return TextColumn(name, preprocessing), detail
+
+
 def _fit_image(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     preprocessing = image_preprocessing(known)
     return ImageColumn(name, preprocessing), "{1} x {0} pixels".format(*preprocessing.size)
@@ -283,6 +292,7 @@ _FITS = {
     "date": _fit_date,
     "category": _fit_category,
     "text": _fit_text,
+    "ngrams": _fit_ngrams,
     "image": _fit_image,
     "sound": _fit_sound,
 }

@@ -10,7 +10,12 @@ from platform import python_version
 from typing import Any, NamedTuple
 
 import ivy_models
-from ivy_models.preprocessing import ImagePreprocessing, SoundPreprocessing, TextPreprocessing
+from ivy_models.preprocessing import (
+    ImagePreprocessing,
+    NgramPreprocessing,
+    SoundPreprocessing,
+    TextPreprocessing,
+)
 from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.training.data import TrainingData
 from ivy_models.training.report.metrics import summary
@@ -19,6 +24,7 @@ from ivy_models.training.settings import Settings
 MODALITIES = {
     ImagePreprocessing: "image",
     SoundPreprocessing: "audio",
+    NgramPreprocessing: "text",
     TextPreprocessing: "text",
 }
 """How Hugging Face names data; anything else is "tabular"."""

@@ -113,9 +113,9 @@ def _pictures(data: np.ndarray, model: Any) -> str:
 
 def _text_of(source: Any, model: Any) -> str | None:
     """A text, or the content of a text file; None for other files."""
-    from ivy_models.preprocessing import TextPreprocessing
+    from ivy_models.preprocessing.text import TextTokens
 
-    if not isinstance(model.preprocessing, TextPreprocessing):
+    if not isinstance(model.preprocessing, TextTokens):
         return None
     if not isinstance(source, os.PathLike):
         return None if source is None else str(source)

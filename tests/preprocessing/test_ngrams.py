@@ -1,0 +1,76 @@
+"""Texts as n-grams."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+
+from ivy_models.errors import InputError, SpecError
+from ivy_models.preprocessing import NgramPreprocessing, TablePreprocessing, TextColumn
+from ivy_models.training.data import read_training_data
+
+
+def shown(prepare, text):
+    """The tokens of a text that are not padding, by place and size."""
+    tokens, mask = prepare(text)
+    return np.where(mask, tokens, -1).reshape(-1, len(prepare.sizes)).tolist()
+
+
+def test_the_same_characters_have_the_same_token():
+    prepare = NgramPreprocessing(6, sizes=(2, 3), vocabulary_size=1 << 20)
+    tokens, mask = prepare(["abab", "b"])
+    assert (tokens.dtype, mask.dtype, tokens.shape) == (np.int32, bool, (2, prepare.num_tokens))
+    first = shown(prepare, "abab")  # of " abab "
+    assert first[1][0] == first[3][0]
+    assert len({first[1][0], first[2][0], first[1][1], first[2][1], first[0][0]}) == 5
+    assert mask.reshape(2, -1, 2).sum(1).tolist() == [[5, 4], [2, 1]]
+    assert shown(prepare, "xaba")[2:4] == [first[1], [first[2][0], shown(prepare, "aba")[2][1]]]
+
+
+def test_tokens_do_not_change_between_releases():
+    """A trained model depends on them."""
+    prepare = NgramPreprocessing(3, sizes=(1, 2, 3), vocabulary_size=1000)
+    assert shown(prepare, "Ж中") == [
+        [882, 33, 78],
+        [556, 168, 211],
+        [921, 538, -1],
+        [882, -1, -1],
+        [-1, -1, -1],
+    ]
+
+
+def test_texts_are_normalised():
+    prepare = NgramPreprocessing(8)
+    expected = shown(prepare, "zoë is")
+    for text in (
+        "ZOË  is",
+        " Zoë\n\tIs ",
+        unicodedata.normalize("NFD", "zoë is"),
+        "zoë is".encode(),
+    ):
+        assert shown(prepare, text) == expected
+    assert shown(prepare, "abcdefgh, and more") == shown(prepare, "abcdefgh")
+    assert shown(prepare, "a\ud800") == shown(prepare, "a?")
+
+
+def test_wrong_texts_and_fields_are_refused():
+    prepare = NgramPreprocessing(8)
+    with pytest.raises(InputError, match="The text is empty"):
+        prepare(" \n")
+    with pytest.raises(InputError, match="must be a string or a text file, got int"):
+        prepare(3)
+    with pytest.raises(SpecError, match="sizes must be a list of integers"):
+        NgramPreprocessing(8, sizes=())
+    with pytest.raises(SpecError, match="vocabulary_size must be an integer of at least 1, got 0"):
+        NgramPreprocessing(8, vocabulary_size=0)
+
+
+def test_a_column_of_n_grams_is_chosen(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "So it is,en\nEs ist so,de\n" * 10)
+    data = read_training_data(tmp_path / "a.csv", columns={"text": "ngrams"})
+    assert data.preprocessing == TablePreprocessing([TextColumn("text", NgramPreprocessing(16))])
+    assert data.columns[0].detail == "sequences of 2, 3, 4 characters, of the first 16 characters"
+    tokens = data.train.batch([0]).data["text_0"]
+    assert tokens.shape == (1, 3 * 18)
+    _, mask = data.preprocessing({"text": None})
+    assert not mask["text_0"].any()
