@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.data import Batch, Examples, TrainingData
+from ivy_models.training.data.files import named
 from ivy_models.training.interruption import Interruption, heeded_interruptions
 from ivy_models.training.measures import default_metric, measures, names_of, score
 from ivy_models.training.progress import Progress
@@ -122,6 +123,8 @@ def fit(
         "targets": [asdict(target) for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],
         "hash of the examples' targets": _hash_of_targets(data),
+        "augmentation": data.augmentation,
+        "preprocessing": _described(data.preprocessing),
     }
     trained = model
     if settings.dropout:
@@ -169,6 +172,8 @@ class _Loop:
         self.best = 0
         """Index of the best epoch in the history."""
         self.kept_weights: dict[str, np.ndarray] = {}
+        self.parts = {"training": self.data.train, "validation": self.data.validation}
+        self.digests = {part: examples.digests() for part, examples in self.parts.items()}
 
     @property
     def kept(self) -> int:
@@ -250,15 +255,29 @@ class _Loop:
         """Write a checkpoint."""
         arrays = {f"trainer/{name}": array for name, array in self.trainer.state().items()}
         arrays |= {f"kept/{name}": array for name, array in self.kept_weights.items()}
+        arrays |= {f"digests/{part}": digests for part, digests in self.digests.items()}
         record = {name: getattr(self, name) for name in _RECORD}
         checkpoint.save(self.folder, arrays, self.identity, record)
 
     def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
-        vars(self).update({name: record[name] for name in _RECORD})
         parts = checkpoint.by_part(arrays)
+        self._check_examples(parts["digests"])
         self.kept_weights = parts["kept"]
+        vars(self).update({name: record[name] for name in _RECORD})
         self.trainer.load(parts["trainer"], self.done)
+
+    def _check_examples(self, digests: dict[str, np.ndarray]) -> None:
+        """Refuse to go on with examples that have changed."""
+        for part, examples in self.parts.items():
+            changed = np.flatnonzero(digests[part] != self.digests[part])
+            if len(changed):
+                name = getattr(examples, "name", lambda index: f"example {index + 1}")
+                raise TrainingError(
+                    f"The data for {part} changed since the checkpoint in {self.folder} was "
+                    f"written: {named([name(int(i)) for i in changed])}. Restore them, or start a "
+                    "new run."
+                )
 
 
 class _Writer:
@@ -340,6 +359,11 @@ def _check_targets(data: TrainingData) -> None:
 def _spec_fields(spec: PerceiverIOSpec) -> Iterable[tuple[str, Any]]:
     """Names and values in JSON, except the device."""
     return json.loads(spec.replace(device=None).to_json()).items()
+
+
+def _described(preprocessing: Any) -> str:
+    """A text that is the same for equal preprocessing. Users' own is known by its type alone."""
+    return repr(preprocessing) if is_dataclass(preprocessing) else type(preprocessing).__name__
 
 
 def _hash_of_targets(data: TrainingData) -> str:

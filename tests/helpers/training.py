@@ -71,7 +71,7 @@ class BreakOff:
 
     def __init__(self, examples, n, act):
         self.examples, self.left, self.act = examples, n, act
-        self.encoded_targets = examples.encoded_targets
+        self.encoded_targets, self.digests = examples.encoded_targets, examples.digests
 
     def __len__(self):
         return len(self.examples)

@@ -161,6 +161,14 @@ def test_a_killed_run_resumes_as_if_it_had_not_stopped(run_on, tmp_path):
     changed = replace(DATA, validation=examples(2, 20))
     with pytest.raises(TrainingError, match="hash of the examples' targets is"):
         fit(PerceiverIO(SPEC), changed, SETTINGS, tmp_path, resume=True)
+    augmented = replace(DATA, augmentation="shift_images")
+    with pytest.raises(TrainingError, match="another run: augmentation is none there and shift_im"):
+        fit(PerceiverIO(SPEC), augmented, SETTINGS, tmp_path, resume=True)
+    table = DATA.train.data["table"].copy()
+    table[[3, 5]] += 1
+    changed = replace(DATA, train=replace(DATA.train, data=DATA.train.data | {"table": table}))
+    with pytest.raises(TrainingError, match="data for training changed .*: example 4, example 6."):
+        fit(PerceiverIO(SPEC), changed, SETTINGS, tmp_path, resume=True)
 
     seen = []
     resumed = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, True, seen.append)

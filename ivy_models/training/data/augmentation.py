@@ -80,6 +80,15 @@ def augmentation_for(
     return None
 
 
+def augmentation_name(augmentation: Augmentation | None) -> str:
+    """Name of an augmentation, or "none"."""
+    if augmentation is None:
+        return "none"
+    if isinstance(augmentation, Flipped):
+        return f"{augmentation_name(augmentation.others)} and {flip_images.__name__}"
+    return getattr(augmentation, "__name__", type(augmentation).__name__)
+
+
 def shift_images(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shift images (B, Y, X, channels). What leaves one edge is replaced by a reflection."""
     rows, columns = (_shifted_places(len(data), size, rng) for size in data.shape[1:3])

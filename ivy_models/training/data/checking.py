@@ -30,14 +30,14 @@ class Checked(NamedTuple):
     ----------
     indices
         The examples whose files can be read.
-    groups
-        For each of them the same text if and only if their files have the same content.
+    contents
+        For each of them a hash of the content of its files; None without files.
     broken
         A sentence for each example that cannot be read.
     """
 
     indices: np.ndarray
-    groups: list[str]
+    contents: list[str | None]
     broken: list[str]
 
 
@@ -69,16 +69,16 @@ def check_files(
         If more are broken.
     """
 
-    def look(index: int) -> tuple[str, str | None]:
+    def look(index: int) -> tuple[str | None, str | None]:
         try:
             row = rows[index]
-            group = _digest(files_of(row)) or f"example {index}"
+            content = _digest(files_of(row))
             prepare(row)
         except InputError as error:
-            return "", f"{rows.name(index)}: {error}"
-        return group, None
+            return None, f"{rows.name(index)}: {error}"
+        return content, None
 
-    found: list[tuple[str, str | None]] = []
+    found: list[tuple[str | None, str | None]] = []
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     # disable=None: a bar only in a terminal
     hidden = True if torchrun.rank() else None
@@ -97,7 +97,7 @@ def check_files(
             f"{max_broken:.0%}. The first: {broken[0]}"
         )
     good = np.array([error is None for _, error in found], bool)
-    return Checked(indices[good], [group for group, error in found if error is None], broken)
+    return Checked(indices[good], [content for content, error in found if error is None], broken)
 
 
 def _digest(files: Sequence[Any]) -> str | None:
@@ -117,7 +117,10 @@ def _digest(files: Sequence[Any]) -> str | None:
 
 
 def copies_with_different_values(
-    rows: Rows, indices: np.ndarray, groups: Sequence[str], values: Mapping[str, Sequence[Any]]
+    rows: Rows,
+    indices: np.ndarray,
+    contents: Sequence[str | None],
+    values: Mapping[str, Sequence[Any]],
 ) -> list[str]:
     """A sentence about files that have one content and different targets.
 
@@ -125,15 +128,15 @@ def copies_with_different_values(
     ----------
     rows
         The rows.
-    indices, groups
+    indices, contents
         As in :class:`Checked`.
     values
         By target: the value of each example.
     """
     first: dict[str, int] = {}
     pairs = []
-    for place, group in enumerate(groups):
-        other = first.setdefault(group, place)
+    for place, content in enumerate(contents):
+        other = place if content is None else first.setdefault(content, place)
         if any(own[other] != own[place] for own in values.values()):
             pairs.append(" and ".join(rows.name(int(indices[i])) for i in (other, place)))
     return [f"Copies of a file have different targets: {named(pairs)}."] if pairs else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ivy_models.preprocessing.targets import ClassTarget, Target
 from ivy_models.training.data.columns import Column
+from ivy_models.training.data.digests import digest_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Examples(Protocol):
         """The targets of all examples, as in :class:`Batch`, without reading their data."""
         ...
 
+    def digests(self) -> np.ndarray:
+        """Return uint64 (n,), another number for another content, to recognise changed data."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArrayExamples:
@@ -80,6 +85,20 @@ class ArrayExamples:
         """The targets of all examples."""
         return self.targets
 
+    def digests(self) -> np.ndarray:
+        """A number for each example that changes with its data, mask and targets."""
+        whole = [tuple(_arrays(part)) for part in (self.data, self.mask, self.targets)]
+        rows = (b"".join(a[i].tobytes() for part in whole for a in part) for i in range(len(self)))
+        return np.fromiter(map(digest_of, rows), np.uint64, len(self))
+
+
+def _arrays(part: Any) -> Iterator[np.ndarray]:
+    """The arrays of a part in the order of their names."""
+    if isinstance(part, Mapping):
+        yield from (part[name] for name in sorted(part))
+    elif part is not None:
+        yield part
+
 
 def _rows(part: Any, chosen: np.ndarray) -> Any:
     if isinstance(part, Mapping):
@@ -103,6 +122,8 @@ class TrainingData:
         What was recognised, in the order of the data.
     warnings
         Sentences about what was left out and what should be looked at.
+    augmentation
+        Name of the random changes of ``train``, or "none".
     """
 
     train: Examples
@@ -111,6 +132,7 @@ class TrainingData:
     targets: tuple[Target, ...]
     columns: tuple[Column, ...] = ()
     warnings: tuple[str, ...] = ()
+    augmentation: str = "none"
 
     @property
     def labels(self) -> tuple[str, ...] | None:

@@ -13,8 +13,13 @@ from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import TablePreprocessing
 from ivy_models.preprocessing.targets import ClassTarget, Target
-from ivy_models.training.data.augmentation import Augmentation, augmentation_for
+from ivy_models.training.data.augmentation import (
+    Augmentation,
+    augmentation_for,
+    augmentation_name,
+)
 from ivy_models.training.data.checking import check_files, copies_with_different_values
+from ivy_models.training.data.digests import digests_of_rows
 from ivy_models.training.data.examples import TrainingData
 from ivy_models.training.data.files import counted, named
 from ivy_models.training.data.rows import FileRows, Rows, open_parts, read_rows
@@ -102,19 +107,21 @@ def read_training_data(
         first, second = _split(first, schema, fraction, seed)
     else:
         second = _labelled(others, schema, max_broken, warnings)
-        warnings += _in_both(first, second)
+    warnings += _in_both(first, second)
     fitted, found = schema.fit(first.indices)
     if isinstance(fitted, TablePreprocessing):
         _check_columns(second.rows, fitted)
     targets = tuple(target.fit(first.values[target.name]) for target in schema.targets)
     warnings += _unknown_classes(second, targets)
+    augmentation = augmentation_for(fitted, augment, flip)
     return TrainingData(
-        first.examples(targets, fitted, augmentation_for(fitted, augment, flip)),
+        first.examples(targets, fitted, augmentation),
         second.examples(targets, fitted),
         fitted,
         targets,
         tuple(found),
         tuple(warnings),
+        augmentation_name(augmentation),
     )
 
 
@@ -122,20 +129,23 @@ def read_training_data(
 class _Labelled:
     """Some rows with at least one known target, and readable files.
 
-    ``values`` has a list for each target, and ``groups`` is equal for copies of a file.
+    ``values`` has a list for each target, ``contents`` a hash of the content of an example's files
+    or None, ``digests`` a number that is equal for equal examples.
     """
 
     rows: Rows
     indices: np.ndarray
     values: dict[str, list[Any]]
-    groups: list[str]
+    contents: list[str | None]
+    digests: np.ndarray
 
     def only(self, places: np.ndarray) -> _Labelled:
         return _Labelled(
             self.rows,
             self.indices[places],
             {name: [values[i] for i in places] for name, values in self.values.items()},
-            [self.groups[i] for i in places],
+            [self.contents[i] for i in places],
+            self.digests[places],
         )
 
     def examples(
@@ -145,7 +155,9 @@ class _Labelled:
         augmentation: Augmentation | None = None,
     ) -> SourceExamples:
         encoded = {target.name: encode(target, self.values[target.name]) for target in targets}
-        return SourceExamples(self.rows, self.indices, encoded, preprocessing, augmentation)
+        return SourceExamples(
+            self.rows, self.indices, encoded, self.digests, preprocessing, augmentation
+        )
 
 
 def _validation_rows(parts: Mapping[str, Rows], validation: Any) -> Rows | None:
@@ -185,7 +197,8 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
     ]
     if without := len(rows) - len(known):
         warnings.append(f"Left out, without a target: {without:,} of {len(rows):,} examples.")
-    indices, groups = np.array(known, np.int64), [f"example {i}" for i in known]
+    indices = np.array(known, np.int64)
+    contents: list[str | None] = [None] * len(known)
     if schema.check is not None:
         checked = check_files(indices, rows, schema.files_of, schema.check, max_broken)
         if checked.broken:
@@ -193,12 +206,12 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
                 f"Left out, because they cannot be read: {len(checked.broken):,} of {len(known):,} "
                 f"examples. {named(checked.broken)}"
             )
-        indices, groups = checked.indices, checked.groups
+        indices, contents = checked.indices, checked.contents
     usable = {name: [own[i] for i in indices] for name, own in values.items()}
-    labelled = _Labelled(rows, indices, usable, groups)
-    if schema.check is not None:
-        warnings += copies_with_different_values(rows, indices, groups, usable)
-    return labelled
+    warnings += copies_with_different_values(rows, indices, contents, usable)
+    read = [name for name in schema.read_columns if name in rows.columns]
+    digests = digests_of_rows(rows, indices, read, [contents, *usable.values()])
+    return _Labelled(rows, indices, usable, contents, digests)
 
 
 def _split(
@@ -207,7 +220,8 @@ def _split(
     target = schema.targets[0]
     values = labelled.values[target.name]
     strata = strata_of(encode(target.fit(values), values))
-    first, second = split(strata, labelled.groups, fraction, seed)
+    groups = [content or place for place, content in enumerate(labelled.contents)]
+    first, second = split(strata, groups, fraction, seed)
     return labelled.only(first), labelled.only(second)
 
 
@@ -219,11 +233,19 @@ def _check_columns(rows: Rows, preprocessing: TablePreprocessing) -> None:
 
 
 def _in_both(first: _Labelled, second: _Labelled) -> list[str]:
-    """A sentence about files that are in both parts."""
-    both = set(first.groups) & {g for g in second.groups if not g.startswith("example ")}
-    if not both:
-        return []
-    return [f"Both in the training data and in those for validation: {counted(both, 'file')}."]
+    """Sentences about files and rows that are in both parts."""
+    sentences = []
+    if files := set(first.contents) & set(second.contents) - {None}:
+        sentences.append(
+            f"Both in the training data and in those for validation: {counted(files, 'file')}."
+        )
+    equal = np.isin(second.digests, first.digests)
+    if second.rows.kind == "table" and equal.any():
+        sentences.append(
+            f"Of {len(equal):,} rows for validation, {equal.sum():,} are equal to rows for "
+            "training. If they are copies, the results say little about new rows."
+        )
+    return sentences
 
 
 def _unknown_classes(second: _Labelled, targets: Sequence[Target]) -> list[str]:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ivy_models.base.paths import user_path
 from ivy_models.errors import InputError
 from ivy_models.training.data.files import (
@@ -56,6 +58,10 @@ class Rows(Protocol):
         """All values of a column, such as the target. None where unknown."""
         ...
 
+    def cells(self, name: str, indices: np.ndarray) -> list[Any]:
+        """Some values of a column."""
+        ...
+
 
 @dataclass(frozen=True)
 class FileRows:
@@ -98,6 +104,10 @@ class FileRows:
         if name != TARGET:
             raise InputError(f"A folder has the column {TARGET}, its subfolders; got {name!r}.")
         return list(self._labels)
+
+    def cells(self, name: str, indices: np.ndarray) -> list[str | None]:
+        labels = self.column(name)
+        return [labels[i] for i in indices]
 
     @cached_property
     def _labels(self) -> list[str | None]:

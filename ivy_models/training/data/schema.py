@@ -81,6 +81,9 @@ class FileSchema:
             preprocessing = default_preprocessing(rows.kind, looked)
         return cls(rows, targets, preprocessing)
 
+    read_columns = ()
+    """Columns that the model reads, besides files."""
+
     def files_of(self, row: Any) -> list[Any]:
         """The files of a row."""
         return [row]
@@ -210,6 +213,11 @@ class TableSchema:
         }
         check = TablePreprocessing(files) if files else None
         return cls(rows, targets, kinds, check, preprocessing)
+
+    @property
+    def read_columns(self) -> list[str]:
+        """Columns that the model reads, besides files."""
+        return [name for name, (kind, _) in self.kinds.items() if kind not in (*FILES, "ignore")]
 
     def files_of(self, row: Mapping[str, Any]) -> list[Any]:
         """The files of a row."""

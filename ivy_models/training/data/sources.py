@@ -26,6 +26,8 @@ class SourceExamples:
         Integers (n,): which of the rows are examples.
     targets
         By name: encoded targets (n,), as in :class:`Batch`.
+    content
+        uint64 (n,): a number for each example that changes with its content.
     preprocessing
         The model's preprocessing.
     augmentation
@@ -35,6 +37,7 @@ class SourceExamples:
     rows: Rows
     indices: np.ndarray
     targets: dict[str, np.ndarray]
+    content: np.ndarray
     preprocessing: Any
     augmentation: Augmentation | None = None
 
@@ -60,3 +63,7 @@ class SourceExamples:
     def encoded_targets(self) -> dict[str, np.ndarray]:
         """The targets of all examples."""
         return self.targets
+
+    def digests(self) -> np.ndarray:
+        """The ``content`` of all examples."""
+        return self.content

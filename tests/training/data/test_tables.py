@@ -306,6 +306,19 @@ def test_numbers_that_are_not_finite_are_missing(tmp_path):
     assert 0 < (~batch.mask["numbers"][:, 0]).sum() <= 4
 
 
+def test_equal_rows_in_both_parts_are_counted(tmp_path):
+    rows = [{"a": i**2, "label": "ab"[i % 2]} for i in range(30)]
+    write_csv(tmp_path / "a.csv", rows)
+    alone = read_training_data(tmp_path / "a.csv")
+    assert not alone.warnings
+    write_csv(tmp_path / "a.csv", rows * 2)
+    data = read_training_data(tmp_path / "a.csv")
+    parts = (data.train.digests(), data.validation.digests())
+    number = np.isin(parts[1], parts[0]).sum()
+    assert number
+    assert f"Of 12 rows for validation, {number} are equal to rows for" in data.warnings[-1]
+
+
 def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
     (tmp_path / "photos").mkdir()
     for i in range(20):
