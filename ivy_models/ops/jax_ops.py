@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.namespace import NamespaceOps
+from ivy_models.ops.numpy_ops import NumpyLikeOps
 
 try:
     from jax.errors import InconclusiveDimensionOperation
@@ -19,7 +19,7 @@ except ImportError:  # before JAX 0.9
     from jax.core import InconclusiveDimensionOperation
 
 
-class JaxOps(NamespaceOps):
+class JaxOps(NumpyLikeOps):
     xp = jnp
     name = "jax"
     traces_loops = True
