@@ -195,7 +195,7 @@ def _convert(name: str, convert: Callable[[], Any]) -> Any:
 
 
 def _plain_array(name: str, given: np.ndarray) -> np.ndarray:
-    """An array of NumPy's own class, in native byte order, without negative strides."""
+    """An array of NumPy's own class, in the machine's byte order, without negative strides."""
     if given.dtype.kind in "OUSTMmcV" and given.dtype.isbuiltin != 2:
         raise InputError(_refusal(name, f"an array of type {given.dtype}"))
     dtype = given.dtype.newbyteorder("=")

@@ -74,7 +74,7 @@ def write_native(
 
 
 @dataclass(frozen=True)
-class NativeFolder:
+class ModelFolder:
     """A folder that :func:`write_native` wrote, whose config.json has been read.
 
     Parameters
@@ -95,7 +95,7 @@ class NativeFolder:
     digest: str
 
     @classmethod
-    def of(cls, path: Path, config: dict[str, Any], content: bytes) -> NativeFolder:
+    def of(cls, path: Path, config: dict[str, Any], content: bytes) -> ModelFolder:
         """Make the spec from config.json and its bytes. Raises as :func:`read_config`."""
         return cls(path, *split_config(config, str(path / SPEC_FILE)), _digest(content))
 
@@ -146,7 +146,7 @@ def read_config(folder: str | Path) -> tuple[PerceiverIOSpec, dict[str, Any]]:
     """
     path = user_path(folder)
     content = read_json_bytes(path / SPEC_FILE)
-    saved = NativeFolder.of(path, parse_json(content, path / SPEC_FILE), content)
+    saved = ModelFolder.of(path, parse_json(content, path / SPEC_FILE), content)
     return saved.spec, saved.task
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.check import CheckedWeights, check_spec, fresh_branches
 from ivy_models.checkpoints.files import parse_json, read_json_bytes
-from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, NativeFolder, read_safetensors
+from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, ModelFolder, read_safetensors
 from ivy_models.checkpoints.haiku import read_haiku
 from ivy_models.checkpoints.hdf5 import is_hdf5, read_hdf5
 from ivy_models.checkpoints.huggingface.weights import HuggingFaceFolder, is_huggingface
@@ -25,12 +25,12 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 PICKLES = (".pystate", ".pickle", ".pkl")
 
 
-def open_folder(path: Path) -> NativeFolder | HuggingFaceFolder:
+def open_folder(path: Path) -> ModelFolder | HuggingFaceFolder:
     """Read the config.json of a model that this library or transformers saved.
 
     Returns
     -------
-    NativeFolder or HuggingFaceFolder
+    ModelFolder or HuggingFaceFolder
         Has the model's ``spec`` and reads its weights and attributes when asked.
 
     Raises
@@ -42,7 +42,7 @@ def open_folder(path: Path) -> NativeFolder | HuggingFaceFolder:
     config = parse_json(content, path / SPEC_FILE)
     if is_huggingface(config):
         return HuggingFaceFolder.of(path, config)
-    return NativeFolder.of(path, config, content)
+    return ModelFolder.of(path, config, content)
 
 
 def load_weights(

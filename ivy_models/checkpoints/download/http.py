@@ -56,7 +56,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> None:
     DownloadError, OSError
         If the server does not deliver the file, or it cannot be written.
     """
-    part = _Part(path)
+    part = _PartialFile(path)
     try:
         _receive_all(url, part, sha256)
         if sha256 is not None and (digest := checksum(part.path)) != sha256:
@@ -74,7 +74,7 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Part:
+class _PartialFile:
     """A partial download, with the server's validator for the whole file.
 
     Parameters
@@ -106,7 +106,7 @@ class _Part:
         self._validator.unlink(missing_ok=True)
 
 
-def _receive_all(url: str, part: _Part, sha256: str | None) -> None:
+def _receive_all(url: str, part: _PartialFile, sha256: str | None) -> None:
     """Receive a file, and resume a transfer that breaks off after it has begun."""
     begun, furthest, failures = False, part.size, 0
     while True:
@@ -122,7 +122,7 @@ def _receive_all(url: str, part: _Part, sha256: str | None) -> None:
         time.sleep(RETRY_DELAY_S * 2**failures)
 
 
-def _receive(url: str, part: _Part, sha256: str | None) -> None:
+def _receive(url: str, part: _PartialFile, sha256: str | None) -> None:
     if part.validator is None:
         part.drop()
     offset, headers = part.size, {"Accept-Encoding": "identity"}
@@ -150,7 +150,9 @@ def _receive(url: str, part: _Part, sha256: str | None) -> None:
         _append(response, part, offset, total)
 
 
-def _append(response: requests.Response, part: _Part, offset: int, total: int | None) -> None:
+def _append(
+    response: requests.Response, part: _PartialFile, offset: int, total: int | None
+) -> None:
     progress = tqdm(desc=part.name, total=total, initial=offset, unit="B", unit_scale=True)
     with progress, part.path.open("ab") as file:
         for chunk in response.iter_content(_CHUNK):
