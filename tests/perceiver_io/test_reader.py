@@ -14,8 +14,8 @@ from ivy_models.transformers.perceiver_io import (
     Reader,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Grid
 from ivy_models.transformers.perceiver_io.parameters import map_tree
+from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 @st.composite
@@ -140,10 +140,10 @@ def build_as_float64(built):
         ((2, 3, 4, 5), 10**9, 2, 60),
     ],
 )
-def test_grid_keeps_whole_axes_together(shape, limit, outer, inner):
+def test_whole_axes_are_kept_together(shape, limit, outer, inner):
     data = Features(np.zeros((1, int(np.prod(shape)), 3), np.float32))
-    grid = Grid.of(Inputs(shape, data, FourierPositionEncoding(2)), limit)
-    assert (grid.outer, grid.inner) == (outer, inner)
+    axes = TwoAxes.of(Inputs(shape, data, FourierPositionEncoding(2)), limit)
+    assert (axes.outer, axes.inner) == (outer, inner)
 
 
 def test_reader_on_its_own(ops, rng):

@@ -29,7 +29,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     linear,
     map_tree,
 )
-from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_parts
+from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_inputs
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Decoder(PickledByFields):
     mlp
         Width and activation of the MLP.
     plain
-        Whether attention is always computed as in the paper. If not, queries in parts are folded
-        into the keys if that takes fewer multiplications.
+        Whether attention is always computed as in the paper. If not, queries in groups of
+        channels are folded into the keys if that takes fewer multiplications.
     huge_queries
         Whether squares of queries may overflow. Then layer norms get them scaled down.
     """
@@ -112,7 +112,8 @@ class Decoder(PickledByFields):
         params
             Weights as :meth:`parameters` describes them.
         queries
-            (B, O, E), or (1, O, E) for a whole batch; or in parts, such as one query per pixel.
+            (B, O, E), or (1, O, E) for a whole batch; or as groups of channels, such as those of
+            pixels.
         latents
             (B, N, D).
         query_mask
@@ -141,7 +142,7 @@ class Decoder(PickledByFields):
             folds = query_mask is dropout is record is None and is_plain(params) and not self.plain
             folds = folds and not queries.is_open
             if folds and self._folding_is_cheaper(queries, latents.shape[1]):
-                return attend_from_parts(
+                return attend_from_inputs(
                     ops,
                     map_tree(ops.widen, weights["attention"]),
                     map_tree(ops.widen, weights["query_norm"]),

@@ -85,7 +85,7 @@ class Reader(PickledByFields):
         latents
             (B, N, D), or (1, N, D) for a whole batch.
         inputs
-            (B, M, C), as one array, in parts, or as a sequence of segments.
+            (B, M, C), as one array, as groups of channels, or as a sequence of segments.
         input_mask
             Booleans (B, M), True for inputs to read.
         plain

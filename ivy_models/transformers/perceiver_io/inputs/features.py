@@ -1,26 +1,19 @@
-"""The reader's inputs, stored as the parts that their channels come from.
+"""The reader's inputs, stored as the groups that their channels come in.
 
 Perceiver IO's inputs are wide (261 channels for an image), but most channels repeat: each input
 has a few data channels, and the position channels depend only on one axis or on the position.
-With separate parts, the reader never builds the (M, C) array.
+With separate groups, the reader never builds the (M, C) array.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ivy_models.ops import Array, Ops, is_known, ops_for
-from ivy_models.ops.base import read_only
-from ivy_models.transformers.perceiver_io.position_encoding import (
-    FourierPositionEncoding,
-    grid_table,
-)
+from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ class Features:
         return self.row_dim if self.weight is None else self.weight.shape[-1]
 
     def rows(self, ops: Ops, base: Array) -> Array:
-        """The rows for a part of the base."""
+        """The rows for some of the base."""
         return base if self.encoding is None else self.encoding.encode_native(ops, base)
 
     def project(self, ops: Ops, rows: Array) -> Array:
@@ -63,15 +56,15 @@ class Features:
         return rows if self.weight is None else ops.linear(rows, self.weight, self.bias)
 
     def channels(self, ops: Ops, base: Array) -> Array:
-        """The channels for a part of the base."""
+        """The channels for some of the base."""
         return self.project(ops, self.rows(ops, base))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs (B, M, C) in parts. Channels are in the order of the fields.
+    """Inputs (B, M, C) as groups of channels, which are in the order of the fields.
 
-    At least one of the parts is not None.
+    At least one of the groups is not None.
 
     Parameters
     ----------
@@ -92,7 +85,7 @@ class Inputs:
 
     @classmethod
     def from_array(cls, inputs: Array) -> Inputs:
-        """Inputs (B, M, C) without separate parts."""
+        """Inputs (B, M, C) without separate groups."""
         return cls((ops_for(inputs).shape(inputs)[1],), Features(inputs))
 
     def batch(self, ops: Ops) -> Any:
@@ -140,19 +133,21 @@ class Inputs:
 
     def dense(self, ops: Ops, like: Array) -> Array:
         """Build the (B, M, C) array in the data type of ``like``."""
-        parts = []
+        groups = []
         if self.data is not None:
-            parts.append(self.data.channels(ops, self.data.base))
+            groups.append(self.data.channels(ops, self.data.base))
         if isinstance(self.positions, FourierPositionEncoding):
-            parts.append(self._encoded(self.positions, ops, like))
+            groups.append(self._encoded(self.positions, ops, like))
         elif self.positions is not None:
-            parts.append(self.positions.channels(ops, self.positions.base))
+            groups.append(self.positions.channels(ops, self.positions.base))
         if self.padding is not None:
-            parts.append(self.padding)
-        if len(parts) == 1 and self.data is not None:
-            return parts[0]
+            groups.append(self.padding)
+        if len(groups) == 1 and self.data is not None:
+            return groups[0]
         size = (self.batch(ops), self.num_inputs)
-        return ops.concat([ops.broadcast_to(part, (*size, part.shape[-1])) for part in parts], -1)
+        return ops.concat(
+            [ops.broadcast_to(group, (*size, group.shape[-1])) for group in groups], -1
+        )
 
     def _encoded(self, positions: FourierPositionEncoding, ops: Ops, like: Array) -> Array:
         """Fourier features (M, C'), built here because large constants compile for minutes."""
@@ -181,69 +176,5 @@ def dense(ops: Ops, inputs: Array | Inputs | Sequence[Inputs], like: Array) -> A
 def size_of(ops: Ops, inputs: Array | Inputs | Sequence[Inputs]) -> tuple[Any, Any]:
     """B and M of inputs in any form."""
     segments = segments_of(inputs)
-    batch = next((part.batch(ops) for part in segments if part.data is not None), 1)
-    return batch, sum(part.num_inputs for part in segments)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The input axes folded into two, outer and inner, and the Fourier features of each.
-
-    The reader processes whole rows of the inner axis, several outer indices at a time.
-
-    Parameters
-    ----------
-    outer, inner
-        Sizes; inputs are ordered outer first, M = outer * inner.
-    outer_table, inner_table
-        Fourier features that depend only on the outer or the inner index, (size, K), if any.
-    order
-        Indices among the inputs' channels of the concatenated channels of data, outer table,
-        inner table and padding.
-    inverse
-        Indices of the inputs' channels among the concatenated ones.
-    """
-
-    outer: int
-    inner: int
-    outer_table: np.ndarray | None
-    inner_table: np.ndarray | None
-    order: np.ndarray
-    inverse: np.ndarray
-
-    @classmethod
-    def of(cls, inputs: Inputs, inner_limit: int) -> Grid:
-        """Fold trailing axes into the inner one while it stays within ``inner_limit``.
-
-        Calls with the same sizes share one grid, and so its tables.
-        """
-        shape = tuple(inputs.shape)
-        split = max(len(shape) - 1, 1)
-        while split > 1 and math.prod(shape[split - 1 :]) <= inner_limit:
-            split -= 1
-        positions = inputs.positions
-        encoding = positions if isinstance(positions, FourierPositionEncoding) else None
-        return _grid(shape, split, encoding, inputs.num_data_channels, inputs.num_channels)
-
-
-@functools.lru_cache(maxsize=32)
-def _grid(
-    shape: tuple[int, ...],
-    split: int,
-    encoding: FourierPositionEncoding | None,
-    num_data: int,
-    num_channels: int,
-) -> Grid:
-    """The grid of axes, of which the first ``split`` are outer ones."""
-    outer_table = inner_table = None
-    order = np.arange(num_channels)
-    if encoding is not None:
-        tables = encoding.axis_tables(shape)
-        outer_table = read_only(grid_table(tables[:split]))
-        inner_table = read_only(grid_table(tables[split:])) if tables[split:] else None
-        channels = [num_data + c for c in encoding.axis_channels(len(shape))]
-        num_encoded = num_data + encoding.num_channels(len(shape))
-        order = np.concatenate([order[:num_data], *channels, order[num_encoded:]])
-    outer, inner = math.prod(shape[:split]), math.prod(shape[split:])
-    inverse = np.argsort(order)
-    return Grid(outer, inner, outer_table, inner_table, read_only(order), read_only(inverse))
+    batch = next((s.batch(ops) for s in segments if s.data is not None), 1)
+    return batch, sum(s.num_inputs for s in segments)

@@ -329,7 +329,7 @@ def _indices(ops: Ops, like: Array, modality: OutputModality, given: Any, conver
 def modality_queries(
     ops: Ops, modality: OutputModality, params: Tree, like: Array, indices: Array | None
 ) -> Inputs:
-    """All queries of a modality, or those at ``indices`` (n,), in parts."""
+    """All queries of a modality, or those at ``indices`` (n,)."""
     like, params = ops.widen(like), map_tree(ops.widen, params)
     padding = params.get("padding")
     if modality.learned_query_dim is not None:

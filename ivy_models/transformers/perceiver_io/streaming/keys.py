@@ -1,4 +1,4 @@
-"""Exact attention to inputs kept in parts, a chunk at a time.
+"""Exact attention to inputs stored as groups of channels, a chunk at a time.
 
 Three identities remove most of the plain reader's work and nearly all its memory. With f
 an input's C channels, mu and sigma its mean and deviation, and layer norm
@@ -29,10 +29,15 @@ from ivy_models.transformers.perceiver_io.attention import (
     rows_per_chunk,
     split_heads,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Grid, Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
-from ivy_models.transformers.perceiver_io.streaming.parts import Window, inverse_deviation, parts_of
+from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+    Window,
+    inverse_deviation,
+    split_channels,
+)
 from ivy_models.transformers.perceiver_io.streaming.rows import features_of_rows, normed_rows
+from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 class SoftmaxSums(NamedTuple):
@@ -135,23 +140,24 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     batch, rows = inputs.batch(ops), folded.shape[1]
     # Channels of a chunk are in memory too, beside its scores.
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, inputs.num_own_channels))
-    grid = Grid.of(inputs, inner_limit=chunk)
-    parts = parts_of(ops, ops.take(folded, grid.order, -1), inputs, grid)
+    axes = TwoAxes.of(inputs, inner_limit=chunk)
+    groups = split_channels(ops, ops.take(folded, axes.order, -1), inputs, axes)
 
     def read(start, carry, size):
         """Read ``size`` outer indices from ``start``."""
         highest, total, weight_sum, sums = carry
-        window = Window(start, size, grid.inner)
-        chunks = [part.chunk(window) for part in parts]
-        shape = (batch, rows, size, grid.inner)
-        inverse_sigma = ops.spread(inverse_deviation(ops, parts, chunks, window)[:, None], shape)
+        window = Window(start, size, axes.inner)
+        chunks = [group.chunk(window) for group in groups]
+        shape = (batch, rows, size, axes.inner)
+        inverse_sigma = ops.spread(inverse_deviation(ops, groups, chunks, window)[:, None], shape)
         scores = sum(
-            ops.spread(part.scores(c, window), shape) for part, c in zip(parts, chunks, strict=True)
+            ops.spread(group.scores(c, window), shape)
+            for group, c in zip(groups, chunks, strict=True)
         )
         scores = scores * inverse_sigma
         if input_mask is not None:
-            mask = ops.slice(input_mask, start * grid.inner, size * grid.inner, 1)
-            mask = ops.reshape(mask, (batch, 1, size, grid.inner))
+            mask = ops.slice(input_mask, start * axes.inner, size * axes.inner, 1)
+            mask = ops.reshape(mask, (batch, 1, size, axes.inner))
             scores = ops.where(mask, scores, MASKED_SCORE)
 
         highest_here = ops.max(ops.max(scores, -1, keepdims=True), -2, keepdims=True)
@@ -164,8 +170,8 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         decay_row = decay[..., 0]
         weight_sum = weight_sum * decay_row + ops.sum(by_outer, -1, keepdims=True)
         sums = tuple(
-            part_sum * decay_row + part.weighted(weights, by_outer, c)
-            for part, part_sum, c in zip(parts, sums, chunks, strict=True)
+            group_sum * decay_row + group.weighted(weights, by_outer, c)
+            for group, group_sum, c in zip(groups, sums, chunks, strict=True)
         )
         return new_highest, total, weight_sum, sums
 
@@ -177,12 +183,12 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         full(MASKED_SCORE, 1, 1),
         full(0, 1, 1),
         full(0, 1),
-        tuple(full(0, part.sum_size) for part in parts),
+        tuple(full(0, group.sum_size) for group in groups),
     )
-    carry = in_chunks(ops, read, grid.outer, chunk // grid.inner, carry)
+    carry = in_chunks(ops, read, axes.outer, chunk // axes.inner, carry)
     highest, total, weight_sum, sums = carry
-    summed = [part.finish(s, weight_sum) for part, s in zip(parts, sums, strict=True)]
-    summed = ops.take(ops.concat(summed, -1), grid.inverse, -1)
+    summed = [group.finish(s, weight_sum) for group, s in zip(groups, sums, strict=True)]
+    summed = ops.take(ops.concat(summed, -1), axes.inverse, -1)
     return SoftmaxSums(highest[..., 0], total[..., 0], summed)
 
 

@@ -1,4 +1,4 @@
-"""Exact attention of queries kept in parts, such as one query per pixel.
+"""Exact attention of queries stored as groups of channels, such as one query per pixel.
 
 The identities of :mod:`.streaming.keys`, with the sides swapped. A query is
 q_j = Wq n_j + bq, with the layer norm n_j = (f_j - mu_j) / sigma_j * gamma + beta:
@@ -18,13 +18,18 @@ from collections.abc import Callable
 
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
-from ivy_models.transformers.perceiver_io.inputs.features import Grid, Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
+from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+    Window,
+    inverse_deviation,
+    split_channels,
+)
 from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
-from ivy_models.transformers.perceiver_io.streaming.parts import Window, inverse_deviation, parts_of
+from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
-def attend_from_parts(
+def attend_from_inputs(
     ops: Ops,
     params: Tree,
     query_norm: Tree,
@@ -60,20 +65,21 @@ def attend_from_parts(
     values = _projected_values(ops, params, latents, num_heads)
     batch, rows, _ = ops.shape(folded)
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, rows)
-    grid = Grid.of(queries, inner_limit=chunk)
-    parts = parts_of(ops, ops.take(folded, grid.order, -1), queries, grid)
+    axes = TwoAxes.of(queries, inner_limit=chunk)
+    groups = split_channels(ops, ops.take(folded, axes.order, -1), queries, axes)
 
     def decode(start, size):
         """Decode ``size`` outer indices from ``start``."""
-        window = Window(start, size, grid.inner)
-        chunks = [part.chunk(window) for part in parts]
-        shape = (batch, rows, size, grid.inner)
+        window = Window(start, size, axes.inner)
+        chunks = [group.chunk(window) for group in groups]
+        shape = (batch, rows, size, axes.inner)
         scores = sum(
-            ops.spread(part.scores(c, window), shape) for part, c in zip(parts, chunks, strict=True)
+            ops.spread(group.scores(c, window), shape)
+            for group, c in zip(groups, chunks, strict=True)
         )
-        inverse_sigma = inverse_deviation(ops, parts, chunks, window)[:, None]
+        inverse_sigma = inverse_deviation(ops, groups, chunks, window)[:, None]
         scores = scores * ops.spread(inverse_sigma, shape)
-        num_queries = size * grid.inner
+        num_queries = size * axes.inner
         scores = ops.reshape(scores, (batch, rows, num_queries)) + constant
         shape = (batch, num_heads, rows // num_heads, num_queries)
         scores = ops.reshape(scores, shape)
@@ -83,8 +89,8 @@ def attend_from_parts(
         attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
         return then(attended + params["output"]["bias"])
 
-    size = min(grid.outer, max(1, chunk // grid.inner))
-    times, rest = divmod(grid.outer, size)
+    size = min(axes.outer, max(1, chunk // axes.inner))
+    times, rest = divmod(axes.outer, size)
     decode_full, decode_rest = (functools.partial(decode, size=s) for s in (size, rest))
     if times > 1:  # so that training also needs the memory of one chunk only
         decode_full = ops.rematerialise_chunks(decode_full)

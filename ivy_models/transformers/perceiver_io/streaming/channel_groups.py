@@ -1,6 +1,6 @@
-"""Parts of the inputs' channels, processed in chunks of a grid.
+"""Groups of the inputs' channels, processed in chunks.
 
-Each part computes for its own channels: their contribution to the scores of folded vectors, their
+Each group computes for its own channels: their contribution to the scores of folded vectors, their
 mean and squares for the layer norm, and their contribution to weighted sums.
 """
 
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import LAYER_NORM_EPSILON
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Grid, Inputs
+from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
+from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 class Window(NamedTuple):
@@ -22,27 +23,27 @@ class Window(NamedTuple):
     inner: int
 
 
-def parts_of(ops: Ops, folded: Array, inputs: Inputs, grid: Grid) -> list[Part]:
-    """Split folded queries (B, R, C), channels in the grid's order, among the inputs' parts."""
-    makers: list[tuple[type[Part], Features]] = [
+def split_channels(ops: Ops, folded: Array, inputs: Inputs, axes: TwoAxes) -> list[ChannelGroup]:
+    """Split folded queries (B, R, C), channels in the order of ``axes``, among the groups."""
+    makers: list[tuple[type[ChannelGroup], Features]] = [
         (PerInput, features)
         for features in (inputs.data, inputs.positions)
         if isinstance(features, Features)
     ]
-    for maker, table in ((PerOuter, grid.outer_table), (PerInner, grid.inner_table)):
+    for maker, table in ((PerOuter, axes.outer_table), (PerInner, axes.inner_table)):
         if table is not None:
             makers.append((maker, Features(ops.constant(table, like=folded))))
     if inputs.padding is not None:
         makers.append((Shared, Features(inputs.padding[None])))
-    parts, start = [], 0
+    groups, start = [], 0
     for maker, features in makers:
         stop = start + features.num_channels
-        parts.append(maker(ops, folded[..., start:stop], features))
+        groups.append(maker(ops, folded[..., start:stop], features))
         start = stop
-    return parts
+    return groups
 
 
-class Part(ABC):
+class ChannelGroup(ABC):
     """Channels of one base, with its scores, statistics and weighted sums for each chunk."""
 
     @abstractmethod
@@ -94,7 +95,7 @@ class Part(ABC):
         return summed + weight_sum * self.features.bias
 
 
-class PerInput(Part):
+class PerInput(ChannelGroup):
     """One row for each input, made for each chunk if the base holds coordinates."""
 
     def chunk(self, window):
@@ -115,7 +116,7 @@ class PerInput(Part):
         return self.ops.matmul(flat, chunk)
 
 
-class PerOuter(Part):
+class PerOuter(ChannelGroup):
     """Base (outer, K)."""
 
     def chunk(self, window):
@@ -132,7 +133,7 @@ class PerOuter(Part):
         return self.ops.matmul(by_outer, chunk)
 
 
-class PerInner(Part):
+class PerInner(ChannelGroup):
     """Base (inner, K): the same for every chunk, so computed once."""
 
     def __init__(self, ops, query, features):
@@ -168,13 +169,16 @@ class Shared(PerInner):
         return self.ops.sum(by_outer, -1, keepdims=True)
 
 
-def inverse_deviation(ops: Ops, parts: list[Part], chunks: list[Any], window: Window) -> Array:
-    """1 / sigma of the inputs of a window, (B, size, inner), from their parts' chunks."""
-    stats = [part.stats(chunk, window) for part, chunk in zip(parts, chunks, strict=True)]
+def inverse_deviation(
+    ops: Ops, groups: list[ChannelGroup], chunks: list[Any], window: Window
+) -> Array:
+    """1 / sigma of the inputs of a window, (B, size, inner), from the groups' chunks."""
+    stats = [group.stats(chunk, window) for group, chunk in zip(groups, chunks, strict=True)]
     channels = sum(num for num, _, _ in stats)
     mean = sum(num * mean for num, mean, _ in stats) / channels
-    # Squared deviations within each part, and of each part's mean.
+    # Squared deviations within each group, and of each group's mean.
     squares = sum(
-        squares + num * (part_mean - mean) * (part_mean - mean) for num, part_mean, squares in stats
+        squares + num * (group_mean - mean) * (group_mean - mean)
+        for num, group_mean, squares in stats
     )
     return 1 / ops.sqrt(squares / channels + LAYER_NORM_EPSILON)
