@@ -1,0 +1,179 @@
+"""Cut translations into short pieces of text with their language: the data of the languages model.
+
+    python examples/languages/pieces.py PACKAGES --output /tmp/languages
+
+PACKAGES is a folder with the Debian packages that ``packages.txt`` names. The output folder gets
+``train.csv`` and ``validation.csv`` for ``ivy-models train``. The pieces for validation come from
+packages of a game, Wesnoth, and, for languages without these, from sentences held out. The folder
+``unknown`` gets pieces of languages that are left out, to measure a threshold.
+"""
+
+import argparse
+import csv
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from translations import cleaned, read_package
+
+Sources = dict[str, dict[str, set[str]]]
+"""Sentences by language and by source, the first two words of a package's name."""
+
+HELD_OUT = "wesnoth-1.16"
+"""The source that training never sees, because its texts are unlike those of programs."""
+
+LEFT_OUT = (
+    *("ach", "an", "brx", "cak", "co", "dz", "ff", "gug", "ia", "ks", "lij", "mai", "nr", "racv"),
+    *("sat", "sc", "sco", "skr", "son", "ss", "szl", "trs", "ve", "wa"),
+)
+"""Languages that are left out: too close to a more frequent one, or with too few sentences."""
+
+LEAST = 2400
+"""Least number of sentences of a language that is learned."""
+
+MOST_LANGUAGES = 3
+"""A text that is in more languages than these is probably English, or a name."""
+
+BALANCE = 0.3
+"""Number of a language's pieces: its amount of text to this power."""
+
+SIZES = (15, 20, 25, 30, 40, 50, 64, 80, 100, 130, 160, 200)
+"""Sizes of pieces in bytes, each as frequent as the others."""
+
+CHARACTERS = 64
+"""Upper bound on the characters of a piece, those that the model reads."""
+
+LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+OTHER = re.compile(r"[\u0370-\u1dff\u2c00-\ud7ff\uf900-\uffdc]")
+"""Letters of the Latin script, and of most others."""
+
+MARKUP = re.compile(r"[<>{}@=/_]")
+
+
+def read_sources(folder: Path) -> Sources:
+    """Read the sentences of all packages in a folder."""
+    sources: Sources = defaultdict(lambda: defaultdict(set))
+    for path in sorted(folder.glob("*.deb")):
+        source = "-".join(path.name.split("_")[0].split("-")[:2])
+        for language, text in read_package(path):
+            if sentence := cleaned(text):
+                sources[language][source].add(sentence)
+    return sources
+
+
+def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Sentences to learn from, and sentences for validation, by language."""
+    english = {text.lower() for texts in sources["en"].values() for text in texts}
+    spread = Counter(
+        text
+        for language, own in sources.items()
+        if language != "en"
+        for text in set().union(*own.values())
+    )
+
+    def usable(language: str, texts: Iterable[str]) -> list[str]:
+        return sorted(
+            text
+            for text in texts
+            if (language == "en" or text.lower() not in english)
+            and spread[text] <= MOST_LANGUAGES
+            and not MARKUP.search(text)
+        )
+
+    train, validation = {}, {}
+    for language, own in sorted(sources.items()):
+        learned = set().union(*(texts for source, texts in own.items() if source != HELD_OUT))
+        if language in LEFT_OUT or len(learned) < LEAST:
+            continue
+        sentences = of_one_script(usable(language, learned))
+        other = of_one_script(usable(language, own.get(HELD_OUT, set()) - learned))
+        if len(other) < 100:
+            random.Random(language).shuffle(sentences)
+            place = len(sentences) // 50
+            other, sentences = sentences[:place], sentences[place:]
+        train[language], validation[language] = sentences, other
+    return train, validation
+
+
+def of_one_script(sentences: list[str]) -> list[str]:
+    """The sentences whose script, Latin or another, is that of the most of them.
+
+    Among those in another script than Latin, English terms and commands are frequent.
+    """
+    are_latin = [len(LATIN.findall(text)) > len(OTHER.findall(text)) for text in sentences]
+    is_latin = sum(are_latin) * 2 > len(sentences)
+    return [text for text, own in zip(sentences, are_latin, strict=True) if own == is_latin]
+
+
+def cut(sentences: list[str], number: int, rng: random.Random) -> Iterator[str]:
+    """Cut pieces at random places, of whole words where the language has spaces."""
+    text = " ".join(rng.sample(sentences, len(sentences)))
+    for _ in range(number):
+        start = rng.randrange(max(1, len(text) - 300))
+        rest = text[start : start + 300]
+        if 0 <= (space := rest.find(" ")) < 40:
+            rest = rest[space + 1 :]
+        if piece := first_words(rest, rng.choice(SIZES)):
+            yield piece
+
+
+def first_words(text: str, size: int, characters: int = CHARACTERS) -> str:
+    """The first words of a text, at most ``size`` bytes; characters if there is no space."""
+    piece = text.encode()[:size].decode(errors="ignore")[:characters]
+    if text[len(piece) : len(piece) + 1] not in ("", " "):
+        space = piece.rfind(" ")
+        if space > len(piece) / 2:
+            piece = piece[:space]
+    return piece.strip()
+
+
+def write(path: Path, pieces: list[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("text", "language"))
+        rows.writerows(pieces)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("packages", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--pieces", type=int, default=600_000)
+    arguments = parser.parse_args()
+    write_pieces(read_sources(arguments.packages), arguments.output, arguments.pieces)
+
+
+def write_pieces(sources: Sources, output: Path, number: int) -> None:
+    train, validation = chosen(sources)
+    amounts = {language: sum(map(len, own)) ** BALANCE for language, own in train.items()}
+    total = sum(amounts.values())
+    rng = random.Random(0)
+    pieces = {
+        "train": [
+            (piece, language)
+            for language, own in train.items()
+            for piece in cut(own, round(number * amounts[language] / total), rng)
+        ],
+        "validation": [
+            (piece, language) for language, own in validation.items() for piece in cut(own, 40, rng)
+        ],
+    }
+    left_out = {
+        language: sorted(set().union(*sources[language].values()))
+        for language in LEFT_OUT
+        if language in sources
+    }
+    pieces["unknown/pieces"] = [
+        (piece, language) for language, own in left_out.items() for piece in cut(own, 40, rng)
+    ]
+    (output / "unknown").mkdir(parents=True, exist_ok=True)
+    for part, rows in pieces.items():
+        rng.shuffle(rows)
+        write(output / f"{part}.csv", rows)
+        print(f"{part}: {len(rows):,} pieces of {len({row[1] for row in rows})} languages")
+
+
+if __name__ == "__main__":
+    main()

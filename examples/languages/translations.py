@@ -1,0 +1,128 @@
+"""Sentences by language, from the translations in Debian's packages."""
+
+from __future__ import annotations
+
+import gettext
+import gzip
+import html
+import re
+import subprocess
+import tarfile
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import PurePosixPath
+
+Sentences = Iterator[tuple[str, str]]
+"""Pairs of a language's code and a sentence."""
+
+CODES = {
+    "arn": "arn",
+    "ca-valencia": "ca",
+    "fil": "tl",
+    "iw": "he",
+    "kmr": "ku",
+    "nb-no": "nb",
+    "nn-no": "nn",
+    "no": "nb",
+    "sr-latn": "sr",
+    "zh-cn": "zh",
+    "zh-tw": "zh",
+}
+"""Codes of translations that are not a language and a country; the others lose their country."""
+
+PLACEHOLDERS = re.compile(
+    r"\{[^{}]*\}|<[^<>]*>|&\w+;|%\d*\$?[-+#0]*\d*(?:ld|lu|zu|[a-zA-Z%])|\$\(?\w+\)?|#\d|[_~&](?=\w)"
+    r"|https?://\S+|\\[a-zA-Z]"
+)
+"""What a program replaces, markup, and marks of keyboard shortcuts."""
+
+
+AROUND = " \"'\u201c\u201d.,;:-\u2013\u2026()[]*=|/\\"
+"""What is cut off both ends of a sentence: quotation marks, dashes and other punctuation."""
+
+
+def language(code: str) -> str:
+    """The language of a translation's code, such as "pt" for "pt-BR"."""
+    code = code.lower().replace("_", "-").split("@")[0]
+    return CODES.get(code, CODES.get(code.split("-")[0], code.split("-")[0]))
+
+
+def read_package(path) -> Sentences:
+    """Read the sentences of a Debian package."""
+    archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", path], check=True, capture_output=True)
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
+        for member in tar:
+            if member.isfile() and (reader := reader_of(PurePosixPath(member.name))):
+                yield from reader(PurePosixPath(member.name), tar.extractfile(member).read())
+
+
+def reader_of(path: PurePosixPath):
+    """The reader of a file, or None for files without translations."""
+    if path.suffix == ".xpi" and path.name.startswith("langpack-"):
+        return read_language_pack
+    if path.suffix == ".mo" and path.parent.name == "LC_MESSAGES":
+        return read_catalogue
+    if path.suffix == ".html" and "help" in path.parts:
+        return read_help
+    if path.suffix == ".gz" and "man" in path.parts and path.parent.name.startswith("man"):
+        return read_manual
+    return None
+
+
+def read_language_pack(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read Mozilla's Fluent and properties files: ``name = text``, continued by indented lines."""
+    code = language(path.name.removeprefix("langpack-").split("@")[0])
+    with zipfile.ZipFile(BytesIO(content)) as pack:
+        for name in pack.namelist():
+            if name.endswith((".ftl", ".properties")):
+                text = pack.read(name).decode("utf-8", "ignore")
+                text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text)
+                for line in text.splitlines():
+                    if line.startswith("#"):
+                        continue
+                    match = re.match(r"(?:\s*\.?[\w.\-]+\s*=|\s*\*?\[[^\]]*\]|\s+(?=\S))(.*)", line)
+                    if match:
+                        yield code, match[1]
+
+
+def read_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read a gettext catalogue, ``CODE/LC_MESSAGES/NAME.mo``, without untranslated texts."""
+    code = language(path.parent.parent.name)
+    try:
+        catalogue = gettext.GNUTranslations(BytesIO(content))
+    except (OSError, UnicodeDecodeError, ValueError):
+        return
+    for key, text in catalogue._catalog.items():
+        original = key[0] if isinstance(key, tuple) else key
+        if original and text != original.split("\x04")[-1]:
+            yield from ((code, line) for line in text.splitlines())
+
+
+def read_help(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read the paragraphs of LibreOffice's help, ``help/CODE/text/...``."""
+    code = language(path.parts[path.parts.index("help") + 1])
+    for paragraph in re.findall(r"<p [^>]*>(.*?)</p>", content.decode("utf-8", "ignore"), re.S):
+        yield code, html.unescape(re.sub(r"<[^>]*>", "", paragraph))
+
+
+def read_manual(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read the paragraphs of a manual page, ``man/CODE/man1/NAME.gz``."""
+    folder = path.parent.parent.name
+    if folder == "man":
+        return
+    text = gzip.decompress(content).decode("utf-8", "ignore")
+    text = re.sub(r'^[.\'](?:\\"|[A-Zdinsft]).*$', "", text, flags=re.M)
+    text = re.sub(r"\\f(?:\[\w*\]|\(?\w)|\\[&/,|^%]", "", text).replace("\\-", "-")
+    for paragraph in text.split("\n\n"):
+        yield language(folder), paragraph
+
+
+def cleaned(text: str) -> str | None:
+    """A sentence without placeholders, or None if there is too little text."""
+    text = " ".join(PLACEHOLDERS.sub(" ", text).split()).strip(AROUND)
+    # Marks (M) are parts of letters in many scripts, such as vowels in Devanagari.
+    letters = sum(letter == " " or unicodedata.category(letter)[0] in "LM" for letter in text)
+    is_text = letters > 0.75 * len(text) and len(text.encode()) >= 12 and "\\" not in text
+    return text if is_text else None

@@ -1,0 +1,89 @@
+"""The data of the model of languages: reading translations, choosing sentences, cutting pieces."""
+
+import csv
+import gzip
+import io
+import random
+import sys
+import zipfile
+from pathlib import PurePosixPath
+
+import pytest
+from helpers import ROOT
+
+FOLDER = ROOT / "examples" / "languages"
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The modules of the example, imported as its scripts import each other."""
+    sys.path.insert(0, str(FOLDER))
+    import pieces
+    import translations
+
+    yield pieces, translations
+    sys.path.remove(str(FOLDER))
+    for name in ("pieces", "translations"):
+        del sys.modules[name]
+
+
+def test_translations_are_read_from_each_kind_of_file(example):
+    translations = example[1]
+
+    def read(name, content):
+        path = PurePosixPath(name)
+        return list(translations.reader_of(path)(path, content))
+
+    pack = io.BytesIO()
+    with zipfile.ZipFile(pack, "w") as file:
+        file.writestr("browser/a.ftl", "# a comment\nopen = Neues Fenster\n    .label = Fenster\n")
+    assert read("usr/langpack-pt-BR@firefox.xpi", pack.getvalue()) == [
+        ("pt", " Neues Fenster"),
+        ("pt", " Fenster"),
+    ]
+    page = b'<p id="a" class="b">Ein <b>neues</b> Fenster &amp; mehr</p><h1>Titel</h1>'
+    assert read("help/de/text/a.html", page) == [("de", "Ein neues Fenster & mehr")]
+    manual = gzip.compress(b".TH LS 1\nErster \\fBAbsatz\\fR\n\nZweiter")
+    assert [text.strip() for _, text in read("man/de/man1/ls.1.gz", manual)] == [
+        "Erster Absatz",
+        "Zweiter",
+    ]
+    assert translations.reader_of(PurePosixPath("usr/bin/ls")) is None
+    assert translations.language("zh_TW") == "zh"
+    assert (
+        translations.cleaned("  Öffne %s in einem neuen Fenster…") == "Öffne in einem neuen Fenster"
+    )
+    assert translations.cleaned("12345 67890 12345") is None
+
+
+def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
+    pieces = example[0]
+    monkeypatch.setattr(pieces, "LEAST", 1)
+    words = {"en": "open window file", "de": "Fenster Datei Ordner", "ru": "окно файл папка"}
+    own = {code: {f"{own} {i} {own} {i}" for i in range(60)} for code, own in words.items()}
+    own["de"] |= {"open 1 window", "<b>Fenster</b> mit Text"}
+    own["ru"].add("apt-get install")
+    sources = {code: {"firefox-esr": texts} for code, texts in own.items()}
+    sources["en"]["firefox-esr"].add("Open 1 window")
+    sources["sco"] = {"firefox-esr": own["de"]}
+    train, validation = pieces.chosen(sources)
+    assert set(train) == {"en", "de", "ru"}
+    assert not {"open 1 window", "<b>Fenster</b> mit Text"} & set(train["de"] + validation["de"])
+    assert "apt-get install" not in train["ru"] + validation["ru"]
+    assert not set(train["de"]) & set(validation["de"])
+
+    cut = list(pieces.cut(train["ru"], 50, random.Random(0)))
+    assert all(len(piece.encode()) <= 200 and len(piece) <= 64 for piece in cut)
+    text = f" {' '.join(train['ru'])} "
+    assert all(set(piece.split()) <= set(text.split()) for piece in cut)
+    pieces.write_pieces(sources, tmp_path, 300)
+    for name in ("train.csv", "validation.csv", "unknown/pieces.csv"):
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["language"] for row in rows} == ({"sco"} if "unknown" in name else set(words))
+
+
+def test_every_package_has_a_version_and_a_hash():
+    rows = [line.split() for line in (FOLDER / "packages.txt").read_text().splitlines()]
+    assert all(len(row) == 3 and len(row[2]) == 64 for row in rows)
+    assert len({row[0] for row in rows}) == len(rows) > 300
