@@ -64,6 +64,11 @@ class NamedKind(click.ParamType):
     "--output", required=True, type=click.Path(path_type=Path), help="Folder for the trained model."
 )
 @general("--resume", is_flag=True, help="Continue a run that was stopped, with equal options.")
+@general(
+    "--finish",
+    is_flag=True,
+    help="End a run that was stopped, with equal options: write the model of its best epoch.",
+)
 @general("--overwrite", is_flag=True, help="Replace the run that is in the output folder.")
 @data_option(
     "--target",
@@ -177,6 +182,7 @@ def train(
     data: Path,
     output: Path,
     resume: bool,
+    finish: bool,
     overwrite: bool,
     targets: tuple[str, ...],
     columns: tuple[tuple[str, str], ...],
@@ -221,7 +227,7 @@ def train(
     if torchrun.is_launched() and backend != "torch":
         raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
     if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
-        _check_output(output, data, resume, overwrite)
+        _check_output(output, data, resume or finish, overwrite)
     use_backend(backend, None)
     base = _base(model_name, device)
     examples = read_training_data(
@@ -251,7 +257,7 @@ def train(
         if overwrite and is_first:
             _remove_run(output)
         try:
-            fitted = fit(model, examples, chosen, output, resume)
+            fitted = fit(model, examples, chosen, output, resume, finish=finish)
         except TrainingStopped as stopped:
             done = str(stopped).partition(". ")[0]
             _say(f"{done}. The same command with --resume continues.")
@@ -301,7 +307,9 @@ def _check_output(output: Path, data: Path, resume: bool, overwrite: bool) -> No
             f"{output} is inside {data}, so its files would become data. Name a folder outside."
         )
     if resume and overwrite:
-        raise click.UsageError("--resume continues the run that --overwrite removes; choose one.")
+        raise click.UsageError(
+            "--overwrite removes the run that --resume and --finish need; choose one."
+        )
     if output.exists() and not output.is_dir():
         raise click.UsageError(f"{output} is a file; name a folder.")
     if not output.is_dir():
@@ -500,7 +508,7 @@ def command_of(ctx: click.Context) -> str:
     return " ".join(words)
 
 
-RUN_OPTIONS = ("resume", "overwrite")
+RUN_OPTIONS = ("resume", "finish", "overwrite")
 """Options that change nothing of the result."""
 
 

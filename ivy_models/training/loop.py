@@ -73,6 +73,7 @@ def fit(
     folder: str | Path,
     resume: bool = False,
     on_epoch: Callable[[Results], None] | None = None,
+    finish: bool = False,
 ) -> Fitted:
     """Train a model and keep the weights of the epoch that is best on the validation examples.
 
@@ -96,6 +97,8 @@ def fit(
         Whether to continue from the folder's checkpoint, if there is one.
     on_epoch
         Called with the results of each epoch.
+    finish
+        Whether to make no further step: return the weights that the folder's checkpoint keeps.
 
     Returns
     -------
@@ -110,8 +113,9 @@ def fit(
     SpecError
         If ``settings.metric`` or ``settings.frozen`` names what this run does not have.
     TrainingError
-        If the folder has a checkpoint of another run, or one without ``resume``; if the loss is
-        not a finite number; or if the folder cannot be written.
+        If the folder has a checkpoint of another run, or one without ``resume`` or ``finish``; if
+        ``finish`` finds no complete epoch; if the loss is not a finite number; or if the folder
+        cannot be written.
     TrainingStopped
         After Ctrl-C and a checkpoint.
     """
@@ -132,12 +136,18 @@ def fit(
         trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=weights)
     trainer = make_trainer(trained, data.targets, settings, batches.steps)
     # All processes have come here, so the command's first one has removed an earlier run.
-    saved = checkpoint.load(folder, run) if resume else _refuse_existing(folder)
+    saved = checkpoint.load(folder, run) if resume or finish else _refuse_existing(folder)
     loop = _Loop(trainer, batches, settings, folder, run)
     if saved is not None:
         loop.load(*saved)
-    with heeded_interruptions() as interruption:
-        loop.run(interruption, on_epoch)
+    if not finish:
+        with heeded_interruptions() as interruption:
+            loop.run(interruption, on_epoch)
+    if not loop.history:
+        raise TrainingError(
+            f"{folder} has no checkpoint with a complete epoch, so there are no weights to keep. "
+            "resume=True trains on."
+        )
     kept = model.with_weights(unflatten(loop.kept_weights))
     kept.targets = data.targets
     if data.labels is not None:

@@ -218,13 +218,18 @@ def heeds_ctrl_c():
 @torch_alone
 def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path, heeds_ctrl_c):
     expected, _ = run_on("torch")
-    interrupted = break_off(lambda: os.kill(os.getpid(), signal.SIGINT), n=5)
+    interrupted = break_off(lambda: os.kill(os.getpid(), signal.SIGINT), n=9)
     with pytest.raises(TrainingStopped, match="Stopped after step . of 12. resume=True continues"):
         fit(PerceiverIO(SPEC), interrupted, SETTINGS, tmp_path)
     with pytest.raises(KeyboardInterrupt):  # as before
         os.kill(os.getpid(), signal.SIGINT)
+    finished = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, finish=True)
+    assert 0 < len(finished.history) < len(expected.history)
+    assert finished.history == expected.history[: len(finished.history)]
     resumed = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, resume=True)
     assert_equal(weights_of(resumed.model), weights_of(expected.model))
+    with pytest.raises(TrainingError, match="has no checkpoint with a complete epoch"):
+        fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path / "none", finish=True)
 
 
 @torch_alone

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,9 +213,12 @@ def test_stopped_and_resumed(run, photos, tmp_path):
     assert program.returncode == 130, rest
     assert rest.endswith("The same command with --resume continues.\n")
     assert "Traceback" not in rest
-    for name, more in (("stopped", ["--resume"]), ("whole", [])):
+    epochs = []
+    for name, more in (("stopped", ["--finish"]), ("stopped", ["--resume"]), ("whole", [])):
         result = run("train", str(photos), "--output", str(tmp_path / name), *options, *more)
         assert result.exit_code == 0, result.output
+        epochs.append(int(re.search(r"Best epoch: \d+ of (\d+)", result.stderr)[1]))
+    assert epochs[0] < epochs[1] == epochs[2]
     first, second = (
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("stopped", "whole")
     )
@@ -233,6 +237,7 @@ def test_refusals(run, photos, tmp_path):
         ([str(photos), "--output", str(tmp_path / "notes"), "--overwrite"], 2, "no training run"),
         ([str(photos), "--output", str(spec)], 2, "is a file"),
         ([str(photos), "--resume", "--overwrite"], 2, "choose one"),
+        ([str(photos), "--finish", "--overwrite"], 2, "choose one"),
         ([str(photos), "--output", str(photos / "model")], 2, "its files would become data"),
         ([str(photos), "--column", "label=ignore"], 1, "must be one of class, number"),
         ([str(photos), "--spec", str(spec)], 1, "Did you mean num_latents?"),
