@@ -5,16 +5,20 @@ before they are used, so this runs in its own process.
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
 from helpers.arrays import image, numpy_of
 from helpers.devices import divide_cpu
 from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.training import DATA, SETTINGS, SPEC
 from ivy_models.arrays import device_of, unwrap
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.depth import latents_over_depth
 from ivy_models.ops import ops_named
+from ivy_models.training.batches import Batches
+from ivy_models.training.trainers import make_trainer
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
@@ -43,6 +47,7 @@ def main():
     check_moves(model, data)
     check_other_inputs(rng)
     check_native(backend, model, data)
+    check_training(backend)
 
 
 def check_calls(data):
@@ -100,3 +105,20 @@ def check_native(backend, model, data):
     native.compile("sgd", "mse")
     native.fit(data, np.zeros((2, 1, 5), np.float32), verbose=0)
     assert_on(SECOND, [variable.value for variable in native.weights])
+
+
+def check_training(backend):
+    """The weights of a step, its optimizer's moments and averages."""
+    settings = replace(SETTINGS, backend=backend)
+    batches, model = Batches(DATA, settings), PerceiverIO(SPEC.replace(device=SECOND))
+    trainer = make_trainer(model, DATA.targets, settings, batches.steps)
+    trainer.step(0, batches(0).parts(settings.accumulation))
+    if backend == "jax":
+        import jax
+
+        assert_on(SECOND, jax.tree.leaves(trainer.arrays))
+    else:
+        parts = (trainer.network, trainer.optimizer, trainer.average)
+        # The number of steps is an integer, which TensorFlow keeps on the CPU.
+        arrays = [variable.value for part in parts for variable in part.variables]
+        assert_on(SECOND, [array for array in arrays if array.dtype.is_floating])

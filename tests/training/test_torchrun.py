@@ -9,6 +9,7 @@ from helpers.processes import python
 from helpers.training import DATA, SETTINGS, SPEC
 from PIL import Image
 
+from ivy_models.errors import InputError
 from ivy_models.training.loop import fit
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
@@ -76,9 +77,14 @@ def test_two_processes_make_the_steps_of_one(run, tmp_path, monkeypatch):
     np.testing.assert_allclose(got, output, atol=1e-4)
 
 
-def test_other_frameworks_refuse_torchrun(run, tmp_path, monkeypatch):
+def test_what_torchrun_cannot_use_is_refused(run, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from ivy_models.training.trainers.torch_processes import Processes
+
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="a GPU of its own, so device='cuda:1' cannot be chosen"):
+        Processes(torch.device("cuda", 1), "cuda:1")
     result = run("train", "photos", "--output", str(tmp_path / "new"), "--backend", "jax")
     assert result.exit_code == 2
     assert "torchrun works with --backend torch, not with jax." in result.stderr

@@ -48,8 +48,10 @@ class KerasTrainer(OneProcess):
         self.average = model.to_keras_model(dtype=policy) if settings.ema else None
         rules = weight_rules(model.spec, settings)
         self.trained = [w for w in self.network.trainable_variables if _tree_name(w.path) in rules]
-        self.optimizer = ScaledAdamW(rules, settings, steps)
-        self.optimizer.build(self.trained)
+        self.device = self.network.variables[0].value.device
+        with tf.device(self.device):
+            self.optimizer = ScaledAdamW(rules, settings, steps)
+            self.optimizer.build(self.trained)
         self._gradients, self._update, self._outputs = map(
             tf.function, (self._loss_and_gradients, self._updated, self._output)
         )
@@ -57,12 +59,13 @@ class KerasTrainer(OneProcess):
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
         self.network.seed_generator.state.assign([dropout_seed(self.settings, step, 0), 0])
         loss, gradients = 0.0, None
-        for part in parts:
-            more, found = self._gradients(part.data, part.mask, part.goals, part.weights)
-            loss += float(more)
-            gradients = found if gradients is None else list(map(tf.add, gradients, found))
-        decay = np.float32(average_decay(self.settings, step))
-        return loss, float(self._update(gradients, decay))
+        with tf.device(self.device):
+            for part in parts:
+                more, found = self._gradients(part.data, part.mask, part.goals, part.weights)
+                loss += float(more)
+                gradients = found if gradients is None else list(map(tf.add, gradients, found))
+            decay = np.float32(average_decay(self.settings, step))
+            return loss, float(self._update(gradients, decay))
 
     def _loss_and_gradients(self, data: Any, mask: Any, goals: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -89,7 +92,8 @@ class KerasTrainer(OneProcess):
         return tf.reshape(output, (tf.shape(output)[0], output.shape[-1]))
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
-        return self._outputs(data, mask).numpy()
+        with tf.device(self.device):
+            return self._outputs(data, mask).numpy()
 
     def weights(self) -> Any:
         return (self.average or self.network).weight_tree()

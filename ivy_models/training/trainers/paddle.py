@@ -36,7 +36,7 @@ class PaddleTrainer(OneProcess):
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
     ):
-        self.targets, self.settings = targets, settings
+        self.targets, self.settings, self.device = targets, settings, model.spec.device
         self.layer = model.to_paddle_module(rematerialise=settings.rematerialise)
         self.average = model.to_paddle_module() if settings.ema else None
         on_cpu = next(iter(self.layer.parameters())).place.is_cpu_place()
@@ -88,7 +88,7 @@ class PaddleTrainer(OneProcess):
         paddle.seed(dropout_seed(self.settings, step, number))
         try:
             output = self._output(self.layer, part.data, part.mask)
-            goals, weights = _tensors(part.goals), _tensors(part.weights)
+            goals, weights = self._tensors(part.goals), self._tensors(part.weights)
             loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
             loss.backward()
         finally:
@@ -98,7 +98,7 @@ class PaddleTrainer(OneProcess):
     def _output(self, layer: Any, data: Any, mask: Any) -> Any:
         enabled = self.settings.precision == "bfloat16"
         with paddle.amp.auto_cast(enabled, dtype="bfloat16"):
-            output = layer(_tensors(data), _tensors(mask))
+            output = layer(self._tensors(data), self._tensors(mask))
         return paddle.reshape(output, [output.shape[0], -1]).astype("float32")
 
     @paddle.no_grad()
@@ -134,16 +134,15 @@ class PaddleTrainer(OneProcess):
         own_names = {name: own for own, name in self.names.items()}
         for name, array in parts["optimizer"].items():
             weight, _, moment = name.rpartition("/")
-            moments[f"{own_names[weight]}_{moment}"] = _tensors(array)
+            moments[f"{own_names[weight]}_{moment}"] = self._tensors(array)
         self.layer.set_state_dict(parts["model"])
         if self.average is not None:
             self.average.set_state_dict(parts["average"])
         self.schedule.step(step)
         self.optimizer.set_state_dict(moments | {"LR_Scheduler": self.schedule.state_dict()})
 
-
-def _tensors(part: Any) -> Any:
-    """Arrays, or arrays by modality, as tensors."""
-    if isinstance(part, Mapping):
-        return {name: _tensors(array) for name, array in part.items()}
-    return None if part is None else ops_named("paddle").asarray(part)
+    def _tensors(self, part: Any) -> Any:
+        """Arrays, or arrays by modality, on the device of the model."""
+        if isinstance(part, Mapping):
+            return {name: self._tensors(array) for name, array in part.items()}
+        return None if part is None else ops_named("paddle").asarray(part, device=self.device)

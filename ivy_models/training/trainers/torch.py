@@ -34,13 +34,14 @@ class TorchTrainer:
     ):
         self.targets, self.settings = targets, settings
         self.module = model.to_torch_module(rematerialise=settings.rematerialise)
-        self.processes = Processes(next(self.module.parameters()).device)
+        first = next(self.module.parameters())
+        self.processes = Processes(first.device, model.spec.device)
         self.device, self.is_main = self.processes.device, self.processes.rank == 0
         self.module.to(self.device)
         rules = weight_rules(model.spec, settings)
         groups: dict[Any, list[torch.Tensor]] = {}
         for name, weight in self.module.named_parameters():
-            rule = rules.get(tree_name(name.replace("embedding.weight", "embedding")))
+            rule = rules.get(tree_name(name))
             weight.requires_grad_(rule is not None)
             if rule is not None:
                 groups.setdefault(rule, []).append(weight)

@@ -10,6 +10,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from ivy_models.base import torchrun
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import InputError
 
 
@@ -20,13 +21,25 @@ class Processes:
     ----------
     device
         The device of the model. With several GPUs each process uses its own.
+    chosen
+        The device that the user chose, if any.
+
+    Raises
+    ------
+    InputError
+        If the user chose one of several GPUs for all processes.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, chosen: str | None):
         self.rank, self.count, self.device = 0, 1, device
         if not (distributed.is_available() and torchrun.is_launched()):
             return
         if device.type == "cuda":
+            if chosen is not None and parse_device(chosen).index is not None:
+                raise InputError(
+                    f"Under torchrun each process uses a GPU of its own, so device={chosen!r} "
+                    'cannot be chosen. Use "cuda", and choose GPUs by CUDA_VISIBLE_DEVICES.'
+                )
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():
