@@ -15,5 +15,13 @@ def attribute_name(name: str, module: Any) -> str:
 
 
 def tree_name(name: str) -> str:
-    """The name in the parameter tree of a module's parameter, such as "input.type/.mask_token"."""
-    return name.replace("/.", ".").replace(".", "/")
+    """Return the name in the parameter tree of a parameter of a torch or Paddle module.
+
+    Parameters
+    ----------
+    name
+        As in ``named_parameters()``, such as "input.embedding.weight". A modality whose name is
+        also an attribute of modules ends in a slash there, as in "input.type/.mask_token".
+    """
+    name = name.replace("/.", ".").replace(".", "/")
+    return name.removesuffix("/weight") if name.endswith("embedding/weight") else name

@@ -16,8 +16,9 @@ from helpers.specs import (
 from ivy_models import create_model
 from ivy_models.errors import SpecError
 from ivy_models.ops import ops_named
-from ivy_models.training.finetuning import layer_wise_scales, resize_positions
+from ivy_models.training.finetuning import layer_wise_scales, resize_positions, tree_name
 from ivy_models.transformers.perceiver_io import (
+    InputModality,
     PerceiverIO,
     PerceiverIOCore,
     initialise,
@@ -50,9 +51,14 @@ def test_scales_get_smaller_towards_the_input(tied):
 
 @needs("torch")
 def test_scales_have_the_names_of_a_module():
-    module = PerceiverIO(small_spec()).to_torch_module()
-    names = {name.replace(".", "/") for name, _ in module.named_parameters()}
-    assert names == set(layer_wise_scales(module.spec, 0.5))
+    text = InputModality("type", 8, 1, vocabulary_size=5, learned_position_shape=[4])
+    multimodal = small_spec(
+        input_dim=16, num_input_axes=1, fourier_encode_input=False, input_modalities=[text]
+    )
+    for spec in (small_spec(), multimodal):  # modules have a method called type
+        module = PerceiverIO(spec).to_torch_module()
+        names = {tree_name(name) for name, _ in module.named_parameters()}
+        assert names == set(layer_wise_scales(module.spec, 0.5))
 
 
 @pytest.mark.parametrize("decay", [0, -1, 1.5, float("nan")])
