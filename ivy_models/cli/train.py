@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,30 +14,11 @@ import click
 
 from ivy_models.cli.groups import GroupedCommand, options_under
 from ivy_models.cli.options import ADDRESS, InputPath
+from ivy_models.training.settings import BACKENDS
 
 if TYPE_CHECKING:
     from ivy_models.training.data import TrainingData
-    from ivy_models.training.loop import Fitted
     from ivy_models.transformers.perceiver_io import PerceiverIO
-
-BACKENDS = ("torch", "jax", "tensorflow", "paddle")
-
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
-"""The default number of epochs makes this number of updates, within these limits."""
-
-RUN_MARK = "metrics.csv"
-"""The file that every training run begins in its folder."""
-
-RUN_FILES = (
-    RUN_MARK,
-    "README.md",
-    "checkpoint.safetensors",
-    "config.json",
-    "events.out.tfevents.*",
-    "model.safetensors",
-    "report/*",
-)
-"""What --overwrite removes."""
 
 general, data_option, model_option, training_option = map(
     options_under, ("Output", "Data", "Model", "Training")
@@ -211,13 +190,14 @@ def train(
     Example: ivy-models train photos --output my_model
     """
     from ivy_models.base import torchrun
-    from ivy_models.cli import INTERRUPTED
+    from ivy_models.cli import INTERRUPTED, training_texts as texts
     from ivy_models.cli.options import use_backend
+    from ivy_models.cli.run_folder import alone_in, check_output, remove_run
     from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, fit
     from ivy_models.training.report import write_report
     from ivy_models.training.report.metrics import sklearn_metrics
-    from ivy_models.training.settings import Settings
+    from ivy_models.training.settings import Settings, default_epochs
 
     begun = time.monotonic()
     changes = _read_spec(spec_file)
@@ -227,7 +207,7 @@ def train(
     if torchrun.is_launched() and backend != "torch":
         raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
     if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
-        _check_output(output, data, resume or finish, overwrite)
+        check_output(output, data, resume or finish, overwrite)
     use_backend(backend, None)
     base = _base(model_name, device)
     examples = read_training_data(
@@ -240,7 +220,7 @@ def train(
         augment=augment,
         flip=flip,
     )
-    _say("\n".join(recognised(data, examples)))
+    _say("\n".join(texts.recognised(data, examples)))
     model = _start(base, examples, model_name, changes, seed, device)
     chosen = Settings(
         backend=backend,
@@ -252,10 +232,10 @@ def train(
         seed=seed,
         **settings,
     )
-    _say("\n".join(described(model, chosen)))
-    with _alone_in(output) if is_first else nullcontext():
+    _say("\n".join(texts.described(model, chosen)))
+    with alone_in(output) if is_first else nullcontext():
         if overwrite and is_first:
-            _remove_run(output)
+            remove_run(output)
         try:
             fitted = fit(model, examples, chosen, output, resume, finish=finish)
         except TrainingStopped as stopped:
@@ -265,7 +245,7 @@ def train(
         if not is_first:
             return
         fitted.model.save_pretrained(output)
-        _say("\n".join(finished(fitted)))
+        _say("\n".join(texts.finished(fitted)))
         write_report(
             output,
             fitted,
@@ -273,11 +253,11 @@ def train(
             name=output.resolve().name,
             data_name=data.resolve().name,
             settings=chosen,
-            command=command_of(ctx),
+            command=texts.command_of(ctx),
             seconds=time.monotonic() - begun,
             on_problem=_say,
         )
-    _say("\n".join(next_steps(output, examples)))
+    _say("\n".join(texts.next_steps(output, examples)))
 
 
 def _say(text: str) -> None:
@@ -296,72 +276,6 @@ def _first_installed() -> str:
         "Training needs torch, jax, tensorflow or paddle, and none is installed. Install one: pip "
         "install torch"
     )
-
-
-def _check_output(output: Path, data: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder with files of something else, before the data are read."""
-    from ivy_models.base.atomic_files import PREFIX
-
-    if data.is_dir() and output.resolve().is_relative_to(data.resolve()):
-        raise click.UsageError(
-            f"{output} is inside {data}, so its files would become data. Name a folder outside."
-        )
-    if resume and overwrite:
-        raise click.UsageError(
-            "--overwrite removes the run that --resume and --finish need; choose one."
-        )
-    if output.exists() and not output.is_dir():
-        raise click.UsageError(f"{output} is a file; name a folder.")
-    if not output.is_dir():
-        return
-    if not os.access(output, os.W_OK):
-        raise click.UsageError(f"{output} cannot be written: permission denied.")
-    if all(path.name.startswith(PREFIX) for path in output.iterdir()):
-        return  # empty, or a run was killed before its first file
-    if not (output / RUN_MARK).exists():
-        raise click.UsageError(f"{output} is not empty, and has no training run; name another one.")
-    if not (resume or overwrite):
-        raise click.UsageError(
-            f"{output} has a training run. Continue it with --resume, replace it with --overwrite, "
-            "or name another folder."
-        )
-
-
-@contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
-    """Hold the output folder, so that no second run writes there at the same time."""
-    from ivy_models.base.atomic_files import remove_incomplete
-
-    try:
-        import fcntl
-    except ImportError:  # on Windows
-        yield
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(output, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise click.ClickException(
-            f"Another run writes to {output} at this moment. Wait, or name another folder."
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    try:
-        remove_incomplete(output)
-        yield
-    finally:
-        with suppress(OSError):  # it has files
-            output.rmdir()
-        os.close(descriptor)
-
-
-def _remove_run(output: Path) -> None:
-    for pattern in RUN_FILES:
-        for file in output.glob(pattern):
-            if file.is_file():
-                file.unlink()
 
 
 def _read_spec(path: Path | None) -> dict[str, Any]:
@@ -414,105 +328,3 @@ def _share_or_path(validation: str | None) -> float | str | None:
         return None if validation is None else float(validation)
     except ValueError:
         return validation
-
-
-def default_epochs(examples: int, batch_size: int) -> int:
-    """Number of epochs that makes about STEPS updates."""
-    updates = max(1, examples // batch_size)
-    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / updates)))
-
-
-def recognised(data: Path, examples: TrainingData) -> Iterator[str]:
-    """Say what was recognised in the data."""
-    from ivy_models.cli.tables import left_table
-
-    yield f"Data: {data}"
-    rows = [
-        ("target" if column.is_target else "", column.name, column.kind, column.detail)
-        for column in examples.columns
-    ]
-    yield left_table([("", "column", "kind", "found"), *rows])
-    yield f"{len(examples.train):,} examples to train, {len(examples.validation):,} to validate"
-    for warning in examples.warnings:
-        yield f"Warning: {warning}"
-
-
-def described(model: PerceiverIO, settings: Any) -> Iterator[str]:
-    """Say which model is trained, and how."""
-    from ivy_models.cli.described import target_text
-    from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-    from ivy_models.transformers.perceiver_io.parameters import count
-
-    spec = model.spec
-    yield ""
-    yield f"Model: {count(PerceiverIOCore(spec).parameters()):,} parameters"
-    yield f"  inputs     {', '.join(inputs_of(spec))}"
-    yield (
-        f"  latents    {spec.num_latents} of {spec.latent_dim} channels, "
-        f"{spec.network_depth} x {spec.num_lat_att_per_layer} layers"
-    )
-    yield f"  output     {', '.join(map(target_text, model.targets or ()))}"
-    yield (
-        f"Training: {settings.backend}, {settings.epochs:g} epochs, batches of "
-        f"{settings.batch_size}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
-    )
-
-
-def inputs_of(spec: Any) -> Iterator[str]:
-    """Name each modality with its stem or patches."""
-    for part in spec.input_modalities or (spec,):
-        name = getattr(part, "name", "data")
-        if part.vocabulary_size is not None:
-            yield f"{name} (tokens)"
-        elif part.stem is not None:
-            yield f"{name} (stem {part.stem})"
-        elif part.patch_shape is not None:
-            yield f"{name} (patches {' x '.join(map(str, part.patch_shape))})"
-        else:
-            yield name
-
-
-def finished(fitted: Fitted) -> Iterator[str]:
-    """Say how good the best epoch is."""
-    results = (
-        f"{name.removeprefix('validation_').replace('_', ' ')} {value:.4g}"
-        for name, value in fitted.best.items()
-        if name.startswith("validation_")
-    )
-    yield ""
-    yield f"Best epoch: {fitted.best['epoch']:g} of {len(fitted.history)}: {', '.join(results)}"
-
-
-def next_steps(output: Path, examples: TrainingData) -> Iterator[str]:
-    """Say where the result is and what takes it."""
-    folder = shlex.quote(str(output))
-    yield f"{output} has the model, its card README.md and a report."
-    yield f"  ivy-models predict {folder} NEW_DATA     # predictions as CSV"
-    yield f"  ivy-models evaluate {folder} OTHER_DATA  # metrics on data with known targets"
-
-
-def command_of(ctx: click.Context) -> str:
-    """The command line, with the options that are not defaults."""
-    words = [f"ivy-models {ctx.info_name}"]
-    for param in ctx.command.params:
-        value = ctx.params[str(param.name)]
-        source = ctx.get_parameter_source(str(param.name))
-        if source is not click.core.ParameterSource.COMMANDLINE or param.name in RUN_OPTIONS:
-            continue
-        if isinstance(param, click.Argument):
-            words.append(_word(value))
-        elif isinstance(param, click.Option) and param.is_flag:
-            words.append(param.opts[0] if value else param.secondary_opts[0])
-        else:
-            words += [f"{param.opts[0]} {_word(v)}" for v in (value if param.multiple else [value])]
-    return " ".join(words)
-
-
-RUN_OPTIONS = ("resume", "finish", "overwrite")
-"""Options that change nothing of the result."""
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = "=".join(value)
-    return shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))

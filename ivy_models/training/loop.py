@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,15 @@ from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.data import Batch, Examples, TrainingData
-from ivy_models.training.data.files import named
+from ivy_models.training.identity import Content, identity_of
 from ivy_models.training.interruption import Interruption, heeded_interruptions
 from ivy_models.training.measures import default_metric, measures, names_of, score
-from ivy_models.training.progress import Progress
-from ivy_models.training.records import STEP, Records
+from ivy_models.training.records import STEP
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import Trainer, make_trainer
-from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
+from ivy_models.training.writing import Results, Writer
+from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
-
-CHECKPOINT_SECONDS = 60.0
-"""Time between two checkpoints. There is also one at the end and on Ctrl-C."""
-
-Results = dict[str, float]
-"""A row of the history: "epoch", "step", "learning_rate", "loss" (the mean of the epoch) and the
-results of the validation, such as "validation_loss"."""
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -122,14 +112,7 @@ def fit(
     _check_output(model, data)
     batches, folder = Batches(data, settings), Path(folder)
     _check_targets(data)
-    run = asdict(settings) | {
-        **{f"the spec's {name}": value for name, value in _spec_fields(model.spec)},
-        "targets": [asdict(target) for target in data.targets],
-        "number of examples": [len(data.train), len(data.validation)],
-        "hash of the examples' targets": _hash_of_targets(data),
-        "augmentation": data.augmentation,
-        "preprocessing": _described(data.preprocessing),
-    }
+    run = identity_of(model.spec, data, settings)
     trained = model
     if settings.dropout:
         weights: Any = model.v
@@ -182,8 +165,7 @@ class _Loop:
         self.best = 0
         """Index of the best epoch in the history."""
         self.kept_weights: dict[str, np.ndarray] = {}
-        self.parts = {"training": self.data.train, "validation": self.data.validation}
-        self.digests = {part: examples.digests() for part, examples in self.parts.items()}
+        self.content = Content(self.data)
 
     @property
     def kept(self) -> int:
@@ -197,7 +179,8 @@ class _Loop:
         with ExitStack() as stack:
             writer = None
             if self.trainer.is_main:
-                writer = stack.enter_context(closing(_Writer(self)))
+                writer = Writer(self.folder, self.names, self.batches.steps, self.done, self.save)
+                stack.enter_context(closing(writer))
             read = stack.enter_context(closing(self._remaining_batches()))
             for batch in read:
                 row = self._step(batch)
@@ -206,8 +189,10 @@ class _Loop:
                 stops = bool(self.trainer.sum(np.array(interruption.asked, np.float32)))
                 if writer is not None:
                     writer.step(row, stops or self._is_over())
-                    if len(row) > len(STEP) and on_epoch is not None:
-                        on_epoch(dict(self.history[-1]))
+                    if len(row) > len(STEP):
+                        writer.epoch(self.history[-1], self.best == len(self.history) - 1)
+                        if on_epoch is not None:
+                            on_epoch(dict(self.history[-1]))
                 if self._is_over():
                     break
                 if stops:
@@ -265,58 +250,17 @@ class _Loop:
         """Write a checkpoint."""
         arrays = {f"trainer/{name}": array for name, array in self.trainer.state().items()}
         arrays |= {f"kept/{name}": array for name, array in self.kept_weights.items()}
-        arrays |= {f"digests/{part}": digests for part, digests in self.digests.items()}
+        arrays |= {f"digests/{part}": own for part, own in self.content.digests.items()}
         record = {name: getattr(self, name) for name in _RECORD}
         checkpoint.save(self.folder, arrays, self.identity, record)
 
     def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         parts = checkpoint.by_part(arrays)
-        self._check_examples(parts["digests"])
+        self.content.check(parts["digests"], self.folder)
         self.kept_weights = parts["kept"]
         vars(self).update({name: record[name] for name in _RECORD})
         self.trainer.load(parts["trainer"], self.done)
-
-    def _check_examples(self, digests: dict[str, np.ndarray]) -> None:
-        """Refuse to go on with examples that have changed."""
-        for part, examples in self.parts.items():
-            changed = np.flatnonzero(digests[part] != self.digests[part])
-            if len(changed):
-                name = getattr(examples, "name", lambda index: f"example {index + 1}")
-                raise TrainingError(
-                    f"The data for {part} changed since the checkpoint in {self.folder} was "
-                    f"written: {named([name(int(i)) for i in changed])}. Restore them, or start a "
-                    "new run."
-                )
-
-
-class _Writer:
-    """Writes and shows what a run does."""
-
-    def __init__(self, loop: _Loop):
-        self.loop = loop
-        with _writing(loop.folder):
-            loop.folder.mkdir(parents=True, exist_ok=True)
-            self.records = Records(loop.folder, loop.names, loop.done)
-        self.progress = Progress(loop.batches.steps, loop.done)
-        self.saved_at = time.monotonic()
-
-    def step(self, row: Results, is_last: bool) -> None:
-        """Add the row of a step, and write a checkpoint if it is due."""
-        history, best = self.loop.history, self.loop.best
-        self.progress.step(row["loss"], row["learning_rate"])
-        if len(row) > len(STEP):
-            self.progress.epoch(history[-1], best == len(history) - 1)
-        with _writing(self.loop.folder):
-            self.records.add(row)
-            if is_last or time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
-                self.records.flush()  # first, so that no row up to the checkpoint is missing
-                self.loop.save()
-                self.saved_at = time.monotonic()
-
-    def close(self) -> None:
-        self.progress.close()
-        self.records.close()
 
 
 _RECORD = ("done", "losses", "history", "best")
@@ -366,24 +310,6 @@ def _check_targets(data: TrainingData) -> None:
                 raise InputError(f"No example for {part} has a known value of {target.name!r}.")
 
 
-def _spec_fields(spec: PerceiverIOSpec) -> Iterable[tuple[str, Any]]:
-    """Names and values in JSON, except the device."""
-    return json.loads(spec.replace(device=None).to_json()).items()
-
-
-def _described(preprocessing: Any) -> str:
-    """A text that is the same for equal preprocessing. Users' own is known by its type alone."""
-    return repr(preprocessing) if is_dataclass(preprocessing) else type(preprocessing).__name__
-
-
-def _hash_of_targets(data: TrainingData) -> str:
-    found = hashlib.sha256()
-    for examples in (data.train, data.validation):
-        for values in examples.encoded_targets().values():
-            found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()[:8]
-
-
 def _refuse_existing(folder: Path) -> None:
     if (folder / checkpoint.FILE).exists():
         raise TrainingError(
@@ -395,17 +321,3 @@ def _refuse_existing(folder: Path) -> None:
 def _copied(weight: Any) -> np.ndarray:
     ops = ops_for(weight)
     return np.array(ops.to_numpy(ops.detach(weight)))
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Explain why the files of a run cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        kept = ""
-        if (folder / checkpoint.FILE).exists():
-            kept = " It can be resumed from its last complete checkpoint."
-        raise TrainingError(
-            f"The run cannot write to {folder}: {error.strerror or error}.{kept}"
-        ) from error

@@ -14,6 +14,9 @@ from ivy_models.base.atomic_files import replaced
 
 FILE = "metrics.csv"
 
+EVENTS = "events.out.tfevents.*"
+"""Pattern of the names of TensorBoard's event files."""
+
 STEP = ("step", "epoch", "learning_rate", "loss")
 """Columns of every row. Rows of the last step of an epoch also have the validation's results."""
 
@@ -83,7 +86,7 @@ class _Events:
         summaries: Any = import_module(f"{protos}.summary_pb2")
         records: Any = import_module("tensorboard.summary.writer.record_writer")
         self._event, self._summary = events.Event, summaries.Summary
-        name = f"events.out.tfevents.{time.time_ns() // 1000:016}.{done}"
+        name = EVENTS.replace("*", f"{time.time_ns() // 1000:016}.{done}")
         self._writer = records.RecordWriter((folder / name).open("wb"))
         self._write(self._event(file_version="brain.Event:2"))
         # TensorBoard then forgets later steps of the run's earlier files.

@@ -21,6 +21,9 @@ from ivy_models.errors import SpecError
 
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
+"""The default number of epochs makes this number of updates, within these limits."""
+
 
 @named_fields
 @dataclass(frozen=True)
@@ -158,3 +161,9 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
         raise SpecError(f"{name} must be a list of strings, got {value!r}.")
     return tuple(value)
+
+
+def default_epochs(examples: int, batch_size: int) -> int:
+    """Number of epochs that makes about STEPS updates."""
+    updates = max(1, examples // batch_size)
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / updates)))

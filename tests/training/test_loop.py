@@ -21,7 +21,7 @@ from safetensors import numpy as safetensors_numpy
 
 from ivy_models.errors import BackendError, InputError, SpecError, TrainingError
 from ivy_models.preprocessing.targets import MISSING
-from ivy_models.training import checkpoint, loop
+from ivy_models.training import checkpoint, writing
 from ivy_models.training.batches import Batches
 from ivy_models.training.data import ArrayExamples, TrainingData
 from ivy_models.training.goals import balanced_weights, encode_goals
@@ -128,10 +128,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from helpers.training import DATA, SETTINGS, SPEC, break_off
-from ivy_models.training import loop
+from ivy_models.training import loop, writing
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
-loop.CHECKPOINT_SECONDS = 0.0
+writing.CHECKPOINT_SECONDS = 0.0
 data = break_off(lambda: os.kill(os.getpid(), signal.SIGKILL))
 loop.fit(PerceiverIO(SPEC), data, SETTINGS, Path(sys.argv[1]))
 """
@@ -234,7 +234,7 @@ def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path, heeds_ctrl_c):
 
 @torch_alone
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "CHECKPOINT_SECONDS", 0.0)
 
     def full(_arrays, path, _metadata):
         path.write_bytes(b"half")

@@ -18,8 +18,8 @@ from helpers.training import draw_nothing
 from PIL import Image
 
 from ivy_models import classify
-from ivy_models.cli.train import default_epochs
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
+from ivy_models.training.settings import default_epochs
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 TINY = ["--model", "tiny", "--epochs", "2", "--batch-size", "8"]
