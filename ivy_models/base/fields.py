@@ -187,5 +187,19 @@ def numbers(validator: Validator) -> Validator:
     return check
 
 
+def ranges(name: str, value: Any) -> tuple:
+    """Accept a pair of a lowest and a highest number, or a list of pairs."""
+    if _is_list(value) and value and all(map(_is_list, value)):
+        return tuple(ranges(f"each pair of {name}", each) for each in value)
+    pair = numbers(number)(name, value)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise SpecError(f"{name} must be a pair (lowest, highest) of numbers, got {value!r}.")
+    if not pair[0] < pair[1]:
+        raise SpecError(
+            f"{name} must be a pair (lowest, highest) with lowest < highest, got {value!r}."
+        )
+    return pair
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

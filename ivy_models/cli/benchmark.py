@@ -103,16 +103,23 @@ def _measure(name, model, size, batch_size, repeats, backend, device, dtype) -> 
             return rng.integers(0, vocabulary_size, (batch_size, *shape), np.int32)
         return rng.standard_normal((batch_size, *shape), np.float32)
 
-    several = isinstance(shape, dict)
-    data: Any = {n: random(s, n) for n, s in shape.items()} if several else random(shape)
+    limits = {m.name: m.position_range for m in spec.input_modalities or ()}
+
+    def lowest(shape, name=None):
+        position_range = np.atleast_2d(limits.get(name, spec.position_range))
+        return np.full((batch_size, *shape), position_range[:, 0], np.float32)
+
+    makers = {"data": random, "positions": lowest}
+    arguments = {
+        argument: {n: makers[argument](s, n) for n, s in sizes.items()}
+        if isinstance(sizes, dict)
+        else makers[argument](sizes)
+        for argument, sizes in spec.input().by_argument(shape).items()
+    }
     network = PerceiverIO(spec)
-    named: dict[str, Any] = {}
-    if spec.num_position_axes is not None:
-        lowest = np.atleast_2d(spec.position_range)[:, 0]
-        data, named = data["data"], {"positions": np.full(data["positions"].shape, lowest)}
 
     def call():
-        outputs = network(data, **named)
+        outputs = network(**arguments)
         for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
             to_numpy(output, "output")
 

@@ -47,6 +47,7 @@ def export(
     from ivy_models.models.factories import create_model
     from ivy_models.models.presets import PRESETS
     from ivy_models.transformers.perceiver_io import PerceiverIO
+    from ivy_models.transformers.perceiver_io.parameters import map_tree
 
     if any_size and size is not None:
         raise click.UsageError("--any-size leaves the size open: leave out --size.")
@@ -63,7 +64,7 @@ def export(
     else:
         shape = data_shape(loaded.spec, loaded.preprocessing, size)
     if isinstance(shape, dict):
-        shape = {name: (batch_size, *sizes) for name, sizes in shape.items()}
+        shape = map_tree(lambda sizes: (batch_size, *sizes), shape)
     else:
         shape = (batch_size, *shape)
     loaded.to_onnx(output, shape, mask=mask)

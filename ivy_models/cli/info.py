@@ -83,6 +83,7 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
     from ivy_models.cli.tables import size_text
     from ivy_models.errors import shown
     from ivy_models.preprocessing import TablePreprocessing
+    from ivy_models.transformers.perceiver_io.parameters import flatten
 
     if preset := model.preset:
         yield "made for", preset.description
@@ -100,8 +101,8 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
         yield "preprocessing", repr(model.preprocessing)
     if model.targets:
         yield "predicts", ", ".join(map(target_text, model.targets))
-    shapes = shape if isinstance(shape, dict) else {"": shape}
-    sizes = (f"{name} {size_text((batch_size, *s))}".strip() for name, s in shapes.items())
+    shapes = flatten(shape) if isinstance(shape, dict) else [("", shape)]
+    sizes = (f"{name} {size_text((batch_size, *s))}".strip() for name, s in shapes)
     yield "data", ", ".join(sizes)
     yield "latents", size_text((spec.num_latents, spec.latent_dim))
     yield "dtype", spec.dtype

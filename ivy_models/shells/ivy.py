@@ -276,7 +276,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             fastest), or None for all.
         positions
             Floats (*batch, M, num_position_axes), or (M, num_position_axes) for a whole batch, in
-            the spec's ``position_range``, if it has ``num_position_axes``.
+            the spec's ``position_range``, if it has ``num_position_axes``. With
+            ``input_modalities``, a mapping from the names of those that have it.
         v
             Weights for this call only, in the form of :attr:`v`.
         depth

@@ -78,7 +78,9 @@ def _apply(
     # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):
         arguments = params, data, mask, queries, key, positions
-        return _over_any_mesh(run, core.spec, data, _explicit_mesh(params, data))(*arguments)
+        together = core.spec.input().with_positions(data, positions)
+        mesh = _explicit_mesh(params, data)
+        return _over_any_mesh(run, core.spec, together, mesh)(*arguments)
 
 
 def resampler(spec: ResamplerSpec, seed: int = 0) -> JaxModel:

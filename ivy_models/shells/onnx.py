@@ -23,6 +23,7 @@ from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.base import OpenAxes
+from ivy_models.transformers.perceiver_io.modality import check_names
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
@@ -94,8 +95,7 @@ def graph(
         inputs[name] = argument(Tensor(dtype, tuple(named)))
         return OnnxArray(inputs[name], sizes)
 
-    shapes = {"data": shape} if spec.num_position_axes is None else shape  # which has "positions"
-    data = {name: given(name, None, sizes) for name, sizes in shapes.items()}
+    data = {name: given(name, None, sizes) for name, sizes in kind.by_argument(shape).items()}
     seen = given("mask", np.bool_, _map_shapes(lambda s: (batch, *s), axes)) if mask else None
     queries = spec.queries().argument_shape() if spec.with_decoder else None
     if queries is not None:
@@ -118,9 +118,12 @@ def _checked_shape(open_shape: Shape, shape: Any) -> Any:
         return _map_shapes(lambda sizes: (None, *sizes), open_shape)
     by_modality = isinstance(open_shape, Mapping)
     if isinstance(shape, Mapping) != by_modality:
-        expected = "a mapping from the modalities' names" if by_modality else "a sequence of sizes"
+        expected = f"a mapping of {', '.join(open_shape)}" if by_modality else "a sequence of sizes"
         raise InputError(f"shape must be {expected}, got {shape!r}.")
-    return _map_shapes(_checked_sizes, shape)
+    if by_modality:
+        check_names("shape", shape, open_shape)
+        return {name: _checked_shape(open_shape[name], sizes) for name, sizes in shape.items()}
+    return _checked_sizes(shape)
 
 
 def _checked_sizes(sizes: Any) -> tuple:
@@ -132,7 +135,7 @@ def _checked_sizes(sizes: Any) -> tuple:
 
 def _map_shapes(function: Callable[[Sequence], tuple], shapes: Any) -> Any:
     if isinstance(shapes, Mapping):
-        return {name: function(shape) for name, shape in shapes.items()}
+        return {name: _map_shapes(function, shape) for name, shape in shapes.items()}
     return function(shapes)
 
 

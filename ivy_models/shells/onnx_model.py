@@ -139,11 +139,11 @@ class OnnxModel:
 
     def _feeds(self, data: Any, mask: Any, queries: Any) -> dict[str, np.ndarray]:
         """The graph's inputs from the arguments of the core."""
-        given = data if self.spec.num_position_axes is not None else {"data": data}
-        feeds = dict(_by_name(given))
+        kind = self.spec.input()
+        feeds = dict(_by_name(kind.by_argument(kind.unmapped(data))))
         if any(name.split(".")[0] == "mask" for name in self._engine.input_shapes):
             shapes = map_tree(np.shape, data) if isinstance(data, dict) else data.shape
-            _, axes = self.spec.input().split_shape(shapes)
+            _, axes = kind.split_shape(shapes)
             feeds |= _by_name({"mask": _masks(mask, len(next(iter(feeds.values()))), axes)})
         elif mask is not None:
             raise InputError(
@@ -152,7 +152,8 @@ class OnnxModel:
             )
         if queries is not None and self.spec.output_modalities is None:
             sizes = self._engine.input_shapes["queries"][1:]
-            feeds["queries"] = queries.reshape(len(queries), *(size or -1 for size in sizes))
+            queries = queries.reshape(len(queries), *(size or -1 for size in sizes))
+            feeds["queries"] = _of_graph(self.spec.queries().unmapped(queries))
         for name, array in feeds.items():
             expected = self._engine.input_shapes.get(name, ())
             pairs = zip(array.shape[1:], expected[1:], strict=False)

@@ -102,7 +102,7 @@ class PerceiverIO(Branch):
 
     @paddle.jit.not_to_static
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, data: Any, mask: Any = None, queries: Any = None
+        self, data: Any, mask: Any = None, queries: Any = None, positions: Any = None
     ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -113,7 +113,8 @@ class PerceiverIO(Branch):
         """
         key = _GLOBAL_GENERATOR if self.training else None
         ops, weights = ops_named("paddle"), self.weights()
-        return checked_call(ops, self.spec, self.core, weights, data, mask, queries, key)
+        arguments = data, mask, queries, key, positions
+        return checked_call(ops, self.spec, self.core, weights, *arguments)
 
 
 class GridCrossAttention(Branch):

@@ -79,6 +79,37 @@ def points(rng, spec, batch=(2,), number=11):
     return data, rng.uniform(-1, 1, (*batch, number, spec.num_position_axes)).astype(np.float32)
 
 
+def sites_spec(**changes):
+    """A small classifier of points with two coordinates, and of a vector."""
+    sites = {
+        "input_dim": 25,
+        "num_input_axes": 1,
+        "fourier_encode_input": False,
+        "input_modalities": (
+            InputModality(
+                "sites",
+                3,
+                1,
+                num_fourier_freq_bands=4,
+                max_fourier_freq=(16.0, 12.0),
+                num_position_axes=2,
+                position_range=(0, 1),
+            ),
+            InputModality("facts", 11, 0),
+        ),
+    }
+    return small_spec(**(sites | changes))
+
+
+def sites_data(rng, number=30):
+    """Data and positions that fit ``sites_spec``."""
+    data = {
+        "sites": rng.standard_normal((2, number, 3), dtype=np.float32),
+        "facts": rng.standard_normal((2, 11), dtype=np.float32),
+    }
+    return data, {"sites": rng.uniform(0, 1, (2, number, 2)).astype(np.float32)}
+
+
 def field_spec(**changes):
     """A small model of images that is decoded at points with two coordinates."""
     field = {

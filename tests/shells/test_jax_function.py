@@ -160,7 +160,9 @@ def test_jaxs_strict_flags(strict, changes, rng):
 EXPLICIT_MESH = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import (
+    language_spec, multimodal_data, multimodal_spec, points, points_spec, small_spec,
+)
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 rng = np.random.default_rng(0)
@@ -171,14 +173,17 @@ for spec, data in (
     (small_spec(**shallow), rng.standard_normal((2, 6, 5, 3), np.float32)),
     (language_spec(**shallow), rng.integers(0, 262, (2, 9))),
     (multimodal_spec(**shallow), multimodal_data(rng)),
+    (points_spec(**shallow), points(rng, points_spec())),
 ):
     apply, params = PerceiverIO(spec).to_jax()
-    data = jax.tree.map(jnp.asarray, data)
-    expected = jax.tree.leaves(apply(params, data))
+    data, positions = data if isinstance(data, tuple) else (data, None)
+    data, positions = jax.tree.map(jnp.asarray, (data, positions))
+    expected = jax.tree.leaves(apply(params, data, positions=positions))
     placed = jax.device_put(params, whole), jax.device_put(data, halved)
+    places = jax.device_put(positions, halved)
     with jax.set_mesh(mesh):
-        within = jax.jit(apply)(*placed)
-    for outputs in within, jax.jit(apply)(*placed):
+        within = jax.jit(apply)(*placed, positions=places)
+    for outputs in within, jax.jit(apply)(*placed, positions=places):
         for output, other in zip(jax.tree.leaves(outputs), expected, strict=True):
             assert output.sharding.spec[0] == "devices", output.sharding
             np.testing.assert_allclose(output, other, atol=1e-5)

@@ -102,11 +102,21 @@ def test_queries_and_positions(engine, path, rng):
     exported = OnnxModel(path, engine)
     close(exported(data, queries=queries), model(data, queries=queries))
     close(exported(data, queries=queries[0]), model(data, queries=queries[0]))
-    points = small_spec(num_input_axes=1, num_position_axes=2, max_fourier_freq=10.0)
+    points = small_spec(
+        num_input_axes=1,
+        num_position_axes=2,
+        num_query_position_axes=2,
+        learn_query=False,
+        query_shape=None,
+        max_fourier_freq=10.0,
+        position_range=((0, 1), (-3, 1000.3)),
+    )
     model = PerceiverIO(points)
     model.to_onnx(path, {"data": (None, 9, 3), "positions": (None, 9, 2)})
     data, positions = rng.random((2, 9, 3), np.float32), rng.random((9, 2), np.float32)
-    close(OnnxModel(path, engine)(data, positions=positions), model(data, positions=positions))
+    positions[0], positions[1] = (0, -3), (1, 1000.3)
+    arguments = {"data": data, "positions": positions, "queries": positions[:4]}
+    close(OnnxModel(path, engine)(**arguments), model(**arguments))
 
 
 def test_tasks(engine, path, rng):

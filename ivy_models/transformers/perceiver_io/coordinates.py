@@ -15,10 +15,10 @@ from ivy_models.ops.base import read_only
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 if TYPE_CHECKING:
-    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+    from ivy_models.transformers.perceiver_io.inputs.base import InputFields
 
 ROUNDING = 1e-6
-"""How far coordinates in [-1, 1] may exceed it: the rounding of float32."""
+"""How far coordinates may exceed their range, relative to the largest: the rounding of float32."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Coordinates:
     encoding: FourierPositionEncoding | None = None
 
     @classmethod
-    def of(cls, spec: PerceiverIOSpec, field: str, has_features: bool = True) -> Coordinates:
+    def of(cls, spec: InputFields, field: str, has_features: bool = True) -> Coordinates:
         """Make the coordinates of which a spec's ``field`` has the number of axes.
 
         Raises
@@ -106,22 +106,28 @@ class Coordinates:
         if not ops.is_float(given):
             raise InputError(f"{name} is of type {ops.dtype(given)}; coordinates are floats.")
         given = ops.widen(given)
-        centre, half = (ops.constant(x, like=given) for x in _centre_and_half(self.ranges))
+        centre, half, limit = (ops.constant(x, like=given) for x in _scale(self.ranges))
         mapped = (given - centre) / half
         if mask is not None:
             mapped = ops.where(mask, mapped, 0.0)
         if ops.is_traced(mapped) or ops.waits_for(mapped):
-            is_outside = ops.maximum(mapped, 0 - mapped) > 1 + ROUNDING
+            is_outside = ops.maximum(mapped, 0 - mapped) > limit
             return ops.where(is_outside, float("nan"), mapped)
         self._check_values(ops.to_numpy(ops.detach(mapped)), name)
         return mapped
 
+    def unmapped(self, mapped: np.ndarray) -> np.ndarray:
+        """Undo :meth:`mapped`, in float64."""
+        centre, half, _ = _scale(self.ranges)
+        return mapped * half + centre
+
     def _check_values(self, mapped: np.ndarray, name: str) -> None:
         """Refuse coordinates outside [-1, 1]; they are reported as the call gave them."""
-        for axis, (low, high) in enumerate(self.ranges):
+        limits = _scale(self.ranges)[2]
+        for axis, ((low, high), limit) in enumerate(zip(self.ranges, limits, strict=True)):
             values = mapped[..., axis]
             smallest, largest = values.min(), values.max()
-            if not (smallest >= -1 - ROUNDING and largest <= 1 + ROUNDING):
+            if not (smallest >= -limit and largest <= limit):
                 smallest, largest = ((x + 1) / 2 * (high - low) + low for x in (smallest, largest))
                 raise InputError(
                     f"{name} has coordinates from {smallest:g} to {largest:g} on axis {axis}; "
@@ -131,7 +137,9 @@ class Coordinates:
 
 
 @lru_cache(maxsize=32)
-def _centre_and_half(ranges: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The centre and half the length of each range."""
+def _scale(ranges: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The centre of each range, half its length, and the largest size of a mapped coordinate."""
     low, high = np.array(ranges).T
-    return read_only((high + low) / 2), read_only((high - low) / 2)
+    half = (high - low) / 2
+    largest = np.maximum(np.maximum(np.abs(low), np.abs(high)) / half, 1)
+    return read_only((high + low) / 2), read_only(half), read_only(1 + ROUNDING * largest)

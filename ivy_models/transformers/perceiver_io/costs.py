@@ -116,9 +116,10 @@ def model_costs(
 def _check_positions(spec: PerceiverIOSpec, shape: Shape | Mapping[str, Shape]) -> None:
     """Limit the memory that a small untrusted file can cause to be used."""
     shapes = shape.values() if isinstance(shape, Mapping) else [shape]
-    axes = [(sum(s), spec.encoded_dim) for s in shapes]  # upper bound: all channels for every axis
+    # Upper bound: all channels for every axis. Features of coordinates are not computed here.
+    axes = [(sum(s), spec.encoded_dim) for s in shapes if not isinstance(s, Mapping)]
     axes += [(sum(m.query_shape), m.query_dim) for m in spec.output_modalities or ()]
-    if max(positions * channels for positions, channels in axes) > MAX_NUMBERS:
+    if max((positions * channels for positions, channels in axes), default=0) > MAX_NUMBERS:
         raise InputError(
             "The positions along the axes of data or queries have more than "
             f"{MAX_NUMBERS:,} numbers, which is MAX_NUMBERS of {__name__}: too many to count with."
@@ -135,10 +136,12 @@ def _run(core: PerceiverIOCore, shape: Any, batch: int) -> Tally:
         dtype = "int32" if spec.input().takes_tokens(name) else wide
         return ShapeArray((batch, *shape), dtype, tally)
 
-    if isinstance(shape, Mapping):
-        data = {name: array(s, name) for name, s in shape.items()}
-    else:
-        data = array(shape)
+    def arrays(shape: Any, name: str = "data") -> Any:
+        if isinstance(shape, Mapping):
+            return {name: arrays(s, name) for name, s in shape.items()}
+        return array(shape, name)
+
+    data = arrays(shape)
     queries = None
     if (query_shape := spec.queries().call_shape()) is not None:
         queries = ShapeArray((batch, *query_shape), wide, tally)

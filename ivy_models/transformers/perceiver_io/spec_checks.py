@@ -17,6 +17,7 @@ from ivy_models.base.fields import (
     optional,
     positive_int,
     positive_number,
+    ranges,
     sizes,
     text,
 )
@@ -158,17 +159,6 @@ def _check_activation(spec: PerceiverIOSpec) -> None:
         )
 
 
-def _ranges(name: str, value: Any) -> tuple:
-    """Accept a pair of a lowest and a highest number, or a list of pairs."""
-    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    if is_list and all(isinstance(each, Sequence) for each in value):
-        return tuple(_ranges(f"each pair of {name}", each) for each in value)
-    pair = numbers(number)(name, value)
-    if not isinstance(pair, tuple) or len(pair) != 2 or not pair[0] < pair[1]:
-        raise SpecError(f"{name} must be a pair (lowest, highest) of numbers, got {value!r}.")
-    return pair
-
-
 def _modalities(kind: type) -> Validator:
     """Accept a list of modalities, as objects or from JSON, and sort it by name."""
 
@@ -247,7 +237,7 @@ _VALIDATORS: dict[str, Validator] = {
     "gated_mlp": flag,
     "fourier_band_spacing": text,
     "num_position_axes": optional(positive_int),
-    "position_range": _ranges,
+    "position_range": ranges,
     "num_query_position_axes": optional(positive_int),
     "seq_dropout": number,
     "pooling": optional(text),

@@ -38,8 +38,8 @@ class CheckedInputs:
     Parameters
     ----------
     data
-        (B, *axes, channels), or tokens (B, M); by modality if there are several; with positions
-        that the call gave, "data" (B, M, channels) and "positions" (B, M, A) or (1, M, A).
+        (B, *axes, channels), or tokens (B, M); by modality if there are several. With positions
+        that the call gave, a dict: "data" (B, M, channels) and "positions", (B, M, A) or (1, M, A).
     mask
         Booleans (B, M); by modality if there are several. None: no input is masked out.
     batch_shape
@@ -108,6 +108,14 @@ class InputKind(ABC):
                 "have no positions that a call gives. Leave positions out."
             )
         return data
+
+    def unmapped(self, data: Any) -> Any:
+        """Undo what :meth:`check` did to positions, in NumPy."""
+        return data
+
+    def by_argument(self, data: Any) -> dict[str, Any]:
+        """Undo :meth:`with_positions`: the arguments by their names in a call."""
+        return {"data": data}
 
     @abstractmethod
     def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:

@@ -23,7 +23,7 @@ from ivy_models.transformers.perceiver_io.inputs.stems import STEMS, projected
 from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
 
 if TYPE_CHECKING:
-    from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+    from ivy_models.transformers.perceiver_io.inputs.base import InputFields
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class CoordinateInput(InputKind):
     projection_dim: int | None = None
 
     @classmethod
-    def of(cls, spec: PerceiverIOSpec) -> CoordinateInput:
+    def of(cls, spec: InputFields) -> CoordinateInput:
         if (
             spec.num_input_axes != 1
             or STEMS[spec.stem].mixes
@@ -95,30 +95,50 @@ class CoordinateInput(InputKind):
             )
         return {"data": data, "positions": positions}
 
-    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
-        checked = self.values.check(ops, like, data["data"], mask, convert)
-        positions = convert(data["positions"], "positions")
+    def unmapped(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {**data, "positions": self.coordinates.unmapped(data["positions"])}
+
+    def by_argument(self, data: Any) -> dict[str, Any]:
+        return dict(data)
+
+    def check(
+        self,
+        ops: Ops,
+        like: Array,
+        data: Any,
+        mask: Any,
+        convert: Convert,
+        modality: str | None = None,
+    ) -> CheckedInputs:
+        """Do as the base class says, for all data or for one modality."""
+        checked = self.values.check(ops, like, data["data"], mask, convert, modality)
+        name = "positions" if modality is None else f'positions["{modality}"]'
+        positions = convert(data["positions"], name)
         num_axes = self.coordinates.num_axes
         axes: Any = checked.grid_shape
         seen: Any = checked.mask
-        self._check_shape(ops.known_shape(positions, num_axes), checked.batch_shape, axes)
+        self._check_shape(ops.known_shape(positions, num_axes), checked.batch_shape, axes, name)
         positions = ops.reshape(positions, (-1, *axes, num_axes))
         seen = None if seen is None else seen[..., None]
-        positions = ops.match(self.coordinates.mapped(ops, positions, "positions", seen), like)
+        positions = ops.match(self.coordinates.mapped(ops, positions, name, seen), like)
         return replace(checked, data={"data": checked.data, "positions": positions})
 
-    def _check_shape(self, shape: OpenAxes, batch_shape: Any, grid_shape: Any) -> None:
+    def _check_shape(
+        self, shape: OpenAxes, batch_shape: Any, grid_shape: Any, name: str = "positions"
+    ) -> None:
         shared = (*grid_shape, self.coordinates.num_axes)
         if not (is_shape(shape, shared) or is_shape(shape, (*batch_shape, *shared))):
             raise InputError(
-                f"positions has shape {shape}; expected {(*batch_shape, *shared)}, as many as the "
+                f"{name} has shape {shape}; expected {(*batch_shape, *shared)}, as many as the "
                 f"data with {self.coordinates.num_axes} coordinates each, or {shared} for the "
                 "whole batch."
             )
 
-    def split_shape(self, shape: Mapping[str, OpenAxes]) -> tuple[OpenAxes, OpenAxes]:
-        batch_shape, grid_shape = self.values.split_shape(shape["data"])
-        self._check_shape(shape["positions"], batch_shape, grid_shape)
+    def split_shape(
+        self, shape: Mapping[str, OpenAxes], name: str = "data"
+    ) -> tuple[OpenAxes, OpenAxes]:
+        batch_shape, grid_shape = self.values.split_shape(tuple(shape["data"]), name)
+        self._check_shape(tuple(shape["positions"]), batch_shape, grid_shape)
         return batch_shape, grid_shape
 
     def data_shape(

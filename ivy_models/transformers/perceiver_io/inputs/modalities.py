@@ -13,6 +13,7 @@ from ivy_models.base.fields import (
     named_fields,
     optional,
     positive_int,
+    ranges,
     sizes,
     text,
 )
@@ -26,6 +27,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     OpenAxes,
     check_one_an_axis,
 )
+from ivy_models.transformers.perceiver_io.inputs.coordinates import CoordinateInput
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
 from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
@@ -35,6 +37,8 @@ from ivy_models.transformers.perceiver_io.parameters import Tree, vector
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
+
+Adapter = GridAdapter | TokenAdapter | CoordinateInput
 
 
 @named_fields
@@ -63,6 +67,9 @@ class InputModality:
     learned_position_shape, learned_position_dim, stem, stem_dim
         As in :class:`PerceiverIOSpec`. With a stem of convolution a mask has one element for each
         output of the stem, which neighbours' outputs may have read as well.
+    num_position_axes, position_range
+        As in :class:`PerceiverIOSpec`: each call gives ``positions={name: (*batch, M, A)}``. They
+        get Fourier features, or else a projection to ``learned_position_dim`` channels.
 
     Raises
     ------
@@ -81,10 +88,12 @@ class InputModality:
     learned_position_dim: int | None = None
     stem: str | None = None
     stem_dim: int | None = None
+    num_position_axes: int | None = None
+    position_range: Sequence[float] | Sequence[Sequence[float]] = (-1.0, 1.0)
 
     def __post_init__(self):
         check_fields(self, **_VALIDATORS)
-        check_modality(self, self.num_input_axes)
+        check_modality(self, self.num_position_axes or self.num_input_axes)
         is_learned = self.learned_position_shape is not None
         if not self.num_input_axes and (self.fourier_encode_input or is_learned):
             raise SpecError(f"{self.name}: without axes (num_input_axes=0) there are no positions.")
@@ -93,18 +102,22 @@ class InputModality:
                 f"{self.name}: positions are either learned or Fourier features: leave out "
                 "num_fourier_freq_bands or learned_position_shape."
             )
+        if self.position_range != (-1, 1) and self.num_position_axes is None:
+            raise SpecError(f"{self.name}: position_range needs num_position_axes.")
         try:
             check_stem(self)
             self.adapter()
         except SpecError as error:
             raise SpecError(f"{self.name}: {error}") from error
 
-    def adapter(self) -> GridAdapter | TokenAdapter:
+    def adapter(self) -> Adapter:
         """The adapter from data to inputs, before these are padded to the common width."""
         return self._adapter
 
     @functools.cached_property
-    def _adapter(self) -> GridAdapter | TokenAdapter:
+    def _adapter(self) -> Adapter:
+        if self.num_position_axes is not None:
+            return CoordinateInput.of(self)
         return (GridAdapter if self.vocabulary_size is None else TokenAdapter).of(self)
 
     # The adapters read these of a spec.
@@ -129,6 +142,8 @@ _VALIDATORS = {
     "learned_position_dim": optional(positive_int),
     "stem": optional(text),
     "stem_dim": optional(positive_int),
+    "num_position_axes": optional(positive_int),
+    "position_range": ranges,
 }
 
 
@@ -180,7 +195,7 @@ class MultimodalInput(InputKind):
         return cls(modalities, spec.input_dim)
 
     @functools.cached_property
-    def _adapters(self) -> dict[str, GridAdapter | TokenAdapter]:
+    def _adapters(self) -> dict[str, Adapter]:
         return {modality.name: modality.adapter() for modality in self.modalities}
 
     def takes_tokens(self, name: str = "data") -> bool:
@@ -198,8 +213,33 @@ class MultimodalInput(InputKind):
                 tree[name]["padding"] = vector(padding)
         return tree
 
-    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
+    def with_positions(self, data: Any, positions: Any) -> dict[str, Any]:
         check_names("data", data, self._adapters)
+        positions = {} if positions is None else positions
+        check_names("positions", positions, self._adapters)
+        if absent := [name for name in positions if name not in data]:
+            raise InputError(f"positions has {', '.join(absent)}, but data does not.")
+
+        def combined(name: str) -> Any:
+            try:
+                return self._adapters[name].with_positions(data[name], positions.get(name))
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+
+        return {name: combined(name) for name in data}
+
+    def unmapped(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._adapters[name].unmapped(own) for name, own in data.items()}
+
+    def by_argument(self, data: Any) -> dict[str, Any]:
+        parts = {name: self._adapters[name].by_argument(own) for name, own in data.items()}
+        names = dict.fromkeys(argument for part in parts.values() for argument in part)
+        return {
+            argument: {name: part[argument] for name, part in parts.items() if argument in part}
+            for argument in names
+        }
+
+    def check(self, ops: Ops, like: Array, data: Any, mask: Any, convert: Convert) -> CheckedInputs:
         mask = {} if mask is None else mask
         check_names("mask", mask, self._adapters)
 
@@ -235,7 +275,8 @@ class MultimodalInput(InputKind):
         check_names("data", shape, self._adapters)
         batch_shapes, grid_shapes = {}, {}
         for name, own in shape.items():
-            split = self._adapters[name].split_shape(tuple(own), name)
+            own = own if isinstance(own, Mapping) else tuple(own)
+            split = self._adapters[name].split_shape(own, name)
             batch_shapes[name], grid_shapes[name] = split
         return _shared(batch_shapes), grid_shapes
 
@@ -270,7 +311,8 @@ class MultimodalInput(InputKind):
         params
             Weights as :meth:`parameters` describes them.
         data
-            (B, *axes, input_dim), or tokens (B, *axes), by modality.
+            (B, *axes, input_dim), or tokens (B, *axes), by modality; with positions that the
+            call gave, a dict of "data" and "positions".
         seen
             Booleans (B, M) by modality, with its M inputs: False for inputs that the mask token
             replaces. A modality that is not named is not hidden.
@@ -280,10 +322,11 @@ class MultimodalInput(InputKind):
             for modality in self.modalities
         )
 
-    def _adapt(self, modality: InputModality, params: Tree, data: Array, seen) -> Inputs:
-        ops = ops_for(data)
+    def _adapt(self, modality: InputModality, params: Tree, data: Any, seen) -> Inputs:
+        ops = ops_for(params["mask_token"])
         padding = ops.widen(params["padding"]) if "padding" in params else None
-        inputs = replace(modality.adapter()(params, data), padding=padding)
+        inputs, _ = modality.adapter().adapt(params, data, None)
+        inputs = replace(inputs, padding=padding)
         if modality.name not in seen:
             return inputs
         token = ops.widen(params["mask_token"])

@@ -95,6 +95,10 @@ class Queries(ABC):
             If they do not fit the model.
         """
 
+    def unmapped(self, checked: Any) -> Any:
+        """Undo what :meth:`check` did to coordinates, in NumPy."""
+        return checked
+
     @abstractmethod
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
         """Return the axes of the result between batch and channels.

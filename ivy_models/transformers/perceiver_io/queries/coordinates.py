@@ -73,6 +73,9 @@ class CoordinateQueries(GivenQueries):
 
         return super().check(ops, like, given, batch_shape, grid_shape, mapped)
 
+    def unmapped(self, checked: Any) -> Any:
+        return self.coordinates.unmapped(checked)
+
     def __call__(self, params, latents, given, inputs, input_mask):
         ops = ops_for(latents)
         projection = map_tree(ops.widen, params["queries"]["projection"])
