@@ -51,6 +51,7 @@ def attention_maps(
     mask: Any = None,
     queries: Any = None,
     positions: Any = None,
+    query_mask: Any = None,
 ) -> AttentionMaps:
     """Run a model with attention as in the paper, and return all attention weights.
 
@@ -60,7 +61,7 @@ def attention_maps(
     ----------
     model
         A ``PerceiverIO``.
-    data, mask, queries, positions
+    data, mask, queries, positions, query_mask
         As in a call of the model.
 
     Returns
@@ -75,15 +76,20 @@ def attention_maps(
     """
     ops, spec, params, inputs = layer_by_layer(model, data, mask, positions)
     with ops.on_device_of(params["latents"]):
-        return _maps(ops, spec, params, inputs, queries)
+        return _maps(ops, spec, params, inputs, queries, query_mask)
 
 
 def _maps(
-    ops: Ops, spec: PerceiverIOSpec, params: Tree, inputs: CheckedInputs, queries: Any
+    ops: Ops,
+    spec: PerceiverIOSpec,
+    params: Tree,
+    inputs: CheckedInputs,
+    queries: Any,
+    query_mask: Any = None,
 ) -> AttentionMaps:
     like = params["latents"]
     batch_shape, grid_shape = inputs.batch_shape, inputs.grid_shape
-    queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape)
+    queries, axes = check_queries(ops, spec, like, queries, batch_shape, grid_shape, query_mask)
     record = AttentionRecord()
     PerceiverIOCore(spec).run(params, inputs.data, inputs.mask, queries, record=record)
 

@@ -24,6 +24,7 @@ def checked_call(
     queries: Any = None,
     dropout_key: Any = None,
     positions: Any = None,
+    query_mask: Any = None,
 ) -> Array | dict[str, Array]:
     """Run a core on a user's arguments.
 
@@ -39,7 +40,7 @@ def checked_call(
         is not None.
     params
         Weights, native arrays.
-    data, mask, queries, positions
+    data, mask, queries, positions, query_mask
         As in a call of :class:`.PerceiverIO`.
     dropout_key
         In training, the key of :meth:`.Ops.dropout`.
@@ -54,7 +55,7 @@ def checked_call(
     InputError
         If an argument does not fit the model.
     """
-    arguments = data, mask, queries, dropout_key, positions
+    arguments = data, mask, queries, dropout_key, positions, query_mask
     try:
         with ops.on_device_of(params["latents"]):
             return ops.as_written(_checked_call)(ops, spec, run, params, *arguments)
@@ -66,10 +67,11 @@ def checked_call(
         ) from error
 
 
-def _checked_call(ops, spec, run, params, data, mask, queries, dropout_key, positions):
+def _checked_call(ops, spec, run, params, data, mask, queries, dropout_key, positions, query_mask):
     like = params["latents"]
     inputs = check_inputs(ops, spec, like, data, mask, positions)
-    queries, axes = check_queries(ops, spec, like, queries, inputs.batch_shape, inputs.grid_shape)
+    shapes = inputs.batch_shape, inputs.grid_shape
+    queries, axes = check_queries(ops, spec, like, queries, *shapes, query_mask)
     key = () if dropout_key is None else (dropout_key,)
     output = run(params, inputs.data, inputs.mask, queries, *key)
     return with_axes(ops, output, inputs.batch_shape, axes)
@@ -91,10 +93,12 @@ def check_queries(
     queries: Any,
     batch_shape: tuple[int, ...],
     grid_shape: tuple[int, ...] | dict[str, tuple[int, ...]] | None,
+    query_mask: Any = None,
 ) -> tuple[Any, Any]:
     """Convert a call's queries to the core's arguments; see :meth:`.Queries.check`."""
-    convert = functools.partial(to_native, ops)
-    return spec.queries().check(ops, like, queries, batch_shape, grid_shape, convert)
+    convert, kind = functools.partial(to_native, ops), spec.queries()
+    queries = kind.with_mask(queries, query_mask)
+    return kind.check(ops, like, queries, batch_shape, grid_shape, convert)
 
 
 def with_axes(ops: Ops, output: Any, batch_shape: tuple, axes: Any) -> Any:

@@ -249,6 +249,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         queries: Any = None,
         positions: Any = None,
         *,
+        query_mask: Any = None,
         v: Mapping | None = None,
         depth: int | None = None,
         num_layers: int | None = None,
@@ -278,6 +279,10 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             Floats (*batch, M, num_position_axes), or (M, num_position_axes) for a whole batch, in
             the spec's ``position_range``, if it has ``num_position_axes``. With
             ``input_modalities``, a mapping from the names of those that have it.
+        query_mask
+            Booleans (*batch, *query_axes) or (*query_axes), False for queries of the call that are
+            padding. These may be anything: they attend to nothing, and their outputs do not
+            depend on them or on the data.
         v
             Weights for this call only, in the form of :attr:`v`.
         depth
@@ -314,7 +319,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
         )
         run = functools.partial(self._compiled.of(core), ops)
-        arguments = data, mask, queries, None, positions
+        arguments = data, mask, queries, None, positions, query_mask
         return _to_ivy(ops, checked_call(ops, core.spec, run, weights, *arguments))
 
     @np.errstate(all="ignore")
@@ -358,7 +363,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @np.errstate(all="ignore")
     def decode(
-        self, latents: Any, queries: Any = None, *, num_latents: int | None = None
+        self,
+        latents: Any,
+        queries: Any = None,
+        *,
+        query_mask: Any = None,
+        num_latents: int | None = None,
     ) -> ivy.Array | dict[str, ivy.Array]:
         """Decode latents from :meth:`encode`.
 
@@ -366,7 +376,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ----------
         latents
             (*batch, num_latents, latent_dim).
-        queries
+        queries, query_mask
             As in a call of the model.
         num_latents
             As in the call of :meth:`encode`.
@@ -397,7 +407,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"expected floats (*batch, {spec.num_latents}, {spec.latent_dim})."
             )
         with ops.on_device_of(like):
-            queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None)
+            queries, axes = check_queries(ops, spec, like, queries, shape[:-2], None, query_mask)
             latents = ops.reshape(ops.match(latents, like), (-1, *like.shape))
             output = self._compiled.of(core).decode(ops, params, latents, queries)
             return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))

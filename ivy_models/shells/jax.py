@@ -32,9 +32,9 @@ class JaxModel(NamedTuple):
 
     ``apply(params, data, mask=None, queries=None, key=None, positions=None)`` calls
     ``ivy_models``' ``PerceiverIO`` on JAX arrays, and raises the same errors. With a ``key`` of
-    ``jax.random``, it applies the spec's dropout. It also takes ``depth``, ``num_layers`` and
-    ``num_latents`` as that class does; they are constants of a program. It is not compiled: wrap
-    it, or the function that calls it, in ``jax.jit``.
+    ``jax.random``, it applies the spec's dropout. It also takes ``query_mask``, and ``depth``,
+    ``num_layers`` and ``num_latents``, as that class does; the last three are constants of a
+    program. It is not compiled: wrap it, or the function that calls it, in ``jax.jit``.
 
     ``params`` is a nested dict of arrays, a tree to JAX and optax. Weights that training does not
     change are stored in ``apply`` instead.
@@ -64,6 +64,7 @@ def _apply(
     key: Any = None,
     positions: Any = None,
     *,
+    query_mask: Any = None,
     depth: int | None = None,
     num_layers: int | None = None,
     num_latents: int | None = None,
@@ -77,7 +78,7 @@ def _apply(
     run = functools.partial(checked_call, ops_named("jax"), core.spec, core)
     # The core broadcasts on purpose; the user's flag concerns the user's own code.
     with jax.numpy_rank_promotion("allow"):
-        arguments = params, data, mask, queries, key, positions
+        arguments = params, data, mask, queries, key, positions, query_mask
         together = core.spec.input().with_positions(data, positions)
         mesh = _explicit_mesh(params, data)
         return _over_any_mesh(run, core.spec, together, mesh)(*arguments)

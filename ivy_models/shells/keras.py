@@ -41,6 +41,10 @@ def _keras_ops() -> Ops:
     return ops_named(name)
 
 
+_OTHERS = "mask", "queries", "positions", "query_mask"
+"""Arguments of a model's call besides the data."""
+
+
 def _shape(argument: Any) -> Any:
     """Shape of an argument of a call, by modality if it has several; None for None.
 
@@ -267,6 +271,7 @@ class PerceiverIO(_Layer, keras.Model):
         training: bool = False,
         positions: Any = None,
         *,
+        query_mask: Any = None,
         depth: int | None = None,
         num_layers: int | None = None,
         num_latents: int | None = None,
@@ -275,11 +280,11 @@ class PerceiverIO(_Layer, keras.Model):
 
         Parameters
         ----------
-        data, mask, queries, positions
+        data, mask, queries, positions, query_mask
             As in a call of ``ivy_models``' ``PerceiverIO``. ``fit``, ``evaluate`` and ``predict``
             pass one argument, so ``data`` may hold all of them: a tuple (data, mask) or
-            (data, mask, queries), or a dict of "data" and any of "mask", "queries" and
-            "positions". With ``input_modalities`` a dict is the data by modality, unless its
+            (data, mask, queries), or a dict of "data" and any of "mask", "queries", "positions"
+            and "query_mask". With ``input_modalities`` a dict is the data by modality, unless its
             ``"data"`` is itself a dict.
         training
             Whether to apply dropout.
@@ -296,21 +301,21 @@ class PerceiverIO(_Layer, keras.Model):
         InputError
             If an argument does not fit the model.
         """
-        data, mask, queries, positions = self._unpacked(data, mask, queries, positions)
+        arguments = self._unpacked(data, mask, queries, positions, query_mask)
+        data, mask, queries, positions, query_mask = arguments
         key = self._dropout_key() if training else None
         weights = _tensors(self, self.compute_dtype)
         core, weights = shorter(
             self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
         )
-        output = checked_call(
-            self._ops, core.spec, core, weights, data, mask, queries, key, positions
-        )
-        self._record_shapes(data, mask, queries, positions, output=output)
+        given = data, mask, queries, key, positions, query_mask
+        output = checked_call(self._ops, core.spec, core, weights, *given)
+        self._record_shapes(*arguments, output=output)
         return output
 
     def _unpacked(self, data: Any, *others: Any) -> tuple[Any, ...]:
-        """Unpack ``data`` if it holds all arguments; the others are mask, queries and positions."""
-        names = "data", "mask", "queries", "positions"
+        """Unpack ``data`` if it holds all arguments; the others are in the order of ``_OTHERS``."""
+        names = "data", *_OTHERS
         if isinstance(data, Mapping):
             if self.spec.input().has_modalities and not isinstance(data.get("data"), Mapping):
                 return data, *others
@@ -324,13 +329,13 @@ class PerceiverIO(_Layer, keras.Model):
         if "data" not in parts or not set(parts) <= set(names):
             raise InputError(
                 f"The model got {', '.join(map(str, parts))}; expected the data, a tuple (data, "
-                'mask[, queries]) or a dict of "data" and, if needed, "mask", "queries" and '
-                '"positions".'
+                'mask[, queries]) or a dict of "data" and, if needed, "mask", "queries", '
+                '"positions" and "query_mask".'
             )
         # Keras passes a mask that is nested like the data and has None for each plain array.
         if any(x is not None for x in keras.tree.flatten(others)):
             raise InputError(
-                "mask, queries or positions are in data and also passed as arguments. Pass them "
+                f"{', '.join(_OTHERS)}: some are in data and also passed as arguments. Pass them "
                 "once."
             )
         return tuple(parts.get(name) for name in names)
@@ -341,6 +346,7 @@ class PerceiverIO(_Layer, keras.Model):
         mask_shape: Any = None,
         queries_shape: Any = None,
         positions_shape: Any = None,
+        query_mask_shape: Any = None,
     ) -> None:
         """Do nothing, because the variables already exist. Keras records the shapes."""
 
@@ -349,8 +355,8 @@ class PerceiverIO(_Layer, keras.Model):
         if self.get_build_config() is not None:
             return
         data, *others = map(_shape, arguments)
-        names = "mask_shape", "queries_shape", "positions_shape"
-        given = {n: shape for n, shape in zip(names, others, strict=True) if shape is not None}
+        pairs = zip(_OTHERS, others, strict=True)
+        given = {f"{name}_shape": shape for name, shape in pairs if shape is not None}
         self.build(data, **given)
         spec, kind = self.spec, self.spec.input()
         batch_shape, grid_shape = kind.split_shape(
@@ -389,6 +395,7 @@ class PerceiverIO(_Layer, keras.Model):
         mask_shape: Any = None,
         queries_shape: Any = None,
         positions_shape: Any = None,
+        query_mask_shape: Any = None,
     ) -> Any:
         """Return the shape of the output for shapes of arguments, whose sizes may be None.
 
@@ -397,7 +404,7 @@ class PerceiverIO(_Layer, keras.Model):
         InputError
             If arguments of these shapes do not fit the model.
         """
-        shapes = input_shape, mask_shape, queries_shape, positions_shape
+        shapes = input_shape, mask_shape, queries_shape, positions_shape, query_mask_shape
         return _shape(self._output_spec(self.spec, *self._unpacked(*map(_symbolic, shapes))))
 
     def compute_output_spec(
@@ -408,6 +415,7 @@ class PerceiverIO(_Layer, keras.Model):
         training: bool = False,
         positions: Any = None,
         *,
+        query_mask: Any = None,
         depth: int | None = None,
         num_layers: int | None = None,
         num_latents: int | None = None,
@@ -419,14 +427,14 @@ class PerceiverIO(_Layer, keras.Model):
         InputError
             If arguments of these shapes do not fit the model.
         """
-        arguments = self._unpacked(data, mask, queries, positions)
+        arguments = self._unpacked(data, mask, queries, positions, query_mask)
         core = shorter_core(self.core, depth=depth, num_layers=num_layers, num_latents=num_latents)
         output = self._output_spec(core.spec, *arguments)
         self._record_shapes(*arguments, output=output)
         return output
 
     def _output_spec(self, spec: PerceiverIOSpec, *arguments: Any) -> Any:
-        data_shape, _, queries_shape, positions_shape = map(_shape, arguments)
+        data_shape, _, queries_shape, positions_shape, _ = map(_shape, arguments)
         kind = spec.input()
         data_shape = kind.with_positions(data_shape, positions_shape)
         batch_shape, grid_shape = kind.split_shape(data_shape)

@@ -102,7 +102,12 @@ class PerceiverIO(Branch):
 
     @paddle.jit.not_to_static
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, data: Any, mask: Any = None, queries: Any = None, positions: Any = None
+        self,
+        data: Any,
+        mask: Any = None,
+        queries: Any = None,
+        positions: Any = None,
+        query_mask: Any = None,
     ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -113,7 +118,7 @@ class PerceiverIO(Branch):
         """
         key = _GLOBAL_GENERATOR if self.training else None
         ops, weights = ops_named("paddle"), self.weights()
-        arguments = data, mask, queries, key, positions
+        arguments = data, mask, queries, key, positions, query_mask
         return checked_call(ops, self.spec, self.core, weights, *arguments)
 
 

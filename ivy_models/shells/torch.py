@@ -59,6 +59,7 @@ def _run(
     mask: Any,
     queries: Any,
     positions: Any,
+    query_mask: Any,
 ) -> Any:
     depth, num_layers, num_latents = sizes
     core, params = shorter(
@@ -69,7 +70,7 @@ def _run(
         num_latents=num_latents,
     )
     key = _GLOBAL_GENERATOR if trains else None
-    arguments = data, mask, queries, key, positions
+    arguments = data, mask, queries, key, positions, query_mask
     output = checked_call(ops_named("torch"), core.spec, core, params, *arguments)
     return tuple(output.values()) if isinstance(output, dict) else output  # no dict in a graph
 
@@ -113,6 +114,7 @@ class PerceiverIO(Branch):
         depth: int | None = None,
         num_layers: int | None = None,
         num_latents: int | None = None,
+        query_mask: Any = None,
     ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -125,7 +127,7 @@ class PerceiverIO(Branch):
         call = _call if is_plain(params) else _call_layers
         sizes = depth, num_layers, num_latents
         settings = self._spec_json, self.rematerialise, self.training, sizes
-        output = call(*settings, params, data, mask, queries, positions)
+        output = call(*settings, params, data, mask, queries, positions, query_mask)
         if self._output_names is None:
             return output
         names = [name for name in self._output_names if queries is None or name in queries]

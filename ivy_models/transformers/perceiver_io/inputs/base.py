@@ -194,17 +194,20 @@ def convert_mask(
     axes: Axes,
     convert: Convert,
     modality: str | None = None,
+    argument: str = "mask",
+    element: str = "an input",
 ) -> Array:
     """Turn a mask (*batch, *axes), or (*axes) or one row for a batch, into booleans (B, M).
 
     In the mask of a modality all axes may have the size 1, for one element that all inputs share.
+    Errors name the ``argument``, and the ``element`` that each boolean is for.
 
     Raises
     ------
     InputError
         If it has another shape, or holds floats or integers other than 0 and 1.
     """
-    name = "mask" if modality is None else f'mask["{modality}"]'
+    name = argument if modality is None else f'{argument}["{modality}"]'
     mask = convert(mask, name)
     one_row = (1,) * len(batch_shape)
     shapes = ((*batch_shape, *axes), axes, (*one_row, *axes))
@@ -216,27 +219,27 @@ def convert_mask(
         shared = f", or {axes} for the whole batch" if batch_shape else ""
         shared += f", or {of_all} for all inputs alike" if modality is not None and axes else ""
         raise InputError(
-            f"{name} has shape {given}; expected {(*batch_shape, *axes)}{shared}: True where an "
-            "input takes part."
+            f"{name} has shape {given}; expected {(*batch_shape, *axes)}{shared}: True where "
+            f"{element} takes part."
         )
     if ops.is_float(mask):
         raise InputError(
-            f"{name} is of type {ops.dtype(mask)}; expected booleans, True where an input takes "
+            f"{name} is of type {ops.dtype(mask)}; expected booleans, True where {element} takes "
             "part."
         )
     if "int" in ops.dtype(mask) and not ops.is_traced(mask):  # a traced array has no values yet
-        _check_zeros_and_ones(ops.to_numpy(mask), name)
+        _check_zeros_and_ones(ops.to_numpy(mask), name, element)
     batch, num_inputs = math.prod(batch_shape), math.prod(axes)
     mask = ops.reshape(ops.cast(mask, "bool"), (-1, 1 if is_whole else num_inputs))
     return ops.move(ops.broadcast_to(mask, (batch, num_inputs)), like)
 
 
-def _check_zeros_and_ones(mask: np.ndarray, name: str) -> None:
-    """Refuse masks that are added to scores, in which 0 marks the inputs that take part."""
+def _check_zeros_and_ones(mask: np.ndarray, name: str, element: str) -> None:
+    """Refuse masks that are added to scores, in which 0 marks the elements that take part."""
     if mask.min() < 0 or mask.max() > 1:
         raise InputError(
             f"{name} has integers from {mask.min()} to {mask.max()}; expected booleans, or 1 where "
-            "an input takes part and 0 elsewhere."
+            f"{element} takes part and 0 elsewhere."
         )
 
 

@@ -56,6 +56,21 @@ class Queries(ABC):
         """
         return None
 
+    def with_mask(self, given: Any, query_mask: Any) -> Any:
+        """Combine the queries of a call and their mask, for the other methods.
+
+        Raises
+        ------
+        InputError
+            If there is a mask, and the queries do not come from the call.
+        """
+        if query_mask is not None:
+            raise InputError(
+                "query_mask is for queries that the call passes as an array. Leave it out: the "
+                "queries of this model or call have no padding."
+            )
+        return given
+
     @abstractmethod
     def check(
         self,
@@ -75,7 +90,7 @@ class Queries(ABC):
         like
             A weight. Arrays get its device, and its data type, but at least float32.
         given
-            The user's argument ``queries``.
+            The user's queries, as :meth:`with_mask` returned them.
         batch_shape
             Batch axes of the data.
         grid_shape

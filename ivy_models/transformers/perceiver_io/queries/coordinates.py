@@ -12,8 +12,7 @@ from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.stems import projected
 from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
-from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert
-from ivy_models.transformers.perceiver_io.queries.given import GivenQueries
+from ivy_models.transformers.perceiver_io.queries.given import GivenQueries, parts_of
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -59,25 +58,14 @@ class CoordinateQueries(GivenQueries):
         projection = linear(self.coordinates.num_channels, decoder.query_dim, lecun_normal)
         return {"queries": {"projection": projection}}
 
-    def check(
-        self,
-        ops: Ops,
-        like: Array,
-        given: Any,
-        batch_shape: Axes,
-        grid_shape: Axes | dict[str, Axes] | None,
-        convert: Convert,
-    ) -> tuple[Array | None, Axes | dict[str, Axes]]:
-        def mapped(x: Any, name: str) -> Array:
-            return self.coordinates.mapped(ops, convert(x, name), name)
-
-        return super().check(ops, like, given, batch_shape, grid_shape, mapped)
+    def _prepared(self, ops: Ops, queries: Array, mask: Array | None = None) -> Array:
+        return self.coordinates.mapped(ops, queries, "queries", mask)
 
     def unmapped(self, checked: Any) -> Any:
         return self.coordinates.unmapped(checked)
 
     def __call__(self, params, latents, given, inputs, input_mask):
-        ops = ops_for(latents)
+        ops, (given, mask) = ops_for(latents), parts_of(given)
         projection = map_tree(ops.widen, params["queries"]["projection"])
         features = projected(projection, given, self.coordinates.encoding)
-        return Inputs((ops.shape(given)[1],), features), None
+        return Inputs((ops.shape(given)[1],), features), mask

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError, SpecError
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.inputs.base import convert_mask
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
@@ -50,6 +52,11 @@ class GivenQueries(Queries):
             )
         return math.prod(self.shape), self.dim
 
+    def with_mask(self, given: Any, query_mask: Any) -> Any:
+        if query_mask is None or given is None:
+            return super().with_mask(given, query_mask)
+        return {"queries": given, "mask": query_mask}
+
     def check(
         self,
         ops: Ops,
@@ -58,7 +65,8 @@ class GivenQueries(Queries):
         batch_shape: Axes,
         grid_shape: Axes | dict[str, Axes] | None,
         convert: Convert,
-    ) -> tuple[Array | None, Axes | dict[str, Axes]]:
+    ) -> tuple[Any, Axes | dict[str, Axes]]:
+        given, mask = parts_of(given)
         queries = None if given is None else convert(given, "queries")
         shape = None if queries is None else ops.known_shape(queries, self.dim)
         num_axes = len(self.output_axes(shape, batch_shape, grid_shape))
@@ -66,7 +74,16 @@ class GivenQueries(Queries):
         if not ops.is_float(queries):
             raise InputError(f"queries are floats; got the type {ops.dtype(queries)}.")
         queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))
-        return ops.match(queries, ops.widen(like)), axes
+        if mask is None:
+            return ops.match(self._prepared(ops, queries), ops.widen(like)), axes
+        named: Any = {"argument": "query_mask", "element": "a query"}
+        mask = convert_mask(ops, like, mask, batch_shape, axes, convert, **named)
+        queries = self._prepared(ops, queries, mask[..., None])
+        return {"queries": ops.match(queries, ops.widen(like)), "mask": mask}, axes
+
+    def _prepared(self, ops: Ops, queries: Array, mask: Array | None = None) -> Array:
+        """Queries (..., O, E) with zeros where the mask (B, O, 1) is False."""
+        return queries if mask is None else ops.where(mask, queries, 0.0)
 
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
         if given is None:
@@ -95,8 +112,8 @@ class GivenQueries(Queries):
         return axes if self.shape is None else self.shape
 
     def __call__(self, params, latents, given, inputs, input_mask):
-        ops = ops_for(latents)
-        return ops.match(with_finite_squares(ops, given) if self.rescales else given, latents), None
+        ops, (given, mask) = ops_for(latents), parts_of(given)
+        return ops.match(with_finite_squares(ops, given) if self.rescales else given, latents), mask
 
     def decode(
         self,
@@ -112,6 +129,11 @@ class GivenQueries(Queries):
         if given is not None and not self.rescales:
             decoder = replace(decoder, huge_queries=True)
         return super().decode(decoder, params, latents, given, inputs, input_mask, dropout, record)
+
+
+def parts_of(given: Any) -> tuple[Any, Any]:
+    """The queries and their mask, if any, of what a call gave."""
+    return (given["queries"], given["mask"]) if isinstance(given, Mapping) else (given, None)
 
 
 @dataclass(frozen=True)
