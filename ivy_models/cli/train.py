@@ -115,7 +115,9 @@ class NamedKind(click.ParamType):
     help="Passes over the examples. Default: by their number.",
 )
 @training_option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
-@training_option("--learning-rate", default=2e-3, show_default=True, help="Highest learning rate.")
+@training_option(
+    "--learning-rate", type=float, help="Highest learning rate. Default: by the size of the model."
+)
 @training_option(
     "--warmup", default=0.05, show_default=True, help="Share of the updates before it is reached."
 )
@@ -174,6 +176,7 @@ def train(
     backend: str | None,
     device: str | None,
     epochs: float | None,
+    learning_rate: float | None,
     batch_size: int,
     accumulate: int,
     patience: int,
@@ -193,6 +196,7 @@ def train(
     from ivy_models.cli import INTERRUPTED, training_texts as texts
     from ivy_models.cli.options import use_backend
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
+    from ivy_models.models.sizes import learning_rate_for
     from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, fit
     from ivy_models.training.report import write_report
@@ -226,6 +230,7 @@ def train(
         backend=backend,
         epochs=epochs or default_epochs(len(examples.train), batch_size),
         batch_size=batch_size,
+        learning_rate=learning_rate_for(model.spec) if learning_rate is None else learning_rate,
         accumulation=accumulate,
         patience=patience or None,
         class_weights="balanced" if class_weights else None,

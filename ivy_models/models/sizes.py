@@ -38,6 +38,8 @@ class Size:
         Self-attention layers.
     input_dim
         Channels of an input, half of them for its position.
+    learning_rate
+        Highest learning rate by default.
     """
 
     num_examples: int
@@ -46,13 +48,36 @@ class Size:
     num_heads: int
     num_layers: int
     input_dim: int
+    learning_rate: float
 
 
 SIZES = {
-    "tiny": Size(0, num_latents=32, latent_dim=64, num_heads=4, num_layers=2, input_dim=64),
-    "small": Size(10_000, num_latents=64, latent_dim=192, num_heads=6, num_layers=4, input_dim=96),
+    "tiny": Size(
+        0,
+        num_latents=32,
+        latent_dim=64,
+        num_heads=4,
+        num_layers=2,
+        input_dim=64,
+        learning_rate=2e-3,
+    ),
+    "small": Size(
+        10_000,
+        num_latents=64,
+        latent_dim=192,
+        num_heads=6,
+        num_layers=4,
+        input_dim=96,
+        learning_rate=1e-3,
+    ),
     "base": Size(
-        200_000, num_latents=256, latent_dim=512, num_heads=8, num_layers=8, input_dim=192
+        200_000,
+        num_latents=256,
+        latent_dim=512,
+        num_heads=8,
+        num_layers=8,
+        input_dim=192,
+        learning_rate=5e-4,
     ),
 }
 """Sizes by name, in increasing order."""
@@ -81,7 +106,7 @@ def spec_for(
     size
         "tiny", "small" or "base" instead.
     changes
-        Fields of the spec that shall have other values.
+        Fields of the spec to set to other values.
 
     Raises
     ------
@@ -117,6 +142,12 @@ def size_for(num_examples: int) -> str:
         (name for name, size in SIZES.items() if size.num_examples <= num_examples),
         key=list(SIZES).index,
     )
+
+
+def learning_rate_for(spec: PerceiverIOSpec) -> float:
+    """Learning rate of the largest size whose latents are not wider than those of a spec."""
+    fitting = [size for size in SIZES.values() if size.latent_dim <= spec.latent_dim]
+    return fitting[-1].learning_rate if fitting else next(iter(SIZES.values())).learning_rate
 
 
 def _known(size: str) -> str:

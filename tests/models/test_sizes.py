@@ -7,7 +7,7 @@ from helpers.arrays import numpy_of
 from ivy_models import spec_for
 from ivy_models.errors import SpecError
 from ivy_models.models.data_shape import data_shape
-from ivy_models.models.sizes import SIZES, size_for
+from ivy_models.models.sizes import SIZES, learning_rate_for, size_for
 from ivy_models.preprocessing import (
     CategoryColumn,
     ClassTarget,
@@ -108,3 +108,10 @@ def test_fields_can_be_changed():
 def test_what_does_not_fit_is_refused(preprocessing, changes, message):
     with pytest.raises(SpecError, match=message):
         spec_for(preprocessing, TARGETS, 100, **changes)
+
+
+def test_larger_models_learn_at_lower_rates():
+    specs = [spec_for(IMAGE, TARGETS, 100, size) for size in SIZES]
+    narrow, wide = specs[0].replace(latent_dim=32), specs[-1].replace(latent_dim=1024)
+    rates = [learning_rate_for(spec) for spec in (narrow, *specs, wide)]
+    assert rates == [2e-3, *(size.learning_rate for size in SIZES.values()), 5e-4]
