@@ -112,14 +112,17 @@ class NamedKind(click.ParamType):
 @training_option(
     "--epochs",
     type=click.FloatRange(0, min_open=True),
-    help="Passes over the examples. Default: by their number.",
+    help="Passes over the examples. Default: chosen by the number of examples.",
 )
 @training_option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
 @training_option(
     "--learning-rate", type=float, help="Highest learning rate. Default: by the size of the model."
 )
 @training_option(
-    "--warmup", default=0.05, show_default=True, help="Share of the updates before it is reached."
+    "--warmup",
+    default=0.05,
+    show_default=True,
+    help="Share of the updates in which the rate rises.",
 )
 @training_option("--weight-decay", default=0.05, show_default=True, help="AdamW's weight decay.")
 @training_option(
@@ -135,7 +138,10 @@ class NamedKind(click.ParamType):
     "--ema", default=0.0, show_default=True, help="Decay of a moving average of the weights."
 )
 @training_option(
-    "--accumulate", default=1, show_default=True, help="Parts of a batch, to save memory."
+    "--accumulate",
+    default=1,
+    show_default=True,
+    help="Parts to divide a batch into, to save memory.",
 )
 @training_option(
     "--precision",

@@ -144,7 +144,7 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     kind = kind_of(path)
     if kind is None:
         raise InputError(
-            f"The end of the name of {path} does not say what it is. Known are "
+            f"The extension of {path} is none of those that are read: "
             f"{', '.join(f'{kind}s ({ends})' for kind, ends in SUFFIXES.items())}."
         )
     if kind == "table":
