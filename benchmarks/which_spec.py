@@ -59,13 +59,20 @@ class Kind:
 
 
 def _shape(rng: np.random.Generator, name: str, size: int, mode: str) -> Image.Image:
-    """One shape anywhere, in any colour, on a noisy ground."""
-    channels = (size, size, 3) if mode == "RGB" else (size, size)
-    ground = rng.integers(0, 120, channels[2:]) + rng.normal(0, 12, channels)
-    picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8), mode)
+    """One shape on a noisy ground: bright on dark in "L" and "RGB", any colours in "any"."""
+    axes = () if mode == "L" else (3,)
+    ground = rng.integers(0, 256 if mode == "any" else 120, axes)
+    pixels = ground + rng.normal(0, 12, (size, size, *axes))
+    picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     draw, radius = ImageDraw.Draw(picture), rng.uniform(0.15, 0.3) * size
     x, y = rng.uniform(radius, size - radius, 2)
-    colour = tuple(int(c) for c in rng.integers(150, 256, 3)) if mode == "RGB" else 230
+    colour: Any = 230
+    if mode != "L":
+        least = 0 if mode == "any" else 150
+        levels = rng.integers(least, 256, 3)
+        while np.abs(ground - levels).max() < 60 and mode == "any":  # hard to see
+            levels = rng.integers(least, 256, 3)
+        colour = tuple(levels.tolist())
     box = (x - radius, y - radius, x + radius, y + radius)
     if name == "circle":
         draw.ellipse(box, colour)
@@ -91,6 +98,11 @@ def pictures(folder: Path, rng: np.random.Generator, number: int, size: int, mod
 def photos(folder: Path, rng: np.random.Generator) -> Path:
     """500 photos of 4 shapes, 64 x 64."""
     return pictures(folder, rng, 500, 64, "RGB")
+
+
+def coloured(folder: Path, rng: np.random.Generator) -> Path:
+    """500 photos of 4 shapes in any colour on any ground, 32 x 32."""
+    return pictures(folder, rng, 500, 32, "any")
 
 
 def drawings(folder: Path, rng: np.random.Generator) -> Path:
@@ -182,6 +194,11 @@ KINDS = {
             "tiny, single pixels": WITHOUT_STEM,
             "small": {"size": "small"},
         },
+    ),
+    "coloured": Kind(
+        coloured,
+        40,
+        {"tiny": {}, "tiny, stem of the published model": {"stem": "convolution"}},
     ),
     "drawings": Kind(
         drawings,

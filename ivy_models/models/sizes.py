@@ -92,7 +92,7 @@ def spec_for(
 ) -> PerceiverIOSpec:
     """Describe a model that fits some data.
 
-    Images are read by a stem of convolution, or pixel by pixel if they are small; sounds in
+    Images are read by a stem of two convolutions, or pixel by pixel if they are small; sounds in
     patches of samples; texts as bytes with learned positions; each part of a table as a modality.
 
     Parameters
@@ -120,7 +120,7 @@ def spec_for(
     >>> shapes = ClassTarget("label", ("circle", "square"))
     >>> spec = spec_for(ImagePreprocessing((64, 64)), [shapes], num_examples=400)
     >>> spec.stem, spec.num_latents, spec.output_dim
-    ('convolution', 32, 2)
+    ('two_convolutions', 32, 2)
     """
     chosen = SIZES[size_for(num_examples) if size is None else _known(size)]
     return PerceiverIOSpec(

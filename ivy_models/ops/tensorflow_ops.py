@@ -127,6 +127,9 @@ class TensorflowOps(Ops):
     def sum(self, x, axis, keepdims=False):
         return tf.reduce_sum(x, axis, keepdims=keepdims)
 
+    def mean(self, x, axis, keepdims=False):
+        return tf.reduce_mean(x, axis, keepdims=keepdims)  # of open sizes too
+
     def max(self, x, axis, keepdims=False):
         return tf.reduce_max(x, axis, keepdims=keepdims)
 

@@ -11,8 +11,8 @@ SAMPLES_PER_PATCH = 16
 """Samples of a sound that become one input."""
 
 STEM_SIZE = 8
-"""Least height and width of an image for a stem of convolution, which reduces each to a quarter. On
-few images it learns far more than single pixels or patches do."""
+"""Least height and width of an image for a stem, which reduces each to a quarter. On few images it
+learns far more than single pixels or patches do."""
 
 
 def modality(
@@ -52,6 +52,6 @@ def modality(
         preprocessing.channels,
         2,
         num_fourier_freq_bands=max(1, dim // 8),
-        stem="convolution" if has_stem else None,
+        stem="two_convolutions" if has_stem else None,
         stem_dim=max(1, dim // 2) if has_stem else None,
     )

@@ -23,6 +23,7 @@ from ivy_models.shells.call import checked_call
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.inputs.stems import PADDED_POOLS
 from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
 from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
@@ -480,11 +481,7 @@ class PerceiverIO(_Layer, keras.Model):
             _check_sizes_are_fixed(input_signature)
         if input_signature is None and self.spec.input().has_modalities:
             input_signature = self._modality_signature()
-        if (
-            self._ops.name == "jax"
-            and self.spec.stem == "convolution"
-            and _is_open(input_signature)
-        ):
+        if self._ops.name == "jax" and self.spec.stem in PADDED_POOLS and _is_open(input_signature):
             # JAX cannot differentiate this stem's padded pool if sizes are open.
             named["jax2tf_kwargs"] = {"with_gradient": False, **named.get("jax2tf_kwargs", {})}
         super().export(filepath, format, verbose, input_signature, **named)

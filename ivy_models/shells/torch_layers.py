@@ -20,6 +20,7 @@ from ivy_models.errors import InputError, WeightsError
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
 from ivy_models.shells.part_names import attribute_name
+from ivy_models.transformers.perceiver_io.inputs.stems import STRIDES
 from ivy_models.transformers.perceiver_io.parameters import Tree
 
 _STAGES = ("reader", "processor", "decoder")
@@ -239,9 +240,11 @@ def _module(description: Any, weights: Any, path: str, rms_norm_eps: float) -> n
         return RMSNorm(weights["scale"].contiguous(), rms_norm_eps)
     if description.keys() == {"weight"} and len(description["weight"].shape) == 4:
         weight = weights["weight"].permute(3, 2, 0, 1).contiguous()
-        sizes = {"kernel_size": weight.shape[2:], "stride": 2, "bias": False}
+        stride = STRIDES[path.rpartition(".")[2]]
+        sizes = {"kernel_size": weight.shape[2:], "stride": stride, "bias": False}
         convolution = nn.Conv2d(weight.shape[1], weight.shape[0], **sizes, device="meta")
         convolution.weight = nn.Parameter(weight)
+        convolution.core_stride = convolution.stride
         return convolution
     if "weight" not in description:
         return Branch(dict(description), weights, path, rms_norm_eps)
@@ -269,7 +272,7 @@ def _child(child: nn.Module, name: str, leaves: frozenset[str]) -> Any:
     plain = not _has_hooks(child) and not _any_global_hook()
     if plain and _is_plain_layer(child, leaves):
         return _layer_weights(child)
-    return ImageCall(child) if name in ("convolution", "batch_norm") else Call(child)
+    return ImageCall(child) if name in (*STRIDES, "batch_norm") else Call(child)
 
 
 def _layer_weights(layer: Any) -> Any:
@@ -303,7 +306,8 @@ def _is_plain_layer(layer: Any, leaves: frozenset[str]) -> bool:
         return unusual == (None, None) and not (layer.scale_grad_by_freq or layer.sparse)
     if forward is _CONVOLUTION:
         shape = layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode
-        return layer.bias is None and shape == ((2, 2), (0, 0), (1, 1), 1, "zeros")
+        stride = getattr(layer, "core_stride", (2, 2))
+        return layer.bias is None and shape == (stride, (0, 0), (1, 1), 1, "zeros")
     return forward is BatchNorm.forward
 
 

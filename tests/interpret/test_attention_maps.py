@@ -234,11 +234,11 @@ def test_patches_are_inputs(rng):
     assert ((read.data > 0) == mask).all()
 
 
-@pytest.mark.parametrize("stem", ["convolution", "centred_convolution"])
+@pytest.mark.parametrize("stem", ["convolution", "centred_convolution", "two_convolutions"])
 def test_a_convolution_has_its_own_axes(rng, stem):
     model = PerceiverIO(small_spec(stem=stem, stem_dim=4))
     maps = attention_maps(model, rng.standard_normal((2, 13, 21, 3), np.float32))
-    axes = (4, 6) if stem == "convolution" else (3, 5)
+    axes = (3, 5) if stem == "centred_convolution" else (4, 6)
     assert tuple(maps.reader[0].shape[3:]) == axes
     assert tuple(attention_rollout(maps).shape) == (2, 1, *axes)
 

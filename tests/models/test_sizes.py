@@ -59,7 +59,8 @@ def test_a_model_takes_what_is_prepared(kind):
     preprocessing, sources = PREPARED[kind]
     data, mask = prepare(preprocessing, sources)
     spec = spec_for(preprocessing, TARGETS, 100)
-    assert spec.stem == ("convolution" if isinstance(preprocessing, ImagePreprocessing) else None)
+    is_image = isinstance(preprocessing, ImagePreprocessing)
+    assert spec.stem == ("two_convolutions" if is_image else None)
     ivy.set_backend("numpy")
     assert numpy_of(PerceiverIO(spec)(data, mask)).shape == (2, 4)
     shape = data_shape(spec, preprocessing)

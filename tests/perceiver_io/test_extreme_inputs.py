@@ -79,6 +79,7 @@ def test_huge_data_of_other_kinds(backend):
         (flow_spec(network_depth=1), (2, 2, 9, 11, 3)),
         (a_spec(patch_shape=(3, 7)), SHAPE),
         (a_spec(stem="convolution", stem_dim=4), SHAPE),
+        (a_spec(stem="two_convolutions", stem_dim=4), SHAPE),
     ):
         data = np.random.default_rng(0).standard_normal(shape, np.float32) * np.float32(1e30)
         output = numpy_of(PerceiverIO(spec)(data))

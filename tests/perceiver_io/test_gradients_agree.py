@@ -94,6 +94,7 @@ def cases():
             with_decoder=False,
             query_shape=None,
         ),
+        "two convolutions": small_spec(**shallow, stem="two_convolutions", stem_dim=4),
         "learned positions": small_spec(
             **learned,
             learned_position_shape=(5, 4),
@@ -144,6 +145,8 @@ def arguments_for(spec):
     if spec.stem in CONVOLUTIONS:
         data = rng.standard_normal((2, 17, 7, 3))
         params["input"]["batch_norm"]["variance"] **= 2  # positive
+    elif spec.stem == "two_convolutions":
+        data = rng.standard_normal((2, 17, 7, 3))
     elif spec.stem == "frame_pair":
         data = rng.standard_normal((2, 2, 5, 4, 3))
     elif spec == CASES["columns"]:

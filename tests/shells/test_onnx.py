@@ -75,6 +75,7 @@ CASES = {
     "patches": (small_spec(patch_shape=(2, 2)), (8, 6, 3)),
     "convolution": (small_spec(stem="convolution", stem_dim=4), (9, 7, 3)),
     "centred convolution": (small_spec(stem="centred_convolution", stem_dim=4), (9, 7, 3)),
+    "two convolutions": (small_spec(stem="two_convolutions", stem_dim=4), (9, 7, 3)),
     "flow": (flow_spec(), (2, 8, 6, 3)),
     "many outputs": (small_spec(query_shape=(9, 31)), (11, 7, 3)),
     "latents": (small_spec(with_decoder=False), (11, 7, 3)),

@@ -23,6 +23,7 @@ SPECS = {
     "text": language_spec(),
     "patches": small_spec(patch_shape=(2, 2)),
     "convolution": small_spec(stem="convolution", stem_dim=4),
+    "two convolutions": small_spec(stem="two_convolutions", stem_dim=4),
     "flow": flow_spec(),
 }
 SHAPES = {
@@ -30,6 +31,7 @@ SHAPES = {
     "text": ("2,m", (2, 10), (2, 17)),
     "patches": ("2,2*h,2*w,3", (2, 8, 6, 3), (2, 10, 12, 3)),
     "convolution": ("2,h,w,3", (2, 16, 18, 3), (2, 21, 31, 3)),
+    "two convolutions": ("2,h,w,3", (2, 16, 18, 3), (2, 21, 31, 3)),
     "flow": ("2,2,h,w,3", (2, 2, 8, 6, 3), (2, 2, 10, 12, 3)),
 }
 

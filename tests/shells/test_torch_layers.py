@@ -62,7 +62,7 @@ def cases(rng):
         (language_spec(), tokens(rng)),
         *(
             (small_spec(stem=stem, stem_dim=4), torch.from_numpy(pixels))
-            for stem in ("convolution", "centred_convolution")
+            for stem in ("convolution", "centred_convolution", "two_convolutions")
             for pixels in [rng.standard_normal((2, 13, 18, 3), np.float32)]
         ),
         (flow_spec(), torch.from_numpy(rng.standard_normal((1, 2, 9, 11, 3), np.float32))),
@@ -74,7 +74,7 @@ def as_dict(output):
     return output if isinstance(output, dict) else {"": output}
 
 
-@pytest.mark.parametrize("case", range(7))
+@pytest.mark.parametrize("case", range(8))
 def test_every_layer_and_block_runs_its_hooks_and_computes_the_same(case, rng):
     spec, data = cases(rng)[case]
     module, fired = module_of(spec), set()
@@ -317,19 +317,31 @@ def test_states_of_wrapped_modules_and_former_names_are_loaded(rng):
         assert torch.equal(other(data), module(data))
 
 
-@pytest.mark.parametrize("stem", ["convolution", "centred_convolution"])
-@pytest.mark.parametrize("part", ["convolution", "batch_norm"])
-def test_parts_of_an_image_stem_are_called_alone(stem, part, rng):
+@pytest.mark.parametrize(
+    ("stem", "part", "shape"),
+    [
+        *(
+            (stem, part, (2, 4, 7, 9))
+            for stem in ("convolution", "centred_convolution")
+            for part in ("convolution", "batch_norm")
+        ),
+        ("two_convolutions", "convolution_1", (2, 4, 7, 9)),
+    ],
+)
+def test_parts_of_an_image_stem_are_called_alone(stem, part, shape, rng):
     module = module_of(small_spec(stem=stem, stem_dim=4), seed=2)
     with torch.no_grad():
-        module.input.batch_norm.mean.normal_()
-        module.input.batch_norm.variance.uniform_(0.5, 2)
+        if stem != "two_convolutions":
+            module.input.batch_norm.mean.normal_()
+            module.input.batch_norm.variance.uniform_(0.5, 2)
     data = torch.from_numpy(rng.standard_normal((2, 14, 17, 3), np.float32))
     before, seen = module(data), []
+    pure = PerceiverIOCore(module.spec)(module.weights(), data)
+    torch.testing.assert_close(pure, before, atol=1e-5, rtol=1e-4)
     layer = module.input.get_submodule(part)
     hook = layer.register_forward_hook(lambda part, x, y: seen.append(y.shape))
     torch.testing.assert_close(module(data), before, atol=1e-5, rtol=1e-4)
-    assert seen == [(2, 4, 7, 9)]
+    assert seen == [shape]
     hook.remove()
     layer.register_forward_hook(lambda part, x, y: torch.zeros_like(y))
     assert not torch.allclose(module(data), before)

@@ -110,6 +110,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         transformation. "projection": a linear layer. "convolution": convolution, batch norm, ReLU
         and max pool, which reduce each of two axes to a quarter. "centred_convolution": the same
         with the padding of Hugging Face transformers, which reduces 224 to 55 instead of 56.
+        "two_convolutions": twice a convolution, instance norm, ReLU and max pool, which reduce
+        each axis to a quarter as well, for images from which a new model learns.
         "frame_pair": for data (*batch, 2, height, width, input_dim), the 3x3 neighbourhoods of a
         pixel in both frames, through a linear layer.
     stem_dim

@@ -89,7 +89,9 @@ class GridAdapter(InputKind):
         frames, padded with zeros, through a linear layer. "convolution": a 7x7 convolution of
         stride 2, batch norm with its stored statistics, ReLU, and a 3x3 max pool of stride 2,
         padded as TensorFlow does. "centred_convolution": the same, but the convolution is padded
-        by 3 on every side and the max pool not at all.
+        by 3 on every side and the max pool not at all. "two_convolutions": twice a 3x3
+        convolution of stride 1, instance norm of most channels, ReLU, and a 3x3 max pool of
+        stride 2, padded as TensorFlow does.
     stem_dim
         Channels after the stem.
     positions
