@@ -12,6 +12,7 @@ from ivy_models.checkpoints.folder import SPEC_FILE, WEIGHTS_FILE, ModelFolder, 
 from ivy_models.checkpoints.haiku import read_haiku
 from ivy_models.checkpoints.hdf5 import is_hdf5, read_hdf5
 from ivy_models.checkpoints.huggingface.weights import HuggingFaceFolder, is_huggingface
+from ivy_models.checkpoints.perceiver_io_package import PerceiverIOPackageFolder, is_perceiver_io
 from ivy_models.errors import WeightsError
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import (
@@ -25,12 +26,12 @@ from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 PICKLES = (".pystate", ".pickle", ".pkl")
 
 
-def open_folder(path: Path) -> ModelFolder | HuggingFaceFolder:
-    """Read the config.json of a model that this library or transformers saved.
+def open_folder(path: Path) -> ModelFolder | HuggingFaceFolder | PerceiverIOPackageFolder:
+    """Read the config.json of a model that this library, transformers or perceiver-io saved.
 
     Returns
     -------
-    ModelFolder or HuggingFaceFolder
+    ModelFolder, HuggingFaceFolder or PerceiverIOPackageFolder
         Has the model's ``spec`` and reads its weights and attributes when asked.
 
     Raises
@@ -40,6 +41,8 @@ def open_folder(path: Path) -> ModelFolder | HuggingFaceFolder:
     """
     content = read_json_bytes(path / SPEC_FILE)
     config = parse_json(content, path / SPEC_FILE)
+    if is_perceiver_io(config):
+        return PerceiverIOPackageFolder.of(path, config)
     if is_huggingface(config):
         return HuggingFaceFolder.of(path, config)
     return ModelFolder.of(path, config, content)
@@ -99,6 +102,12 @@ def load_checked(
         weights = read_haiku(path, description, fresh)
     elif is_hdf5(path):
         weights = read_hdf5(path)
+    elif path.suffix == ".ckpt":
+        raise WeightsError(
+            f"{path} is a checkpoint of Lightning, which holds Python objects beside the weights. "
+            "Convert it with the package that wrote it: perceiver-io's convert_checkpoint writes "
+            "a folder that this library reads."
+        )
     else:
         raise WeightsError(
             f"{path} has an unknown format. Weights are a folder with {WEIGHTS_FILE}, a "

@@ -188,7 +188,7 @@ class HuggingFaceFolder:
         Weights that the model does not have keep their own names, so that a check against the
         description finds them. Raises as :func:`read_huggingface`.
         """
-        arrays = unwrapped(_read_arrays(self.path))
+        arrays = unwrapped(read_arrays(self.path))
         arrays.pop(_COUNT, None)
         weights = {}
         for name, _ in flatten(self.description):
@@ -244,7 +244,14 @@ def _open(folder: str | Path) -> HuggingFaceFolder:
     return HuggingFaceFolder.of(path, read_json(path / CONFIG_FILE))
 
 
-def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Read the weights in a folder, whole or in shards.
+
+    Raises
+    ------
+    WeightsError
+        If there are none, or they cannot be read.
+    """
     for file, read in ((WEIGHTS_FILE, read_safetensors), (TORCH_FILE, read_torch)):
         if (folder / file).exists():
             return read(folder / file)
