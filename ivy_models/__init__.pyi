@@ -9,9 +9,11 @@ from ivy_models.interpret.drawing import (
     draw_attention as draw_attention,
     draw_flow_arrows as draw_flow_arrows,
     draw_latents as draw_latents,
+    draw_letters as draw_letters,
     draw_predictions as draw_predictions,
     draw_reconstruction as draw_reconstruction,
 )
+from ivy_models.interpret.letters import attention_to_letters as attention_to_letters
 from ivy_models.interpret.rollout import attention_rollout as attention_rollout
 from ivy_models.models.factories import (
     create_model as create_model,
@@ -36,6 +38,11 @@ from ivy_models.tasks.flow import (
     read_flo as read_flo,
     read_kitti_flow as read_kitti_flow,
     write_flo as write_flo,
+)
+from ivy_models.tasks.identification import (
+    Language as Language,
+    identify_language as identify_language,
+    identify_languages as identify_languages,
 )
 from ivy_models.tasks.language import (
     Candidate as Candidate,

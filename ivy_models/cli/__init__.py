@@ -23,6 +23,7 @@ from ivy_models.cli.export import export
 from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
 from ivy_models.cli.info import info
+from ivy_models.cli.language import language
 from ivy_models.cli.listing import list_command
 from ivy_models.cli.predict import predict
 from ivy_models.cli.train import train
@@ -104,6 +105,7 @@ COMMANDS = (
     classify,
     predict,
     evaluate,
+    language,
     fill_mask,
     flow,
     video,

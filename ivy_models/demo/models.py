@@ -12,12 +12,14 @@ import numpy as np
 
 from ivy_models.arrays import set_backend, to_numpy
 from ivy_models.errors import InputError
+from ivy_models.interpret.letters import attention_to_letters
 from ivy_models.interpret.looking import pixels_of, where_it_looked
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import BACKENDS
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.tasks.classification import Prediction, check_classifier, most_probable
+from ivy_models.tasks.identification import MODEL, Language, identify_language
 import ivy
 
 TASK = "image classifier"
@@ -43,6 +45,25 @@ class Answer(NamedTuple):
     seconds: float
     seen: np.ndarray
     looked: np.ndarray | None
+
+
+class LanguageAnswer(NamedTuple):
+    """The language of a text.
+
+    Parameters
+    ----------
+    found
+        The language.
+    seconds
+        Time to read the text and call the model.
+    letters, shares
+        The characters that the model read first, and the share of attention on each.
+    """
+
+    found: Language
+    seconds: float
+    letters: str
+    shares: np.ndarray
 
 
 class Models:
@@ -98,6 +119,25 @@ class Models:
             pixels_of(data, model.preprocessing),
             looked,
         )
+
+    def language(self, backend: str, text: str) -> LanguageAnswer:
+        """Identify the language of a text.
+
+        Raises
+        ------
+        IvyModelsError
+            If there is no such backend, or the text has no letters.
+        """
+        _check("backend", backend, self.backends)
+        with self._lock:
+            self._use(backend)
+            if MODEL not in self._loaded:
+                self._loaded[MODEL] = create_model(MODEL, pretrained=True, device=self._device)
+            model = self._loaded[MODEL]
+            start = perf_counter()
+            found = identify_language(text, model, top=TOP)
+            seconds = perf_counter() - start
+            return LanguageAnswer(found, seconds, *attention_to_letters(model, text))
 
     def _use(self, backend: str) -> None:
         if ivy.current_backend_str() != backend:

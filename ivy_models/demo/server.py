@@ -19,6 +19,7 @@ from ivy_models.demo.strokes import draw_strokes
 from ivy_models.errors import InputError, IvyModelsError
 from ivy_models.interpret.looking import heat_map, png_url
 from ivy_models.models.presets import PRESETS
+from ivy_models.tasks.identification import name_of_language
 
 MAX_FILE = 20 << 20
 """Maximum size of an image in bytes."""
@@ -88,13 +89,40 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
             "max_file": MAX_FILE,
         }
 
-    @app.post("/answer")
-    def answer() -> Any:
+    def refused() -> Any:
+        """The answer to a request of another site, or None."""
         # Browsers send Sec-Fetch-Site only to HTTPS or local pages, and Origin with every POST.
         site = request.headers.get("Sec-Fetch-Site", "none")
         origin = request.headers.get("Origin", request.host_url).rstrip("/")
         if site not in ("same-origin", "none") or origin != request.host_url.rstrip("/"):
             return {"error": "Requests from other sites are refused."}, 403
+        return None
+
+    @app.post("/language")
+    def language() -> Any:
+        if (refusal := refused()) is not None:
+            return refusal
+        request.max_content_length = MAX_STROKES
+        text = request.get_json()
+        if not isinstance(text, str):
+            raise InputError(f"Expected a text, got {type(text).__name__}.")
+        found, seconds, letters, shares = models.language(request.args.get("backend", ""), text)
+        return {
+            "language": found.language,
+            "name": name_of_language(found.language),
+            "candidates": [
+                {"language": code, "name": name_of_language(code), "probability": probability}
+                for code, probability in found.candidates
+            ],
+            "seconds": seconds,
+            "letters": letters,
+            "shares": shares.tolist(),
+        }
+
+    @app.post("/answer")
+    def answer() -> Any:
+        if (refusal := refused()) is not None:
+            return refusal
         request.max_content_length = MAX_STROKES if request.is_json else MAX_FILE
         model, backend = (request.args.get(name, "") for name in ("model", "backend"))
         look = request.args.get("look") == "true"

@@ -96,6 +96,39 @@ def draw_attention(
     return _figure_of(axes[0])
 
 
+def draw_letters(text: str, shares: np.ndarray, axes: Places = None) -> Figure:
+    """Draw a text whose letters are the darker, the more the model attended to them.
+
+    Parameters
+    ----------
+    text, shares
+        The result of :func:`attention_to_letters`.
+    axes
+        As in :func:`draw_attention`, but one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    BackendError
+        If matplotlib is not installed.
+    InputError
+        If there is another number of shares than of characters.
+    """
+    shares = to_numpy(shares, "shares")
+    if shares.shape != (len(text),) or not text:
+        raise InputError(f"There are {len(text)} characters and shares of shape {shares.shape}.")
+    (place,) = _axes(axes, 1, max(2, len(text) / 7))
+    place.imshow(shares[None], cmap=WEIGHTS, vmin=0, vmax=2 * float(shares.max()), aspect="auto")
+    for x, letter in enumerate(text):
+        place.text(x, 0, letter, ha="center", va="center", fontsize=9)
+    place.set(xticks=(), yticks=())
+    place.spines[:].set(color=GREY, linewidth=0.5)
+    return _figure_of(place)
+
+
 def draw_predictions(predictions: Sequence[Prediction], axes: Places = None) -> Figure:
     """Draw classes and their probabilities as bars, the most probable on top.
 

@@ -20,7 +20,12 @@ from ivy_models.checkpoints.download.cache import PublishedFile, download
 from ivy_models.checkpoints.load import load_checked
 from ivy_models.errors import SpecError, WeightsError
 from ivy_models.models.presets import PRESETS, Preset, preset_named
-from ivy_models.preprocessing import ByteTokenizer, ClipPreprocessing, VideoPreprocessing
+from ivy_models.preprocessing import (
+    ByteTokenizer,
+    ClipPreprocessing,
+    TablePreprocessing,
+    VideoPreprocessing,
+)
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
@@ -265,6 +270,9 @@ def _build(
         model.tokenizer = ByteTokenizer(*spec.learned_position_shape or ())
     if isinstance(preset.preprocessing, ClipPreprocessing):
         model.preprocessing = _clip_preprocessing(preset, spec)
+    elif isinstance(preset.preprocessing, TablePreprocessing):
+        if spec.input_modalities == preset.spec.input_modalities:
+            model.preprocessing = preset.preprocessing
     elif (
         preset.preprocessing is not None
         and spec.input_dim == preset.spec.input_dim

@@ -12,7 +12,10 @@ from ivy_models.preprocessing import (
     ByteTokenizer,
     ClipPreprocessing,
     ImagePreprocessing,
+    NgramPreprocessing,
     SoundPreprocessing,
+    TablePreprocessing,
+    TextColumn,
     VideoPreprocessing,
 )
 from ivy_models.transformers.perceiver_io.inputs import InputModality
@@ -41,7 +44,7 @@ class Preset:
     accuracy
         Published accuracy of a classifier on the test set, in percent.
     preprocessing
-        Converts images or clips to the model's data.
+        Converts images, clips or rows of a table to the model's data.
     labels
         Name of the list of class names in the package.
     tokenizer
@@ -55,7 +58,7 @@ class Preset:
     weights: PublishedFile | str
     licence: str
     accuracy: float | None = None
-    preprocessing: ImagePreprocessing | ClipPreprocessing | None = None
+    preprocessing: ImagePreprocessing | ClipPreprocessing | TablePreprocessing | None = None
     labels: str | None = None
     tokenizer: ByteTokenizer | None = None
 
@@ -102,6 +105,8 @@ def _imagenet(how: str, file: str, num_parameters: int, accuracy: float, **chang
 VIDEO_FRAMES = 16
 VIDEO_SAMPLES = VIDEO_FRAMES * 1920
 """Samples of the video model's sound, at 48 kHz and 25 frames per second."""
+
+_LANGUAGES = TablePreprocessing([TextColumn("text", NgramPreprocessing(max_characters=64))])
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(
@@ -276,6 +281,30 @@ PRESETS = {
             size=(8, 8), channels=1, crop_fraction=1.0, mean=(0.5,), std=(0.5,)
         ),
         labels="digits",
+    ),
+    "perceiver_io_languages": Preset(
+        description="The language of a text, of 97; trained by ivy-models train",
+        task="language identifier",
+        spec=PerceiverIOSpec(
+            input_dim=40,
+            num_input_axes=1,
+            output_dim=97,
+            queries_dim=96,
+            network_depth=1,
+            num_latents=4,
+            latent_dim=96,
+            num_cross_att_heads=4,
+            num_self_att_heads=4,
+            query_shape=(),
+            num_lat_att_per_layer=1,
+            fourier_encode_input=False,
+            input_modalities=_LANGUAGES.modalities(dim=32),
+        ),
+        num_parameters=1_207_737,
+        weights="perceiver_io_languages",
+        licence="Apache 2.0",
+        preprocessing=_LANGUAGES,
+        labels="languages",
     ),
 }
 

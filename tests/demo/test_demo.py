@@ -94,6 +94,24 @@ def test_an_answer_is_that_of_classify_on_each_backend(client):
         assert response.json["looked"] is None
 
 
+def test_the_language_of_a_text_and_its_letters(client):
+    text = "Der Zug nach Hamburg hat heute leider Verspätung."
+    answers = [
+        client.post("/language", query_string={"backend": name}, json=text).json
+        for name in (CHOSEN[0], CHOSEN[-1])
+    ]
+    for answer in answers:
+        assert (answer["language"], answer["name"]) == ("de", "German")
+        assert answer["candidates"][0] == pytest.approx(answers[0]["candidates"][0], abs=1e-4)
+        assert answer["letters"] == f" {text.lower()} "
+        assert sum(answer["shares"]) == pytest.approx(1, abs=1e-4)
+    for given, sentence in (("12 345", "has no letters"), ([], "Expected a text, got list")):
+        refused = client.post("/language", query_string={"backend": CHOSEN[0]}, json=given)
+        assert refused.status_code == 400
+        assert sentence in refused.json["error"]
+    assert b"Which language?" in client.get("/language.html").data
+
+
 class Turns:
     """A lock for the demo's models that reports who waits for it."""
 
@@ -216,6 +234,7 @@ def test_requests_of_other_sites_are_refused(client, header):
     name, value = header.split(": ")
     response = ask(client, json=[[[0, 0]]], headers={name: value})
     assert response.status_code == 403
+    assert client.post("/language", json="a text", headers={name: value}).status_code == 403
     assert "default-src 'none'" in client.get("/").headers["Content-Security-Policy"]
 
 
