@@ -15,6 +15,11 @@ def image(rng, *shape):
     return rng.standard_normal(shape, dtype=np.float32)
 
 
+def compiled(ops, function):
+    """The function as one program on JAX, which would otherwise compile each operation of it."""
+    return ops.compile(function) if ops.name == "jax" else function
+
+
 def assert_close(outputs, expected, tolerance=1e-4):
     assert outputs.keys() == expected.keys()
     for name in expected:

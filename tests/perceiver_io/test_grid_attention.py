@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import CHOSEN
+from helpers.arrays import compiled
 from helpers.processes import python
 
 from ivy_models.errors import InputError
@@ -62,7 +63,7 @@ def test_it_is_attention_to_the_concatenation(ops, num_axes, masked, rng):
     data = rng.standard_normal((2, *SHAPES[num_axes], 3), np.float32)
     mask = rng.random(data.shape[:-1]) < 0.6 if masked else None
     arguments = [None if x is None else ops.asarray(x) for x in (queries, data, mask)]
-    output = layer(map_tree(ops.asarray, weights), *arguments)
+    output = compiled(ops, layer)(map_tree(ops.asarray, weights), *arguments)
     expected = plain_attention(layer, weights, queries, data, mask)
     np.testing.assert_allclose(ops.to_numpy(output), expected, atol=1e-5)
 
@@ -72,6 +73,7 @@ def test_masked_data_do_not_matter(ops, rng):
     weights = map_tree(ops.asarray, random_weights(layer, rng))
     queries = ops.asarray(rng.standard_normal((1, 4, 10), np.float32))
     data, mask = rng.standard_normal((2, 5, 7, 3), np.float32), rng.random((2, 5, 7)) < 0.6
+    layer = compiled(ops, layer)
     before = layer(weights, queries, ops.asarray(data), ops.asarray(mask))
     data[~mask] = np.nan
     after = layer(weights, queries, ops.asarray(data), ops.asarray(mask))

@@ -10,7 +10,7 @@ from helpers import (
     ivy_ops,  # noqa: F401  registers ivy.Array
     unset_backends,
 )
-from helpers.arrays import image, numpy_of
+from helpers.arrays import compiled, image, numpy_of
 from helpers.chunks import set_scores_per_chunk
 from helpers.specs import arguments_for, small_spec, specs
 from hypothesis import given, settings, strategies as st
@@ -230,11 +230,15 @@ def test_parts_make_the_model(ops, rng):
     reader = Reader(latent_dim=12, input_dim=adapter.num_channels)
     processor = Processor(latent_dim=12, num_layers=2, num_heads=3)
     decode = Decoder(query_dim=14, latent_dim=12, output_dim=5)
-    inputs = adapter({}, ops.asarray(data))
-    latents = reader(params["reader"]["layer_0"], params["latents"][None], inputs)
-    for _ in range(spec.network_depth):
-        latents = processor(params["processor"]["layer_0"], latents)
-    output = decode(params["decoder"], params["queries"][None], latents)
+
+    def call(params, data):
+        inputs = adapter({}, data)
+        latents = reader(params["reader"]["layer_0"], params["latents"][None], inputs)
+        for _ in range(spec.network_depth):
+            latents = processor(params["processor"]["layer_0"], latents)
+        return decode(params["decoder"], params["queries"][None], latents)
+
+    output = compiled(ops, call)(params, ops.asarray(data))
     np.testing.assert_allclose(ops.to_numpy(output), numpy_of(model(data)), atol=1e-5)
 
 
