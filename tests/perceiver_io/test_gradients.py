@@ -1,5 +1,7 @@
 """The streaming reader's gradients equal those of plain attention, on every framework."""
 
+import functools
+
 import numpy as np
 import pytest
 from helpers.chunks import set_scores_per_chunk
@@ -35,31 +37,33 @@ def test_streaming_has_the_gradients_of_plain_attention(name, spec, seed, chunk)
         weights["input"]["batch_norm"]["variance"] **= 2
     arguments = {"params": weights, "data": data, "input_mask": mask, "queries": queries}
 
-    def computed(plain_reader, dtype):
+    def computed(name, plain_reader, dtype):
         core = PerceiverIOCore(spec, plain_reader=plain_reader)
         return value_and_gradients(name, core, arguments, dtype)
 
-    exact = computed(True, "float64")
+    exact = computed(TRAINED[0], True, "float64")
     for dtype in TOLERANCE:
         with pytest.MonkeyPatch.context() as patch:
             set_scores_per_chunk(patch, chunk)
-            fast = computed(False, dtype)
-        check(fast, computed(True, dtype) if dtype == "float32" else exact, exact, dtype)
+            fast = computed(name, False, dtype)
+        check(fast, functools.cache(lambda: computed(name, True, "float32")), exact, dtype)
 
 
 def check(fast, plain, exact, dtype):
-    (fast,), fast_gradients = fast[0].values(), fast[1]
-    (plain,), gradients = plain[0].values(), plain[1]
-    (exact,), exact_gradients = exact[0].values(), exact[1]
-    assert fast.dtype == dtype
-    check_close(fast, plain, exact, TOLERANCE[dtype] * np.abs(exact).max())
-    largest = max(np.abs(gradient).max() for gradient in exact_gradients.values())
-    for key, gradient in exact_gradients.items():
-        tolerance = TOLERANCE[dtype] * largest
-        check_close(fast_gradients[key], gradients[key], gradient, tolerance, key)
+    """Streaming rounds no worse than plain attention, whose error can exceed the tolerance.
 
-
-def check_close(fast, plain, exact, tolerance, key=None):
-    """Streaming rounds no worse than plain attention, whose error can exceed the tolerance."""
-    allowed = max(tolerance, np.abs(plain - exact).max())
-    assert np.abs(fast - exact).max() <= allowed, key
+    ``plain`` computes plain attention, which is compiled only where the tolerance is exceeded.
+    """
+    (output,), fast_gradients = fast[0].values(), fast[1]
+    (exact_output,), gradients = exact[0].values(), exact[1]
+    assert output.dtype == dtype
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    sizes = dict.fromkeys(gradients, largest) | {"": np.abs(exact_output).max()}
+    got, expected = fast_gradients | {"": output}, gradients | {"": exact_output}
+    for key, size in sizes.items():
+        error, allowed = np.abs(got[key] - expected[key]).max(), TOLERANCE[dtype] * size
+        if error > allowed and dtype == "float32":
+            (plain_output,), plain_gradients = plain()[0].values(), plain()[1]
+            found = (plain_gradients | {"": plain_output})[key]
+            allowed = np.abs(found - expected[key]).max()
+        assert error <= allowed, key
