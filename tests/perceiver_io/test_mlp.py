@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.models import noisy
-from helpers.processes import QUICK_XLA, python
 from helpers.specs import small_spec
 
 from ivy_models.arrays import to_numpy
@@ -113,33 +112,3 @@ def test_jax_function(rng):
     data = rng.standard_normal((2, 6, 5, 3), np.float32)
     expected = PerceiverIOCore(GATED)(noisy(GATED), data)
     np.testing.assert_allclose(jax.jit(apply)(params, data), expected, rtol=1e-4, atol=1e-4)
-
-
-KERAS = """
-import sys
-import numpy as np
-from helpers.specs import small_spec
-from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-import keras
-
-spec = small_spec(processor_widening_factor=4, activation="silu", gated_mlp=True)
-model = PerceiverIO(spec).to_keras_model()
-paths = {variable.path: variable.shape for variable in model.trainable_variables}
-gate = "perceiver_io/processor/layer_0/self_attention_0/mlp/gate/weight"
-assert paths[gate] == (12, 48), paths
-data = np.random.default_rng(0).standard_normal((2, 6, 5, 3), np.float32)
-core = PerceiverIOCore(spec)
-expected = core(initialise(core.parameters()), data)
-np.testing.assert_allclose(model.predict(data, verbose=0), expected, rtol=1e-4, atol=1e-4)
-path = sys.argv[1] + "/model.keras"
-model.save(path)
-np.testing.assert_allclose(
-    keras.saving.load_model(path).predict(data, verbose=0), expected, rtol=1e-4, atol=1e-4
-)
-"""
-
-
-@pytest.mark.parametrize("name", [name for name in CHOSEN if name not in ("numpy", "paddle")])
-def test_keras_model(name, tmp_path):
-    pytest.importorskip("keras")
-    python(KERAS, tmp_path, KERAS_BACKEND=name, **QUICK_XLA)

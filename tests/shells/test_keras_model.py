@@ -147,7 +147,8 @@ from helpers.specs import (
 import ivy
 from ivy_models.errors import InputError
 from ivy_models.shells.keras import GridCrossAttention, Resampler
-from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO, ResamplerSpec
+from ivy_models.transformers.perceiver_io import (
+    InputModality, PerceiverIO, PerceiverIOCore, ResamplerSpec, initialise)
 
 def refuses(error, words, function, *arguments, **named):
     try:
@@ -231,6 +232,35 @@ frames = np.stack([data, data], 1)
 np.testing.assert_allclose(numbers(timed(frames))[:, 1], numbers(module(data)), atol=1e-5)
 inputs = keras.Input((2, 9, 7, 3))
 assert timed(inputs).shape == (None, 2, *module(data).shape[1:])
+
+# Fewer blocks, layers or latents than the model has.
+data = rng.standard_normal((2, 6, 5, 3), np.float32)
+for with_decoder in (True, False):
+    spec = small_spec(with_decoder=with_decoder)
+    network = PerceiverIO(spec).to_keras_model()
+    core = PerceiverIOCore(spec.replace(network_depth=1, num_latents=3))
+    weights = initialise(PerceiverIOCore(spec).parameters())
+    expected = core(weights | {"latents": weights["latents"][:3]}, data)
+    sizes = {"depth": 1, "num_latents": 3}
+    np.testing.assert_allclose(numbers(network(data, **sizes)), expected, atol=1e-4)
+    inputs = keras.Input((6, 5, 3))
+    functional = keras.Model(inputs, network(inputs, **sizes))
+    assert functional.output_shape == (None, *expected.shape[1:]), functional.output_shape
+    np.testing.assert_allclose(functional.predict(data, verbose=0), expected, atol=1e-4)
+    refuses(InputError, "depth must be an integer from 1 to 2", network, data, depth=3)
+
+# A wide and gated MLP.
+spec = small_spec(processor_widening_factor=4, activation="silu", gated_mlp=True)
+gated = PerceiverIO(spec).to_keras_model()
+shapes = {variable.path: variable.shape for variable in gated.trainable_variables}
+assert shapes[f"{gated.name}/processor/layer_0/self_attention_0/mlp/gate/weight"] == (12, 48)
+core = PerceiverIOCore(spec)
+expected = core(initialise(core.parameters()), data)
+gated.save(sys.argv[1] + "/gated.keras")
+for network in (gated, keras.saving.load_model(sys.argv[1] + "/gated.keras")):
+    np.testing.assert_allclose(
+        network.predict(data, verbose=0), expected, rtol=1e-4, atol=1e-4
+    )
 """
 
 FILES = """
