@@ -44,7 +44,7 @@ DECLARATIONS = {
     "hsb": "hsb", "hu": "hun", "hy": "hye", "id": "ind", "is": "isl", "it": "ita", "ja": "jpn",
     "ka": "kat", "kk": "kaz", "km": "khm", "kn": "kan", "ko": "kor", "ku": "kmr", "lt": "lit",
     "lv": "lav", "mk": "mkd", "ml": "mal", "mn": "khk", "mr": "mar", "ms": "mly_latn", "my": "mya",
-    "nb": "nob", "nds": "nds", "ne": "nep", "nl": "nld", "nn": "nno", "nso": "nso", "oc": "oci_1",
+    "nb": "nob", "nds": "nds", "ne": "nep", "nl": "nld", "nn": "nno", "nso": "nso",
     "pa": "pan", "pl": "pol", "pt": "por_PT", "rm": "roh", "ro": "ron_2006", "ru": "rus",
     "rw": "kin", "si": "sin", "sk": "slk", "sl": "slv", "sq": "als", "sr": "srp_cyrl", "st": "sot",
     "sv": "swe", "ta": "tam", "te": "tel", "tg": "tgk", "th": "tha", "tl": "tgl", "tn": "tsn",
