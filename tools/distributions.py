@@ -14,7 +14,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGE = ROOT / "examples/seven.png"
+IMAGE = ROOT / "examples/ankle_boot.png"
+
+LARGEST = 15 << 20
+"""Upper bound on the size of the wheel in bytes."""
 
 
 def main() -> None:
@@ -26,16 +29,26 @@ def main() -> None:
         run(sys.executable, "-m", "build", "--outdir", output, ROOT)
         built = [*output.glob("*.whl"), *output.glob("*.tar.gz")]
         run(sys.executable, "-m", "twine", "check", "--strict", *built)
+        (size,) = (path.stat().st_size for path in built if path.suffix == ".whl")
+        if size > LARGEST:
+            raise SystemExit(f"The wheel has {size:,} bytes; expected at most {LARGEST:,}.")
         for number, distribution in enumerate(built):
             works(distribution, Path(temporary, str(number)))
 
 
 def works(distribution: Path, environment: Path) -> None:
-    """Install a distribution into a new environment, and classify the image of a seven."""
+    """Install a distribution into a new environment, and classify a picture."""
     run(sys.executable, "-m", "venv", environment)
     run(environment / "bin/python", "-m", "pip", "install", "-q", distribution)
-    answer = run(environment / "bin/ivy-models", "classify", IMAGE, cwd=environment)
-    if "seven" not in answer:
+    answer = run(
+        environment / "bin/ivy-models",
+        "classify",
+        "--model",
+        "perceiver_io_fashion",
+        IMAGE,
+        cwd=environment,
+    )
+    if "ankle boot" not in answer:
         raise SystemExit(f"{distribution.name} answers: {answer}")
     print(f"{distribution.name} works")
 

@@ -17,8 +17,8 @@ from ivy_models.ops import BACKENDS, ops_named
     "models",
     type=ModelName(),
     multiple=True,
-    default=["perceiver_io_digits"],
-    show_default="perceiver_io_digits",
+    default=["perceiver_io_fashion"],
+    show_default="perceiver_io_fashion",
     help="Model name (see `ivy-models list`) or folder. Repeat to offer several; the first one is "
     "selected when the page opens.",
 )

@@ -15,7 +15,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ivy_models.demo.models import Answer, Models
-from ivy_models.demo.strokes import draw_strokes
+from ivy_models.demo.strokes import draw_silhouette, draw_strokes
 from ivy_models.errors import InputError, IvyModelsError
 from ivy_models.interpret.looking import heat_map, png_url
 from ivy_models.models.presets import PRESETS
@@ -26,6 +26,9 @@ MAX_FILE = 20 << 20
 
 MAX_STROKES = 1 << 20
 """Maximum size of a drawing in bytes."""
+
+DRAWINGS = {"perceiver_io_fashion": draw_silhouette}
+"""How drawn lines become an image, by model; for the others it is as for digits."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -127,7 +130,8 @@ def make_app(models: Models, chosen: dict[str, str]) -> Flask:
         model, backend = (request.args.get(name, "") for name in ("model", "backend"))
         look = request.args.get("look") == "true"
         if request.is_json:
-            return _as_json(models.answer(model, backend, draw_strokes(request.get_json()), look))
+            image = DRAWINGS.get(model, draw_strokes)(request.get_json())
+            return _as_json(models.answer(model, backend, image, look))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image"
             path.write_bytes(request.get_data())

@@ -1,11 +1,11 @@
-"""Turn drawn lines into an image like those that the digits model was trained on."""
+"""Turn drawn lines into an image like those that the models in the package were trained on."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from ivy_models.errors import InputError
 
@@ -14,6 +14,9 @@ SIZE = 256
 
 INK = 0.305
 """Mean ink share of scikit-learn's digits, which is nearly the same for each digit."""
+
+OUTLINE, CLOTH, LINE = SIZE // 20, 160, 220
+"""Thickness of the lines of a silhouette in pixels, and brightness inside and on the lines."""
 
 THICKEST = SIZE // 3
 
@@ -42,11 +45,7 @@ def draw_strokes(strokes: Any) -> Image.Image:
     InputError
         If there is nothing to draw, or the strokes are not lists of such points.
     """
-    lines = [_points(stroke) for stroke in strokes] if isinstance(strokes, list) else []
-    if not lines:
-        raise InputError("Nothing is drawn.")
-    if sum(map(len, lines)) > MAX_POINTS:
-        raise InputError(f"The drawing has more than {MAX_POINTS:,} points; draw less.")
+    lines = _lines(strokes)
     thin, thick = 1, THICKEST
     while thick - thin > 1:
         pen = (thin + thick) // 2
@@ -55,6 +54,40 @@ def draw_strokes(strokes: Any) -> Image.Image:
         else:
             thick = pen
     return _draw(lines, thick)
+
+
+def draw_silhouette(strokes: Any) -> Image.Image:
+    """Draw lines and fill what they enclose, centred and scaled as :func:`draw_strokes` does.
+
+    Parameters
+    ----------
+    strokes
+        As in :func:`draw_strokes`.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Greyscale, 256 x 256: light on black, as in Fashion-MNIST.
+
+    Raises
+    ------
+    InputError
+        As in :func:`draw_strokes`.
+    """
+    drawn = ImageOps.expand(_draw(_lines(strokes), OUTLINE), 1)  # a way around the drawing
+    outside = drawn.point(lambda pixel: 255 * (pixel > 0))
+    ImageDraw.floodfill(outside, (0, 0), 128)
+    shown = {128: 0, 0: CLOTH, 255: LINE}
+    return ImageOps.crop(outside.point(lambda pixel: shown.get(pixel, 0)), 1)
+
+
+def _lines(strokes: Any) -> list[np.ndarray]:
+    lines = [_points(stroke) for stroke in strokes] if isinstance(strokes, list) else []
+    if not lines:
+        raise InputError("Nothing is drawn.")
+    if sum(map(len, lines)) > MAX_POINTS:
+        raise InputError(f"The drawing has more than {MAX_POINTS:,} points; draw less.")
+    return lines
 
 
 def _points(stroke: Any) -> np.ndarray:

@@ -306,6 +306,33 @@ PRESETS = {
         preprocessing=_LANGUAGES,
         labels="languages",
     ),
+    "perceiver_io_fashion": Preset(
+        description="Clothing, 24x24 grey pixels (Fashion-MNIST); trained by ivy-models train",
+        task="image classifier",
+        spec=PerceiverIOSpec(
+            input_dim=1,
+            num_input_axes=2,
+            output_dim=10,
+            queries_dim=96,
+            network_depth=1,
+            num_latents=16,
+            latent_dim=96,
+            num_cross_att_heads=4,
+            num_self_att_heads=4,
+            cross_head_dim=24,
+            query_shape=(),
+            num_lat_att_per_layer=2,
+            num_fourier_freq_bands=4,
+            stem="convolution",
+            stem_dim=64,
+        ),
+        num_parameters=228_558,
+        weights="perceiver_io_fashion",
+        licence="Apache 2.0",
+        accuracy=89.5,
+        preprocessing=ImagePreprocessing(size=(24, 24), channels=1, mean=(0.5,), std=(0.5,)),
+        labels="fashion",
+    ),
 }
 
 

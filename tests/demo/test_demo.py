@@ -21,6 +21,7 @@ from ivy_models import attention_maps, attention_rollout, classify, create_model
 import ivy
 
 DIGITS = "perceiver_io_digits"
+FASHION = "perceiver_io_fashion"
 SEVEN = ROOT / "examples" / "seven.png"
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 BROWSER = shutil.which("chromium")
@@ -55,6 +56,24 @@ def drawn_digits():
         [arc(0.5, 0.35, 0.14, 0.15, 90, 450) + arc(0.5, 0.65, 0.17, 0.15, -90, 270)],
         [[*arc(0.5, 0.37, 0.16, 0.16, 0, -360), [0.66, 0.5], [0.6, 0.8]]],
     ]
+
+
+def drawn_clothing():
+    """Outlines of clothing, by label: corners in hundredths of the canvas."""
+    outlines = {
+        "trouser": "35,10 65,10 68,90 54,90 50,35 46,90 32,90 35,10",
+        "T-shirt": "38,15 44,20 56,20 62,15 85,32 76,46 68,40 68,85 32,85 32,40 24,46 15,32 38,15",
+        "pullover": "38,12 62,12 76,22 90,80 78,84 68,45 68,86 32,86 32,45 22,84 10,80 24,22 38,12",
+        "dress": "42,10 47,22 53,22 58,10 60,40 70,90 30,90 40,40 42,10",
+        "bag": "20,45 80,45 80,85 20,85 20,45",
+        "ankle boot": "40,10 64,10 66,62 66,88 22,88 12,82 14,72 38,58 40,10",
+    }
+    strokes = {
+        label: [[[int(n) / 100 for n in corner.split(",")] for corner in corners.split()]]
+        for label, corners in outlines.items()
+    }
+    strokes["bag"].append(arc(0.5, 0.45, 0.18, 0.25, -180, 0))
+    return strokes
 
 
 # The server, without a browser
@@ -191,6 +210,19 @@ def test_drawn_digits_are_recognised_wherever_they_are_drawn(client):
         assert sum(right) >= 9
         for answer in answers:
             assert pixels(answer["seen"]).mean() / 255 == pytest.approx(0.305, abs=0.03)
+
+
+def test_drawn_clothing_is_filled_and_recognised(client):
+    """Most of it: see docs/demo.rst."""
+    right = [
+        ask(client, model=FASHION, json=strokes).json["predictions"][0]["label"] == label
+        for label, strokes in drawn_clothing().items()
+    ]
+    assert sum(right) >= 5
+    # A line that encloses nothing is not filled.
+    seen = pixels(ask(client, model=FASHION, json=[[[0.2, 0.2], [0.8, 0.8]]]).json["seen"])
+    assert seen.shape == (24, 24)
+    assert (seen[0, -1], seen[-1, 0]) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -349,12 +381,12 @@ def first_label(page):
 def test_the_page_in_a_browser(page, address, tmp_path):
     assert page.locator("#model").input_value() == DIGITS
     assert page.locator("#backend").input_value() == "numpy"
-    assert page.locator("#model option").count() == 5
+    assert page.locator("#model option").count() == 6
 
     draw(page, drawn_digits()[3])
     wait_for(page, f"{DIGITS} on numpy: ")
     assert first_label(page) == "three"
-    assert page.locator("#labels li").count() == 5
+    assert page.locator("#labels li").count() == 6
     page.wait_for_selector("#looked", state="visible")
     assert page.evaluate("document.getElementById('looked').naturalWidth") == 8
     page.get_by_label("Show where it looked").uncheck()

@@ -1,15 +1,18 @@
 """Functions that build models, by purpose and by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import CHOSEN, TINY, unset_backends
 from helpers.specs import small_spec
+from PIL import Image
 
 import ivy_models
-from ivy_models import create_model, list_models, perceiver_io_img_classification
+from ivy_models import classify, create_model, list_models, perceiver_io_img_classification
 from ivy_models.base.cache import CACHE_VARIABLE
 from ivy_models.checkpoints.download import cache as download
-from ivy_models.errors import BackendError, DownloadError, SpecError, WeightsError
+from ivy_models.errors import BackendError, DownloadError, InputError, SpecError, WeightsError
 from ivy_models.models import factories
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
@@ -26,6 +29,18 @@ MISSION = {
     "num_fourier_freq_bands": 64,
     "num_lat_att_per_layer": 6,
 }
+FASHION = [
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+]
 TINY_OVERRIDES = {"num_latents": 4, "latent_dim": 16, "queries_dim": 8, "network_depth": 1}
 
 
@@ -175,7 +190,9 @@ def test_list_models():
     assert ivy_models.list_models is list_models
 
 
-@pytest.mark.parametrize("name", list_models("*imagenet*") + list_models("*digits"))
+@pytest.mark.parametrize(
+    "name", list_models("*imagenet*") + list_models("*digits") + list_models("*fashion")
+)
 def test_labels_are_as_many_as_outputs(name):
     preset = PRESETS[name]
     assert len(set(preset.label_names())) >= 0.99 * preset.spec.output_dim
@@ -207,3 +224,22 @@ def test_digits_on_the_held_out_split():
     assert accuracy == pytest.approx(PRESETS["perceiver_io_digits"].accuracy / 100, abs=0.005)
     for name in CHOSEN:
         np.testing.assert_array_equal(predictions[name], predictions[CHOSEN[0]])
+
+
+def test_fashion_names_test_images():
+    """The first of each class of Fashion-MNIST's test images, side by side in ``fashion.png``."""
+    strip = Image.open(Path(__file__).with_name("fashion.png"))
+    images = [strip.crop((28 * i, 0, 28 * (i + 1), 28)) for i in range(10)]
+    for name in CHOSEN:
+        ivy.set_backend(name)
+        model = create_model("perceiver_io_fashion", pretrained=True)
+        found = [best.label for (best,) in classify(model, images, top=1)]
+        assert found == FASHION
+    # The preprocessing takes the square in the middle of an image of another shape.
+    wide = np.pad(np.asarray(images[-1].resize((56, 56))), ((0, 0), (20, 20)))
+    assert classify(model, wide, top=1)[0].label == "ankle boot"
+    data = model.preprocessing(wide)
+    assert data.shape == (24, 24, 1)
+    with pytest.raises(InputError, match="shape"):
+        model(data[..., [0, 0, 0]])
+    unset_backends()
