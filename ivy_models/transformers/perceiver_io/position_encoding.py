@@ -84,10 +84,12 @@ class FourierPositionEncoding:
         self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
     ) -> Array:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
-        axes = tuple(self._resolutions(positions.shape[-1], shape))
-        axis_of_band, bands = _bands_of_axes(self, axes)
-        along = ops.take(positions, axis_of_band, -1)
-        return _with_waves(ops, positions, along, ops.constant(bands, like=positions))
+        num_axes = positions.shape[-1]
+        bands = _bands_of_axes(self, tuple(self._resolutions(num_axes, shape)))
+        angles = positions[..., None] * ops.constant(bands * math.pi, like=positions)
+        size = num_axes * self.num_bands
+        angles = ops.reshape(angles, (*ops.shape(positions)[:-1], size))
+        return _with_waves(ops, positions, angles)
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Reorder channels that are grouped by axis to the encoding's order."""
@@ -123,7 +125,7 @@ class FourierPositionEncoding:
         positions = (index * 2 / steps - 1)[:, None]
         highest = count if self.max_resolution is None else one * float(resolution)
         bands = self._bands(ops, highest)[None]
-        return ops.match(_with_waves(ops, positions, positions, bands), like)
+        return ops.match(_with_waves(ops, positions, positions * bands * math.pi), like)
 
     def axis_channels(self, num_axes: int) -> list[np.ndarray]:
         """For each axis, the indices of the encoding's channels in its table."""
@@ -152,9 +154,8 @@ class FourierPositionEncoding:
         return steps * (resolution / 2 - 1) + 1
 
 
-def _with_waves(ops: Ops, positions: Array, along: Array, bands: Array) -> Array:
-    """Append the sines and cosines of positions ``along`` the bands to the positions."""
-    angles = along * bands * math.pi
+def _with_waves(ops: Ops, positions: Array, angles: Array) -> Array:
+    """Append the sines and cosines of angles to the positions."""
     return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
 
 
@@ -167,14 +168,10 @@ def _order(encoding: FourierPositionEncoding, num_axes: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _bands_of_axes(
-    encoding: FourierPositionEncoding, resolutions: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The axis and the frequency of each band of all axes."""
+def _bands_of_axes(encoding: FourierPositionEncoding, resolutions: tuple[float, ...]) -> np.ndarray:
+    """The frequencies of each axis, (axes, bands)."""
     highest = [np.array([size], float) for size in resolutions]
-    bands = [encoding._bands(ops_for(size), size) for size in highest]
-    axes = np.repeat(np.arange(len(resolutions)), encoding.num_bands)
-    return read_only(axes), read_only(np.concatenate(bands))
+    return read_only(np.stack([encoding._bands(ops_for(size), size) for size in highest]))
 
 
 @lru_cache(maxsize=32)
