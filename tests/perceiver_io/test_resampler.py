@@ -142,6 +142,34 @@ def _wide(x):
     return x if x.dtype == bool else np.float64(x)
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_of_parts_of_the_batch(name, monkeypatch):
+    """Three elements fit in memory, of a batch of seven; or no element does."""
+    rng = np.random.default_rng(1)
+    spec = ResamplerSpec(input_dim=3, latent_dim=4, num_latents=2, num_heads=2, qk_norm="heads")
+    inputs = rng.standard_normal((7, 5, 3))
+    arguments = {
+        "params": map_tree(np.float64, random_weights(spec, rng)),
+        "inputs": inputs,
+        "mask": rng.random((7, 5)) < 0.7,
+    }
+
+    def core(params, **arguments):
+        return resample(spec, params, **arguments)
+
+    def computed(max_chunks):
+        monkeypatch.setattr(attention, "MAX_CHUNKS", max_chunks)
+        return value_and_gradients(name, core, arguments, "float64")
+
+    set_scores_per_chunk(monkeypatch, 60)
+    expected, gradients = computed(1000)
+    for max_chunks in (0, 3):  # a key, a value and their scores are 12 numbers
+        output, found = computed(max_chunks)
+        np.testing.assert_allclose(output[""], expected[""], rtol=1e-9, atol=1e-9)
+        for key, gradient in gradients.items():
+            np.testing.assert_allclose(found[key], gradient, rtol=1e-9, atol=1e-9, err_msg=key)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

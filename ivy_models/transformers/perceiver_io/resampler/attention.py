@@ -9,6 +9,7 @@ cheaper if latents and heads are few. Norms and rotations of keys come between, 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from ivy_models.ops import Array, Ops, is_known
@@ -58,12 +59,9 @@ def attend(
     attention = _Attention(ops, spec, params, _folds(ops, spec, params, queries, sources))
     q = attention.queries(queries)
     if _is_long(ops, attention, q, sources):
-        attended = _attend_in_chunks(ops, attention, q, sources)
+        attended = _attend_in_parts(ops, attention, q, sources)
     else:
-        normed = [attention.normed(source) for source in sources]
-        positions = _joined(ops, [source.positions for source in sources])
-        k, v = attention.keys_and_values(_joined(ops, normed), positions)
-        attended = ops.attention(q, k, v, _joined_mask(ops, sources))
+        attended = _attend_at_once(ops, attention, q, sources)
     attended = attention.values(attended, _any_key(ops, sources))
     if spec.rotate_values and queries.positions is not None:
         attended = rotate(ops, spec, attended, -queries.positions)
@@ -232,6 +230,44 @@ class _Sums(NamedTuple):
     highest: Array
     total: Array
     summed: Array
+
+
+def _attend_at_once(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -> Array:
+    """The result of :meth:`.Ops.attention`."""
+    normed = [attention.normed(source) for source in sources]
+    positions = _joined(ops, [source.positions for source in sources])
+    k, v = attention.keys_and_values(_joined(ops, normed), positions)
+    return ops.attention(q, k, v, _joined_mask(ops, sources))
+
+
+def _attend_in_parts(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -> Array:
+    """The same for parts of the batch, one after the other.
+
+    In chunks of the inputs of a large batch, a chunk would have few inputs, and the backward pass
+    would store the sums of each.
+    """
+    batch, *sizes = q.shape
+    numbers = _num_keys(ops, sources) * _numbers_per_key(attention, q)
+    size = MAX_CHUNKS * ops.scores_per_chunk(q) // numbers
+    attend = _attend_at_once if size else _attend_in_chunks
+    given = [(source.array, source.mask, source.positions) for source in sources]
+    arrays = [x for parts in given for x in parts if x is not None]
+
+    def attend_to_part(q: Array, *arrays: Array) -> Array:
+        some = iter(x[0] for x in arrays)
+        pairs = zip(given, sources, strict=True)
+        part = [
+            Source(*(None if x is None else next(some) for x in parts), norm=source.norm)
+            for parts, source in pairs
+        ]
+        attended = attend(ops, attention, q[0], part)
+        return ops.reshape(attended, (1, attended.shape[0], math.prod(sizes)))
+
+    if size:  # so that training needs the memory of one part only; chunks of inputs do so too
+        attend_to_part = ops.rematerialise_chunks(attend_to_part)
+    of_batch = [ops.broadcast_to(x, (batch, *ops.shape(x)[1:]))[None] for x in (q, *arrays)]
+    attended = ops.map_chunks(attend_to_part, of_batch, max(1, size), ops.dtype(q))
+    return ops.reshape(attended, (batch, *sizes))
 
 
 def _attend_in_chunks(ops: Ops, attention: _Attention, q: Array, sources: list[Source]) -> Array:
