@@ -244,7 +244,7 @@ def _module(description: Any, weights: Any, path: str, rms_norm_eps: float) -> n
         sizes = {"kernel_size": weight.shape[2:], "stride": stride, "bias": False}
         convolution = nn.Conv2d(weight.shape[1], weight.shape[0], **sizes, device="meta")
         convolution.weight = nn.Parameter(weight)
-        convolution.core_stride = convolution.stride
+        vars(convolution)["core_stride"] = convolution.stride  # an attribute that is no parameter
         return convolution
     if "weight" not in description:
         return Branch(dict(description), weights, path, rms_norm_eps)

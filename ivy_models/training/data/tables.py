@@ -11,6 +11,7 @@ import bisect
 import codecs
 import csv
 import hashlib
+import importlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -201,8 +202,9 @@ def _read(file: Path) -> Dataset:
         except Exception as error:
             first = _cause(error)
             if isinstance(first, OSError):  # the file itself was read before
+                config: Any = importlib.import_module("datasets.config")
                 raise InputError(
-                    f"{file} cannot be converted in the cache {datasets.config.HF_DATASETS_CACHE}: "
+                    f"{file} cannot be converted in the cache {config.HF_DATASETS_CACHE}: "
                     f"{reason(first)}. Set the environment variable HF_DATASETS_CACHE to another "
                     "folder."
                 ) from error
