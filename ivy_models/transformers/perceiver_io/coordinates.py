@@ -61,6 +61,7 @@ class Coordinates:
                 f"{field}={num_axes} needs max_fourier_freq, one number or one for each axis, got "
                 f"{highest}. Coordinates have no grid whose size could be the default."
             )
+        assert spec.num_fourier_freq_bands is not None  # has_features says so
         encoding = FourierPositionEncoding(
             spec.num_fourier_freq_bands, highest, spacing=spec.fourier_band_spacing
         )

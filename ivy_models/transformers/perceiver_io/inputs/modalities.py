@@ -201,7 +201,7 @@ class MultimodalInput(InputKind):
     def takes_tokens(self, name: str = "data") -> bool:
         return name in self._adapters and self._adapters[name].takes_tokens()
 
-    def open_shape(self) -> dict[str, OpenAxes]:
+    def open_shape(self) -> dict[str, Any]:
         return {name: adapter.open_shape() for name, adapter in self._adapters.items()}
 
     def parameters(self) -> Tree:
@@ -275,8 +275,9 @@ class MultimodalInput(InputKind):
         check_names("data", shape, self._adapters)
         batch_shapes, grid_shapes = {}, {}
         for name, own in shape.items():
+            adapter: Any = self._adapters[name]
             own = own if isinstance(own, Mapping) else tuple(own)
-            split = self._adapters[name].split_shape(own, name)
+            split = adapter.split_shape(own, name)
             batch_shapes[name], grid_shapes[name] = split
         return _shared(batch_shapes), grid_shapes
 
