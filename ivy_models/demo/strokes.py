@@ -75,10 +75,11 @@ def draw_silhouette(strokes: Any) -> Image.Image:
         As in :func:`draw_strokes`.
     """
     drawn = ImageOps.expand(_draw(_lines(strokes), OUTLINE), 1)  # a way around the drawing
-    outside = drawn.point(lambda pixel: 255 * (pixel > 0))
-    ImageDraw.floodfill(outside, (0, 0), 128)
-    shown = {128: 0, 0: CLOTH, 255: LINE}
-    return ImageOps.crop(outside.point(lambda pixel: shown.get(pixel, 0)), 1)
+    regions = drawn.point([0, *[255] * 255])
+    ImageDraw.floodfill(regions, (0, 0), 128)
+    shown = np.zeros(256, np.uint8)
+    shown[[128, 0, 255]] = 0, CLOTH, LINE  # outside, inside, lines
+    return ImageOps.crop(Image.fromarray(shown[np.asarray(regions)]), 1)
 
 
 def _lines(strokes: Any) -> list[np.ndarray]:
