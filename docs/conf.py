@@ -46,7 +46,7 @@ copybutton_selector = "div.highlight-python pre, div.highlight-shell pre"
 python_use_unqualified_type_names = True
 nitpicky = True  # warn of a name in a docstring without a target
 nitpick_ignore_regex = [  # types of annotations that this site does not describe
-    ("py:class", r"(collections|contextlib|ivy|keras|numpy|os|paddle|pathlib|torch)\..*"),
+    ("py:class", r"(collections|contextlib|ivy|keras|np|numpy|os|paddle|pathlib|torch)\..*"),
     ("py:class", "AnyModel|Array|Path|Places|Results|Tree"),
     ("py:class", r"ivy_models\..*\.(Augmentation|CheckedInputs|Dropout|Model|PublishedFile)"),
 ]

@@ -15,7 +15,7 @@ from ivy_models.preprocessing.table import (
     TextColumn,
 )
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
-from ivy_models.preprocessing.text import ByteTokenizer, TextPreprocessing
+from ivy_models.preprocessing.text import ByteTokenizer, TextPreprocessing, TextTokens
 from ivy_models.preprocessing.video import VideoPreprocessing, write_video
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "TablePreprocessing",
     "TextColumn",
     "TextPreprocessing",
+    "TextTokens",
     "VideoPreprocessing",
     "prepare",
     "read_sound",
