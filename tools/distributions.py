@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGE = ROOT / "examples/ankle_boot.png"
+IMAGE = ROOT / "examples/clothing/ankle_boot.png"
 
 LARGEST = 15 << 20
 """Upper bound on the size of the wheel in bytes."""

@@ -386,7 +386,7 @@ def test_the_page_in_a_browser(page, address, tmp_path):
     draw(page, drawn_digits()[3])
     wait_for(page, f"{DIGITS} on numpy: ")
     assert first_label(page) == "three"
-    assert page.locator("#labels li").count() == 6
+    assert page.locator("#labels li").count() == 5
     page.wait_for_selector("#looked", state="visible")
     assert page.evaluate("document.getElementById('looked').naturalWidth") == 8
     page.get_by_label("Show where it looked").uncheck()
