@@ -85,8 +85,8 @@ class FourierPositionEncoding:
     ) -> Array:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
         num_axes = positions.shape[-1]
-        bands = _bands_of_axes(self, tuple(self._resolutions(num_axes, shape)))
-        angles = positions[..., None] * ops.constant(bands * math.pi, like=positions)
+        frequencies = _frequencies(self, tuple(self._resolutions(num_axes, shape)))
+        angles = positions[..., None] * ops.constant(frequencies, like=positions)
         size = num_axes * self.num_bands
         angles = ops.reshape(angles, (*ops.shape(positions)[:-1], size))
         return _with_waves(ops, positions, angles)
@@ -168,10 +168,11 @@ def _order(encoding: FourierPositionEncoding, num_axes: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _bands_of_axes(encoding: FourierPositionEncoding, resolutions: tuple[float, ...]) -> np.ndarray:
-    """The frequencies of each axis, (axes, bands)."""
+def _frequencies(encoding: FourierPositionEncoding, resolutions: tuple[float, ...]) -> np.ndarray:
+    """The angular frequencies of each axis, (axes, bands)."""
     highest = [np.array([size], float) for size in resolutions]
-    return read_only(np.stack([encoding._bands(ops_for(size), size) for size in highest]))
+    bands = np.stack([encoding._bands(ops_for(size), size) for size in highest])
+    return read_only(bands * math.pi)
 
 
 @lru_cache(maxsize=32)
