@@ -37,16 +37,16 @@ def test_streaming_has_the_gradients_of_plain_attention(name, spec, seed, chunk)
         weights["input"]["batch_norm"]["variance"] **= 2
     arguments = {"params": weights, "data": data, "input_mask": mask, "queries": queries}
 
-    def computed(name, plain_reader, dtype):
+    def computed(plain_reader, dtype):
         core = PerceiverIOCore(spec, plain_reader=plain_reader)
         return value_and_gradients(name, core, arguments, dtype)
 
-    exact = computed(name, True, "float64")
+    exact = computed(True, "float64")
     for dtype in TOLERANCE:
         with pytest.MonkeyPatch.context() as patch:
             set_scores_per_chunk(patch, chunk)
-            fast = computed(name, False, dtype)
-        check(fast, functools.cache(lambda: computed(name, True, "float32")), exact, dtype)
+            fast = computed(False, dtype)
+        check(fast, functools.cache(lambda: computed(True, "float32")), exact, dtype)
 
 
 def check(fast, plain, exact, dtype):

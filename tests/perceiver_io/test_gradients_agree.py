@@ -20,6 +20,8 @@ from helpers.specs import (
     multimodal_spec,
     points,
     points_spec,
+    sites_data,
+    sites_spec,
     small_spec,
 )
 
@@ -128,6 +130,7 @@ def cases():
             input_modalities=(replace(sound, max_fourier_freq=7.0), *others),
         ),
         "columns": columns_spec(**shallow),
+        "sites": sites_spec(**shallow),
     }
 
 
@@ -154,6 +157,10 @@ def arguments_for(spec):
         data = {name: x if x.dtype.kind == "i" else np.float64(x) for name, x in data.items()}
         mask = {name: x.reshape(2, -1) for name, x in mask.items()}
         params["input"]["photo"]["batch_norm"]["variance"] **= 2  # positive
+    elif spec == CASES["sites"]:
+        data, positions = (map_tree(np.float64, part) for part in sites_data(rng))
+        data = spec.input().with_positions(data, positions)
+        mask = {"sites": rng.random((2, 30)) < 0.7}
     elif spec.input_modalities is not None:
         data = map_tree(np.float64, multimodal_data(rng))
         mask = {"image": rng.random((2, 2 * 3 * 5)) < 0.7}
@@ -231,7 +238,11 @@ def test_gradients_are_finite_differences(case, reader, name):
 def test_every_option_is_in_a_case():
     every = {
         PerceiverIOSpec: CASES.values(),
-        InputModality: CASES["modalities"].input_modalities + CASES["columns"].input_modalities,
+        InputModality: [
+            modality
+            for name in ("modalities", "columns", "sites")
+            for modality in CASES[name].input_modalities
+        ],
         OutputModality: CASES["modalities"].output_modalities,
     }
     for kind, instances in every.items():
