@@ -5,9 +5,12 @@ r"""Prepare Fashion-MNIST for ``ivy-models train``: 70,000 grey images of 28x28 
 
 Then train the model of the package, and measure it once on the test images:
 
-    OMP_NUM_THREADS=1 ivy-models train fashion_images/train --output fashion_model --model tiny \
-        --spec examples/fashion.json --flip --no-augment --validation 0.05 --epochs 8 \
+    OMP_NUM_THREADS=1 ivy-models train fashion_images/train --output fashion_first --model tiny \
+        --spec examples/fashion.json --flip --no-augment --validation 0.05 --epochs 9 \
         --batch-size 128 --learning-rate 0.003 --ema 0.995 --backend torch
+    OMP_NUM_THREADS=1 ivy-models train fashion_images/train --output fashion_model \
+        --model fashion_first --flip --no-augment --validation 0.05 --epochs 6 \
+        --batch-size 128 --learning-rate 0.0015 --ema 0.995 --backend torch
     ivy-models evaluate fashion_model fashion_images/test
 
 The data are by Zalando SE, with the MIT licence: https://github.com/zalandoresearch/fashion-mnist.

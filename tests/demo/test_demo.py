@@ -221,7 +221,7 @@ def test_drawn_clothing_is_filled_and_recognised(client):
     assert sum(right) >= 5
     # A line that encloses nothing is not filled.
     seen = pixels(ask(client, model=FASHION, json=[[[0.2, 0.2], [0.8, 0.8]]]).json["seen"])
-    assert seen.shape == (24, 24)
+    assert seen.shape == (28, 28)
     assert (seen[0, -1], seen[-1, 0]) == (0, 0)
 
 

@@ -239,7 +239,7 @@ def test_fashion_names_test_images():
     wide = np.pad(np.asarray(images[-1].resize((56, 56))), ((0, 0), (20, 20)))
     assert classify(model, wide, top=1)[0].label == "ankle boot"
     data = model.preprocessing(wide)
-    assert data.shape == (24, 24, 1)
+    assert data.shape == (28, 28, 1)
     with pytest.raises(InputError, match="shape"):
         model(data[..., [0, 0, 0]])
     unset_backends()
