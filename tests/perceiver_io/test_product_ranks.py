@@ -32,13 +32,13 @@ def product_ranks(jaxpr):
 def traced(spec, shape, batch=2):
     """The programs of a model's outputs and of their gradients, without computing them."""
     core = PerceiverIOCore(spec)
-    dtype = "int32" if spec.vocabulary_size else "float32"
 
-    def array(shape):
+    def array(shape, name="data"):
+        dtype = "int32" if spec.input().takes_tokens(name) else "float32"
         return jax.ShapeDtypeStruct((batch, *shape), dtype)
 
     data = (
-        {name: array(axes) for name, axes in shape.items()}
+        {name: array(axes, name) for name, axes in shape.items()}
         if isinstance(shape, dict)
         else array(shape)
     )
