@@ -38,7 +38,7 @@ def test_a_folder_by_class_becomes_batches(tmp_path, rng):
     assert (target.name, target.labels) == ("label", ("cat", "dog"))
     assert (len(data.train), len(data.validation)) == (16, 4)
     batch = data.train.batch([0, 15])
-    assert batch.data.shape == (2, 16, 16, 3) == (2, *data.preprocessing.size, 3)
+    assert batch.data.shape == (2, 12, 16, 3) == (2, *data.preprocessing.size, 3)
     assert batch.mask is None
     assert batch.targets["label"].tolist() == [0, 1]
     assert sorted(data.validation.encoded_targets()["label"]) == [0, 0, 1, 1]
@@ -216,7 +216,7 @@ def test_images_are_augmented_by_the_generator_alone(tmp_path, rng, channels):
     changed = [data.train.batch([0, 1], np.random.default_rng(s)).data for s in (1, 1, 2)]
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(changed[0], changed[1])
-    assert changed[0].shape == plain.shape == (2, 16, 16, channels)
+    assert changed[0].shape == plain.shape == (2, 12, 16, channels)
     assert changed[0].dtype == np.float32
     assert np.abs(changed[0]).max() <= 1
     assert not np.allclose(changed[0], changed[2])
@@ -235,7 +235,7 @@ def test_a_package_that_is_missing_is_named(tmp_path, rng, monkeypatch, module, 
 
 
 def test_images_are_shifted_unless_no_change_is_asked_for(tmp_path, rng):
-    write_images(tmp_path, rng, count=3)
+    write_images(tmp_path, rng, count=3, size=(16, 16))
     train = read_training_data(tmp_path).train
     plain = train.batch([0, 1, 2]).data
     shifted = [train.batch([0, 1, 2], np.random.default_rng(s)).data for s in range(20)]
