@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -16,7 +15,7 @@ from ivy_models.preprocessing import NgramPreprocessing, TablePreprocessing, Tex
 from ivy_models.preprocessing.sources import short
 from ivy_models.preprocessing.text import read_text
 from ivy_models.tasks.batches import check_one_output, outputs
-from ivy_models.tasks.classification import Prediction
+from ivy_models.tasks.classification import Prediction, most_probable
 
 if TYPE_CHECKING:
     from ivy_models.shells.any_model import AnyModel
@@ -209,7 +208,7 @@ def _chosen(model: AnyModel, among: Sequence[str] | None) -> tuple[tuple[str, ..
 def _letters(source: Any) -> str:
     """Read a text, and check that it has letters."""
     text = read_text(source)
-    if not any(unicodedata.category(character)[0] == "L" for character in text):
+    if not any(map(str.isalpha, text)):
         raise InputError(f"{short(source)} has no letters, so it has no language.")
     return text
 
@@ -227,7 +226,7 @@ def pieces(text: str, preprocessing: Any) -> list[str]:
         end = min(end, start + size)
         if end < len(text) and (space := text.rfind(" ", start + size // 2, end + 1)) > 0:
             end = space
-        if any(unicodedata.category(character)[0] == "L" for character in text[start:end]):
+        if any(map(str.isalpha, text[start:end])):
             found.append(text[start:end].strip())
         start = end
     if len(found) > MOST_PIECES:
@@ -236,12 +235,8 @@ def pieces(text: str, preprocessing: Any) -> list[str]:
     return found
 
 
-@np.errstate(all="ignore")
-def _language(logs: np.ndarray, codes: Sequence[str], threshold: float, top: int) -> Language:
-    shares = np.exp(logs - logs.max())
-    shares = shares / shares.sum()
-    best = np.argsort(-shares, kind="stable")[:top]
-    candidates = tuple(Prediction(codes[int(i)], float(shares[i])) for i in best)
+def _language(logs: np.ndarray, codes: tuple[str, ...], threshold: float, top: int) -> Language:
+    candidates = tuple(most_probable(logs, codes, top))
     first, probability = candidates[0]
     return Language(first if probability >= threshold else UNKNOWN, probability, candidates)
 
