@@ -42,9 +42,9 @@ def attention_to_letters(model: PerceiverIO, text: str) -> tuple[str, np.ndarray
     """
     column = text_column(model)
     prepare = column.preprocessing
-    if not (words := text.split()):
+    if not text.strip():
         raise InputError("The text is empty; expected at least one character.")
-    read = prepare.normalised(pieces(" ".join(words), prepare)[0])
+    read = prepare.normalised(pieces(text, prepare)[0])
     data, mask = model.preprocessing({column.name: read})
     (name,) = data
     shares = to_numpy(attention_rollout(attention_maps(model, data, mask))[name], "shares").ravel()
