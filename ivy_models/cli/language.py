@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from typing import Any
 import click
 
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
-from ivy_models.cli.records import source_name
+from ivy_models.cli.records import csv_lines, source_name
 
 COLUMNS = ("source", "language", "name", "probability", "error")
 """CSV columns."""
@@ -132,16 +130,13 @@ def _jsonl() -> Callable[..., str]:
 def _csv() -> Callable[..., str]:
     from ivy_models.tasks.identification import name_of_language
 
-    header = [COLUMNS]  # before the first row
+    lines = csv_lines(COLUMNS)
 
     def record(source, found, error):
         row = (source, "", "", "", error)
         if error is None:
             row = (source, found.language, name_of_language(found.language), found.probability, "")
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([*header, row])
-        header.clear()
-        return lines.getvalue()
+        return lines([row])
 
     return record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,28 @@ def jsonl() -> Record:
     return record
 
 
+def csv_lines(columns: Sequence[str]) -> Callable[[Iterable[Sequence[Any]]], str]:
+    """Make a function that formats rows of CSV, the first time with the columns before them."""
+    header = [columns]
+
+    def lines(rows: Iterable[Sequence[Any]]) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([*header, *rows])
+        header.clear()
+        return text.getvalue()
+
+    return lines
+
+
 def csv_rows() -> Record:
-    header = [COLUMNS]  # before the first row
+    lines = csv_lines(COLUMNS)
 
     def record(path, predictions, error):
         name = source_name(path)
         rows = [(name, rank, *pair, "") for rank, pair in enumerate(predictions or (), 1)]
         if error is not None:
             rows = [(name, "", "", "", error)]
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([*header, *rows])
-        header.clear()
-        return lines.getvalue()
+        return lines(rows)
 
     return record
 
