@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ivy_models.arrays import to_numpy
-from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.rollout import attention_rollout
-from ivy_models.tasks.identification import pieces, text_column
+from ivy_models.tasks.identification import pieces, read_letters, text_column
 
 if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO
@@ -38,13 +37,11 @@ def attention_to_letters(model: PerceiverIO, text: str) -> tuple[str, np.ndarray
     Raises
     ------
     InputError
-        If the text is empty, or the model reads something else.
+        If the text is empty or has no letters, or the model reads something else.
     """
     column = text_column(model)
     prepare = column.preprocessing
-    if not text.strip():
-        raise InputError("The text is empty; expected at least one character.")
-    read = prepare.normalised(pieces(text, prepare)[0])
+    read = prepare.normalised(pieces(read_letters(text), prepare)[0])
     data, mask = model.preprocessing({column.name: read})
     (name,) = data
     shares = to_numpy(attention_rollout(attention_maps(model, data, mask))[name], "shares").ravel()

@@ -14,6 +14,9 @@ from ivy_models.preprocessing.text import TextTokens
 PAD = 0
 """The token of positions without an n-gram, which the mask hides."""
 
+ETHIOPIC_SPACE = "\u1361"
+"""A sign between words, such as those of Amharic, where others have a space."""
+
 
 @named_fields
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class NgramPreprocessing(TextTokens):
     def normalised(self, text: str) -> str:
         """The text whose n-grams are read, or an empty one."""
         # Only these characters are normalised, whatever the length of the text.
-        start = " ".join(text[: 4 * self.max_characters].split())
+        start = " ".join(text[: 4 * self.max_characters].replace(ETHIOPIC_SPACE, " ").split())
         words = unicodedata.normalize("NFC", start.lower())[: self.max_characters]
         return f" {words} " if words else ""
 

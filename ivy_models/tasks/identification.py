@@ -115,7 +115,7 @@ def identify_language(
         raise InputError(f"threshold must be between 0 and 1, got {threshold!r}.")
     if top < 1:
         raise InputError(f"top must be at least 1, got {top!r}.")
-    cut = [pieces(_letters(text), column.preprocessing) for text in texts]
+    cut = [pieces(read_letters(text), column.preprocessing) for text in texts]
     if not cut:
         return []
     flat = [{column.name: piece} for own in cut for piece in own]
@@ -205,8 +205,14 @@ def _chosen(model: AnyModel, among: Sequence[str] | None) -> tuple[tuple[str, ..
     return codes, np.array([labels.index(code) for code in codes])
 
 
-def _letters(source: Any) -> str:
-    """Read a text, and check that it has letters."""
+def read_letters(source: Any) -> str:
+    """Read a text, and check that it has letters.
+
+    Raises
+    ------
+    InputError
+        If it has none, or cannot be read.
+    """
     text = read_text(source)
     if not any(map(str.isalpha, text)):
         raise InputError(f"{short(source)} has no letters, so it has no language.")

@@ -25,6 +25,9 @@ def test_shares_belong_to_the_letters(backend):
     assert "".join(part.get_text() for part in figure.axes[0].texts) == text
     with pytest.raises(InputError, match="The text is empty"):
         attention_to_letters(model, " ")
+    for digits in ("1", "0123456789 " * 20):
+        with pytest.raises(InputError, match="has no letters, so it has no language"):
+            attention_to_letters(model, digits)
     with pytest.raises(InputError, match="There are 2 characters and shares of shape"):
         draw_letters("ab", shares)
     with pytest.raises(InputError, match="does not read texts as n-grams"):

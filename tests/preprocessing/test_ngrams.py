@@ -51,6 +51,7 @@ def test_texts_are_normalised():
         assert shown(prepare, text) == expected
     assert shown(prepare, "abcdefgh, and more") == shown(prepare, "abcdefgh")
     assert shown(prepare, "a\ud800") == shown(prepare, "a?")
+    assert shown(prepare, "ሰላም፡ለ፡ዓ") == shown(prepare, "ሰላም ለ ዓ")
 
 
 def test_wrong_texts_and_fields_are_refused():

@@ -101,6 +101,13 @@ def test_long_texts_and_files(model, tmp_path):
     assert identify_language([], model) == []
 
 
+def test_signs_between_words_of_amharic_are_spaces(model):
+    text = "የሰው ልጅ ሁሉ ሲወለድ ነጻና በክብርና በመብትም እኩልነት ያለው ነው"
+    with_signs = identify_language(text.replace(" ", "፡"), model)
+    assert with_signs.language == "am"
+    assert with_signs == identify_language(text, model)
+
+
 def test_pieces_are_read_as_a_whole(model):
     prepare = model.preprocessing.columns[0].preprocessing
     size = prepare.max_characters
