@@ -19,6 +19,7 @@ from ivy_models.cli.classify import classify
 from ivy_models.cli.convert import convert
 from ivy_models.cli.demo import demo
 from ivy_models.cli.evaluate import evaluate
+from ivy_models.cli.exit_codes import INTERRUPTED
 from ivy_models.cli.export import export
 from ivy_models.cli.fill_mask import fill_mask
 from ivy_models.cli.flow import flow
@@ -30,9 +31,6 @@ from ivy_models.cli.train import train
 from ivy_models.cli.verify import verify
 from ivy_models.cli.video import video
 from ivy_models.errors import IvyModelsError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, the convention of shells: 128 plus the signal's number."""
 
 
 class _Group(click.Group):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ivy_models.cli.exit_codes import INTERRUPTED
 from ivy_models.cli.groups import GroupedCommand, options_under
 from ivy_models.cli.options import ADDRESS, InputPath
 from ivy_models.training.settings import BACKENDS
@@ -199,7 +200,7 @@ def train(
     Example: ivy-models train photos --output my_model
     """
     from ivy_models.base import torchrun
-    from ivy_models.cli import INTERRUPTED, training_texts as texts
+    from ivy_models.cli import training_texts as texts
     from ivy_models.cli.options import use_backend
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
     from ivy_models.models.sizes import learning_rate_for
