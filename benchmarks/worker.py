@@ -10,13 +10,18 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import inference
 import numpy as np
+import training
 from memory import fail_alone
 from products import gemm_gflop_per_second
-from subjects import Case, load
+from subjects import MODELS, Case
 
 from ivy_models.measure.memory import meter
+from ivy_models.ops import Ops, ops_named
 
 AT_LEAST = 0.1
 """Minimum seconds of successive calls per measurement. The first call is measured alone."""
@@ -65,6 +70,32 @@ class Worker:
     def _gemm_rate(self) -> float:
         dtype = self._case.computed_in if self._case.framework == "torch" else self._case.dtype
         return gemm_gflop_per_second(self._subject.ops, dtype, self._case.device)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure: ``call()`` runs it once; ``ops`` are the operations of its framework."""
+
+    call: Callable[[], np.ndarray]
+    ops: Ops
+
+
+def load(case: Case) -> Subject:
+    """Build the model with random weights."""
+    # All workers share one GPU, so no framework may allocate all of its memory at the start.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    os.environ["JAX_ENABLE_X64"] = str(int(case.dtype == "float64"))
+    rng = np.random.default_rng(0)
+    if MODELS[case.model].vocabulary_size is None:
+        data = rng.standard_normal((case.batch, *case.shape)).astype(case.dtype)
+    else:
+        data = rng.integers(0, MODELS[case.model].vocabulary_size, (case.batch, *case.shape))
+    if case.model == "video":
+        sound = rng.standard_normal((case.batch, 30720, 1)).astype(case.dtype)
+        data = {"image": data, "audio": sound}
+    make = training.step if case.training else inference.call
+    return Subject(make(case, data), ops_named(case.framework))
 
 
 if __name__ == "__main__":
