@@ -227,3 +227,21 @@ def _check_types(path: str | Path, dtypes: Mapping[str, str]) -> None:
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
     """Widen exactly: the bits of a bfloat16 are the upper half of a float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def in_float16(name: str, array: np.ndarray) -> np.ndarray:
+    """Round a weight to float16.
+
+    Raises
+    ------
+    WeightsError
+        If a finite number becomes infinite.
+    """
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16)
+    if not np.array_equal(np.isinf(rounded), np.isinf(array)):
+        raise WeightsError(
+            f"{name} has numbers up to {np.nanmax(np.abs(array)):.3g}; float16 ends at "
+            f"{np.finfo(np.float16).max:g}. Write the model in float32."
+        )
+    return rounded

@@ -33,8 +33,9 @@ from ivy_models.cli.options import ModelName
     type=click.Choice(["native", "huggingface"]),
     help="Layout of OUTPUT: this library's (native) or that of transformers (huggingface).",
 )
+@click.option("--half", is_flag=True, help="Write the weights in float16, in half the bytes.")
 def convert(
-    source: Path, output: Path, model: str | None, arguments: str | None, layout: str
+    source: Path, output: Path, model: str | None, arguments: str | None, layout: str, half: bool
 ) -> None:
     """Read a model from SOURCE and write it as the folder OUTPUT.
 
@@ -69,7 +70,7 @@ def convert(
         converted = PerceiverIO.from_pretrained(source)
     else:
         converted = create_model(model, weights=source)
-    converted.save_pretrained(output, layout)
+    converted.save_pretrained(output, layout, half)
     click.echo(f"{output}: {converted.num_parameters:,} parameters.")
 
 

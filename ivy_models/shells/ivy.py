@@ -22,7 +22,7 @@ from ivy_models.arrays import (
 from ivy_models.checkpoints.attributes import ATTRIBUTES, attributes_to_json, checked_attribute
 from ivy_models.checkpoints.check import CheckedWeights, check_tree, check_weights
 from ivy_models.checkpoints.download.hub import local_folder
-from ivy_models.checkpoints.folder import write_native
+from ivy_models.checkpoints.folder import in_float16, write_native
 from ivy_models.checkpoints.hdf5 import write_hdf5
 from ivy_models.checkpoints.huggingface.weights import write_huggingface
 from ivy_models.checkpoints.load import load_weights, open_folder
@@ -412,10 +412,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             output = self._compiled.of(core).decode(ops, params, latents, queries)
             return _to_ivy(ops, with_axes(ops, output, shape[:-2], axes))
 
-    def save_pretrained(self, folder: str | Path, layout: str = "native") -> None:
+    def save_pretrained(
+        self, folder: str | Path, layout: str = "native", half: bool = False
+    ) -> None:
         """Write the model into a folder: config.json and model.safetensors.
 
-        Weights in half precision are written in float32, without loss.
+        Weights in half precision are written in float32, without loss, unless ``half`` is set.
 
         Parameters
         ----------
@@ -425,16 +427,21 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             "native" is this library's format, with labels, preprocessing, targets and
             tokenizer.
             "huggingface" is the format that the Perceivers of transformers load.
+        half
+            Whether to write the weights in float16, rounded, in a file of half the size. The
+            folder's model still computes in the spec's data type.
 
         Raises
         ------
         WeightsError
-            If the folder cannot be written, the preprocessing is not one of this library's, or
-            transformers does not have the model.
+            If the folder cannot be written, the preprocessing is not one of this library's,
+            transformers does not have the model, or a weight is too large for float16.
         """
         if layout not in LAYOUTS:
             raise WeightsError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
         spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self.v)))
+        if half:
+            weights = {name: in_float16(name, array) for name, array in weights.items()}
         if layout == "native":
             write_native(folder, spec, weights, attributes_to_json(self))
         else:

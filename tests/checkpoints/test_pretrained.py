@@ -37,6 +37,24 @@ def test_every_kind_of_spec_is_kept(tmp_path, spec):
     assert same_weights(again, model)
 
 
+def test_a_folder_of_half_the_size_computes_in_float32(backend, rng, tmp_path):
+    model = PerceiverIO(small_spec(), seed=3)
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "half", half=True)
+    sizes = [(tmp_path / each / "model.safetensors").stat().st_size for each in ("whole", "half")]
+    assert sizes[1] < 0.7 * sizes[0]  # and the header
+    again = PerceiverIO.from_pretrained(tmp_path / "half")
+    assert again.spec == model.spec
+    for (name, leaf), (_, own) in zip(flatten(again.v), flatten(model.v), strict=True):
+        leaf, own = numpy_of(leaf), numpy_of(own)
+        assert leaf.dtype == np.float32, name
+        np.testing.assert_array_equal(leaf, own.astype(np.float16).astype(np.float32))
+    assert numpy_of(again(image(rng, 2, 5, 4, 3))).dtype == np.float32
+    model.v.latents[0, 0] = 1e5
+    with pytest.raises(WeightsError, match="latents has numbers up to 1e.05; float16 ends at 6550"):
+        model.save_pretrained(tmp_path / "half", half=True)
+
+
 @pytest.mark.skipif("torch" not in CHOSEN, reason="NumPy has no half precision")
 def test_half_precision_is_kept(tmp_path):
     import ivy

@@ -128,6 +128,8 @@ def test_convert(run, tmp_path):
     digits = ROOT / "ivy_models" / "data" / "perceiver_io_digits" / "model.safetensors"
     result = run("convert", str(digits), folders[0], "--model", "perceiver_io_digits")
     assert result.exit_code == 0
+    assert run("convert", folders[0], folders[1], "--half").exit_code == 0
+    assert {array.dtype for array in read_native(folders[1]).values()} == {np.dtype("float16")}
     assert PerceiverIO.from_pretrained(folders[0]).labels[7] == "seven"
     for arguments in ((str(digits), "d"), (folders[0], "d", "--model", "perceiver_io_digits")):
         result = run("convert", *arguments)
