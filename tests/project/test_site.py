@@ -1,6 +1,7 @@
 """The checks of the site's build work, and pages load only allowed addresses."""
 
 import importlib
+import json
 import re
 from html.parser import HTMLParser
 from io import StringIO
@@ -8,12 +9,23 @@ from io import StringIO
 import pytest
 from helpers import CHOSEN, ROOT
 from sphinx.application import Sphinx
+from sphinx.search.en import SearchEnglish
 
 from ivy_models.ops import BACKENDS
 
 DOCS = ROOT / "docs"
 LOADING = {"src", "srcset", "data", "poster"}
 """Attributes whose address a browser fetches by itself; for a link element also ``href``."""
+
+FOUND = {
+    "transfer learning": "finetuning",
+    "tabular": "train",
+    "regression": "train",
+    "ImageFolder": "train",
+    "TensorBoard": "training",
+    "point cloud": "coordinates",
+}
+"""Words that a reader searches for, and a page that has the answer."""
 
 
 def build(source, output, conf=None, **settings):
@@ -69,12 +81,25 @@ def test_site(extensions, tmp_path):
     notebook = (tmp_path / "notebooks/where_it_looks.html").read_text("utf-8")
     assert "360 held-out digits, 98.6% named right" in notebook
     assert notebook.count('src="data:image/png;base64,') == 6
+    for words, page in FOUND.items():
+        assert page in pages_with(tmp_path / "searchindex.js", words), words
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 30
     loaded = {address for page in pages for address in Loaded.by(page.read_text("utf-8"))}
     styles = "".join(style.read_text("utf-8") for style in tmp_path.rglob("*.css"))
     loaded |= set(re.findall(r"(?:url\(|@import (?!url))['\"]?([^'\")]+)", styles))
     assert not {address for address in loaded if re.match("(?:https?:)?//", address)}
+
+
+def pages_with(index, words):
+    """Pages that the site's search finds: those with every word of a query."""
+    found = json.loads(index.read_text("utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
+    stem = SearchEnglish({}).stem
+    pages = set(range(len(found["docnames"])))
+    for word in words.lower().split():
+        numbers = [found[terms].get(stem(word), []) for terms in ("terms", "titleterms")]
+        pages &= {page for some in numbers for page in (some if isinstance(some, list) else [some])}
+    return {found["docnames"][page] for page in pages}
 
 
 class Loaded(HTMLParser):
