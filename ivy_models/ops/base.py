@@ -256,6 +256,20 @@ class Ops(ABC):
     def mean(self, x: Array, axis: int, keepdims: bool = False) -> Array:
         return self.sum(x, axis, keepdims) / x.shape[axis]
 
+    # Arithmetic in the memory of ``x``, which nothing else reads, where the framework can
+
+    def add_into(self, x: Array, y: Array) -> Array:
+        """``x + y``."""
+        return x + y
+
+    def multiply_into(self, x: Array, y: Array) -> Array:
+        """``x * y``."""
+        return x * y
+
+    def exp_of_difference(self, x: Array, y: Array) -> Array:
+        """``exp(x - y)``."""
+        return self.exp(x - y)
+
     # Layers
 
     def pick(self, x: Array, indices: Array) -> Array:
@@ -333,7 +347,7 @@ class Ops(ABC):
         if key_mask is not None:
             key_mask = key_mask[:, None, None, :]
             scores = self.where(key_mask, scores, MASKED_SCORE)
-        weights = self.exp(scores - self.max(scores, -1, keepdims=True))
+        weights = self.exp_of_difference(scores, self.max(scores, -1, keepdims=True))
         if key_mask is not None:
             weights = self.where(key_mask, weights, 0.0)
         total = self.sum(weights, -1, keepdims=True)

@@ -128,6 +128,16 @@ class NumpyOps(NumpyLikeOps):
     def max(self, x, axis, keepdims=False):
         return np.max(x, axis, keepdims=keepdims)
 
+    def add_into(self, x, y):
+        return np.add(x, y, out=_room(x, y))
+
+    def multiply_into(self, x, y):
+        return np.multiply(x, y, out=_room(x, y))
+
+    def exp_of_difference(self, x, y):
+        difference = np.subtract(x, y, out=_room(x, y))
+        return np.exp(difference, out=difference)
+
     def linear(self, x, weight, bias):
         out = np.matmul(x, weight)
         if bias is not None:
@@ -191,3 +201,9 @@ class NumpyOps(NumpyLikeOps):
         padded = np.pad(x, [(0, 0), *padding, (0, 0)], constant_values=fill)
         views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(1, 2))
         return views[:, ::stride, ::stride]
+
+
+def _room(x, y):
+    """``x`` if it has the shape and type of the results of ``x`` and ``y``, otherwise None."""
+    result = np.broadcast_shapes(x.shape, y.shape), np.result_type(x, y)
+    return x if result == (x.shape, x.dtype) else None

@@ -25,6 +25,7 @@ from ivy_models.ops.torch_linear import (
     is_transformed,
     linear,
     makes_program,
+    needs_gradient,
     recomputable,
     takes_hooks,
 )
@@ -222,6 +223,15 @@ class TorchOps(Ops):
         a, b = (x if isinstance(x, torch.Tensor) else like.new_full((), x) for x in (a, b))
         return torch.where(condition, a, b)
 
+    def add_into(self, x, y):
+        return x.add_(y) if _has_room(x, y) else x + y
+
+    def multiply_into(self, x, y):
+        return x.mul_(y) if _has_room(x, y) else x * y
+
+    def exp_of_difference(self, x, y):
+        return x.sub_(y).exp_() if _has_room(x, y) else torch.exp(x - y)
+
     def linear(self, x, weight, bias):
         if _is_slow_half(x):
             bias = None if bias is None else bias.float()
@@ -303,6 +313,15 @@ class TorchOps(Ops):
         sizes = zip(x.shape[1:3], window, strict=True)
         rows, columns = (same_padding(size, w, stride) for size, w in sizes)
         return (*columns, *rows)
+
+
+def _has_room(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether ``x`` can hold the results of ``x`` and ``y``, and no gradient needs its numbers."""
+    return (
+        not (makes_program() or is_transformed() or needs_gradient(x, y))
+        and torch.broadcast_shapes(x.shape, y.shape) == x.shape
+        and torch.promote_types(x.dtype, y.dtype) == x.dtype
+    )
 
 
 def _fused_attention(q, k, v, key_mask):

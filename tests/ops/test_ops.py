@@ -86,6 +86,33 @@ def test_a_spread_array_is_added_as_before(ops, rng, shape):
     np.testing.assert_allclose(ops.to_numpy(total), x + y, atol=1e-6)
 
 
+INTO = {
+    "add_into": np.add,
+    "multiply_into": np.multiply,
+    "exp_of_difference": lambda x, y: np.exp(x - y),
+}
+
+
+@pytest.mark.parametrize("shapes", [((3, 4, 5), (4, 1)), ((4, 1), (3, 1, 5)), ((2, 3), (1, 3))])
+@pytest.mark.parametrize("name", INTO)
+def test_arithmetic_in_the_memory_of_an_array(both, rng, name, shapes):
+    x, y = (normal(rng, *shape) for shape in shapes)
+    expected = INTO[name](x, y)
+    np.testing.assert_allclose(both(name, x.copy(), y), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", INTO)
+def test_arithmetic_in_the_memory_of_an_array_keeps_what_gradients_need(name):
+    torch = pytest.importorskip("torch")
+    ops = ops_named("torch")
+    x, y = (torch.rand(3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x, y: getattr(ops, name)(x.sin(), y.sin()), (x, y))
+    rows = torch.func.vmap(getattr(ops, name), (None, 0))(x[0].detach(), y.detach())
+    np.testing.assert_allclose(rows, INTO[name](x[0].detach().numpy(), y.detach().numpy()))
+    with torch.no_grad():  # nothing needs the numbers of x
+        assert getattr(ops, name)(x, y).data_ptr() == x.data_ptr()
+
+
 def test_linear(both, rng):
     x, weight, bias = normal(rng, 2, 3, 5), normal(rng, 5, 7), normal(rng, 7)
     np.testing.assert_allclose(both("linear", x, weight, bias), x @ weight + bias, atol=1e-5)

@@ -6,6 +6,7 @@ mean and squares for the layer norm, and their contribution to weighted sums.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -167,6 +168,15 @@ class Shared(PerInner):
 
     def weighted(self, weights, by_outer, chunk):
         return self.ops.sum(by_outer, -1, keepdims=True)
+
+
+def sum_of_scores(
+    ops: Ops, groups: list[ChannelGroup], chunks: list[Any], window: Window, shape: Any
+) -> Array:
+    """The groups' scores added up, (B, R, size, inner), which is ``shape``."""
+    # The first group has no scores that it keeps for other chunks, so they may be overwritten.
+    scores = (group.scores(chunk, window) for group, chunk in zip(groups, chunks, strict=True))
+    return functools.reduce(ops.add_into, (ops.spread(x, shape) for x in scores))
 
 
 def inverse_deviation(

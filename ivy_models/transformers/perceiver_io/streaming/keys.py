@@ -35,6 +35,7 @@ from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
     Window,
     inverse_deviation,
     split_channels,
+    sum_of_scores,
 )
 from ivy_models.transformers.perceiver_io.streaming.rows import features_of_rows, normed_rows
 from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
@@ -150,11 +151,8 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         chunks = [group.chunk(window) for group in groups]
         shape = (batch, rows, size, axes.inner)
         inverse_sigma = ops.spread(inverse_deviation(ops, groups, chunks, window)[:, None], shape)
-        scores = sum(
-            ops.spread(group.scores(c, window), shape)
-            for group, c in zip(groups, chunks, strict=True)
-        )
-        scores = scores * inverse_sigma
+        scores = sum_of_scores(ops, groups, chunks, window, shape)
+        scores = ops.multiply_into(scores, inverse_sigma)
         if input_mask is not None:
             mask = ops.slice(input_mask, start * axes.inner, size * axes.inner, 1)
             mask = ops.reshape(mask, (batch, 1, size, axes.inner))
@@ -163,9 +161,9 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         highest_here = ops.max(ops.max(scores, -1, keepdims=True), -2, keepdims=True)
         new_highest = ops.maximum(highest, highest_here)
         decay = ops.exp(highest - new_highest)
-        weights = ops.exp(scores - new_highest)
+        weights = ops.exp_of_difference(scores, new_highest)
         total = total * decay + ops.sum(ops.sum(weights, -1, keepdims=True), -2, keepdims=True)
-        weights = weights * inverse_sigma
+        weights = ops.multiply_into(weights, inverse_sigma)
         by_outer = ops.sum(weights, -1)
         decay_row = decay[..., 0]
         weight_sum = weight_sum * decay_row + ops.sum(by_outer, -1, keepdims=True)
@@ -202,22 +200,27 @@ def _sums_of_rows(
         """Read ``size`` inputs from ``start``."""
         highest, total, summed = carry
         normed = normed_rows(ops, features, batch, start, size)
-        scores = ops.matmul(folded, ops.transpose(normed, (0, 2, 1)))
+        # (B, S, R) by (B, R, C): BLAS takes longer for weights (B, R, S) by rows (B, S, C).
+        scores = ops.matmul(normed, columns)
         if input_mask is not None:
-            mask = ops.slice(input_mask, start, size, 1)[:, None]
+            mask = ops.slice(input_mask, start, size, 1)[..., None]
             scores = ops.where(mask, scores, MASKED_SCORE)
-        new_highest = ops.maximum(highest, ops.max(scores, -1, keepdims=True))
-        decay, weights = ops.exp(highest - new_highest), ops.exp(scores - new_highest)
-        total = total * decay + ops.sum(weights, -1, keepdims=True)
-        return new_highest, total, summed * decay + ops.matmul(weights, normed)
+        new_highest = ops.maximum(highest, ops.max(scores, -2, keepdims=True))
+        decay = ops.exp(highest - new_highest)
+        weights = ops.exp_of_difference(scores, new_highest)
+        total = total * decay + ops.sum(weights, -2, keepdims=True)
+        sums = ops.matmul(ops.transpose(normed, (0, 2, 1)), weights)
+        return new_highest, total, summed * decay + sums
 
     def full(value, size):
-        return ops.broadcast_to(ops.full((1, 1, 1), value, folded), (batch, rows, size))
+        return ops.broadcast_to(ops.full((1, 1, 1), value, folded), (batch, size, rows))
 
+    columns = ops.transpose(folded, (0, 2, 1))
     carry = full(MASKED_SCORE, 1), full(0, 1), full(0, channels)
     # Channels of a chunk are in memory too, beside its scores.
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, channels))
-    return SoftmaxSums(*in_chunks(ops, read, inputs.num_inputs, chunk, carry))
+    sums = in_chunks(ops, read, inputs.num_inputs, chunk, carry)
+    return SoftmaxSums(*(ops.transpose(x, (0, 2, 1)) for x in sums))
 
 
 def in_chunks(ops: Ops, read: Any, number: int, chunk: int, carry: Any) -> Any:

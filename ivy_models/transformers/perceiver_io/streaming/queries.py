@@ -24,6 +24,7 @@ from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
     Window,
     inverse_deviation,
     split_channels,
+    sum_of_scores,
 )
 from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
 from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
@@ -73,18 +74,18 @@ def attend_from_inputs(
         window = Window(start, size, axes.inner)
         chunks = [group.chunk(window) for group in groups]
         shape = (batch, rows, size, axes.inner)
-        scores = sum(
-            ops.spread(group.scores(c, window), shape)
-            for group, c in zip(groups, chunks, strict=True)
-        )
+        scores = sum_of_scores(ops, groups, chunks, window, shape)
         inverse_sigma = inverse_deviation(ops, groups, chunks, window)[:, None]
-        scores = scores * ops.spread(inverse_sigma, shape)
+        scores = ops.multiply_into(scores, ops.spread(inverse_sigma, shape))
         num_queries = size * axes.inner
-        scores = ops.reshape(scores, (batch, rows, num_queries)) + constant
+        scores = ops.reshape(scores, (batch, rows, num_queries))
+        scores = ops.add_into(scores, constant)
         shape = (batch, num_heads, rows // num_heads, num_queries)
         scores = ops.reshape(scores, shape)
-        weights = ops.exp(scores - ops.spread(ops.max(scores, -2, keepdims=True), shape))
-        weights = weights / ops.spread(ops.sum(weights, -2, keepdims=True), shape)
+        highest = ops.spread(ops.max(scores, -2, keepdims=True), shape)
+        weights = ops.exp_of_difference(scores, highest)
+        share = 1 / ops.sum(weights, -2, keepdims=True)
+        weights = ops.multiply_into(weights, ops.spread(share, shape))
         weights = ops.reshape(weights, (batch, rows, num_queries))
         attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
         return then(attended + params["output"]["bias"])
