@@ -23,6 +23,7 @@ from ivy_models.base.fields import (
     positive_int,
     sizes,
 )
+from ivy_models.checkpoints.huggingface.attributes import labels_and_tokenizer
 from ivy_models.checkpoints.huggingface.weights import (
     CONFIG_FILE,
     from_torch_layout,
@@ -125,11 +126,14 @@ class PerceiverIOPackageFolder:
     ----------
     path
         The folder.
+    config
+        Contents of its config.json.
     spec
         The model's description.
     """
 
     path: Path
+    config: Mapping[str, Any]
     spec: PerceiverIOSpec
 
     @classmethod
@@ -142,7 +146,7 @@ class PerceiverIOPackageFolder:
             If it describes a model that this library does not have, or has unknown options.
         """
         try:
-            return cls(path, spec_of(config))
+            return cls(path, config, spec_of(config))
         except SpecError as error:
             raise WeightsError(f"{path / CONFIG_FILE}: {error}") from error
 
@@ -174,8 +178,8 @@ class PerceiverIOPackageFolder:
         return weights | {name: array for name, array in arrays.items() if name not in used}
 
     def read_attributes(self) -> dict[str, Any]:
-        """Return no labels and no preprocessing: those of the package need its code."""
-        return {}
+        """Read labels and tokenizer. Preprocessing of the package needs its code."""
+        return labels_and_tokenizer(self.config, self.spec)
 
 
 def _places(name: str, spec: PerceiverIOSpec) -> list[str]:

@@ -9,7 +9,9 @@ from helpers import TESTS
 from helpers.arrays import numpy_of
 
 from ivy_models.checkpoints.load import load_weights
+from ivy_models.checkpoints.perceiver_io_package import PerceiverIOPackageFolder
 from ivy_models.errors import WeightsError
+from ivy_models.preprocessing import ByteTokenizer
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 FOLDER = TESTS / "reference" / "perceiver_io_package"
@@ -62,6 +64,27 @@ def changed(tmp_path):
 def test_models_that_no_spec_describes_are_refused(changed, part, options, match):
     with pytest.raises(WeightsError, match=match):
         PerceiverIO.from_pretrained(changed("image", part, **options))
+
+
+def test_labels_are_read(changed):
+    config = json.loads((FOLDER / "image" / "config.json").read_text())
+    number = config["model_config"]["decoder"]["num_classes"]
+    names = [f"class {i}" for i in range(number)]
+    folder = changed("image", None, id2label=dict(enumerate(names)))
+    assert PerceiverIO.from_pretrained(folder).labels == tuple(names)
+
+
+def test_placeholders_of_labels_are_none(changed):
+    folder = changed("image", None, id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert PerceiverIO.from_pretrained(folder).labels is None
+
+
+def test_a_vocabulary_of_bytes_has_their_tokenizer():
+    config = json.loads((FOLDER / "text" / "config.json").read_text())
+    config["model_config"]["encoder"] |= {"vocab_size": 262, "max_seq_len": 300}
+    attributes = PerceiverIOPackageFolder.of(FOLDER, config).read_attributes()
+    assert attributes == {"tokenizer": ByteTokenizer(max_length=300)}
+    assert PerceiverIO.from_pretrained(FOLDER / "text").tokenizer is None  # of 11 tokens
 
 
 def test_a_checkpoint_of_lightning_is_refused(tmp_path):

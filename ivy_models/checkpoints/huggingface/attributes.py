@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,23 @@ def read_attributes(folder: Path, config: dict[str, Any], spec: PerceiverIOSpec)
     WeightsError
         If a file cannot be read.
     """
-    task: dict[str, Any] = {}
-    if labels := _labels(config.get("id2label")):
-        task["labels"] = labels
-    if spec.vocabulary_size == 256 + len(SPECIAL_TOKENS):
-        task["tokenizer"] = ByteTokenizer(max_length=(spec.learned_position_shape or (2048,))[0])
+    task = labels_and_tokenizer(config, spec)
     path = folder / PREPROCESSOR_FILE
     takes_images = spec.num_input_axes == 2 and spec.input_modalities is None
     if takes_images and path.exists():
         preprocessing = _preprocessing(read_json(path), str(path))
         if preprocessing is not None:
             task["preprocessing"] = preprocessing
+    return task
+
+
+def labels_and_tokenizer(config: Mapping[str, Any], spec: PerceiverIOSpec) -> dict[str, Any]:
+    """The labels that a config.json names, and the tokenizer if the vocabulary is of bytes."""
+    task: dict[str, Any] = {}
+    if labels := _labels(config.get("id2label")):
+        task["labels"] = labels
+    if spec.vocabulary_size == 256 + len(SPECIAL_TOKENS):
+        task["tokenizer"] = ByteTokenizer(max_length=(spec.learned_position_shape or (2048,))[0])
     return task
 
 
