@@ -34,6 +34,10 @@ if hasattr(os, "register_at_fork"):
     # A forked process lacks the threads of its parent, for which torch would wait forever.
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
+HEAD_UNIT = 8
+"""CUDA's fused attention takes heads of a multiple of 8 channels, in float32 of 4. Without it the
+matrix of scores is in memory."""
+
 _OF_NUMPY = (torch.float16, torch.float32, torch.float64)
 
 
@@ -324,15 +328,23 @@ def _has_room(x: torch.Tensor, y: torch.Tensor) -> bool:
     )
 
 
-def _fused_attention(q, k, v, key_mask):
+def _fused_attention(q, k, v, key_mask, scale=None):
+    if q.device.type == "cuda" and (q.shape[-1] % HEAD_UNIT or v.shape[-1] % HEAD_UNIT):
+        return _padded_attention(q, k, v, key_mask)
     if key_mask is None:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
     any_key = key_mask.any(-1, keepdim=True)
     bias = torch.zeros(key_mask.shape, dtype=q.dtype, device=q.device)
     # No finite float16 is guaranteed to stay below score + bias, so use -inf.
     bias = bias.masked_fill(~key_mask & any_key, -float("inf"))[:, None, None, :]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return out * any_key[:, :, None, None]
+
+
+def _padded_attention(q, k, v, key_mask):
+    """The same, with zeros as further channels of each head."""
+    padded = (F.pad(x, (0, -x.shape[-1] % HEAD_UNIT)) for x in (q, k, v))
+    return _fused_attention(*padded, key_mask, scale=q.shape[-1] ** -0.5)[..., : v.shape[-1]]
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:

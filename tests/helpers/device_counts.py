@@ -50,6 +50,9 @@ SMALL = {
 }
 """Specs, and shapes of the arguments of a call."""
 
+HEAD_SIZES = set()
+"""Channels of the heads that fused attention was called with on CUDA."""
+
 CASES = [
     ("cuda:1", "float32", list(SMALL)),
     ("cuda:1", "bfloat16", ["grid", "tokens"]),
@@ -145,10 +148,13 @@ def main():
         for device, dtype, names in CASES
         for name in names
     }
+    result["head sizes"] = sorted(HEAD_SIZES)
     print(json.dumps(result))
 
 
-def formula(q, k, v, attn_mask=None):
+def formula(q, k, v, attn_mask=None, scale=None):
     """Attention as torch documents it."""
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if q.device.type == "cuda":
+        HEAD_SIZES.update((q.shape[-1], v.shape[-1]))
+    scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
     return torch.softmax(scores if attn_mask is None else scores + attn_mask, -1) @ v

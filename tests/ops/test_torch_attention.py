@@ -11,6 +11,7 @@ if "torch" not in CHOSEN:
 import torch
 
 from ivy_models.ops.base import Ops
+from ivy_models.ops.torch_ops import _padded_attention
 
 OPS = ops_named("torch")
 
@@ -67,3 +68,15 @@ def number_kept(function, arguments):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         function(*arguments)
     return len({x.data_ptr() for x in kept})
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_padded_heads_give_the_same(masked, rng):
+    sources = arguments(rng, channels=5)
+    sources[2] = torch.from_numpy(rng.standard_normal((2, 1, 4, 3))).requires_grad_()
+    mask = torch.arange(4) < torch.tensor([[2], [0]]) if masked else None
+    outputs = _padded_attention(*sources, mask), OPS.attention(*sources, mask)
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(out.square().sum(), sources) for out in outputs)
+    )

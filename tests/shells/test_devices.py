@@ -83,6 +83,11 @@ def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
             assert counted["kernels"] > 50
 
 
+def test_cuda_gets_heads_that_its_fused_attention_takes(counts):
+    assert counts["head sizes"]
+    assert all(size % 8 == 0 for size in counts["head sizes"])
+
+
 # Tables that torch keeps on a device
 
 
