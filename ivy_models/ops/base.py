@@ -357,6 +357,45 @@ class Ops(ABC):
             weights = drop(weights)
         return self.cast(self.matmul(weights, v) / total, dtype)
 
+    def has_grid_sums(self, like: Array, channels: int) -> bool:
+        """Whether :meth:`grid_sums` can be called with arrays like this, of K channels."""
+        return False
+
+    def grid_sums(
+        self,
+        x: Array,
+        inverse: Array,
+        query: Array,
+        outer_scores: Array,
+        inner_scores: Array,
+        mask: Array | None,
+    ) -> tuple[Array, ...]:
+        """The reader's sums over a grid by a kernel that keeps its scores in registers.
+
+        A framework without such a kernel computes them in chunks.
+
+        Parameters
+        ----------
+        x
+            (B, M, K), the own channels of the inputs, M = outer * inner.
+        inverse
+            1 / sigma of the inputs, (B, outer, inner).
+        query, outer_scores, inner_scores
+            (B, R, K), (B, R, outer) and (B, R, inner), or with 1 in place of B. The score of an
+            input is the product of query and x, plus the scores of its outer and its inner index,
+            times inverse.
+        mask
+            Booleans (B, M), True for inputs that take part; others have ``MASKED_SCORE``.
+
+        Returns
+        -------
+        tuple
+            The highest score and the sum of the weights, exp(score - highest), (B, R); the sums of
+            weights * inverse times x, (B, R, K), over inner, (B, R, outer), and over outer,
+            (B, R, inner).
+        """
+        raise NotImplementedError
+
     # Randomness. The caller passes the key of each draw.
 
     def fold_in(self, key: Any, number: Any) -> Any:

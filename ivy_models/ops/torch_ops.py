@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from typing import Any
 
@@ -33,6 +34,9 @@ from ivy_models.ops.torch_linear import (
 if hasattr(os, "register_at_fork"):
     # A forked process lacks the threads of its parent, for which torch would wait forever.
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
+
+FUSED_READER = "IVY_MODELS_FUSED_READER"
+"""Environment variable: 1 lets a Triton kernel read grids on NVIDIA's GPUs."""
 
 HEAD_UNIT = 8
 """CUDA's fused attention takes heads of a multiple of 8 channels, in float32 of 4. Without it the
@@ -275,6 +279,22 @@ class TorchOps(Ops):
         formula = functools.partial(super().attention, key_mask=key_mask)
         return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
+    def has_grid_sums(self, like, channels):
+        if self.is_traced(like) or os.environ.get(FUSED_READER) != "1":
+            return False
+        plain = type(like) is torch.Tensor and like.dtype == torch.float32
+        if not plain or not _runs_triton(like.device):
+            return False
+        from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
+
+        return channels <= MAX_CHANNELS
+
+    def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
+        from ivy_models.ops.torch_grid_sums import grid_sums  # needs Triton
+
+        sources = x, inverse, query, outer_scores, inner_scores
+        return grid_sums(*sources, mask, self.scores_per_chunk(x))
+
     def is_on_cpu(self, like):
         return like.device.type in ("cpu", "meta")
 
@@ -351,6 +371,17 @@ def _is_slow_half(x: torch.Tensor) -> bool:
     """Whether ``x`` is float16 on a CPU, where torch's products take a hundred times as long as in
     float32."""
     return x.dtype == torch.float16 and x.device.type == "cpu"
+
+
+@functools.cache
+def _runs_triton(device: torch.device) -> bool:
+    """Whether Triton is here, and the device one of NVIDIA's with tensor cores for float32."""
+    return (
+        device.type == "cuda"
+        and torch.version.cuda is not None
+        and importlib.util.find_spec("triton") is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
 
 
 def _device(device: str | None) -> torch.device | None:

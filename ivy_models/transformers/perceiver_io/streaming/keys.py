@@ -32,11 +32,13 @@ from ivy_models.transformers.perceiver_io.attention import (
 from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+    ChannelGroup,
     Window,
     inverse_deviation,
     split_channels,
     sum_of_scores,
 )
+from ivy_models.transformers.perceiver_io.streaming.kernel import sums_by_kernel, takes_kernel
 from ivy_models.transformers.perceiver_io.streaming.rows import features_of_rows, normed_rows
 from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
@@ -143,6 +145,35 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, inputs.num_own_channels))
     axes = TwoAxes.of(inputs, inner_limit=chunk)
     groups = split_channels(ops, ops.take(folded, axes.order, -1), inputs, axes)
+    if takes_kernel(ops, folded, inputs, axes):
+        highest, total, weight_sum, sums = sums_by_kernel(ops, groups, axes, batch, input_mask)
+    else:
+        size = chunk // axes.inner
+        carry = _sums_in_chunks(ops, folded, groups, axes, batch, size, input_mask)
+        highest, total, weight_sum, sums = carry
+    summed = [group.finish(s, weight_sum) for group, s in zip(groups, sums, strict=True)]
+    summed = ops.take(ops.concat(summed, -1), axes.inverse, -1)
+    return SoftmaxSums(highest[..., 0], total[..., 0], summed)
+
+
+def _sums_in_chunks(
+    ops: Ops,
+    folded: Array,
+    groups: list[ChannelGroup],
+    axes: TwoAxes,
+    batch: Any,
+    size: int,
+    input_mask: Array | None,
+) -> tuple[Array, Array, Array, tuple[Array, ...]]:
+    """The sums of each group, ``size`` outer indices at a time.
+
+    Returns
+    -------
+    tuple
+        The highest score and the sum of the weights, (B, R, 1, 1); the sum of weights / sigma,
+        (B, R, 1); and each group's weighted sum.
+    """
+    rows = folded.shape[1]
 
     def read(start, carry, size):
         """Read ``size`` outer indices from ``start``."""
@@ -183,11 +214,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
         full(0, 1),
         tuple(full(0, group.sum_size) for group in groups),
     )
-    carry = in_chunks(ops, read, axes.outer, chunk // axes.inner, carry)
-    highest, total, weight_sum, sums = carry
-    summed = [group.finish(s, weight_sum) for group, s in zip(groups, sums, strict=True)]
-    summed = ops.take(ops.concat(summed, -1), axes.inverse, -1)
-    return SoftmaxSums(highest[..., 0], total[..., 0], summed)
+    return in_chunks(ops, read, axes.outer, size, carry)
 
 
 def _sums_of_rows(

@@ -1,0 +1,270 @@
+"""The reader's sums over a grid by one Triton kernel, on NVIDIA's GPUs.
+
+Input j of a grid (outer, inner), at (o, i), has K channels x_j of its own. Its score in row r is
+
+    s_rj = (query_r . x_j + outer_scores_ro + inner_scores_ri) * inverse_j.
+
+With weights w_rj = exp(s_rj - highest_r), the sums are those of w, and of w * inverse times x, over
+inner, and over outer. Scores and weights stay in registers. Each program of the kernel reads a
+block of inner indices and some outer ones twice, for its highest score and for its sums. So no
+program waits for another; their sums are merged by torch's operations.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+from torch.utils.checkpoint import checkpoint
+
+from ivy_models.ops.base import MASKED_SCORE
+
+MAX_CHANNELS = 128
+"""Largest K: more do not fit into the registers of a program."""
+
+PROGRAMS = 1024
+"""About as many programs as keep a GPU busy: several for each of its processors."""
+
+
+def grid_sums(
+    x: torch.Tensor,
+    inverse: torch.Tensor,
+    query: torch.Tensor,
+    outer_scores: torch.Tensor,
+    inner_scores: torch.Tensor,
+    mask: torch.Tensor | None,
+    scores_per_chunk: int,
+) -> tuple[torch.Tensor, ...]:
+    """The highest score, and the sums, in float32.
+
+    Parameters
+    ----------
+    x
+        (B, M, K), M = outer * inner.
+    inverse
+        (B, outer, inner).
+    query, outer_scores, inner_scores
+        (B, R, K), (B, R, outer) and (B, R, inner), or 1 in place of B for a whole batch.
+    mask
+        Booleans (B, M), True for inputs that take part.
+    scores_per_chunk
+        Scores to hold at a time for the gradient, which is computed by torch's operations.
+
+    Returns
+    -------
+    tuple
+        The highest score and the sum of w, (B, R); the sums of w * inverse times x, (B, R, K), over
+        inner, (B, R, outer), and over outer, (B, R, inner).
+    """
+    return _GridSums.apply(x, inverse, query, outer_scores, inner_scores, mask, scores_per_chunk)
+
+
+class _GridSums(torch.autograd.Function):
+    """The kernel. Its gradient is that of :func:`_by_torch`."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        *sources, mask, ctx.scores_per_chunk = arguments
+        highest, *sums = _by_kernel(*(x.contiguous() for x in sources), mask)
+        ctx.save_for_backward(*sources, mask, highest)
+        ctx.mark_non_differentiable(highest)
+        return highest, *sums
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        *sources, mask, highest = ctx.saved_tensors
+        again = torch.is_grad_enabled()  # only if the gradient will be differentiated
+        with torch.enable_grad(), torch.autocast(highest.device.type, enabled=False):
+            # Views, because some sources are computed from others.
+            views = [x.view_as(x) if again else x.detach() for x in sources]
+            trained = [x for x, needs in zip(views, ctx.needs_input_grad, strict=False) if needs]
+            if not again:
+                for x in trained:
+                    x.requires_grad_()
+            sums = _by_torch(*(x.float() for x in views), mask, highest, ctx.scores_per_chunk)
+            found = iter(torch.autograd.grad(sums, trained, gradients[1:], create_graph=again))
+        return *(next(found) if needs else None for needs in ctx.needs_input_grad[:5]), None, None
+
+
+def _by_torch(x, inverse, query, outer_scores, inner_scores, mask, highest, scores_per_chunk):
+    """The sums, given the highest scores, for a chunk of outer indices at a time."""
+    _, outer, inner = inverse.shape
+    size = min(max(1, scores_per_chunk // (highest.numel() * inner)), outer)
+    x = x.unflatten(1, (outer, inner))
+    mask = None if mask is None else mask.unflatten(1, (outer, inner))
+
+    def chunk(query, inner_scores, x, inverse, outer_scores, mask):
+        products = query @ x.flatten(1, 2).transpose(1, 2)
+        scores = products.unflatten(2, (-1, inner)) + outer_scores[..., None]
+        scores = (scores + inner_scores[:, :, None]) * inverse[:, None]
+        if mask is not None:
+            scores = torch.where(mask[:, None], scores, scores.new_full((), MASKED_SCORE))
+        weights = torch.exp(scores - highest[..., None, None])
+        scaled = weights * inverse[:, None]
+        of_x = scaled.flatten(2) @ x.flatten(1, 2)
+        return weights.sum((2, 3)), of_x, scaled.sum(2), scaled.sum(3)
+
+    sums = []
+    for start in range(0, outer, size):
+        part = functools.partial(torch.narrow, start=start, length=min(size, outer - start))
+        rows = part(x, 1), part(inverse, 1), part(outer_scores, 2)
+        arguments = (query, inner_scores, *rows, None if mask is None else part(mask, 1))
+        sums.append(checkpoint(chunk, *arguments, use_reentrant=False, preserve_rng_state=False))
+    total, of_x, by_inner, by_outer = zip(*sums, strict=True)
+    return sum(total), sum(of_x), torch.cat(by_outer, -1), sum(by_inner)
+
+
+def _by_kernel(x, inverse, query, outer_scores, inner_scores, mask):
+    """The highest scores and the sums, merged from those of the programs."""
+    (batch, outer, inner), (_, rows, channels) = inverse.shape, query.shape
+    wide = max(16, triton.next_power_of_2(channels))
+    block = 32 if wide <= 64 else 16
+    row_blocks, inner_blocks = triton.cdiv(rows, block), triton.cdiv(inner, block)
+    # Ranges of outer indices. They, and so the order of the sums, are the same on every GPU.
+    size = triton.cdiv(outer, triton.cdiv(PROGRAMS, batch * row_blocks * inner_blocks))
+    ranges = triton.cdiv(outer, size)
+
+    def of_programs(*shape):
+        shape = (ranges, inner_blocks, batch, rows, *shape)
+        return x.new_empty(shape, dtype=torch.float32)
+
+    highest = of_programs()
+    sums = [of_programs(length) for length in (1, channels, size, block)]
+    _kernel[(row_blocks * inner_blocks * ranges, batch)](
+        x,
+        inverse,
+        query,
+        outer_scores,
+        inner_scores,
+        x if mask is None else mask.contiguous(),
+        highest,
+        *sums,
+        rows,
+        outer,
+        inner,
+        channels,
+        size,
+        int(query.shape[0] == batch),
+        masked=mask is not None,
+        masked_score=MASKED_SCORE,
+        row_block=block,
+        inner_block=block,
+        wide=wide,
+    )
+    top = highest.amax((0, 1))
+    share = torch.exp(highest - top)[..., None]
+    total, of_x, by_outer, by_inner = (s * share for s in sums)
+    by_outer, by_inner = by_outer.sum(1), by_inner.sum(0)  # over the blocks, over the ranges
+    by_outer, by_inner = (s.permute(1, 2, 0, 3).flatten(2) for s in (by_outer, by_inner))
+    total, of_x = total.sum((0, 1))[..., 0], of_x.sum((0, 1))
+    return top, total, of_x, by_outer[..., :outer], by_inner[..., :inner]
+
+
+@triton.jit
+def _scores(
+    j,
+    is_inner,
+    is_channel,
+    x_at,
+    inverse_at,
+    mask_at,
+    query,
+    outer_scores,
+    inner_scores,
+    channels,
+    masked: tl.constexpr,
+    masked_score: tl.constexpr,
+    wide: tl.constexpr,
+):
+    """For the inputs j: scores (rows, inputs), x (inputs, channels) and inverse (inputs,)."""
+    here = x_at + j[:, None] * channels + tl.arange(0, wide)[None, :]
+    x = tl.load(here, mask=is_inner[:, None] & is_channel[None, :], other=0.0).to(tl.float32)
+    inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
+    # Three products of tensor cores, whose sum is about as exact as a product in float32.
+    scores = tl.dot(query, tl.trans(x), input_precision="tf32x3")
+    scores = (scores + outer_scores[:, None] + inner_scores) * inverse[None, :]
+    if masked:
+        takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
+        scores = tl.where(takes_part[None, :], scores, masked_score)
+    return tl.where(is_inner[None, :], scores, float("-inf")), x, inverse
+
+
+@triton.jit
+def _kernel(
+    x_at,
+    inverse_at,
+    query_at,
+    outer_scores_at,
+    inner_scores_at,
+    mask_at,
+    highest_at,
+    total_at,
+    of_x_at,
+    by_outer_at,
+    by_inner_at,
+    rows,
+    outer,
+    inner,
+    channels,
+    size,
+    each,  # 1 if each element of the batch has a query of its own, 0 if they share it
+    masked: tl.constexpr,
+    masked_score: tl.constexpr,
+    row_block: tl.constexpr,
+    inner_block: tl.constexpr,
+    wide: tl.constexpr,
+):
+    program, element = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    row_blocks, inner_blocks = tl.cdiv(rows, row_block), tl.cdiv(inner, inner_block)
+    r = program % row_blocks * row_block + tl.arange(0, row_block)
+    part = program // row_blocks
+    i = part % inner_blocks * inner_block + tl.arange(0, inner_block)
+    start = part // inner_blocks * size
+    stop = tl.minimum(outer, start + size)
+    c = tl.arange(0, wide)
+    is_row, is_inner, is_channel = r < rows, i < inner, c < channels
+
+    of_query = element * each * rows + r
+    here = query_at + of_query[:, None] * channels + c[None, :]
+    query = tl.load(here, mask=is_row[:, None] & is_channel[None, :], other=0.0)
+    here = inner_scores_at + of_query[:, None] * inner + i[None, :]
+    inner_scores = tl.load(here, mask=is_row[:, None] & is_inner[None, :], other=0.0)
+    outer_scores_at += of_query * outer
+
+    highest = tl.full((row_block,), float("-inf"), tl.float32)
+    for o in range(start, stop):
+        outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
+        j = (element * outer + o) * inner + i
+        scores, _, _ = _scores(
+            j, is_inner, is_channel, x_at, inverse_at, mask_at, query, outer_scores,
+            inner_scores, channels, masked, masked_score, wide,
+        )  # fmt: skip
+        highest = tl.maximum(highest, tl.max(scores, 1))
+
+    of_program = (part.to(tl.int64) * tl.num_programs(1) + element) * rows + r
+    by_outer_at += of_program * size
+    total = tl.zeros((row_block,), tl.float32)
+    of_x = tl.zeros((row_block, wide), tl.float32)
+    by_inner = tl.zeros((row_block, inner_block), tl.float32)
+    for o in range(start, stop):
+        outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
+        j = (element * outer + o) * inner + i
+        scores, x, inverse = _scores(
+            j, is_inner, is_channel, x_at, inverse_at, mask_at, query, outer_scores,
+            inner_scores, channels, masked, masked_score, wide,
+        )  # fmt: skip
+        weights = tl.exp(scores - highest[:, None])
+        total += tl.sum(weights, 1)
+        weights *= inverse[None, :]
+        of_x += tl.dot(weights, x, input_precision="tf32x3")
+        by_inner += weights
+        tl.store(by_outer_at + o - start, tl.sum(weights, 1), mask=is_row)
+
+    tl.store(highest_at + of_program, highest, mask=is_row)
+    tl.store(total_at + of_program, total, mask=is_row)
+    here = of_x_at + of_program[:, None] * channels + c[None, :]
+    tl.store(here, of_x, mask=is_row[:, None] & is_channel[None, :])
+    here = by_inner_at + of_program[:, None] * inner_block + tl.arange(0, inner_block)[None, :]
+    tl.store(here, by_inner, mask=is_row[:, None])

@@ -1,0 +1,156 @@
+"""Models read by the Triton kernel, and in chunks: ``python(MAIN)``.
+
+Triton's interpreter runs the kernel on the CPU, in a process whose environment has chosen it from
+the start: ``ENVIRONMENT``.
+"""
+
+import functools
+import os
+
+import numpy as np
+import torch
+
+from helpers.specs import flow_spec, multimodal_spec, small_spec
+from ivy_models.ops import torch_grid_sums, torch_ops
+from ivy_models.shells.torch import PerceiverIO
+from ivy_models.transformers.perceiver_io import Reader, initialise
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
+from ivy_models.transformers.perceiver_io.parameters import map_tree
+
+MAIN = "from helpers import grid_kernel; grid_kernel.main()"
+ENVIRONMENT = {"TRITON_INTERPRET": "1", torch_ops.FUSED_READER: "1"}
+SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
+
+launched = []
+"""Shapes of the inputs that the kernel has read."""
+
+
+def main():
+    def launch(x, *arguments):
+        launched.append(tuple(x.shape))
+        return by_kernel(x, *arguments)
+
+    by_kernel, torch_grid_sums._by_kernel = torch_grid_sums._by_kernel, launch
+    torch_grid_sums.PROGRAMS = 2  # so that programs read several outer indices
+    torch_ops.TorchOps.scores_per_chunk = lambda *_: 350  # several chunks for the gradient
+    Reader.plain_is_cheaper = lambda *_: False
+    check_axes_and_masks()
+    check_channels()
+    check_kinds()
+    check_data_types()
+    check_second_derivatives()
+    check_what_takes_chunks()
+
+
+def made(dtype="float32", **changes):
+    """A module whose weights are not at their neutral values."""
+    spec = changes.pop("spec", small_spec)(**SHALLOW, **changes)
+    rng = np.random.default_rng(0)
+    tree = initialise(PerceiverIOCore(spec).parameters(), 0)
+    tree = map_tree(lambda x: x + 0.3 * rng.standard_normal(x.shape, np.float32), tree)
+    kind = getattr(torch, dtype)
+    return PerceiverIO(
+        spec.replace(dtype=dtype), map_tree(lambda x: torch.tensor(x).to(kind), tree)
+    )
+
+
+def draw(*shape):
+    return torch.from_numpy(np.random.default_rng(1).standard_normal(shape, np.float32))
+
+
+def with_kernel(call):
+    """The result of a call, as on a GPU that runs Triton."""
+    own, torch_ops._runs_triton = torch_ops._runs_triton, lambda device: True
+    try:
+        return call()
+    finally:
+        torch_ops._runs_triton = own
+
+
+def both(module, data, launches=1, **arguments):
+    """The outputs with the kernel and without it, each as one vector."""
+    launched.clear()
+    call = functools.partial(module, data, **arguments)
+    outputs = with_kernel(call), call()
+    assert len(launched) == launches, launched
+    if isinstance(data, dict):
+        outputs = [torch.cat([x.flatten() for x in output.values()]) for output in outputs]
+    return [output.flatten() for output in outputs]
+
+
+def assert_close(ours, theirs, tolerance, name):
+    assert ours.dtype == theirs.dtype
+    difference = (ours - theirs).abs().max() / theirs.abs().max()
+    assert difference <= tolerance, (name, difference)
+
+
+def check(module, data, launches=1, **arguments):
+    """Compare the outputs and all gradients."""
+    sources = dict(module.named_parameters())
+    if isinstance(data, torch.Tensor):
+        sources["data"] = data.requires_grad_()
+    results = both(module, data, launches, **arguments)
+    assert_close(*results, 1e-5, "output")
+    weights = draw(*results[0].shape)
+    gradients = [
+        torch.autograd.grad((x * weights).sum(), list(sources.values()), allow_unused=True)
+        for x in results
+    ]
+    assert_all_close(sources, *gradients)
+
+
+def assert_all_close(names, ours, theirs):
+    """Gradients, to 1e-5 of the largest: others are the differences of larger numbers."""
+    largest = max(x.abs().max() for x in theirs if x is not None)
+    for name, a, b in zip(names, ours, theirs, strict=True):
+        assert (a is None) == (b is None), name
+        assert a is None or (a - b).abs().max() <= 1e-5 * largest, name
+
+
+def check_axes_and_masks():
+    for axes in ((13,), (5, 37), (3, 2, 5)):
+        module = made(num_input_axes=len(axes))
+        mask = torch.from_numpy(np.random.default_rng(0).random((2, *axes)) < 0.6)
+        mask[0] = False
+        for given in (None, mask):
+            check(module, draw(2, *axes, 3), mask=given)
+
+
+def check_channels():
+    for channels in (1, 20, 70):
+        check(made(input_dim=channels), draw(1, 2, 3, channels))
+
+
+def check_kinds():
+    """Projected data, several heads, and modalities, which are padded."""
+    check(made(spec=flow_spec), draw(1, 2, 9, 11, 3))
+    check(made(stem="projection", stem_dim=9, num_cross_att_heads=3), draw(1, 3, 4, 3))
+    data = {"sound": draw(2, 28, 1), "image": draw(2, 2, 6, 10, 3), "label": draw(2, 11)}
+    check(made(spec=multimodal_spec), data, launches=2)
+
+
+def check_data_types():
+    for dtype in ("bfloat16", "float16"):
+        results = both(made(dtype), draw(1, 3, 4, 3))
+        assert_close(*results, 2 * torch.finfo(results[0].dtype).eps, dtype)
+
+
+def check_second_derivatives():
+    """Of a penalty on the gradient for the data, as in training against adversaries."""
+    module, data = made(), draw(1, 2, 3, 3).requires_grad_()
+    seconds = []
+    for output in both(module, data):
+        [gradient] = torch.autograd.grad(output.square().sum(), data, create_graph=True)
+        seconds.append(torch.autograd.grad(gradient.square().sum(), list(module.parameters())))
+    assert_all_close(dict(module.named_parameters()), *seconds)
+
+
+def check_what_takes_chunks():
+    """Other data types, too many channels or inputs, transforms, and the default."""
+    data = draw(1, 2, 3, 3)
+    both(made("float64"), data.double(), launches=0)
+    both(made(input_dim=130), draw(1, 2, 3, 130), launches=0)
+    both(made(num_input_axes=1), draw(1, 60, 3), launches=0)
+    both(torch.func.vmap(made()), data[None], launches=0)
+    del os.environ[torch_ops.FUSED_READER]
+    both(made(), data, launches=0)
