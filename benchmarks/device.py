@@ -17,6 +17,7 @@ import functools
 import gc
 import itertools
 import json
+import os
 import statistics
 import time
 import traceback
@@ -31,7 +32,7 @@ from machine import describe_machine
 
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import ops_named
-from ivy_models.ops.torch_ops import TorchOps
+from ivy_models.ops.torch_ops import FUSED_READER, TorchOps
 from ivy_models.shells.accelerate import accelerate
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -186,12 +187,10 @@ def set_tf32(allowed: bool) -> None:
 def agreement(run: Run, name: str) -> Iterator[Row]:
     """Largest difference from float64 on the CPU, relative to the largest output."""
     expected = run.call(name, run.module(name, torch.float64, "cpu"), run.data(name, 1, "cpu"))()
-    scale = expected.abs().max()
     for precision, (dtype, tf32) in PRECISIONS.items():
         set_tf32(tf32)
         output = run.call(name, run.module(name, dtype), run.data(name, 1))()
-        difference = (output.double().cpu() - expected).abs().max() / scale
-        yield {"precision": precision, "difference": float(f"{difference:.2e}")}
+        yield {"precision": precision, "difference": _relative(output.double().cpu(), expected)}
 
 
 def waits(run: Run, name: str) -> Iterator[Row]:
@@ -254,8 +253,12 @@ def stock(run: Run, name: str, batch: int, precision: str) -> Iterator[Row]:
 
 def _apart(output: Any, expected: torch.Tensor) -> Row:
     """The largest difference between logits, relative to the largest of them."""
-    difference = (output.logits - expected).abs().max() / expected.abs().max()
-    return {"difference": float(f"{difference.item():.2e}")}
+    return {"difference": _relative(output.logits, expected)}
+
+
+def _relative(output: torch.Tensor, expected: torch.Tensor) -> float:
+    difference = (output - expected).abs().max() / expected.abs().max()
+    return float(f"{difference.item():.2e}")
 
 
 def compiled(run: Run, name: str) -> Iterator[Row]:
@@ -272,6 +275,74 @@ def reader(run: Run, name: str, batch: int) -> Iterator[Row]:
         core = PerceiverIOCore(module.spec, plain_reader=plain, processor=lambda _, z: z)
         call = functools.partial(core.encode, weights, data)
         yield {"reader": "plain" if plain else "streaming", **run.timed(call, 3)}
+
+
+def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
+    """The reader in chunks and by its kernel: agreement with float64, gradients, and time."""
+    ops, weight = ops_named("torch"), torch.zeros(1, device=run.device)
+    with fused_reader():
+        if not ops.has_grid_sums(weight, 1):
+            yield {"skipped": "needs CUDA and Triton"}
+            return
+    module, data, small = run.module(name), run.data(name, batch), run.data(name, 1)
+    expected = run.call(name, run.module(name, torch.float64, "cpu"), small.double().cpu())()
+    gradients = []
+    for kernel in (False, True):
+        with fused_reader() if kernel else contextlib.nullcontext():
+            core = PerceiverIOCore(module.spec, plain_reader=False, processor=lambda _, z: z)
+            row = run.timed(functools.partial(core.encode, module.weights(), data), 3)
+            difference = _relative(module(small).double().cpu(), expected)
+            with torch.enable_grad():
+                loss = module(small).float().square().mean()
+                found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+            gradients.append([x for x in found if x is not None])
+        yield {"reader": "kernel" if kernel else "chunks", "difference": difference, **row}
+    pairs = [torch.cat([x.flatten() for x in found]) for found in gradients]
+    yield {"reader": "gradients of both", "difference": _relative(*reversed(pairs))}
+
+
+@contextlib.contextmanager
+def fused_reader() -> Iterator[None]:
+    """Let the reader use its kernel where there is one."""
+    before = os.environ.get(FUSED_READER, "0")
+    os.environ[FUSED_READER] = "1"
+    try:
+        yield
+    finally:
+        os.environ[FUSED_READER] = before
+
+
+def flash_perceiver(run: Run, name: str, batch: int) -> Iterator[Row]:
+    """A model of FlashPerceiver with as many latents, layers and heads, where it is installed.
+
+    Its MLPs are four times as wide, and its reader's head has 256 channels, the most that
+    FlashAttention takes. The inputs with their positions are given, not made.
+    """
+    try:
+        from flash_perceiver import Perceiver
+    except ImportError as error:
+        yield {"skipped": str(error)}
+        return
+    spec = run.spec(name)
+    channels, heads = spec.reader().input_dim, spec.num_self_att_heads
+    shape = SMALL_SHAPES[name] if run.small else MODELS[name][1]
+    model = Perceiver(
+        input_dim=channels,
+        depth=1,
+        output_dim=spec.output_dim,
+        num_latents=spec.num_latents,
+        latent_dim=spec.latent_dim,
+        cross_head_dim=min(256, channels),
+        latent_heads=heads,
+        latent_head_dim=spec.latent_dim // heads,
+        self_per_cross_attn=spec.network_depth * spec.num_lat_att_per_layer,
+        gated_mlp=False,
+        use_flash_attn=run.is_cuda,
+    )
+    model = model.to(run.device, torch.bfloat16).eval()
+    place = {"device": run.device, "dtype": torch.bfloat16}
+    inputs = torch.zeros(batch, shape[0] * shape[1], channels, **place)
+    yield {"subject": "FlashPerceiver", **run.timed(lambda: model(inputs))}
 
 
 def training(run: Run, name: str, batch: int) -> Iterator[Row]:
@@ -317,9 +388,13 @@ def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str,
     for name in ("fourier 224", "flow"):
         yield agreement, {"name": name}
         yield waits, {"name": name}
+    for name, batch in (("fourier 224", batches[-1]), ("fourier 1024", 1), ("flow", 1)):
+        yield fused, {"name": name, "batch": batch}
     for precision, batch in itertools.product(PRECISIONS, batches):
         for function in (speed, stock):
             yield function, {"name": "fourier 224", "batch": batch, "precision": precision}
+    for batch in batches:
+        yield flash_perceiver, {"name": "fourier 224", "batch": batch}
     for name, batch in itertools.product(list(MODELS)[1:], batches):
         for precision in PRECISIONS:
             yield speed, {"name": name, "batch": batch, "precision": precision}

@@ -170,7 +170,7 @@ def broken(run, name):
 
 broken.__name__ = "agreement"
 device.agreement = broken
-names = "agreement", "waits", "stock", "training", "chunks", "reader"
+names = "agreement", "waits", "fused", "stock", "flash_perceiver", "training", "chunks", "reader"
 folder = Path(sys.argv[1])
 rows = device.main(["--device=cpu", "--small", f"--output={folder}", "--steps", *names])
 assert {row["step"] for row in rows} == set(names)
