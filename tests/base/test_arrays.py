@@ -74,9 +74,17 @@ SAME_NUMBERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def models():
+    return {}
+
+
 @pytest.fixture
-def model(backend):
-    return PerceiverIO(small_spec())
+def model(backend, models):
+    """One model a backend, which is compiled once. No test changes it."""
+    if backend not in models:
+        models[backend] = PerceiverIO(small_spec())
+    return models[backend]
 
 
 def coarse(rng):
