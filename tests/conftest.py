@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import CHOSEN, devices, unset_backends
+from helpers.compiling import optimize_programs
 from helpers.leftovers import (  # noqa: F401  pytest's hooks
     pytest_sessionfinish,
     pytest_sessionstart,
@@ -42,9 +43,10 @@ if "jax" in CHOSEN:
 
     # Synchronous calls, so that nothing runs on during the next test.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    # Optimizing programs that run a few times takes longer than it saves. The code of the docs,
-    # and the processes with full-size models, run optimized programs.
-    jax.config.update("jax_disable_most_optimizations", True)
+
+# Optimizing programs that run a few times takes longer than it saves. The code of the docs, and
+# the processes with full-size models, run optimized programs.
+optimize_programs(False)
 
 # No deadlines: compilation makes the first example slow, and load can make any slow.
 settings.register_profile(

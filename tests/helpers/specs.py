@@ -22,6 +22,10 @@ SMALL = {
 }
 
 
+FEW_LAYERS = {"network_depth": 1, "num_lat_att_per_layer": 1}
+"""For tests of what is before or after the latents: compilers take long for each layer."""
+
+
 def small_spec(**changes):
     return PerceiverIOSpec(**(SMALL | changes))
 
@@ -70,7 +74,7 @@ def flow_spec(**changes):
 def points_spec(**changes):
     """A small model of points with two coordinates."""
     points = {"num_input_axes": 1, "num_position_axes": 2, "max_fourier_freq": (16.0, 12.0)}
-    return small_spec(**(points | changes))
+    return small_spec(**(FEW_LAYERS | points | changes))
 
 
 def points(rng, spec, batch=(2,), number=11):
@@ -98,7 +102,7 @@ def sites_spec(**changes):
             InputModality("facts", 11, 0),
         ),
     }
-    return small_spec(**(sites | changes))
+    return small_spec(**(FEW_LAYERS | sites | changes))
 
 
 def sites_data(rng, number=30):
@@ -118,7 +122,7 @@ def field_spec(**changes):
         "learn_query": False,
         "query_shape": None,
     }
-    return small_spec(**(field | changes))
+    return small_spec(**(FEW_LAYERS | field | changes))
 
 
 @st.composite

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.arrays import numpy_of
-from helpers.specs import flow_spec, small_spec
+from helpers.specs import FEW_LAYERS, flow_spec, small_spec
 
 from ivy_models.checkpoints.check import check_magnitudes
 from ivy_models.checkpoints.load import load_weights
@@ -41,8 +41,7 @@ DATA = {
 
 
 def a_spec(**changes):
-    """Few layers, because compilers take long for each."""
-    return small_spec(**{"network_depth": 1, "num_lat_att_per_layer": 1} | changes)
+    return small_spec(**(FEW_LAYERS | changes))
 
 
 SPECS = {

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import CHOSEN, ROOT, unset_backends
+from helpers.compiling import optimize_programs
 from PIL import Image
 
 from ivy_models.base.cache import CACHE_VARIABLE
@@ -106,7 +107,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(factories, "load_checked", random_if_downloaded)
     # Undo changes of the process, so that they do not affect later tests.
     monkeypatch.setattr(pickle_machine, "MAX_OPCODES", pickle_machine.MAX_OPCODES)
-    with patch.dict(os.environ), torchs_threads(), jaxs_optimizations():
+    with patch.dict(os.environ), torchs_threads(), optimized_programs():
         yield
     unset_backends()
 
@@ -124,16 +125,11 @@ def torchs_threads():
 
 
 @contextlib.contextmanager
-def jaxs_optimizations():
+def optimized_programs():
     """What a reader has; tests otherwise do without."""
-    if "jax" not in CHOSEN:
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", False)
+    optimize_programs(True)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    optimize_programs(False)
 
 
 @pytest.mark.parametrize("page", list(python_pages()))
