@@ -156,6 +156,11 @@ class NamedKind(click.ParamType):
     "--patience",
     default=10,
     show_default=True,
+@training_option(
+    "--shard",
+    is_flag=True,
+    help="Under torchrun, divide the weights among the processes (FSDP), to save memory.",
+)
     type=click.IntRange(0),
     help="Stop after this number of epochs without improvement (early stopping); 0: never.",
 )
@@ -221,6 +226,11 @@ def train(
         check_output(output, data, resume or finish, overwrite)
     use_backend(backend, None)
     base = _base(model_name, device)
+    if settings["shard"] and not torchrun.is_launched():
+        raise click.UsageError(
+            "--shard divides the weights among the processes of torchrun. Start it with: torchrun "
+            "--nproc-per-node 2 -m ivy_models train"
+        )
     examples = read_training_data(
         data,
         target=_one_or_all(targets),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 
 
 def identity_of(spec: PerceiverIOSpec, data: TrainingData, settings: Settings) -> dict[str, Any]:
-    """Describe a run in JSON, except the content of its examples."""
-    return asdict(settings) | {
+    """Describe a run in JSON, except the content of its examples and how weights are stored."""
+    return asdict(replace(settings, shard=False)) | {
         **{f"the spec's {name}": value for name, value in _spec_fields(spec)},
         "targets": [asdict(target) for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],

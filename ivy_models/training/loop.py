@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -179,16 +180,21 @@ class _Loop:
         with ExitStack() as stack:
             writer = None
             if self.trainer.is_main:
-                writer = Writer(self.folder, self.names, self.batches.steps, self.done, self.save)
+                writer = Writer(self.folder, self.names, self.batches.steps, self.done)
                 stack.enter_context(closing(writer))
             read = stack.enter_context(closing(self._remaining_batches()))
             for batch in read:
                 row = self._step(batch)
                 if self.done % self.batches.per_epoch == 0 or self.done == self.batches.steps:
                     row |= self._validate(row["learning_rate"])
-                stops = bool(self.trainer.sum(np.array(interruption.asked, np.float32)))
+                due = writer is not None and writer.is_due()
+                signs = np.array([interruption.asked, due], np.float32)
+                stops, due = self.trainer.sum(signs) > 0  # in any process
+                save = None
+                if stops or due or self._is_over():
+                    save = functools.partial(self.save, self.trainer.state())
                 if writer is not None:
-                    writer.step(row, stops or self._is_over())
+                    writer.step(row, save)
                     if len(row) > len(STEP):
                         writer.epoch(self.history[-1], self.best == len(self.history) - 1)
                         if on_epoch is not None:
@@ -246,9 +252,9 @@ class _Loop:
         row = self.history[epoch]
         return score({name: row[f"validation_{name}"] for name in self.names}, self.metric)
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        arrays = {f"trainer/{name}": array for name, array in self.trainer.state().items()}
+    def save(self, state: dict[str, np.ndarray]) -> None:
+        """Write a checkpoint with the state of the trainer."""
+        arrays = {f"trainer/{name}": array for name, array in state.items()}
         arrays |= {f"kept/{name}": array for name, array in self.kept_weights.items()}
         arrays |= {f"digests/{part}": own for part, own in self.content.digests.items()}
         record = {name: getattr(self, name) for name in _RECORD}

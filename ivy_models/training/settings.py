@@ -75,6 +75,9 @@ class Settings:
     metric
         The validation result by which the best epoch is chosen, such as "loss", "macro_f1" or
         "mae". None: accuracy for a single class target, otherwise the loss.
+    shard
+        Whether each process of torchrun keeps only a share of the weights, their gradients and the
+        optimizer's moments (FSDP), to save memory.
     keep
         Whether the result has the weights of the "best" or of the "last" epoch.
     patience
@@ -109,6 +112,7 @@ class Settings:
     metric: str | None = None
     keep: Literal["best", "last"] = "best"
     patience: int | None = None
+    shard: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -135,11 +139,14 @@ class Settings:
             metric=optional(text),
             keep=one_of(("best", "last")),
             patience=optional(positive_int),
+            shard=flag,
             seed=count,
         )
 
 
 def _not_negative(name: str, value: Any) -> Any:
+        if self.shard and self.backend != "torch":
+            raise SpecError(f'shard=True needs backend="torch", got {self.backend!r}.')
     if float(number(name, value)) < 0:
         raise SpecError(f"{name} must be at least 0, got {value!r}.")
     return value

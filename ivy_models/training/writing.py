@@ -31,8 +31,6 @@ class Writer:
         Names of the validation's results.
     steps, done
         Number of steps of the whole run, and of those that it has made.
-    save
-        Writes a checkpoint.
 
     Raises
     ------
@@ -46,23 +44,26 @@ class Writer:
         validation: Sequence[str],
         steps: int,
         done: int,
-        save: Callable[[], None],
     ):
-        self.folder, self.save = folder, save
+        self.folder = folder
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.records = Records(folder, validation, done)
         self.progress = Progress(steps, done)
         self.saved_at = time.monotonic()
 
-    def step(self, row: Results, is_last: bool) -> None:
-        """Add the row of a step, and write a checkpoint if it is due."""
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS
+
+    def step(self, row: Results, save: Callable[[], None] | None) -> None:
+        """Add the row of a step, and write a checkpoint by ``save``, if it is given."""
         self.progress.step(row["loss"], row["learning_rate"])
         with _explained(self.folder):
             self.records.add(row)
-            if is_last or time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
+            if save is not None:
                 self.records.flush()  # first, so that no row up to the checkpoint is missing
-                self.save()
+                save()
                 self.saved_at = time.monotonic()
 
     def epoch(self, results: Results, is_best: bool) -> None:

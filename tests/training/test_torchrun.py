@@ -1,6 +1,7 @@
 """Training in the processes of torchrun makes the steps of one process."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from helpers.processes import python
 from helpers.training import DATA, SETTINGS, SPEC
 from PIL import Image
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, SpecError
 from ivy_models.training.loop import fit
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten
@@ -18,18 +19,33 @@ import ivy
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="trains on torch")
 
 SCRIPT = """
+import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
-from helpers.training import DATA, SETTINGS, SPEC
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from helpers.training import DATA, SETTINGS, SPEC, break_off
 from ivy_models.cli import main
+from ivy_models.training import writing
 from ivy_models.training.loop import fit
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
+
+def work():
+    fit(PerceiverIO(SPEC), DATA, SETTINGS, "shared")
+    writing.CHECKPOINT_SECONDS = 0.0
+    sharded = replace(SETTINGS, shard=True)
+    with contextlib.suppress(ZeroDivisionError):
+        fit(PerceiverIO(SPEC), break_off(lambda: 1 / 0, 9), sharded, "sharded")
+    fitted = fit(PerceiverIO(SPEC), DATA, sharded, "sharded", resume=True)
+    fitted.model.save_pretrained(Path("sharded", os.environ["RANK"]))
+    main(COMMAND, prog_name="ivy-models", standalone_mode=False)
+
 ivy.set_backend("torch")
-fitted = fit(PerceiverIO(SPEC), DATA, SETTINGS, "shared")
-fitted.model.save_pretrained(Path("shared", os.environ["RANK"]))
-main(COMMAND, prog_name="ivy-models", standalone_mode=False)
+# What torchrun --standalone --nproc-per-node 2 does, in forks of this process.
+one_machine = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "start_method": "fork"}
+elastic_launch(LaunchConfig(1, 1, 2, **one_machine), work)()
 """
 
 
@@ -56,9 +72,7 @@ def test_two_processes_make_the_steps_of_one(run, tmp_path, monkeypatch):
     options = ["train", "photos", "--model", "tiny", "--epochs", "2", "--batch-size", "8"]
     # Each process augments its share with random numbers of its own.
     options += ["--no-augment", "--backend", "torch", "--output"]
-    (tmp_path / "script.py").write_text(SCRIPT.replace("COMMAND", str([*options, "command"])))
-    launcher = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2
-    said = python(None, *launcher, "script.py", get="stderr")
+    said = python(SCRIPT.replace("COMMAND", str([*options, "command"])), get="stderr")
 
     assert run(*options, "alone").exit_code == 0
     assert_same_run(tmp_path / "command", tmp_path / "alone")
@@ -69,7 +83,8 @@ def test_two_processes_make_the_steps_of_one(run, tmp_path, monkeypatch):
     ivy.set_backend("torch")
     expected = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path / "own").model
     assert_same_run(tmp_path / "shared", tmp_path / "own")
-    first, second = (PerceiverIO.from_pretrained(tmp_path / "shared" / rank) for rank in "01")
+    assert_same_run(tmp_path / "sharded", tmp_path / "own")  # resumed: no step lost, none doubled
+    first, second = (PerceiverIO.from_pretrained(tmp_path / "sharded" / rank) for rank in "01")
     for (name, weight), (_, other) in zip(flatten(first.v), flatten(second.v), strict=True):
         np.testing.assert_array_equal(ivy.to_numpy(weight), ivy.to_numpy(other), err_msg=name)
     arguments = DATA.validation.data, DATA.validation.mask
@@ -88,3 +103,14 @@ def test_what_torchrun_cannot_use_is_refused(run, tmp_path, monkeypatch):
     result = run("train", "photos", "--output", str(tmp_path / "new"), "--backend", "jax")
     assert result.exit_code == 2
     assert "torchrun works with --backend torch, not with jax." in result.stderr
+
+
+def test_one_process_cannot_divide_the_weights(run, tmp_path):
+    with pytest.raises(InputError, match="among the processes of torchrun, and there is one"):
+        fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, shard=True), tmp_path / "new")
+    with pytest.raises(SpecError, match='shard=True needs backend="torch", got .jax'):
+        replace(SETTINGS, shard=True, backend="jax")
+    result = run("train", "photos", "--output", str(tmp_path / "new"), "--shard")
+    assert result.exit_code == 2
+    assert "torchrun --nproc-per-node 2 -m ivy_models train" in result.stderr
+    assert not (tmp_path / "new").exists()

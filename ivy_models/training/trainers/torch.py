@@ -22,7 +22,12 @@ from ivy_models.training.trainers.optimization import (
     share_of_rate,
     weight_rules,
 )
-from ivy_models.training.trainers.torch_processes import Processes
+from ivy_models.training.trainers.torch_processes import (
+    Processes,
+    divided,
+    whole,
+    zero_of_mask_tokens,
+)
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 
@@ -32,12 +37,17 @@ class TorchTrainer:
     def __init__(
         self, model: PerceiverIO, targets: Sequence[Target], settings: Settings, steps: int
     ):
-        self.targets, self.settings = targets, settings
+        self.model, self.targets, self.settings = model, targets, settings
         self.module = model.to_torch_module(rematerialise=settings.rematerialise)
         first = next(self.module.parameters())
         self.processes = Processes(first.device, model.spec.device)
         self.device, self.is_main = self.processes.device, self.processes.rank == 0
         self.module.to(self.device)
+        self.average = model.to_torch_module().to(self.device) if settings.ema else None
+        if settings.shard:  # before the optimizer takes the weights
+            self.processes.shard(self.module)
+            if self.average is not None:
+                self.processes.shard(self.average)
         rules = weight_rules(model.spec, settings)
         groups: dict[Any, list[torch.Tensor]] = {}
         for name, weight in self.module.named_parameters():
@@ -59,7 +69,6 @@ class TorchTrainer:
         )
         self.rate = functools.partial(share_of_rate, settings, steps)
         self.schedule = self._schedule(0)
-        self.average = model.to_torch_module().to(self.device) if settings.ema else None
         self.shared = self.processes.wrap(self.module)
 
     def _schedule(self, step: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -90,17 +99,21 @@ class TorchTrainer:
             goals, weights = self._tensors(part.goals), self._tensors(part.weights)
             output = output.reshape(goals.shape)
             loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
+            if self.settings.shard:
+                loss = loss + zero_of_mask_tokens(self.module)
             (self.processes.count * loss).backward()  # gradients are averaged
         return loss.detach()
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         assert self.average is not None
+        if self.settings.shard:
+            self.average.reshard()  # a validation has gathered its weights
         pairs = zip(self.average.parameters(), self.module.parameters(), strict=True)
         for average, weight in pairs:
             average.lerp_(weight, 1 - decay)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # the weights that FSDP gathers in inference mode could not be trained on
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         module = (self.average or self.module).eval()
         with self._precision():
@@ -114,7 +127,13 @@ class TorchTrainer:
         return self.processes.sum(torch.from_numpy(array).to(self.device)).cpu().numpy()
 
     def weights(self) -> Any:
-        return (self.average or self.module).weights()
+        module = self.average or self.module
+        if not self.settings.shard:
+            return module.weights()
+        gathered = {name: whole(weight) for name, weight in module.state_dict().items()}
+        undivided = self.model.to_torch_module()
+        undivided.load_state_dict(gathered)
+        return undivided.weights()
 
     def state(self) -> dict[str, np.ndarray]:
         tensors = {f"model/{name}": leaf for name, leaf in self.module.state_dict().items()}
@@ -122,14 +141,18 @@ class TorchTrainer:
             tensors |= {f"average/{n}": leaf for n, leaf in self.average.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": leaf for name, leaf in moments.items()}
-        return {name: leaf.cpu().numpy() for name, leaf in tensors.items()}
+        return {name: whole(leaf).cpu().numpy() for name, leaf in tensors.items()}
 
     def load(self, state: dict[str, np.ndarray], step: int) -> None:
         parts = by_part({name: torch.from_numpy(array) for name, array in state.items()})
-        self.module.load_state_dict(parts["model"])
-        if self.average is not None:
-            self.average.load_state_dict(parts["average"])
-        moments = {int(index): own for index, own in by_part(parts["optimizer"]).items()}
+        for name, module in (("model", self.module), ("average", self.average)):
+            if module is not None:
+                like = module.state_dict()
+                module.load_state_dict({n: divided(x, like[n]) for n, x in parts[name].items()})
+        moments = {
+            int(index): {name: divided(x, self.trained[int(index)]) for name, x in own.items()}
+            for index, own in by_part(parts["optimizer"]).items()
+        }
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         self.schedule = self._schedule(step)
 

@@ -7,6 +7,9 @@ import os
 
 import torch
 from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ivy_models.base import torchrun
@@ -47,16 +50,32 @@ class Processes:
             atexit.register(distributed.destroy_process_group)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
+    def shard(self, module: torch.nn.Module) -> None:
+        """Leave each process a share of every weight, and so of its gradient and moments (FSDP2).
+
+        The module is one group: a forward pass uses the processor's weights several times, and this
+        gathers them once.
+
+        Raises
+        ------
+        InputError
+            If there are no other processes.
+        """
+        if self.count == 1:
+            raise InputError(
+                "shard=True divides the weights among the processes of torchrun, and there is one. "
+                "Start several with torchrun --nproc-per-node, or leave it out."
+            )
+        fully_shard(module, mesh=init_device_mesh(self.device.type, (self.count,)))
+
     def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
         """Average the module's gradients over the processes.
 
         All processes must have come here before one of them goes on.
         """
-        if self.count == 1:
+        if self.count == 1 or isinstance(module, FSDPModule):
             return module
-        # A modality's mask token has no gradient where nothing is masked.
-        may_be_unused = any(name.endswith("mask_token") for name, _ in module.named_parameters())
-        return DistributedDataParallel(module, find_unused_parameters=may_be_unused)
+        return DistributedDataParallel(module, find_unused_parameters=bool(_mask_tokens(module)))
 
     def share(self, size: int) -> slice:
         """Choose the examples that this process computes, of so many.
@@ -78,3 +97,25 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+
+def _mask_tokens(module: torch.nn.Module) -> list[torch.Tensor]:
+    """Weights that have no gradient where nothing is masked."""
+    return [w for name, w in module.named_parameters() if name.endswith("mask_token")]
+
+
+def zero_of_mask_tokens(module: torch.nn.Module) -> torch.Tensor | float:
+    """0 with a gradient for each mask token. FSDP needs the same gradients in all processes."""
+    return sum((0 * token.sum() for token in _mask_tokens(module) if token.requires_grad), 0.0)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Gather the shares of a tensor, if it is divided. All processes call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def divided(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Divide a tensor like another one; a number, such as of steps, stays whole."""
+    if not isinstance(like, DTensor) or not tensor.ndim:
+        return tensor
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
