@@ -218,11 +218,11 @@ MORTAL = """
 import os
 import signal
 import sys
-import classify_with_ray as example
+import predict_with_ray as example
 
-folder, output, marker = sys.argv[1:]
+folder, model, output, marker = sys.argv[1:]
 
-class Mortal(example.Classifier):
+class Mortal(example.Predictor):
     labelled = 0
 
     def __call__(self, batch):
@@ -236,8 +236,8 @@ class Mortal(example.Classifier):
         self.labelled += 1
         return rows
 
-example.Classifier = Mortal
-sys.argv[1:] = [folder, "--output", output]
+example.Predictor = Mortal
+sys.argv[1:] = [folder, "--model", model, "--output", output]
 example.main()
 """
 
@@ -247,6 +247,7 @@ def test_ray_survives_a_killed_worker(tmp_path):
     from digits import write_digits
 
     model = create_model("perceiver_io_digits", pretrained=True)
+    model.save_pretrained(tmp_path / "model")
     write_digits(tmp_path / "images", model.labels)
     broken = tmp_path / "images" / "broken.png"
     broken.write_text("no image")
@@ -257,7 +258,7 @@ def test_ray_survives_a_killed_worker(tmp_path):
         named["RAY_AUTH_TOKEN"] = secrets.token_hex(
             32
         )  # otherwise Ray writes one to the home folder
-        run("-c", MORTAL, tmp_path / "images", output, marker, **named)
+        run("-c", MORTAL, tmp_path / "images", tmp_path / "model", output, marker, **named)
     assert marker.exists()
     rows = pandas.read_parquet(output)
     assert sorted(rows.path) == sorted([*paths, str(broken)])

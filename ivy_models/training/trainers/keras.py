@@ -40,7 +40,8 @@ class KerasTrainer(OneProcess):
         if keras.backend.backend() != "tensorflow":
             raise BackendError(
                 f"Keras runs on {keras.backend.backend()}, but training needs TensorFlow. Set the "
-                'environment variable KERAS_BACKEND="tensorflow" before Keras is imported.'
+                'environment variable KERAS_BACKEND="tensorflow" before Keras is imported. For '
+                'several devices choose backend="jax" or "torch".'
             )
         self.targets, self.settings = targets, settings
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings.precision]
