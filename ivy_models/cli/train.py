@@ -115,7 +115,11 @@ class NamedKind(click.ParamType):
     type=click.FloatRange(0, min_open=True),
     help="Passes over the examples. Default: chosen by the number of examples.",
 )
-@training_option("--batch-size", default=64, show_default=True, type=click.IntRange(1))
+@training_option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Examples of one update. Default: up to 64, fewer for few examples.",
+)
 @training_option(
     "--learning-rate", type=float, help="Highest learning rate. Default: by the size of the model."
 )
@@ -153,14 +157,14 @@ class NamedKind(click.ParamType):
 )
 @training_option("--rematerialise", is_flag=True, help="Recompute layers, to save memory.")
 @training_option(
-    "--patience",
-    default=10,
-    show_default=True,
-@training_option(
     "--shard",
     is_flag=True,
     help="Under torchrun, divide the weights among the processes (FSDP), to save memory.",
 )
+@training_option(
+    "--patience",
+    default=10,
+    show_default=True,
     type=click.IntRange(0),
     help="Stop after this number of epochs without improvement (early stopping); 0: never.",
 )
@@ -189,7 +193,7 @@ def train(
     device: str | None,
     epochs: float | None,
     learning_rate: float | None,
-    batch_size: int,
+    batch_size: int | None,
     accumulate: int,
     patience: int,
     class_weights: bool,
@@ -213,7 +217,7 @@ def train(
     from ivy_models.training.loop import TrainingStopped, fit
     from ivy_models.training.report import write_report
     from ivy_models.training.report.metrics import sklearn_metrics
-    from ivy_models.training.settings import Settings, default_epochs
+    from ivy_models.training.settings import Settings, default_batch_size, default_epochs
 
     begun = time.monotonic()
     changes = _read_spec(spec_file)
@@ -222,15 +226,15 @@ def train(
     sklearn_metrics()  # the report needs it in the end
     if torchrun.is_launched() and backend != "torch":
         raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
-    if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
-        check_output(output, data, resume or finish, overwrite)
-    use_backend(backend, None)
-    base = _base(model_name, device)
     if settings["shard"] and not torchrun.is_launched():
         raise click.UsageError(
             "--shard divides the weights among the processes of torchrun. Start it with: torchrun "
             "--nproc-per-node 2 -m ivy_models train"
         )
+    if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
+        check_output(output, data, resume or finish, overwrite)
+    use_backend(backend, None)
+    base = _base(model_name, device)
     examples = read_training_data(
         data,
         target=_one_or_all(targets),
@@ -243,6 +247,7 @@ def train(
     )
     _say("\n".join(texts.recognised(data, examples)))
     model = _start(base, examples, model_name, changes, seed, device)
+    batch_size = batch_size or default_batch_size(len(examples.train))
     chosen = Settings(
         backend=backend,
         epochs=epochs or default_epochs(len(examples.train), batch_size),

@@ -24,6 +24,9 @@ BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
 """The default number of epochs makes this number of updates, within these limits."""
 
+UPDATES = 8
+"""Least number of updates in an epoch by default, where the examples suffice."""
+
 
 @named_fields
 @dataclass(frozen=True)
@@ -72,12 +75,12 @@ class Settings:
         "float32", or "bfloat16" for mixed precision.
     rematerialise
         Whether to recompute layers in the backward pass, to save memory.
-    metric
-        The validation result by which the best epoch is chosen, such as "loss", "macro_f1" or
-        "mae". None: accuracy for a single class target, otherwise the loss.
     shard
         Whether each process of torchrun keeps only a share of the weights, their gradients and the
         optimizer's moments (FSDP), to save memory.
+    metric
+        The validation result by which the best epoch is chosen, such as "loss", "macro_f1" or
+        "mae". None: accuracy for a single class target, otherwise the loss.
     keep
         Whether the result has the weights of the "best" or of the "last" epoch.
     patience
@@ -109,10 +112,10 @@ class Settings:
     accumulation: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
+    shard: bool = False
     metric: str | None = None
     keep: Literal["best", "last"] = "best"
     patience: int | None = None
-    shard: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -136,17 +139,17 @@ class Settings:
             accumulation=positive_int,
             precision=one_of(("float32", "bfloat16")),
             rematerialise=flag,
+            shard=flag,
             metric=optional(text),
             keep=one_of(("best", "last")),
             patience=optional(positive_int),
-            shard=flag,
             seed=count,
         )
+        if self.shard and self.backend != "torch":
+            raise SpecError(f'shard=True needs backend="torch", got {self.backend!r}.')
 
 
 def _not_negative(name: str, value: Any) -> Any:
-        if self.shard and self.backend != "torch":
-            raise SpecError(f'shard=True needs backend="torch", got {self.backend!r}.')
     if float(number(name, value)) < 0:
         raise SpecError(f"{name} must be at least 0, got {value!r}.")
     return value
@@ -168,6 +171,14 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
         raise SpecError(f"{name} must be a list of strings, got {value!r}.")
     return tuple(value)
+
+
+def default_batch_size(examples: int) -> int:
+    """The largest power of two, from 8 to 64, with which an epoch has UPDATES updates.
+
+    With fewer updates an epoch, early stopping would end a run before the model has learned.
+    """
+    return next((size for size in (64, 32, 16) if examples // size >= UPDATES), 8)
 
 
 def default_epochs(examples: int, batch_size: int) -> int:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from ivy_models import classify
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
-from ivy_models.training.settings import default_epochs
+from ivy_models.training.progress import Progress
+from ivy_models.training.settings import default_batch_size, default_epochs
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 TINY = ["--model", "tiny", "--epochs", "2", "--batch-size", "8"]
@@ -259,6 +260,10 @@ def test_refusals(run, photos, tmp_path):
 def test_two_runs_in_one_folder(run, photos, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     held = os.open(tmp_path, os.O_RDONLY)
+def test_few_examples_have_small_batches():
+    assert [default_batch_size(n) for n in (1, 100, 144, 400, 512, 10**6)] == [8, 8, 16, 32, 64, 64]
+
+
     fcntl.flock(held, fcntl.LOCK_EX)
     result = run("train", str(photos), "--output", str(tmp_path), *TINY)
     os.close(held)
