@@ -1,5 +1,7 @@
 """A small training run: a model, its data and its settings."""
 
+import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +83,16 @@ class BreakOff:
         if not self.left:
             self.act()
         return self.examples.batch(indices, rng)
+
+
+@contextmanager
+def heeding_ctrl_c():
+    """Install Python's own handler, which is not there in a job that runs in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def draw_nothing(monkeypatch):

@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.processes import QUICK_XLA, python
-from helpers.training import DATA, SETTINGS, SPEC, TARGETS, break_off, examples
+from helpers.training import (
+    DATA,
+    SETTINGS,
+    SPEC,
+    TARGETS,
+    break_off,
+    examples,
+    heeding_ctrl_c,
+)
 from safetensors import numpy as safetensors_numpy
 
 from ivy_models.errors import BackendError, InputError, SpecError, TrainingError
@@ -207,22 +215,16 @@ def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
         np.testing.assert_allclose(column(tmp_path, name), expected, rtol=1e-4, err_msg=name)
 
 
-@pytest.fixture
-def heeds_ctrl_c():
-    """Python's own handler, which it does not install in a job that runs in the background."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 @torch_alone
-def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path, heeds_ctrl_c):
+def test_ctrl_c_writes_a_checkpoint(run_on, tmp_path):
     expected, _ = run_on("torch")
     interrupted = break_off(lambda: os.kill(os.getpid(), signal.SIGINT), n=9)
-    with pytest.raises(TrainingStopped, match="Stopped after step . of 12. resume=True continues"):
-        fit(PerceiverIO(SPEC), interrupted, SETTINGS, tmp_path)
-    with pytest.raises(KeyboardInterrupt):  # as before
-        os.kill(os.getpid(), signal.SIGINT)
+    with heeding_ctrl_c():
+        stopped = "Stopped after step . of 12. resume=True continues"
+        with pytest.raises(TrainingStopped, match=stopped):
+            fit(PerceiverIO(SPEC), interrupted, SETTINGS, tmp_path)
+        with pytest.raises(KeyboardInterrupt):  # as before
+            os.kill(os.getpid(), signal.SIGINT)
     finished = fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path, finish=True)
     assert 0 < len(finished.history) < len(expected.history)
     assert finished.history == expected.history[: len(finished.history)]

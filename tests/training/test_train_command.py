@@ -6,15 +6,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import wave
 
 import numpy as np
 import pytest
-from helpers import CHOSEN, ROOT, heed_interrupts
-from helpers.processes import LIMIT
-from helpers.training import draw_nothing
+from helpers import CHOSEN
+from helpers.training import draw_nothing, heeding_ctrl_c
 from PIL import Image
 
 from ivy_models import classify
@@ -195,29 +192,22 @@ def test_texts(run, texts, tmp_path):
     assert "<h1>Worst mistakes: label</h1>" in page
 
 
-def test_stopped_and_resumed(run, photos, tmp_path):
+def test_stopped_and_resumed(run, photos, tmp_path, monkeypatch):
     """Ctrl-C ends with a sentence; the resumed run gives the weights of a run that went through."""
-    options = [*TINY, "--epochs", "40"]
-    command = [sys.executable, "-m", "ivy_models", "train", str(photos), "--output"]
-    program = subprocess.Popen(
-        [*command, "stopped", *options],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-    for line in program.stderr:
-        if line.startswith("epoch 1:"):
-            program.send_signal(signal.SIGINT)
-            break
-    rest = program.communicate(timeout=LIMIT)[1]
-    assert program.returncode == 130, rest
-    assert rest.endswith("The same command with --resume continues.\n")
-    assert "Traceback" not in rest
+    options = [*TINY, "--epochs", "6"]
+
+    def train(name, *more):
+        return run("train", str(photos), "--output", str(tmp_path / name), *options, *more)
+
+    with monkeypatch.context() as patch, heeding_ctrl_c():
+        patch.setattr(Progress, "epoch", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        result = train("stopped")
+    assert result.exit_code == 130, result.output
+    assert result.stderr.endswith("The same command with --resume continues.\n")
+    assert "Traceback" not in result.stderr
     epochs = []
-    for name, more in (("stopped", ["--finish"]), ("stopped", ["--resume"]), ("whole", [])):
-        result = run("train", str(photos), "--output", str(tmp_path / name), *options, *more)
+    for name, *more in (("stopped", "--finish"), ("stopped", "--resume"), ("whole",)):
+        result = train(name, *more)
         assert result.exit_code == 0, result.output
         epochs.append(int(re.search(r"Best epoch: \d+ of (\d+)", result.stderr)[1]))
     assert epochs[0] < epochs[1] == epochs[2]
@@ -225,6 +215,8 @@ def test_stopped_and_resumed(run, photos, tmp_path):
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("stopped", "whole")
     )
     assert first == second
+    assert train("stopped", "--resume").exit_code == 0  # there is no step left
+    assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == second
 
 
 def test_refusals(run, photos, tmp_path):
@@ -260,16 +252,16 @@ def test_refusals(run, photos, tmp_path):
 def test_two_runs_in_one_folder(run, photos, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     held = os.open(tmp_path, os.O_RDONLY)
-def test_few_examples_have_small_batches():
-    assert [default_batch_size(n) for n in (1, 100, 144, 400, 512, 10**6)] == [8, 8, 16, 32, 64, 64]
-
-
     fcntl.flock(held, fcntl.LOCK_EX)
     result = run("train", str(photos), "--output", str(tmp_path), *TINY)
     os.close(held)
     assert result.exit_code == 1
     assert f"Another run writes to {tmp_path} at this moment." in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_few_examples_have_small_batches():
+    assert [default_batch_size(n) for n in (1, 100, 144, 400, 512, 10**6)] == [8, 8, 16, 32, 64, 64]
 
 
 def test_more_examples_need_fewer_epochs():
