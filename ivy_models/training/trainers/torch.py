@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.part_names import tree_name
@@ -107,7 +108,7 @@ class TorchTrainer:
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         assert self.average is not None
-        if self.settings.shard:
+        if isinstance(self.average, FSDPModule):
             self.average.reshard()  # a validation has gathered its weights
         pairs = zip(self.average.parameters(), self.module.parameters(), strict=True)
         for average, weight in pairs:
