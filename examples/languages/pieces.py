@@ -10,6 +10,7 @@ packages of a game, Wesnoth, and, for languages without these, from sentences he
 
 import argparse
 import csv
+import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -36,11 +37,11 @@ LEAST = 2400
 MOST_LANGUAGES = 3
 """A text that is in more languages than these is probably English, or a name."""
 
-BALANCE = 0.3
+BALANCE = 0.2
 """Number of a language's pieces: its amount of text to this power."""
 
-SIZES = (15, 20, 25, 30, 40, 50, 64, 80, 100, 130, 160, 200)
-"""Sizes of pieces in bytes, each as frequent as the others."""
+SIZES = (15, 128)
+"""Least and largest size of a piece in bytes; the logarithm of a size is uniform."""
 
 CHARACTERS = 64
 """Upper bound on the characters of a piece, those that the model reads."""
@@ -50,6 +51,9 @@ OTHER = re.compile(r"[\u0370-\u1dff\u2c00-\ud7ff\uf900-\uffdc]")
 """Letters of the Latin script, and of most others."""
 
 MARKUP = re.compile(r"[<>{}@=/_]")
+
+ENGLISH = re.compile(r"\b(?:the|and|that|with|this|which|from|you|would|should)\b", re.IGNORECASE)
+"""Words by which a text is English, if there are two of them: an untranslated paragraph."""
 
 
 def read_sources(folder: Path) -> Sources:
@@ -73,11 +77,14 @@ def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]
         for text in set().union(*own.values())
     )
 
+    def is_english(text: str) -> bool:
+        return text.lower() in english or len(ENGLISH.findall(text)) > 1
+
     def usable(language: str, texts: Iterable[str]) -> list[str]:
         return sorted(
             text
             for text in texts
-            if (language == "en" or text.lower() not in english)
+            if (language == "en" or not is_english(text))
             and spread[text] <= MOST_LANGUAGES
             and not MARKUP.search(text)
         )
@@ -115,7 +122,7 @@ def cut(sentences: list[str], number: int, rng: random.Random) -> Iterator[str]:
         rest = text[start : start + 300]
         if 0 <= (space := rest.find(" ")) < 40:
             rest = rest[space + 1 :]
-        if piece := first_words(rest, rng.choice(SIZES)):
+        if piece := first_words(rest, round(math.exp(rng.uniform(*map(math.log, SIZES))))):
             yield piece
 
 

@@ -7,6 +7,7 @@ import gzip
 import html
 import re
 import subprocess
+import sys
 import tarfile
 import unicodedata
 import zipfile
@@ -20,6 +21,7 @@ Sentences = Iterator[tuple[str, str]]
 CODES = {
     "arn": "arn",
     "ca-valencia": "ca",
+    "en@shaw": "en@shaw",  # English in Shavian letters
     "fil": "tl",
     "iw": "he",
     "kmr": "ku",
@@ -42,11 +44,21 @@ PLACEHOLDERS = re.compile(
 AROUND = " \"'\u201c\u201d.,;:-\u2013\u2026()[]*=|/\\"
 """What is cut off both ends of a sentence: quotation marks, dashes and other punctuation."""
 
+LETTERS = frozenset(
+    letter
+    for letter in map(chr, range(sys.maxunicode + 1))
+    if letter == " " or unicodedata.category(letter)[0] in "LM"
+)
+"""Letters and spaces. Marks (M) are parts of letters in many scripts, such as vowels of Hindi."""
+
 
 def language(code: str) -> str:
     """The language of a translation's code, such as "pt" for "pt-BR"."""
-    code = code.lower().replace("_", "-").split("@")[0]
-    return CODES.get(code, CODES.get(code.split("-")[0], code.split("-")[0]))
+    code = code.lower().replace("_", "-")
+    if code in CODES:
+        return CODES[code]
+    code = re.split("[-@]", code)[0]
+    return CODES.get(code, code)
 
 
 def read_package(path) -> Sentences:
@@ -88,16 +100,17 @@ def read_language_pack(path: PurePosixPath, content: bytes) -> Sentences:
 
 
 def read_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
-    """Read a gettext catalogue, ``CODE/LC_MESSAGES/NAME.mo``, without untranslated texts."""
+    """Read a gettext catalogue, ``CODE/LC_MESSAGES/NAME.mo``: translations and their English."""
     code = language(path.parent.parent.name)
     try:
         catalogue = gettext.GNUTranslations(BytesIO(content))
     except (OSError, UnicodeDecodeError, ValueError):
         return
     for key, text in catalogue._catalog.items():
-        original = key[0] if isinstance(key, tuple) else key
-        if original and text != original.split("\x04")[-1]:
+        original = (key[0] if isinstance(key, tuple) else key).split("\x04")[-1]
+        if original and text != original:
             yield from ((code, line) for line in text.splitlines())
+            yield from (("en", line) for line in original.splitlines())
 
 
 def read_help(path: PurePosixPath, content: bytes) -> Sentences:
@@ -122,7 +135,6 @@ def read_manual(path: PurePosixPath, content: bytes) -> Sentences:
 def cleaned(text: str) -> str | None:
     """A sentence without placeholders, or None if there is too little text."""
     text = " ".join(PLACEHOLDERS.sub(" ", text).split()).strip(AROUND)
-    # Marks (M) are parts of letters in many scripts, such as vowels in Devanagari.
-    letters = sum(letter == " " or unicodedata.category(letter)[0] in "LM" for letter in text)
+    letters = sum(map(LETTERS.__contains__, text))
     is_text = letters > 0.75 * len(text) and len(text.encode()) >= 12 and "\\" not in text
     return text if is_text else None

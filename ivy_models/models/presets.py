@@ -106,7 +106,9 @@ VIDEO_FRAMES = 16
 VIDEO_SAMPLES = VIDEO_FRAMES * 1920
 """Samples of the video model's sound, at 48 kHz and 25 frames per second."""
 
-_LANGUAGES = TablePreprocessing([TextColumn("text", NgramPreprocessing(max_characters=64))])
+_LANGUAGES = TablePreprocessing(
+    [TextColumn("text", NgramPreprocessing(max_characters=64, vocabulary_size=1 << 16))]
+)
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(
@@ -300,7 +302,7 @@ PRESETS = {
             fourier_encode_input=False,
             input_modalities=_LANGUAGES.modalities(dim=32),
         ),
-        num_parameters=1_207_737,
+        num_parameters=2_256_313,
         weights="perceiver_io_languages",
         licence="Apache 2.0",
         preprocessing=_LANGUAGES,

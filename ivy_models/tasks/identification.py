@@ -230,7 +230,7 @@ def pieces(text: str, preprocessing: Any) -> list[str]:
     while start < len(text):
         end = min(len(text), start + -(-(len(text) - start) // max(1, number - len(found))))
         end = min(end, start + size)
-        if end < len(text) and (space := text.rfind(" ", start + size // 2, end + 1)) > 0:
+        if end < len(text) and (space := text.rfind(" ", (start + end) // 2, end + 1)) > 0:
             end = space
         if any(map(str.isalpha, text[start:end])):
             found.append(text[start:end].strip())

@@ -117,6 +117,8 @@ def test_pieces_are_read_as_a_whole(model):
         assert all(0 < len(piece) <= size for piece in cut)
         assert "".join(cut).replace(" ", "") == text.replace(" ", "")
     assert pieces("one\n two", prepare) == ["one two"]
+    two = "We would like to thank everyone", "who came to the party last night."
+    assert pieces(" ".join(two), prepare) == list(two)
     assert len(pieces(1000 * words, prepare)) == 32
 
 
