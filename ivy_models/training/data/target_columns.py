@@ -87,7 +87,8 @@ class TargetColumn:
         if kind is None and self.kind == "class" and len(self.counts) > max(FEW, len(known) / 2):
             raise InputError(
                 f"The target {name!r} has {len(self.counts):,} different values in {len(known):,} "
-                "rows, too many for classes. Choose another target, or say that its kind is class."
+                f"rows, too many for classes, such as {next(iter(self.counts))!r}. Choose another "
+                "target, write numbers without units, or say that its kind is class."
             )
 
     def _recognised(self, known: Sequence[Any]) -> str:

@@ -251,6 +251,10 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         ("label\nx\ny\n", "No column .* is left to learn from, .*: there is no other"),
         ("id,label\n1,x\n2,y\n3,x\n4,y\n", r"left .*: id \(numbers the rows\)"),
         ("a,label\n" + "".join(f"{i % 3},n{i}\n" for i in range(50)), "50 different values in 50"),
+        (
+            "a,label\n" + "".join(f"{i % 3},{i}.5 kg\n" for i in range(50)),
+            "such as '0.5 kg'. Choose another target, write numbers without units",
+        ),
     ],
 )
 def test_tables_that_cannot_be_learned_are_refused(tmp_path, text, message):
