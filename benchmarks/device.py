@@ -280,32 +280,33 @@ def reader(run: Run, name: str, batch: int) -> Iterator[Row]:
 def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
     """The reader in chunks and by its kernel: agreement with float64, gradients, and time."""
     ops, weight = ops_named("torch"), torch.zeros(1, device=run.device)
-    with fused_reader():
+    with fused_reader(True):
         if not ops.has_grid_sums(weight, 1):
             yield {"skipped": "needs CUDA and Triton"}
             return
     module, data, small = run.module(name), run.data(name, batch), run.data(name, 1)
     expected = run.call(name, run.module(name, torch.float64, "cpu"), small.double().cpu())()
+    model = PerceiverIOCore(module.spec, plain_reader=False)
+    reads = PerceiverIOCore(module.spec, plain_reader=False, processor=lambda _, z: z)
     gradients = []
     for kernel in (False, True):
-        with fused_reader() if kernel else contextlib.nullcontext():
-            core = PerceiverIOCore(module.spec, plain_reader=False, processor=lambda _, z: z)
-            row = run.timed(functools.partial(core.encode, module.weights(), data), 3)
-            difference = _relative(module(small).double().cpu(), expected)
+        with fused_reader(kernel):
+            row = run.timed(functools.partial(reads.encode, module.weights(), data), 3)
             with torch.enable_grad():
-                loss = module(small).float().square().mean()
+                output = model(module.weights(), small)
+                loss = output.square().mean()
                 found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
-            gradients.append([x for x in found if x is not None])
+            gradients.append(torch.cat([x.flatten() for x in found if x is not None]))
+        difference = _relative(output.double().cpu(), expected)
         yield {"reader": "kernel" if kernel else "chunks", "difference": difference, **row}
-    pairs = [torch.cat([x.flatten() for x in found]) for found in gradients]
-    yield {"reader": "gradients of both", "difference": _relative(*reversed(pairs))}
+    yield {"reader": "gradients of both", "difference": _relative(*reversed(gradients))}
 
 
 @contextlib.contextmanager
-def fused_reader() -> Iterator[None]:
-    """Let the reader use its kernel where there is one."""
+def fused_reader(kernel: bool) -> Iterator[None]:
+    """Let the reader use its kernel where there is one, or not."""
     before = os.environ.get(FUSED_READER, "0")
-    os.environ[FUSED_READER] = "1"
+    os.environ[FUSED_READER] = str(int(kernel))
     try:
         yield
     finally:
