@@ -38,10 +38,10 @@ from ivy_models.cli.records import FORMATS
 )
 @click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
 def classify(sources, files_from, load, batch_size: int, top: int, output_format: str) -> None:
-    """Print the most probable labels of images or sounds.
+    """Print the most probable labels of images, sounds or texts.
 
-    FILES are files or folders; folders are searched recursively for what the model can read,
-    and stderr says which files are passed over. A dash (-) reads one file from stdin. Each result
+    FILES are files or folders. Folders are searched recursively; files that the model cannot read
+    are skipped and named on stderr. A dash (-) reads one file from stdin. Each result
     is printed as soon as it is known. If a file cannot be read, the others are still classified
     and the exit code is 1.
 

@@ -34,8 +34,8 @@ from ivy_models.ops import BACKENDS, ops_named
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="IPv4 address to listen on. With any other than the default, everybody who can reach it "
-    "can use the page.",
+    help="IPv4 address to listen on. With an address other than the default, everyone who can "
+    "reach it can use the page.",
 )
 @click.option(
     "--port",

@@ -34,10 +34,10 @@ MANY = 20
 @batch_size_from(64)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json: bool) -> None:
-    """Compare the predictions of MODEL with the known targets of DATA.
+    """Compare MODEL's predictions with known targets.
 
-    DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
-    class: accuracy, F1 and the confusion matrix; for a number: mean absolute error, root mean
+    DATA is a folder with a subfolder for each class, or a table that has the target's column. It
+    prints accuracy, F1 and the confusion matrix of a class, or the mean absolute error, root mean
     squared error and R2. If a source cannot be read, it is left out and the exit code is 1.
 
     Example: ivy-models evaluate my_model held_out_photos

@@ -29,20 +29,20 @@ COLUMNS = ("source", "language", "name", "probability", "error")
 @click.option(
     "--lines",
     type=click.File("r", encoding="utf-8", errors="replace"),
-    help="File with a text in each line; empty lines are passed over. A dash (-) is stdin.",
+    help="File with a text in each line; empty lines are skipped. A dash (-) is stdin.",
 )
 @model_options("perceiver_io_languages", "language identifier")
 @click.option("--among", help="Languages to choose from, such as de,fr,it. Default: all.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Least probability of a language; below it the language is unknown. Default: the "
-    "measured one.",
+    help="Lowest probability to accept; below it, the language is unknown. Default: the "
+    "model's own.",
 )
 @click.option(
     "--letters",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Picture to write of the letters that the model attended to, for one text.",
+    help="Write a picture of the letters that the model attended to. For one text only.",
 )
 @click.option(
     "--format",

@@ -168,7 +168,12 @@ def model_options(default: str | None, task: str, engines: bool = True) -> Calla
             type=click.Path(path_type=Path),
             help="Local weights (file or folder) instead of the published ones.",
         ),
-        click.option("--backend", show_default="numpy", type=click.Choice(BACKENDS)),
+        click.option(
+            "--backend",
+            show_default="numpy",
+            type=click.Choice(BACKENDS),
+            help="Framework that runs the model.",
+        ),
         device_option,
         dtype_option,
     ]

@@ -43,13 +43,16 @@ class NamedKind(click.ParamType):
 @general(
     "--output", required=True, type=click.Path(path_type=Path), help="Folder for the trained model."
 )
-@general("--resume", is_flag=True, help="Continue a run that was stopped, with equal options.")
+@general(
+    "--resume", is_flag=True, help="Continue a stopped run. The other options must be the same."
+)
 @general(
     "--finish",
     is_flag=True,
-    help="End a run that was stopped, with equal options: write the model of its best epoch.",
+    help="End a stopped run: write the model of its best epoch. The other options must be the "
+    "same.",
 )
-@general("--overwrite", is_flag=True, help="Replace the run that is in the output folder.")
+@general("--overwrite", is_flag=True, help="Replace the run in the output folder.")
 @data_option(
     "--target",
     "targets",
@@ -73,8 +76,8 @@ class NamedKind(click.ParamType):
 @data_option(
     "--augment/--no-augment",
     default=None,
-    help="Change images or sounds at random while training, or do not change them. Default: only "
-    "shift them.",
+    help="Augment images or sounds at random while training, or not at all. Default: random shifts "
+    "only.",
 )
 @data_option(
     "--flip",
@@ -97,8 +100,7 @@ class NamedKind(click.ParamType):
     "--freeze",
     "frozen",
     multiple=True,
-    help="Weights that do not change: a name or a pattern, such as processor/*. Repeat for "
-    "several.",
+    help="Weights to freeze: a name or a pattern, such as processor/*. Repeat for several.",
 )
 @model_option(
     "--layer-decay",
@@ -113,49 +115,59 @@ class NamedKind(click.ParamType):
 @training_option(
     "--epochs",
     type=click.FloatRange(0, min_open=True),
-    help="Passes over the examples. Default: chosen by the number of examples.",
+    help="Passes over the examples. Default: depends on their number.",
 )
 @training_option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Examples of one update. Default: up to 64, fewer for few examples.",
+    help="Examples per step. Default: up to 64, fewer for few examples.",
 )
 @training_option(
-    "--learning-rate", type=float, help="Highest learning rate. Default: by the size of the model."
+    "--learning-rate", type=float, help="Peak learning rate. Default: depends on the model's size."
 )
 @training_option(
     "--warmup",
     default=0.05,
     show_default=True,
-    help="Share of the updates in which the rate rises.",
+    help="Share of the steps in which the learning rate rises.",
 )
 @training_option("--weight-decay", default=0.05, show_default=True, help="AdamW's weight decay.")
 @training_option(
     "--label-smoothing", default=0.1, show_default=True, help="Probability spread over all classes."
 )
-@training_option("--clip-norm", default=1.0, show_default=True, help="Bound on the gradient norm.")
+@training_option(
+    "--clip-norm", default=1.0, show_default=True, help="Norm to which gradients are clipped."
+)
 @training_option("--dropout", default=0.0, show_default=True, help="Dropout rate of the MLPs.")
-@training_option("--mixup", default=0.0, show_default=True, help="Parameter of mixup; 0: none.")
+@training_option("--mixup", default=0.0, show_default=True, help="Alpha of mixup; 0 turns it off.")
 @training_option(
     "--class-weights", is_flag=True, help="Give each class the same total weight in the loss."
 )
 @training_option(
-    "--ema", default=0.0, show_default=True, help="Decay of a moving average of the weights."
+    "--ema",
+    default=0.0,
+    show_default=True,
+    help="Decay of the moving average of the weights; 0 turns it off.",
 )
 @training_option(
     "--accumulate",
     default=1,
     show_default=True,
-    help="Parts to divide a batch into, to save memory.",
+    help="Parts to split a batch into (gradient accumulation). Saves memory.",
 )
 @training_option(
     "--precision",
     default="float32",
     show_default=True,
     type=click.Choice(["float32", "bfloat16"]),
-    help="bfloat16 is mixed precision.",
+    help="Precision of the computation; bfloat16 is mixed precision.",
 )
-@training_option("--rematerialise", is_flag=True, help="Recompute layers, to save memory.")
+@training_option(
+    "--rematerialise",
+    is_flag=True,
+    help="Recompute activations in the backward pass (gradient checkpointing). Saves memory, "
+    "takes time.",
+)
 @training_option(
     "--shard",
     is_flag=True,
@@ -166,11 +178,11 @@ class NamedKind(click.ParamType):
     default=10,
     show_default=True,
     type=click.IntRange(0),
-    help="Stop after this number of epochs without improvement (early stopping); 0: never.",
+    help="Stop after this number of epochs without improvement (early stopping); 0 turns it off.",
 )
 @training_option(
     "--metric",
-    help="Result that chooses the best epoch: accuracy, macro_f1, mae, rmse or loss. Default: "
+    help="Metric that selects the best epoch: accuracy, macro_f1, mae, rmse or loss. Default: "
     "accuracy for one class, otherwise loss.",
 )
 @click.pass_context
@@ -203,8 +215,8 @@ def train(
 
     DATA is a folder of images, sounds or texts with a subfolder for each class, or a table (CSV,
     JSON lines or Parquet) with columns of numbers, categories, dates, texts, and paths of images or
-    sounds. The model of the best epoch and a report are written into the output folder, which
-    `predict`, `evaluate`, `classify`, `export` and `from_pretrained` take.
+    sounds. The model of the best epoch and a report are written into the output folder. Pass the
+    folder to `predict`, `evaluate`, `classify`, `export` or `from_pretrained`.
 
     Example: ivy-models train photos --output my_model
     """

@@ -51,7 +51,7 @@ class PublishedModel(click.ParamType):
 @click.option(
     "--accept-changed",
     is_flag=True,
-    help="Accept another file than the one that was found right before.",
+    help="Accept a file that differs from the one that passed first.",
 )
 @click.option(
     "--image",

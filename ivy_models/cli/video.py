@@ -15,7 +15,9 @@ from ivy_models.cli.outputs import check_folder_of
 @click.argument("clip", type=InputPath())
 @click.argument("output", type=click.Path(path_type=Path))
 @model_options("perceiver_io_video", "autoencoder of video", engines=False)
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Labels.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Number of labels."
+)
 def video(clip: Path, output: Path, load, top: int) -> None:
     """Write the autoencoder's reconstruction of a video.
 
