@@ -19,9 +19,9 @@ LOADING = {"src", "srcset", "data", "poster"}
 
 FOUND = {
     "transfer learning": "finetuning",
-    "tabular": "train",
-    "regression": "train",
-    "ImageFolder": "train",
+    "tabular": "train_table",
+    "regression": "train_table",
+    "ImageFolder": "train_photos",
     "TensorBoard": "training",
     "point cloud": "coordinates",
 }
