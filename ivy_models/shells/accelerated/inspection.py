@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -20,6 +20,7 @@ from ivy_models.shells.accelerated.structure import (
     is_config,
     model_difference,
     slots,
+    tensor_difference,
 )
 
 
@@ -143,6 +144,48 @@ class Inspection:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles of a model start with None and are inspected anew."""
         return type(None), ()
+
+
+class Plan(Protocol):
+    """How a model runs on the core."""
+
+    def difference(self, model: Any) -> str | None:
+        """How a model differs from the expected one, except in its tensors, or None."""
+
+    def remembered(self, model: Any) -> Inspection:
+        """The inspection of a model without a :meth:`difference`."""
+
+    def knows(self, inspection: Inspection) -> bool:
+        """Whether the configurations of an inspected model are those of the plan."""
+
+
+class Inspected:
+    """What accelerated classes share: they are inspected when they are taken and in each call."""
+
+    _plan: Any
+    _inspection: Inspection | None
+
+    @classmethod
+    def _taken(cls, model: Any, plan: Plan) -> str | None:
+        """Make a model one of this class; return why it runs its original code, if it does."""
+        vars(model).update(_plan=plan, _inspection=None)
+        model.__class__ = cls
+        if found := plan.difference(model):
+            return found
+        return tensor_difference(plan.remembered(model).slots)
+
+    def _inspected(self) -> Inspection | None:
+        """The inspection of the current modules, or None if the core cannot compute the same."""
+        inspection: Inspection | None = self._inspection
+        if inspection is None or not inspection.holds_for(cast("torch.nn.Module", self)):
+            plan: Plan = self._plan
+            inspection = None if plan.difference(self) else plan.remembered(self)
+            if inspection is not None and not plan.knows(inspection):
+                inspection = None
+            self._inspection = inspection
+        if inspection is None or inspection.is_random() or tensor_difference(inspection.slots):
+            return None
+        return inspection
 
 
 def _remembered(module: torch.nn.Module) -> tuple:

@@ -16,13 +16,12 @@ from ivy_models.checkpoints.huggingface.config import spec_of
 from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
-from ivy_models.shells.accelerated.inspection import Code, Inspection
+from ivy_models.shells.accelerated.inspection import Code, Inspected, Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
 from ivy_models.shells.accelerated.kinds import Kind, is_plain, kind_of
 from ivy_models.shells.accelerated.structure import (
     Structure,
     structure_of,
-    tensor_difference,
     type_name,
 )
 from ivy_models.shells.call import check_inputs, check_queries
@@ -52,11 +51,36 @@ class _Plan:
     expected: Structure
     paths: Mapping[str, str]
 
+    def difference(self, model: Any) -> str | None:
+        """How a perceiver differs from the expected one, except in its tensors, or None."""
+        if found := Inspection.difference(self.expected, model, _CODE):
+            return found
+        if is_intercepted():  # numbers may be abstract
+            return None
+        # transformers chooses activations from a dict, in which a package may have replaced one.
+        path = "encoder.cross_attention.mlp.intermediate_act_fn"
+        x = torch.linspace(-4, 4, 33, dtype=torch.float32, device="cpu")
+        mlp = self.core.spec.processor().settings.mlp
+        expected, activation = mlp.activate(ops_named("torch"), x), model.get_submodule(path)
+        if not torch.allclose(activation(x), expected, rtol=0, atol=1e-5):
+            return f"perceiver.{path} does not compute {model.config.hidden_act}"
+        return None
+
+    def remembered(self, model: torch.nn.Module) -> Inspection:
+        return Inspection(self.expected, model, _CODE)
+
+    def knows(self, inspection: Inspection) -> bool:
+        try:
+            specs = [_spec_of(self.class_name, config) for config in inspection.configs]
+        except WeightsError:
+            return False
+        return all(spec == self.published for spec in specs)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> _Plan:
         return self
 
 
-class AcceleratedPerceiverModel(PerceiverModel):
+class AcceleratedPerceiverModel(Inspected, PerceiverModel):
     """A ``PerceiverModel`` that runs the core. :meth:`take` sets it as an instance's ``__class__``.
 
     Setting the instance's ``forward`` instead would not work. A function is bound to one object,
@@ -68,7 +92,6 @@ class AcceleratedPerceiverModel(PerceiverModel):
     """
 
     _plan: _Plan
-    _inspection: Inspection | None
 
     @classmethod
     def take(cls, perceiver: PerceiverModel, class_name: str) -> str | None:
@@ -92,12 +115,7 @@ class AcceleratedPerceiverModel(PerceiverModel):
             plan = _plan_of(class_name, perceiver.config)
         except WeightsError as error:
             return str(error).removesuffix(".")
-        vars(perceiver).update(_plan=plan, _inspection=None)
-        perceiver.__class__ = cls
-        found = _difference(plan, perceiver)
-        if found is None:
-            found = tensor_difference(Inspection(plan.expected, perceiver, _CODE).slots)
-        return found
+        return cls._taken(perceiver, plan)
 
     def forward(
         self,
@@ -138,26 +156,6 @@ class AcceleratedPerceiverModel(PerceiverModel):
         if not (self.config.return_dict if return_dict is None else return_dict):
             return logits, latents
         return PerceiverModelOutput(logits=logits, last_hidden_state=latents)
-
-    def _inspected(self) -> Inspection | None:
-        """The inspection of the current modules, or None if the core cannot compute the same."""
-        inspection = self._inspection
-        if inspection is None or not inspection.holds_for(self):
-            self._inspection = inspection = self._look()
-        if inspection is None or inspection.is_random() or tensor_difference(inspection.slots):
-            return None
-        return inspection
-
-    def _look(self) -> Inspection | None:
-        plan = self._plan
-        if _difference(plan, self) is not None:
-            return None
-        inspection = Inspection(plan.expected, self, _CODE)
-        try:
-            specs = [_spec_of(plan.class_name, config) for config in inspection.configs]
-        except WeightsError:
-            return None
-        return inspection if all(spec == plan.published for spec in specs) else None
 
     def _takes(self, inputs: Any, attention_mask: Any, points: Any) -> bool:
         """Whether the core returns the same as transformers for these arguments."""
@@ -230,22 +228,6 @@ def _expected_structure(class_name: str, config: PretrainedConfig) -> Structure:
     with torch.device("meta"):
         model = getattr(modeling_perceiver, class_name)(copy.deepcopy(config))
     return structure_of(model.perceiver)
-
-
-def _difference(plan: _Plan, perceiver: Any) -> str | None:
-    """How a perceiver differs from the expected one, except in its tensors, or None."""
-    if found := Inspection.difference(plan.expected, perceiver, _CODE):
-        return found
-    if is_intercepted():  # numbers may be abstract
-        return None
-    # transformers chooses activations from a dict, in which a package may have replaced one.
-    path = "encoder.cross_attention.mlp.intermediate_act_fn"
-    x = torch.linspace(-4, 4, 33, dtype=torch.float32, device="cpu")
-    mlp = plan.core.spec.processor().settings.mlp
-    expected, activation = mlp.activate(ops_named("torch"), x), perceiver.get_submodule(path)
-    if not torch.allclose(activation(x), expected, rtol=0, atol=1e-5):
-        return f"perceiver.{path} does not compute {perceiver.config.hidden_act}"
-    return None
 
 
 def _spec_of(class_name: str, config: PretrainedConfig) -> PerceiverIOSpec:

@@ -18,10 +18,10 @@ from ivy_models.checkpoints.perceiver_pytorch.arguments import (
 from ivy_models.checkpoints.perceiver_pytorch.names import Source, canonical, source_of
 from ivy_models.errors import WeightsError
 from ivy_models.ops import ops_named
-from ivy_models.shells.accelerated.inspection import Code, Inspection
+from ivy_models.shells.accelerated.inspection import Code, Inspected, Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
 from ivy_models.shells.accelerated.kinds import is_plain
-from ivy_models.shells.accelerated.structure import Structure, structure_of, tensor_difference
+from ivy_models.shells.accelerated.structure import Structure, structure_of
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
@@ -83,6 +83,12 @@ class _Plan:
             return found
         return None if _repeats(model) == self.repeats else "its layers share other weights"
 
+    def remembered(self, model: torch.nn.Module) -> Inspection:
+        return Inspection(self.expected, model, self.code)
+
+    def knows(self, inspection: Inspection) -> bool:
+        return True  # they have no configurations
+
     def __deepcopy__(self, memo: dict[int, Any]) -> _Plan:
         return self
 
@@ -94,14 +100,13 @@ def _repeats(model: torch.nn.Module) -> tuple[int, ...]:
     return tuple(first.setdefault(module, number) for number, module in enumerate(modules))
 
 
-class _Accelerated(torch.nn.Module):
+class _Accelerated(Inspected, torch.nn.Module):
     """What the accelerated classes share. :meth:`take` sets one as an instance's ``__class__``.
 
     ``AcceleratedPerceiverModel`` of ``model.py`` says why it does not set ``forward``.
     """
 
     _plan: _Plan
-    _inspection: Inspection | None
 
     def _computed(
         self, data: Any, mask: Any = None, queries: Any = None, only_latents: bool = False
@@ -124,18 +129,6 @@ class _Accelerated(torch.nn.Module):
         )
         outputs: Any = core(params, checked.data, checked.mask, queries)
         return outputs.reshape(data.shape[0], *axes, outputs.shape[-1])
-
-    def _inspected(self) -> Inspection | None:
-        """The inspection of the current modules, or None if they are not as expected."""
-        inspection = self._inspection
-        if inspection is None or not inspection.holds_for(self):
-            plan = self._plan
-            found = plan.difference(self)
-            inspection = None if found else Inspection(plan.expected, self, plan.code)
-            self._inspection = inspection
-        if inspection is None or inspection.is_random() or tensor_difference(inspection.slots):
-            return None
-        return inspection
 
     def _takes(self, like: torch.Tensor, data: Any, mask: Any, queries: Any) -> bool:
         """Whether the core returns the same for these arguments."""
@@ -247,9 +240,4 @@ def take(model: Any) -> str | None:
         return str(error).removesuffix(".")
     except (AttributeError, IndexError, KeyError, TypeError):
         return f"its modules are not those of a {class_name}"
-    vars(model).update(_plan=plan, _inspection=None)
-    model.__class__ = _ACCELERATED[class_name]
-    found = plan.difference(model)
-    if found is None:
-        found = tensor_difference(Inspection(plan.expected, model, plan.code).slots)
-    return found
+    return _ACCELERATED[class_name]._taken(model, plan)
