@@ -8,8 +8,12 @@ import sys
 import zipfile
 from pathlib import PurePosixPath
 
+import numpy as np
 import pytest
 from helpers import ROOT
+
+from ivy_models.checkpoints.folder import read_config, read_native
+from ivy_models.preprocessing import NgramPreprocessing
 
 FOLDER = ROOT / "examples" / "languages"
 
@@ -19,11 +23,12 @@ def example():
     """The modules of the example, imported as its scripts import each other."""
     sys.path.insert(0, str(FOLDER))
     import pieces
+    import start
     import translations
 
-    yield pieces, translations
+    yield pieces, translations, start
     sys.path.remove(str(FOLDER))
-    for name in ("pieces", "translations"):
+    for name in ("pieces", "translations", "start"):
         del sys.modules[name]
 
 
@@ -50,6 +55,8 @@ def test_translations_are_read_from_each_kind_of_file(example):
     ]
     assert translations.reader_of(PurePosixPath("usr/bin/ls")) is None
     assert translations.language("zh_TW") == "zh"
+    assert translations.language("ca@valencia") == "ca"
+    assert translations.language("en@shaw") == "en@shaw"
     assert (
         translations.cleaned("  Öffne %s in einem neuen Fenster…") == "Öffne in einem neuen Fenster"
     )
@@ -65,10 +72,12 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
     own["ru"].add("apt-get install")
     sources = {code: {"firefox-esr": texts} for code, texts in own.items()}
     sources["en"]["firefox-esr"].add("Open 1 window")
+    own["de"].add("the files that are open")
     sources["sco"] = {"firefox-esr": own["de"]}
     train, validation = pieces.chosen(sources)
     assert set(train) == {"en", "de", "ru"}
-    assert not {"open 1 window", "<b>Fenster</b> mit Text"} & set(train["de"] + validation["de"])
+    left_out = {"open 1 window", "<b>Fenster</b> mit Text", "the files that are open"}
+    assert not left_out & set(train["de"] + validation["de"])
     assert "apt-get install" not in train["ru"] + validation["ru"]
     assert not set(train["de"]) & set(validation["de"])
 
@@ -81,6 +90,43 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
         with (tmp_path / name).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert {row["language"] for row in rows} == ({"sco"} if "unknown" in name else set(words))
+
+
+def test_catalogues_give_translations_and_their_english(example, monkeypatch):
+    catalogue = {
+        "": "header",
+        "menu\x04Open file": "Datei öffnen",
+        ("Files", 0): "Dateien",
+        "OK": "OK",
+    }
+    reader = type("Reader", (), {"__init__": lambda self, _: None, "_catalog": catalogue})
+    monkeypatch.setattr(example[1].gettext, "GNUTranslations", reader)
+    path = PurePosixPath("locale/de/LC_MESSAGES/a.mo")
+    assert list(example[1].read_catalogue(path, b"")) == [
+        ("de", "Datei öffnen"),
+        ("en", "Open file"),
+        ("de", "Dateien"),
+        ("en", "Files"),
+    ]
+
+
+def test_a_start_has_the_embeddings_of_a_linear_model(example, tmp_path, monkeypatch):
+    start = example[2]
+    monkeypatch.setattr(start, "BATCH", 8)
+    monkeypatch.setattr(start, "NGRAMS", NgramPreprocessing(16, (2, 3), 512))
+    rows = ["text,language", *["eine Datei,de", "a file,en"] * 80]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    output = tmp_path / "start"
+    monkeypatch.setattr(sys, "argv", ["start.py", str(tmp_path), "--output", str(output)])
+    start.main()
+    assert read_config(output)[1]["labels"] == ["de", "en"]
+    embedding = read_native(output)["input/text_0/embedding"]
+    tokens, mask = start.NGRAMS.tokens(["eine Datei", "a file"])
+    german, english = (embedding[own[seen]].mean(0) for own, seen in zip(tokens, mask, strict=True))
+    cosine = german @ english / np.linalg.norm(german) / np.linalg.norm(english)
+    assert cosine < 0  # they tell the languages apart
+    seen = embedding[tokens[mask]]
+    assert np.sqrt((seen**2).mean()) == pytest.approx(start.SCALE, rel=0.2)
 
 
 def test_every_package_has_a_version_and_a_hash():
