@@ -3,6 +3,7 @@
 The devices are those of :mod:`helpers.fake_devices`, in a process of its own.
 """
 
+import functools
 import json
 
 import torch
@@ -13,6 +14,8 @@ from helpers import fake_devices
 from helpers.fake_devices import Count
 from helpers.specs import flow_spec, language_spec, multimodal_spec, points_spec, small_spec
 from ivy_models.models.presets import PRESETS
+from ivy_models.ops import torch_linear
+from ivy_models.ops.torch_ops import TorchOps
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.training.losses import classification_loss
 from ivy_models.transformers.perceiver_io import Reader
@@ -78,8 +81,8 @@ def made(device, shape, dtype=torch.float32):
     return torch.empty(shape, device=device, dtype=dtype)
 
 
-def counts_of(call):
-    with Count() as count:
+def counts_of(call, on_host=False):
+    with Count(on_host) as count:
         call()
     return {
         "kernels": count.kernels,
@@ -108,6 +111,31 @@ def theirs(kind, spec, shape):
             model = getattr(transformers, f"PerceiverFor{kind}")(config).eval()
         data = made("cuda", shape)
         return counts_of(lambda: model(inputs=data))
+
+
+def training(spec, batch):
+    """Counts of a step of training: here, and of transformers.
+
+    Fake devices have no backward passes, so the CPU's fake tensors are chunked as theirs are.
+    """
+    import transformers
+    from subjects import huggingface_config
+
+    TorchOps.is_on_cpu = lambda *_: False
+    torch_linear.ONEDNN_LINEAR, torch_linear._mkl_is_slow = None, lambda: False
+    config = huggingface_config(spec)
+    config.image_size = 224
+    with FakeTensorMode():
+        theirs = transformers.PerceiverForImageClassificationFourier(config)
+        calls = {
+            "ours": functools.partial(module_on("cpu", spec), made("cpu", (batch, 224, 224, 3))),
+            "theirs": lambda: theirs(inputs=made("cpu", (batch, 3, 224, 224))).logits,
+        }
+        steps = {
+            name: lambda call=call: call().square().mean().backward()
+            for name, call in calls.items()
+        }
+        return {name: counts_of(step, on_host=True) for name, step in steps.items()}
 
 
 def small(device, spec, name):
@@ -140,6 +168,7 @@ def main():
     fake_devices.install()
     result = {name: published(*case) for name, case in PUBLISHED.items()}
     result["theirs"] = {name: theirs(*case) for name, case in THEIRS.items()}
+    cheaper, own = Reader.plain_is_cheaper, F.scaled_dot_product_attention
     # Small data, read as large data are.
     Reader.plain_is_cheaper = lambda *_: False
     F.scaled_dot_product_attention = formula  # the fake devices have no fused kernels
@@ -149,6 +178,9 @@ def main():
         for name in names
     }
     result["head sizes"] = sorted(HEAD_SIZES)
+    F.scaled_dot_product_attention = own
+    Reader.plain_is_cheaper = cheaper
+    result["training"] = training(FOURIER, 32)
     print(json.dumps(result))
 
 

@@ -46,6 +46,11 @@ def install():
 class Count(TorchDispatchMode):
     """Counts what a program does on a device.
 
+    Parameters
+    ----------
+    on_host : bool
+        Count kernels of the CPU's fake tensors instead, the only ones that have backward passes.
+
     Attributes
     ----------
     kernels, bytes : int
@@ -54,8 +59,9 @@ class Count(TorchDispatchMode):
         Lines of this library that copy from the host, and that wait for the device.
     """
 
-    def __init__(self):
+    def __init__(self, on_host=False):
         super().__init__()
+        self.on_host = on_host
         self.kernels = self.bytes = 0
         self.copies, self.waits = collections.Counter(), collections.Counter()
 
@@ -70,9 +76,10 @@ class Count(TorchDispatchMode):
             (self.waits if _on_host(results) else self.copies)[_line()] += 1
         if name == "where" and not _on_host(results) and any(_on_host([x]) for x in given):
             self.copies[_line()] += 1  # of a number
-        if results and not _on_host(results) and not (func.is_view or name in _FREE):
+        here = results and _on_host(results) == self.on_host
+        if here and not (func.is_view or name in _FREE):
             self.kernels += 1
-            arrays = [x for x in given + results if not _on_host([x])]
+            arrays = [x for x in given + results if _on_host([x]) == self.on_host]
             self.bytes += sum(x.numel() * x.element_size() for x in arrays)
         return made
 
