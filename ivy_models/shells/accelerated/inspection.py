@@ -151,12 +151,15 @@ class Plan(Protocol):
 
     def difference(self, model: Any) -> str | None:
         """How a model differs from the expected one, except in its tensors, or None."""
+        raise NotImplementedError
 
     def remembered(self, model: Any) -> Inspection:
         """The inspection of a model without a :meth:`difference`."""
+        raise NotImplementedError
 
     def knows(self, inspection: Inspection) -> bool:
         """Whether the configurations of an inspected model are those of the plan."""
+        raise NotImplementedError
 
 
 class Inspected:
