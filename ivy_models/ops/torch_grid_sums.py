@@ -10,6 +10,9 @@ block of inner indices and some outer ones twice, for its highest score and for 
 program waits for another; their sums are merged by torch's operations.
 """
 
+# Type checkers do not know the language of kernels, and Triton is not installed everywhere.
+# pyright: reportMissingImports=false, reportIndexIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import functools

@@ -363,8 +363,9 @@ def _fused_attention(q, k, v, key_mask, scale=None):
 
 def _padded_attention(q, k, v, key_mask):
     """The same, with zeros as further channels of each head."""
-    padded = (F.pad(x, (0, -x.shape[-1] % HEAD_UNIT)) for x in (q, k, v))
-    return _fused_attention(*padded, key_mask, scale=q.shape[-1] ** -0.5)[..., : v.shape[-1]]
+    scale, channels = q.shape[-1] ** -0.5, v.shape[-1]
+    q, k, v = (F.pad(x, (0, -x.shape[-1] % HEAD_UNIT)) for x in (q, k, v))
+    return _fused_attention(q, k, v, key_mask, scale)[..., :channels]
 
 
 def _is_slow_half(x: torch.Tensor) -> bool:
