@@ -10,16 +10,13 @@ block of inner indices and some outer ones twice, for its highest score and for 
 program waits for another; their sums are merged by torch's operations.
 """
 
-# Type checkers do not know the language of kernels, and Triton is not installed everywhere.
-# pyright: reportMissingImports=false, reportIndexIssue=false, reportCallIssue=false
-
 from __future__ import annotations
 
 import functools
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch.utils.checkpoint import checkpoint
 
 from ivy_models.ops.base import MASKED_SCORE
@@ -70,7 +67,7 @@ class _GridSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *arguments):
         *sources, mask, ctx.scores_per_chunk = arguments
-        highest, *sums = _by_kernel(*(x.contiguous() for x in sources), mask)
+        highest, *sums = _by_kernel([x.contiguous() for x in sources], mask)
         ctx.save_for_backward(*sources, mask, highest)
         ctx.mark_non_differentiable(highest)
         return highest, *sums
@@ -86,13 +83,15 @@ class _GridSums(torch.autograd.Function):
             if not again:
                 for x in trained:
                     x.requires_grad_()
-            sums = _by_torch(*(x.float() for x in views), mask, highest, ctx.scores_per_chunk)
+            wide = [x.float() for x in views]
+            sums = _by_torch(wide, mask, highest, ctx.scores_per_chunk)
             found = iter(torch.autograd.grad(sums, trained, gradients[1:], create_graph=again))
         return *(next(found) if needs else None for needs in ctx.needs_input_grad[:5]), None, None
 
 
-def _by_torch(x, inverse, query, outer_scores, inner_scores, mask, highest, scores_per_chunk):
+def _by_torch(sources, mask, highest, scores_per_chunk):
     """The sums, given the highest scores, for a chunk of outer indices at a time."""
+    x, inverse, query, outer_scores, inner_scores = sources
     _, outer, inner = inverse.shape
     size = min(max(1, scores_per_chunk // (highest.numel() * inner)), outer)
     x = x.unflatten(1, (outer, inner))
@@ -116,11 +115,13 @@ def _by_torch(x, inverse, query, outer_scores, inner_scores, mask, highest, scor
         arguments = (query, inner_scores, *rows, None if mask is None else part(mask, 1))
         sums.append(checkpoint(chunk, *arguments, use_reentrant=False, preserve_rng_state=False))
     total, of_x, by_inner, by_outer = zip(*sums, strict=True)
-    return sum(total), sum(of_x), torch.cat(by_outer, -1), sum(by_inner)
+    total, of_x, by_inner = (functools.reduce(torch.add, x) for x in (total, of_x, by_inner))
+    return total, of_x, torch.cat(by_outer, -1), by_inner
 
 
-def _by_kernel(x, inverse, query, outer_scores, inner_scores, mask):
+def _by_kernel(sources, mask):
     """The highest scores and the sums, merged from those of the programs."""
+    x, inverse, query, _, _ = sources
     (batch, outer, inner), (_, rows, channels) = inverse.shape, query.shape
     wide = max(16, triton.next_power_of_2(channels))
     block = 32 if wide <= 64 else 16
@@ -135,12 +136,9 @@ def _by_kernel(x, inverse, query, outer_scores, inner_scores, mask):
 
     highest = of_programs()
     sums = [of_programs(length) for length in (1, channels, size, block)]
-    _kernel[(row_blocks * inner_blocks * ranges, batch)](
-        x,
-        inverse,
-        query,
-        outer_scores,
-        inner_scores,
+    launch = _kernel[(row_blocks * inner_blocks * ranges, batch)]  # pyright: ignore[reportIndexIssue]
+    launch(
+        *sources,
         x if mask is None else mask.contiguous(),
         highest,
         *sums,

@@ -1,7 +1,7 @@
-"""Models read by the Triton kernel, and in chunks: ``python(MAIN)``.
+"""Models read by the Triton kernel, and in chunks: ``grid_kernel.main()``.
 
 Triton's interpreter runs the kernel on the CPU, in a process whose environment has chosen it from
-the start: ``ENVIRONMENT``.
+the start: ``TRITON_INTERPRET=1``.
 """
 
 import functools
@@ -17,8 +17,6 @@ from ivy_models.transformers.perceiver_io import Reader, initialise
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import map_tree
 
-MAIN = "from helpers import grid_kernel; grid_kernel.main()"
-ENVIRONMENT = {"TRITON_INTERPRET": "1", torch_ops.FUSED_READER: "1"}
 SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
 
 launched = []
@@ -26,11 +24,12 @@ launched = []
 
 
 def main():
-    def launch(x, *arguments):
-        launched.append(tuple(x.shape))
-        return by_kernel(x, *arguments)
+    def launch(sources, mask):
+        launched.append(tuple(sources[0].shape))
+        return by_kernel(sources, mask)
 
     by_kernel, torch_grid_sums._by_kernel = torch_grid_sums._by_kernel, launch
+    os.environ[torch_ops.FUSED_READER] = "1"
     torch_grid_sums.PROGRAMS = 2  # so that programs read several outer indices
     torch_ops.TorchOps.scores_per_chunk = lambda *_: 350  # several chunks for the gradient
     Reader.plain_is_cheaper = lambda *_: False
