@@ -19,7 +19,7 @@ from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 def takes_kernel(ops: Ops, folded: Array, inputs: Inputs, axes: TwoAxes) -> bool:
-    """Whether the kernel can compute the sums of folded queries (B, R, C), in bounded memory."""
+    """Whether the kernel can compute the sums of folded queries (B, R, C)."""
     return (
         isinstance(inputs.positions, FourierPositionEncoding)
         and isinstance(inputs.data, Features)
