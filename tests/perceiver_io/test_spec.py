@@ -69,7 +69,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"device": 0}, "device must be a name"),
         ({"processor_widening_factor": -1}, "processor_widening_factor must be an integer"),
         ({"reader_widening_factor": 1.5}, "reader_widening_factor must be an integer"),
-        ({"activation": "tanh"}, "activation must be one of gelu, relu, silu, got 'tanh'"),
+        ({"activation": "geglu"}, "one of gelu, relu, silu, got 'geglu'. With gated_mlp=True"),
         ({"activation": "relu", "exact_gelu": True}, "needs activation='gelu', got 'relu'"),
         ({"stem": "resnet", "stem_dim": 4}, "stem must be one of None"),
         ({"stem": "projection"}, "Set both stem and stem_dim"),

@@ -150,7 +150,8 @@ def _check_heads(spec: PerceiverIOSpec) -> None:
 def _check_activation(spec: PerceiverIOSpec) -> None:
     if spec.activation not in ACTIVATIONS:
         raise SpecError(
-            f"activation must be one of {', '.join(ACTIVATIONS)}, got {spec.activation!r}."
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got {spec.activation!r}. "
+            "With gated_mlp=True, gelu gives GEGLU and silu SwiGLU; silu is also called swish."
         )
     if spec.exact_gelu and spec.activation != "gelu":
         raise SpecError(
