@@ -16,7 +16,7 @@ from ivy_models.preprocessing.table.cells import is_missing
 from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
 from ivy_models.training.data.defaults import default_preprocessing, sample
 from ivy_models.training.data.files import named
-from ivy_models.training.data.rows import Rows
+from ivy_models.training.data.rows import TARGET, Rows
 from ivy_models.training.data.tables import TableRows
 from ivy_models.training.data.target_columns import TARGET_KINDS, TargetColumn, target_names
 
@@ -64,6 +64,13 @@ class FileSchema:
             raise InputError(
                 f"There are {rows.kind}s, such as {rows[0]}, but no folders that name their "
                 "classes. Put those of each class into a subfolder of its name."
+            )
+        classes = set(rows.column(TARGET)) - {None}
+        if len(classes) == 1:
+            (only,) = classes
+            raise InputError(
+                f"All {rows.kind}s with a class are in one subfolder, {only}. Training needs two "
+                f"classes at least. If {only} has a subfolder for each class, train on {only}."
             )
         names = target_names(target, rows.columns)
         check_kinds(columns, names, TARGET_KINDS)

@@ -178,13 +178,14 @@ def test_what_should_be_looked_at_is_said(tmp_path, rng):
         ([], "has no files"),
         (["a.pdf"], "no images, sounds, texts or tables, but a.pdf"),
         (["a.png", "b.png"], "no folders that name their classes"),
-        (["cat/a.png"], "is always 'cat'"),
+        (["cat/a.png"], "in one subfolder, cat. Training needs two classes"),
+        (["pets/cat/a.png", "pets/dog/b.png"], "train on pets"),
         (["cat/a.png", "dog/b.png"], "None of 2 images can be read"),
     ],
 )
 def test_a_folder_without_classes_is_refused(tmp_path, files, message):
     for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InputError, match=message):
         read_training_data(tmp_path)
