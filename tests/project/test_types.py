@@ -41,6 +41,12 @@ create_model(7)  # error
 best(spec)  # error
 label.no_such_attribute  # error
 """
+MYPY_CONFIG = """\
+[mypy]
+[mypy-torch.*,jax.*,flax.*,optax.*,keras.*,tensorflow.*,transformers.*,sklearn.*,matplotlib.*,datasets.*]
+follow_imports = skip
+"""
+"""The frameworks' own types take minutes to check, and decide nothing of the scripts."""
 PACKAGES = {"ivy_models": ivy_models, "perceiver_io": perceiver_io}
 NAMES = [f"{alias}.{name}" for alias, package in PACKAGES.items() for name in package.__all__]
 REVEALED = "import ivy_models\nfrom ivy_models.transformers import perceiver_io\n\n" + "".join(
@@ -74,7 +80,8 @@ def pyright(scripts):
 def mypy(scripts, tmp_path_factory):
     """Diagnostics of mypy, in the same form."""
     cache = tmp_path_factory.mktemp("cache")
-    options = ["--config-file=", "--no-error-summary", "--disable-error-code=import-untyped"]
+    (scripts / "mypy.ini").write_text(MYPY_CONFIG)
+    options = ["--no-error-summary", "--disable-error-code=import-untyped"]
     result = run(scripts, "-m", "mypy", *options, "--cache-dir", cache, "script.py", "revealed.py")
     found = re.findall(r"^(\w+\.py):(\d+): (\w+): (.*)$", result.stdout, re.MULTILINE)
     assert found, result.stdout + result.stderr
