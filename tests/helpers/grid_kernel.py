@@ -10,14 +10,12 @@ import os
 import numpy as np
 import torch
 
-from helpers.specs import flow_spec, multimodal_spec, small_spec
+from helpers.specs import FEW_LAYERS, flow_spec, multimodal_spec, small_spec
 from ivy_models.ops import torch_grid_sums, torch_ops
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io import Reader, initialise
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.parameters import map_tree
-
-SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
 
 launched = []
 """Shapes of the inputs that the kernel has read."""
@@ -43,7 +41,7 @@ def main():
 
 def made(dtype="float32", **changes):
     """A module whose weights are not at their neutral values."""
-    spec = changes.pop("spec", small_spec)(**SHALLOW, **changes)
+    spec = changes.pop("spec", small_spec)(**FEW_LAYERS, **changes)
     rng = np.random.default_rng(0)
     tree = initialise(PerceiverIOCore(spec).parameters(), 0)
     tree = map_tree(lambda x: x + 0.3 * rng.standard_normal(x.shape, np.float32), tree)

@@ -11,7 +11,7 @@ import numpy as np
 
 from helpers.arrays import image, numpy_of
 from helpers.devices import divide_cpu
-from helpers.specs import language_spec, multimodal_data, multimodal_spec, small_spec
+from helpers.specs import FEW_LAYERS, language_spec, multimodal_data, multimodal_spec, small_spec
 from helpers.training import DATA, SETTINGS, SPEC
 from ivy_models.arrays import device_of, unwrap
 from ivy_models.interpret.attention_maps import attention_maps
@@ -25,7 +25,6 @@ import ivy
 
 MAIN = "from helpers import second_device; second_device.main()"
 SECOND = "cpu:1"
-SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
 
 
 def assert_on(device, tree):
@@ -52,8 +51,8 @@ def main():
 
 def check_calls(data):
     """Whatever a model computes is on the spec's device, and as on the first one."""
-    expected = PerceiverIO(small_spec(**SHALLOW))
-    model = PerceiverIO(small_spec(**SHALLOW, device=SECOND))
+    expected = PerceiverIO(small_spec(**FEW_LAYERS))
+    model = PerceiverIO(small_spec(**FEW_LAYERS, device=SECOND))
     assert model.device == SECOND
     output = model(data)
     latents = model.encode(data, mask=np.ones((6, 5), bool))
@@ -76,16 +75,16 @@ def check_moves(model, data):
     assert_on("cpu", [dict(flatten(other.v)), other(data)])
     ivy.set_default_device(SECOND)
     try:
-        assert PerceiverIO(small_spec(**SHALLOW)).device == SECOND
+        assert PerceiverIO(small_spec(**FEW_LAYERS)).device == SECOND
     finally:
         ivy.unset_default_device()
 
 
 def check_other_inputs(rng):
     """Tokens and modalities, with masks, queries and missing data."""
-    language = PerceiverIO(language_spec(**SHALLOW, device=SECOND))
+    language = PerceiverIO(language_spec(**FEW_LAYERS, device=SECOND))
     assert_on(SECOND, language(rng.integers(0, 262, (2, 9)), mask=np.ones((2, 9), bool)))
-    spec = multimodal_spec(**SHALLOW, device=SECOND)
+    spec = multimodal_spec(**FEW_LAYERS, device=SECOND)
     data = multimodal_data(rng)
     del data["label"]
     assert_on(SECOND, PerceiverIO(spec)(data, queries={"image": np.arange(3), "label": None}))

@@ -5,16 +5,22 @@ import pytest
 from helpers.arrays import numpy_of
 from helpers.chunks import set_scores_per_chunk
 from helpers.models import noisy
-from helpers.specs import field_spec, flow_spec, language_spec, multimodal_spec, small_spec
+from helpers.specs import (
+    FEW_LAYERS,
+    field_spec,
+    flow_spec,
+    language_spec,
+    multimodal_spec,
+    small_spec,
+)
 
 from ivy_models import attention_maps
 from ivy_models.errors import InputError
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
-SHALLOW = {"network_depth": 1, "num_lat_att_per_layer": 1}
-FIELD = field_spec(**SHALLOW, position_range=(0, 1))
-GIVEN = small_spec(**SHALLOW, learn_query=False, query_shape=None)
+FIELD = field_spec(**FEW_LAYERS, position_range=(0, 1))
+GIVEN = small_spec(**FEW_LAYERS, learn_query=False, query_shape=None)
 MASK = np.array([[True, False, True, True, False], [True, True, True, False, False]])
 
 
