@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
 from helpers.processes import QUICK_XLA
-from helpers.second_device import SHALLOW
 from helpers.specs import (
+    FEW_LAYERS,
     columns_data,
     columns_spec,
     language_spec,
@@ -149,7 +149,7 @@ def test_numpy_parameters(rng):
 )
 @pytest.mark.parametrize("changes", [{}, {"stem": "convolution", "stem_dim": 4}], ids=str)
 def test_jaxs_strict_flags(strict, changes, rng):
-    apply, params = PerceiverIO(small_spec(**SHALLOW, **changes)).to_jax()
+    apply, params = PerceiverIO(small_spec(**FEW_LAYERS, **changes)).to_jax()
     data = jnp.asarray(images(rng, 2, 6, 5, 3))
     expected = apply(params, data)
     with strict():
