@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import CHOSEN, devices, unset_backends
-from helpers.compiling import optimize_programs
+from helpers.compiling import optimize_programs, without_fusion_emitters
 from helpers.leftovers import (  # noqa: F401  pytest's hooks
     pytest_sessionfinish,
     pytest_sessionstart,
@@ -44,8 +44,9 @@ if "jax" in CHOSEN:
     # Synchronous calls, so that nothing runs on during the next test.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-# Optimizing programs that run a few times takes longer than it saves. The code of the docs, and
-# the processes with full-size models, run optimized programs.
+# The code of the docs, and the processes with full-size models, run optimized programs.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    without_fusion_emitters()
 optimize_programs(False)
 
 # No deadlines: compilation makes the first example slow, and load can make any slow.

@@ -12,9 +12,6 @@ LIMIT = 600
 ONE_HEAP = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 """Makes memory independent of the number of cores: BLAS and malloc reserve some for each."""
 
-QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-"""For many programs that run a few times: optimizing them takes longer than it saves."""
-
 
 def python(code, *arguments, status=0, get="stdout", **environment):
     """Output of Python code, which can import this library, the helpers and the benchmarks.

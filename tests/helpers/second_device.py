@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers.arrays import image, numpy_of
+from helpers.compiling import optimize_programs
 from helpers.devices import divide_cpu
 from helpers.specs import FEW_LAYERS, language_spec, multimodal_data, multimodal_spec, small_spec
 from helpers.training import DATA, SETTINGS, SPEC
@@ -38,6 +39,7 @@ def assert_on(device, tree):
 
 def main():
     (backend,) = sys.argv[1:]
+    optimize_programs(False)
     divide_cpu(backend)
     ivy.set_backend(backend)
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
-from helpers.processes import QUICK_XLA
+from helpers.compiling import quick_xla
 from helpers.specs import (
     FEW_LAYERS,
     columns_data,
@@ -193,10 +193,8 @@ for spec, data in (
 
 @pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="JAX has no explicit shardings")
 def test_a_mesh_with_explicit_shardings(tmp_path):
-    environment = os.environ | {
-        "XLA_FLAGS": f"{QUICK_XLA['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
-    }
+    environment = os.environ | quick_xla("--xla_force_host_platform_device_count=2")
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])}
     command = [sys.executable, "-c", EXPLICIT_MESH]
     result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from helpers import CHOSEN, ROOT, TESTS
-from helpers.processes import QUICK_XLA
+from helpers.compiling import quick_xla
 
 SCRIPT = """
 import sys
@@ -405,7 +405,7 @@ SCRIPTS = {"trains": SCRIPT, "conventions": PRELUDE + CONVENTIONS, "files": PREL
 def test_on_each_backend_of_keras(name, script, tmp_path):
     if name not in CHOSEN:
         pytest.skip(f"needs {name}")
-    environment = os.environ | QUICK_XLA
+    environment = os.environ | quick_xla()
     environment |= {
         "KERAS_BACKEND": name,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),

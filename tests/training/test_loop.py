@@ -15,7 +15,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import CHOSEN
-from helpers.processes import QUICK_XLA, python
+from helpers.compiling import quick_xla
+from helpers.processes import python
 from helpers.training import (
     DATA,
     SETTINGS,
@@ -208,8 +209,7 @@ fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, backend="jax"), Path(sys.argv[1])
 
 @pytest.mark.skipif(not {"jax", "torch"} <= set(CHOSEN), reason="needs jax and torch")
 def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
-    flags = f"{QUICK_XLA['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    python(MESH, tmp_path, XLA_FLAGS=flags)
+    python(MESH, tmp_path, **quick_xla("--xla_force_host_platform_device_count=2"))
     for name in ("loss", "learning_rate", "validation_loss"):
         expected = column(run_on("torch")[1], name)  # torch compiles nothing
         np.testing.assert_allclose(column(tmp_path, name), expected, rtol=1e-4, err_msg=name)
