@@ -78,7 +78,10 @@ def attributes_from_json(task: dict[str, Any], source: str) -> dict[str, Any]:
         raise WeightsError(message) from error
     for name, value in values.items():
         if name not in ATTRIBUTES:
-            raise WeightsError(f"{source}: a task has {', '.join(ATTRIBUTES)}; got {shown(name)}.")
+            raise WeightsError(
+                f"{source}: the task has the unknown entry {shown(name)}; expected some of "
+                f"{', '.join(ATTRIBUTES)}."
+            )
         is_right = isinstance(value, ATTRIBUTES[name])
         if not is_right or not all(isinstance(m, MEMBERS[name]) for m in _members(name, value)):
             raise WeightsError(f"{source}: the task's {name} cannot be {shown(value)}.")
@@ -122,7 +125,7 @@ def _checked_size(part: Any) -> Any:
     if isinstance(part, NgramPreprocessing):
         numbers = part.num_tokens
     if numbers > MAX_NUMBERS:
-        raise ValueError(f"it asks for {numbers:,} numbers; MAX_NUMBERS is {MAX_NUMBERS:,}")
+        raise ValueError(f"its result has {numbers:,} numbers; at most {MAX_NUMBERS:,} are allowed")
     return part
 
 

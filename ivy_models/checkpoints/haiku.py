@@ -169,10 +169,15 @@ def _attention_scope(branch: str) -> str:
             *numbers, rest = match.groups()
             scope = scope.replace("{0}", "".join(numbers))
             return f"{scope}/{_layer_scope(rest, norms)}"
+    part = branch.split("/")[0]
+    if part in ("reader", "processor"):
+        why = "its layers share their weights and read the inputs once"
+        advice = "Use weight_tie_layers=True and cross_attend_in_every_layer=False"
+    else:
+        why = "the spec is not that of a published model"
+        advice = f"Use that spec, or initialise these weights at random: fresh=[{part!r}]"
     raise WeightsError(
-        f"The original implementation has no counterpart of {branch}: its layers share their "
-        "weights and read the inputs once. Use weight_tie_layers=True and "
-        "cross_attend_in_every_layer=False."
+        f"The original implementation has no counterpart of {branch}: {why}. {advice}."
     )
 
 
@@ -260,7 +265,7 @@ def read_haiku(
 
 def _arrays_of(arrays: Any, scope: str, path: str | Path):
     if not isinstance(arrays, dict) or any(isinstance(a, dict) for a in arrays.values()):
-        raise WeightsError(f"{path}: {scope!r} does not hold arrays by name.")
+        raise WeightsError(f"{path}: {scope!r} must hold arrays by name, got other values.")
     return arrays.items()
 
 

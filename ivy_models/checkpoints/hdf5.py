@@ -54,10 +54,16 @@ def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
 
 def _array(path: str | Path, name: str, dataset: Any) -> np.ndarray:
     if dataset.dtype.kind != "f" or dataset.is_virtual or dataset.external:
-        raise WeightsError(f"{path}: {shown(name)} does not hold floats of this file.")
+        raise WeightsError(
+            f"{path}: {shown(name)} must be floats that are stored in this file itself, not other "
+            "numbers or a link to another file."
+        )
     # An interrupted write leaves numbers out, which would be read as zeros.
     if dataset.id.get_storage_size() < dataset.nbytes:
-        raise WeightsError(f"{path}: {shown(name)} is compressed, or was not written completely.")
+        raise WeightsError(
+            f"{path}: {shown(name)} is compressed, or was not written completely. Save it again, "
+            "without compression."
+        )
     return dataset[()]
 
 

@@ -261,7 +261,9 @@ def _checked(name: str, given: Any, *known: _Options) -> SimpleNamespace:
     given = _mapping(name, given)
     for option in given:
         if option not in options:
-            raise SpecError(f"{name} has the option {shown(option)}, which no field describes.")
+            raise SpecError(
+                f"{name} has the option {shown(option)}, which this library does not support."
+            )
     values = {}
     for option, (validator, default) in options.items():
         value = given.get(option, default)

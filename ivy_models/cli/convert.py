@@ -50,7 +50,7 @@ def convert(
     from ivy_models.transformers.perceiver_io import PerceiverIO
 
     if model is not None and arguments is not None:
-        raise click.UsageError("--model and --perceiver-pytorch exclude each other.")
+        raise click.UsageError("Pass --model or --perceiver-pytorch, not both.")
     described = model is not None or arguments is not None
     if not source.exists() and not described:
         raise click.UsageError(f"There is no file or folder {source}.")

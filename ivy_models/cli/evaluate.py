@@ -93,8 +93,11 @@ def _encoded(target: Target, rows: Rows, data: Path) -> Any:
     from ivy_models.training.report.metrics import true_values
 
     if target.name not in rows.columns:
-        has = f"it has {', '.join(rows.columns)}" if rows.columns else "it has no subfolders"
-        raise InputError(f"{data} does not say the target {target.name!r}; {has}.")
+        names = ", ".join(rows.columns)
+        has = f"Its columns are {names}" if names else "It has no subfolders"
+        raise InputError(
+            f"{data} has no values of the target {target.name!r} to compare with. {has}."
+        )
     return true_values(target, rows.column(target.name))
 
 

@@ -74,10 +74,14 @@ def draw_attention(
         )
     weights = weights.reshape(-1, *weights.shape[-2:])
     if titles and len(titles) != len(weights):
-        raise InputError(f"There are {len(weights)} maps and {len(titles)} titles.")
+        raise InputError(
+            f"Expected a title for each of {len(weights)} maps, got {len(titles)} titles."
+        )
     images = image if isinstance(image, (list, tuple)) else len(weights) * [image]
     if len(images) != len(weights):
-        raise InputError(f"There are {len(weights)} maps and {len(images)} images.")
+        raise InputError(
+            f"Expected one image, or one for each of {len(weights)} maps; got {len(images)} images."
+        )
     images = [None if x is None else read_rgb(x) for x in images]
     height, width = (weights[0] if images[0] is None else images[0]).shape[:2]
     axes, strongest = _axes(axes, len(weights), width / height), max(float(weights.max()), 1e-30)
@@ -119,7 +123,10 @@ def draw_letters(text: str, shares: np.ndarray, axes: Places = None) -> Figure:
     """
     shares = to_numpy(shares, "shares")
     if shares.shape != (len(text),) or not text:
-        raise InputError(f"There are {len(text)} characters and shares of shape {shares.shape}.")
+        raise InputError(
+            f"shares have shape {shares.shape}; expected ({len(text)},), one for each character, "
+            "and at least one character."
+        )
     (place,) = _axes(axes, 1, max(2, len(text) / 7))
     place.imshow(shares[None], cmap=WEIGHTS, vmin=0, vmax=2 * float(shares.max()), aspect="auto")
     for x, letter in enumerate(text):
@@ -293,7 +300,9 @@ def draw_reconstruction(
     frames = [read_rgb(frame) for frame in frames]
     number = len(reconstruction.frames)
     if len(frames) != number:
-        raise InputError(f"There are {len(frames)} frames; the reconstruction has {number}.")
+        raise InputError(
+            f"Expected the {number} frames that were reconstructed, got {len(frames)} frames."
+        )
     if axes is None:
         upper, lower = ([f"{row} {i}" for i in range(number)] for row in ("given", "made"))
         rows: list[Any] = [upper, lower, ["sound"] * number]
@@ -335,7 +344,7 @@ def _axes(axes: Places, number: int, aspect: float) -> list[Axes]:
     if axes is not None:
         axes = list(np.ravel(np.asarray(axes, object)))
         if len(axes) != number:
-            raise InputError(f"There are {number} drawings and {len(axes)} axes.")
+            raise InputError(f"Expected axes for {number} drawings, got {len(axes)}.")
         return axes
     rows = -(-number // COLUMNS)
     columns = -(-number // rows)

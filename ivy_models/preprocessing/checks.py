@@ -33,7 +33,7 @@ def bounded_floats(name: str, array: np.ndarray, low: int, hint: str) -> np.ndar
         If a number is not finite, or is outside the range by more than :data:`ROUNDING`.
     """
     if not np.isfinite(array).all():
-        raise InputError(f"{name} holds numbers that are not finite (NaN or infinity).")
+        raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
     lowest, highest = float(array.min()), float(array.max())
     if lowest < low - ROUNDING or highest > 1 + ROUNDING:
         raise InputError(

@@ -161,7 +161,7 @@ def read_sound(
         sound = _joined(chunks, num_samples)
         if not sound.size:
             after = "" if start is None else f" after its first picture, at {start:.4g} seconds"
-            raise InputError(f"{name_of(source, 'sound')} has a sound without samples{after}.")
+            raise InputError(f"{name_of(source, 'sound')} has no samples of sound{after}.")
         _check_samples(name_of(source, "sound"), sound)
         return np.clip(sound, -1, 1)[:, None]
 
@@ -169,11 +169,11 @@ def read_sound(
 def _check_samples(name: str, sound: np.ndarray) -> None:
     """Refuse decoded samples that are not a sound in [-1, 1], up to what players cut off."""
     if not np.isfinite(sound).all():
-        raise InputError(f"{name} holds samples that are not finite (NaN or infinity).")
+        raise InputError(f"{name} holds NaN or infinity; expected finite samples.")
     if (loudest := float(np.abs(sound).max())) > LOUDEST:
         raise InputError(
             f"{name} holds samples up to {loudest:.7g}; expected samples in [-1, 1]. Divide them "
-            "by the loudest."
+            "by the largest."
         )
 
 

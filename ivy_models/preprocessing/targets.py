@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.base.fields import check_fields, number, one_of, positive_number, text, texts
-from ivy_models.errors import InputError, SpecError
+from ivy_models.errors import InputError, SpecError, shown
 
 MISSING = -1
 """The class of an example whose class is unknown."""
@@ -59,7 +59,9 @@ class ClassTarget:
         if value is None:
             return MISSING
         if str(value) not in self.labels:
-            raise InputError(f"The target {self.name!r} has no class {value!r}.")
+            raise InputError(
+                f"The target {self.name!r} has no class {value!r}; it has {shown(self.labels)}."
+            )
         return self.labels.index(str(value))
 
 

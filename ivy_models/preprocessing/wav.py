@@ -51,7 +51,8 @@ def read_wav(source: Any, sample_rate: int) -> np.ndarray | None:
         return None
     if not rate or not channels:
         raise InputError(
-            f"{name_of(source, 'sound')} has a sample rate of {rate} Hz and {channels} channels."
+            f"{name_of(source, 'sound')} is a broken WAV file: its header says {rate} Hz and "
+            f"{channels} channels; both must be above 0."
         )
     frames = len(chunks[b"data"]) // (width * channels)
     data = chunks[b"data"][: frames * width * channels]

@@ -42,11 +42,16 @@ def check_one_output(model: AnyModel) -> None:
             "model.preprocessing."
         )
     if spec.output_modalities is not None:
-        raise InputError("The model decodes more than a class. For a video, use reconstruct_video.")
+        raise InputError(
+            "The model returns several modalities, not one class. For a video, use "
+            "reconstruct_video; otherwise call the model itself."
+        )
     if not spec.with_decoder:
-        raise InputError("The model has no decoder, so it returns latents, not a class.")
+        raise InputError(
+            "The model has no decoder, so it returns latents, not a class. Call the model itself."
+        )
     if spec.query_per_input or spec.queries_from_inputs or math.prod(spec.query_shape or ()) != 1:
-        raise InputError("The model returns many outputs, not one class. Call it on data.")
+        raise InputError("The model returns many outputs, not one class. Call the model itself.")
 
 
 def outputs_of_each(
@@ -155,5 +160,7 @@ def _stacked(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], dict):
         return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
     if len(shapes := {np.shape(array) for array in parts}) > 1:
-        raise InputError(f"The preprocessing returned data of several shapes: {sorted(shapes)}.")
+        raise InputError(
+            f"The preprocessing returned data of the shapes {sorted(shapes)}; expected one shape."
+        )
     return np.stack(parts)

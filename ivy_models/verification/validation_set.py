@@ -110,7 +110,10 @@ def _by_solution(folder: Path) -> list[tuple[str, str]]:
     images = sorted(_images(folder))
     unknown = [image.name for image in images if image.stem not in names]
     if unknown:
-        raise InputError(f"{path} has no class for {unknown[0]} and {len(unknown) - 1:,} others.")
+        raise InputError(
+            f"{path} has no class for {len(unknown):,} images, such as {unknown[0]}. Remove "
+            "them, or use the file that belongs to these images."
+        )
     return [(image.name, names[image.stem]) for image in images]
 
 

@@ -47,8 +47,12 @@ def changed(tmp_path):
 @pytest.mark.parametrize(
     ("part", "options", "match"),
     [
-        ("encoder", {"rotary": True}, "encoder has the option rotary, which no field describes"),
-        ("model", {"experts": 2}, "model_config has the option experts, which no field"),
+        (
+            "encoder",
+            {"rotary": True},
+            "encoder has the option rotary, which this library does not support",
+        ),
+        ("model", {"experts": 2}, "model_config has the option experts, which this library"),
         ("encoder", {"num_cross_attention_layers": 2}, "num_cross_attention_layers is 2; this"),
         ("encoder", {"num_self_attention_blocks": "3"}, "num_self_attention_blocks must be an"),
         ("encoder", {"num_cross_attention_heads": 3}, "16 channels of cross-attention cannot"),

@@ -116,8 +116,15 @@ def test_wide_mlps_of_the_original(spec, checkpoint):
 def test_pickles_of_another_layout_are_refused(tmp_path, spec, content):
     path = tmp_path / "other.pystate"
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(WeightsError, match="does not hold arrays by name"):
+    with pytest.raises(WeightsError, match="must hold arrays by name"):
         load_weights(path, spec)
+
+
+def test_the_original_has_no_other_stems():
+    match = r"no counterpart of input/convolution_0: the spec is not .* fresh=\['input'\]"
+    spec = PRESETS["perceiver_io_imagenet_conv"].spec.replace(stem="two_convolutions")
+    with pytest.raises(WeightsError, match=match):
+        load_weights(TINY / "imagenet_conv" / "checkpoint.pystate", spec)
 
 
 def test_the_original_has_no_untied_layers():

@@ -154,7 +154,7 @@ def test_convert_from_perceiver_pytorch(run, tmp_path):
         (path, [option, "{"], "is not JSON", 2),
         (path, [option, "[1]"], "is not a JSON object", 2),
         (path, [option, "{}"], "needs depth, dim, queries_dim", 1),
-        (path, [option, "{}", "--model", "perceiver_io_digits"], "exclude each other", 2),
+        (path, [option, "{}", "--model", "perceiver_io_digits"], "not both", 2),
         (folder, [option, "{}"], "leave out --model and --perceiver-pytorch", 2),
     ):
         result = run("convert", source, folder, *arguments)

@@ -77,11 +77,11 @@ def test_maps_that_do_not_fit_are_refused(rng):
     weights = rng.random((3, 4, 4))
     with pytest.raises(InputError, match=r"weights have shape \(1, 3, 4, 4\)"):
         draw_attention(weights[None])
-    with pytest.raises(InputError, match="3 maps and 2 titles"):
+    with pytest.raises(InputError, match="3 maps, got 2 titles"):
         draw_attention(weights, titles=["a", "b"])
-    with pytest.raises(InputError, match="3 maps and 1 images"):
+    with pytest.raises(InputError, match="3 maps; got 1 images"):
         draw_attention(weights, [np.zeros((4, 4), np.uint8)])
-    with pytest.raises(InputError, match="3 drawings and 2 axes"):
+    with pytest.raises(InputError, match="3 drawings, got 2"):
         draw_attention(weights, axes=Figure().subplots(1, 2))
     with pytest.raises(InputError, match="image has shape"):
         draw_attention(weights, np.zeros((4, 4, 2), np.uint8))
@@ -175,7 +175,7 @@ def test_a_reconstruction_is_drawn_below_its_input(rng):
     np.testing.assert_array_equal(given.get_ydata(), sound[:, 0])
     np.testing.assert_array_equal(heard.get_ydata(), other[:, 0])
     assert [line.get_color() for line in (given, heard)] == [BLUE, ORANGE]
-    with pytest.raises(InputError, match="2 frames; the reconstruction has 3"):
+    with pytest.raises(InputError, match="3 frames that were reconstructed, got 2"):
         draw_reconstruction(Reconstruction(made, other, []), frames[:2], sound)
 
 

@@ -28,7 +28,7 @@ def test_shares_belong_to_the_letters(backend):
     for digits in ("1", "0123456789 " * 20):
         with pytest.raises(InputError, match="has no letters, so it has no language"):
             attention_to_letters(model, digits)
-    with pytest.raises(InputError, match="There are 2 characters and shares of shape"):
+    with pytest.raises(InputError, match="shares have shape"):
         draw_letters("ab", shares)
     with pytest.raises(InputError, match="does not read texts as n-grams"):
         attention_to_letters(create_model("perceiver_io_digits"), "a")

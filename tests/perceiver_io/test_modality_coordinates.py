@@ -101,7 +101,7 @@ def test_maps_costs_and_json(case):
     shape = data_shape(SPEC, size={"sites": (100,)})
     assert shape == {"facts": (11,), "sites": {"data": (100, 3), "positions": (100, 2)}}
     assert model_costs(SPEC, shape)["reader"].flops > 0
-    with pytest.raises(InputError, match="sites: Nothing says how many inputs"):
+    with pytest.raises(InputError, match="sites: The spec does not fix the number of inputs"):
         data_shape(SPEC)
 
 

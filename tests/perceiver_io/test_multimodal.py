@@ -273,7 +273,7 @@ def test_hidden_inputs_get_no_gradients(name, rng):
     ("arrays", "masks", "message"),
     [
         ({"city": np.array([0, 4])}, {}, "city has tokens from 0 to 4"),
-        ({"city": np.array([0.0, 1.0])}, {}, "city is of type float64; the model takes tokens"),
+        ({"city": np.array([0.0, 1.0])}, {}, "city is of type float64; expected tokens"),
         ({"city": np.zeros((3,), int)}, {}, "share one batch shape"),
         ({"city": np.zeros((2, 0), int)}, {}, r"expected tokens \(\*batch,\)"),
         ({"a comment": np.zeros((2, 12), int)}, {}, "a comment has 12 tokens"),
@@ -330,7 +330,7 @@ def change(data, **arrays):
             "masked as a whole",
         ),
         (lambda d: (d, None, {"depth": None}), "queries has depth"),
-        (lambda d: (d, None, {}), "no modality to decode"),
+        (lambda d: (d, None, {}), "at least one modality to decode"),
         (lambda d: (d, None, {"image": [60]}), "from 0 to 59"),
         (lambda d: (d, None, {"image": [-1]}), "from 0 to 59"),
         (lambda d: (d, None, {"image": [0.5]}), "integers"),
@@ -382,7 +382,7 @@ def test_contradictions_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: InputModality("two.words", 1, 1), "is readable text"),
+        (lambda: InputModality("two.words", 1, 1), "must be readable text"),
         (lambda: InputModality("x", 0, 1), "input_dim"),
         (lambda: InputModality("x", 1, -1), "num_input_axes"),
         (lambda: InputModality("x", 1, 0, num_fourier_freq_bands=2), "no positions"),
@@ -400,7 +400,7 @@ def test_contradictions_are_refused(changes, message):
             lambda: InputModality("x", 3, 1, 2, learned_position_shape=[3], learned_position_dim=3),
             "x: positions are either learned or Fourier",
         ),
-        (lambda: OutputModality("a/b", 1, (2,), 3), "is readable text"),
+        (lambda: OutputModality("a/b", 1, (2,), 3), "must be readable text"),
         (lambda: OutputModality("x", 1, (2,)), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, learned_query_dim=4), "set one of the two"),
         (lambda: OutputModality("x", 1, (2,), 3, max_fourier_freq=(1, 2)), "needs one number"),

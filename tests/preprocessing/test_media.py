@@ -102,8 +102,8 @@ def test_lists_become_batches():
         (np.float32(0), r"sound has shape \(\)"),
         (np.zeros(0), r"sound has shape \(0, 1\)"),
         (np.zeros((5, 0)), r"sound has shape \(5, 0\)"),
-        (np.full(5, np.nan), "not finite"),
-        (np.full(5, -np.inf), "not finite"),
+        (np.full(5, np.nan), "NaN or infinity"),
+        (np.full(5, -np.inf), "NaN or infinity"),
         (np.float32([0, 1.5]), r"from 0 to 1.5; expected floats in \[-1, 1\]"),
         (np.float32([-1.5, 0]), "from -1.5 to 0"),
         (None, "sound must be a dense array of real numbers"),
@@ -194,7 +194,7 @@ def test_unusable_sound_files_are_refused(folder):
     with pytest.raises(InputError, match=r"text\.wav cannot be read"):
         PREPARE("text.wav")
     write_wav("empty.wav", np.zeros((0, 1)))
-    with pytest.raises(InputError, match=r"empty\.wav has a sound without samples"):
+    with pytest.raises(InputError, match=r"empty\.wav has no samples of sound"):
         PREPARE("empty.wav")
     write_video("silent.mp4", smooth_clip(2))
     with pytest.raises(InputError, match=r"silent\.mp4 has no audio"):
@@ -299,7 +299,7 @@ def test_frames_are_turned_and_mirrored_as_the_file_says(folder, turn):
         (np.zeros((5, 3, 8, 8)), r"expected \(frames, height, width, 3\)"),
         (np.zeros((5, 8, 8, 3), int), "of type int64"),
         (np.full((5, 8, 8, 3), 2.0), r"expected floats in \[0, 1\]"),
-        (np.full((5, 8, 8, 3), np.nan), "not finite"),
+        (np.full((5, 8, 8, 3), np.nan), "NaN or infinity"),
         ("none.mp4", r"none\.mp4 cannot be read as video"),
         (None, "clip must be a dense array of real numbers"),
     ],
@@ -320,7 +320,7 @@ def test_a_sound_file_is_not_a_clip():
     [
         ({"frames": smooth_clip(3, 47, 64)}, "47 x 64 pixels .* expected even"),
         ({"frames": [smooth_clip(1)[0], smooth_clip(1, 24, 32)[0]]}, "the same for every frame"),
-        ({"frames": [smooth_clip(1)[0], np.full((48, 64, 3), np.nan)]}, "not finite"),
+        ({"frames": [smooth_clip(1)[0], np.full((48, 64, 3), np.nan)]}, "NaN or infinity"),
         ({"frames": smooth_clip(0)}, "at least one frame"),
         ({"sound": np.float32([2])}, r"expected floats in \[-1, 1\]"),
         ({"sample_rate": 12345}, "sample_rate must be one of 7350, 8000.*got 12345"),
@@ -420,8 +420,8 @@ def test_kinds_of_wav(monkeypatch, make, with_pyav):
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.full(100, np.nan), "the sound holds samples that are not finite"),
-        (np.full(100, -np.inf), "the sound holds samples that are not finite"),
+        (np.full(100, np.nan), "the sound holds NaN or infinity"),
+        (np.full(100, -np.inf), "the sound holds NaN or infinity"),
         (sine(100) * 32767, "the sound holds samples up to 16381.*expected samples in"),
     ],
 )
@@ -436,7 +436,7 @@ def test_samples_that_are_not_a_sound(monkeypatch, samples, message, with_pyav):
 @pytest.mark.parametrize("fields", [{"rate": 0}, {"channels": 0}])
 def test_wav_of_no_rate_or_channels(monkeypatch, fields):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match="the sound has a sample rate of"):
+    with pytest.raises(InputError, match="the sound is a broken WAV file"):
         PREPARE(wav(1, 16, bytes(8), **fields))
 
 
@@ -583,7 +583,7 @@ def test_a_clip_of_a_varying_rate_is_taken_at_its_average(suffix):
 def test_sound_that_ends_before_the_pictures_is_refused():
     write_clip("clip.mkv", [90] * 40, 10 + np.arange(40) / 25, sound_at=0)
     prepare = ClipPreprocessing(VideoPreprocessing(16, (32, 32)), SoundPreprocessing(RATE, RATE))
-    with pytest.raises(InputError, match=r"clip\.mkv has a sound without samples after its first"):
+    with pytest.raises(InputError, match=r"clip\.mkv has no samples of sound after its first"):
         prepare("clip.mkv")
 
 

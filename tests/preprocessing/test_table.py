@@ -186,7 +186,7 @@ def test_tables_that_exceed_the_memory_are_refused():
     }
     columns = [column | {"name": str(i)} for i in range(2)]
     task = {"preprocessing": {"kind": "TablePreprocessing", "columns": columns}}
-    with pytest.raises(WeightsError, match="it asks for 402,653,184 numbers"):
+    with pytest.raises(WeightsError, match="its result has 402,653,184 numbers"):
         attributes_from_json(task, "a model")
 
 

@@ -252,10 +252,10 @@ def broken_files():
         return change
 
     yield "missing", replaced(), r"missing:\n +latents"
-    yield "text", replaced("latents"), "latents does not hold floats"
+    yield "text", replaced("latents"), "latents must be floats"
     yield "another shape", replaced(np.ones((2, 2), np.float32)), "latents"
     yield "never written", replaced(maxshape=(None, None)), "not written completely"
-    yield "in another file", replaced(external="elsewhere.bin"), "floats of this file"
+    yield "in another file", replaced(external="elsewhere.bin"), "stored in this file itself"
     yield "unexpected", lambda file: file.create_dataset("more/a", data=1.0), "more/a"
 
 

@@ -415,7 +415,7 @@ def refusals():
         ),
         "output": (InputError, r"outputs \(B, 1\): query_shape=\[\]", numbers, {}),
         "metric": (SpecError, "metric must be one of loss, kind/accuracy", DATA, {"metric": "f1"}),
-        "frozen": (SpecError, "no weight fits 'body'. The branches", DATA, {"frozen": ["body"]}),
+        "frozen": (SpecError, "no weight matches 'body'. The branches", DATA, {"frozen": ["body"]}),
         "epochs": (SpecError, "epochs=1e.308 are .* updates", DATA, {"epochs": 1e308}),
         "all frozen": (SpecError, "leaves no weight to train", DATA, {"frozen": ["*"]}),
         "parts": (InputError, "16 examples, which cannot be divided", DATA, {"accumulation": 3}),

@@ -106,7 +106,7 @@ def test_what_torchrun_cannot_use_is_refused(run, tmp_path, monkeypatch):
 
 
 def test_one_process_cannot_divide_the_weights(run, tmp_path):
-    with pytest.raises(InputError, match="among the processes of torchrun, and there is one"):
+    with pytest.raises(InputError, match="among the processes of torchrun, but only one runs"):
         fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, shard=True), tmp_path / "new")
     with pytest.raises(SpecError, match='shard=True needs backend="torch", got .jax'):
         replace(SETTINGS, shard=True, backend="jax")

@@ -43,7 +43,8 @@ def local_folder(source: str | Path) -> Path:
         return user_path(source)
     if isinstance(source, Path) or not _REPOSITORY.fullmatch(source):
         raise WeightsError(
-            f"There is no folder {source}, and it is not the name of a repository, owner/name."
+            f"There is no folder {source}, and it is not the name of a repository, such as "
+            "deepmind/optical-flow-perceiver."
         )
     for file in (WEIGHTS_FILE, TORCH_FILE):
         index = index_name(file)

@@ -291,7 +291,8 @@ def write_huggingface(
     if labels := task.get("labels"):
         if len(labels) != len(config["id2label"]):
             raise WeightsError(
-                f"The model has {len(labels)} labels for {len(config['id2label'])} classes."
+                f"The model has {len(labels)} labels for {len(config['id2label'])} classes. Set "
+                "model.labels to one label for each class, or to None."
             )
         config["id2label"] = {str(label): name for label, name in enumerate(labels)}
         config["label2id"] = {name: label for label, name in enumerate(labels)}

@@ -98,7 +98,9 @@ class _Tensor:
         steps = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         size, available = math.prod(shape), len(storage.numbers)
         if (size and offset + steps >= available) or size > available:
-            raise RefusedError(f"it holds a tensor of shape {shown(shape)} in {available} numbers.")
+            raise RefusedError(
+                f"it holds a tensor of shape {shown(shape)}, but only {available} numbers for it."
+            )
         self.storage, self.shape = storage, shape
         self._offset, self._strides = offset, strides
 

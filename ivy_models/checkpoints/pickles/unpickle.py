@@ -116,7 +116,9 @@ class _Array(Stateful):
             raise RefusedError("it holds an array of objects.")
         check_shape(shape)
         if math.prod(shape) * dtype.numpy().itemsize != len(raw):
-            raise RefusedError(f"it holds an array of shape {shown(shape)} in {len(raw):,} bytes.")
+            raise RefusedError(
+                f"it holds an array of shape {shown(shape)}, but {len(raw):,} bytes for it."
+            )
         self._raw, self._dtype, self._shape, self._order = raw, dtype.numpy(), shape, order
 
     def array(self, spend) -> np.ndarray:

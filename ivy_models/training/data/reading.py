@@ -170,8 +170,8 @@ def _validation_rows(parts: Mapping[str, Rows], validation: Any) -> Rows | None:
         others = read_rows(validation)
     if others is not None and others.kind != parts["train"].kind:
         raise InputError(
-            f"The training data are of kind {parts['train'].kind}, those for validation of kind "
-            f"{others.kind}."
+            f"The training data are {parts['train'].kind}s, but the validation data are "
+            f"{others.kind}s. Pass validation data of the same kind."
         )
     return others
 
@@ -188,7 +188,7 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
     """The rows that can be used; sentences about the others go to ``warnings``."""
     names = [target.name for target in schema.targets]
     if lacking := [name for name in names if name not in rows.columns]:
-        raise InputError(f"The data for validation lack the target {named(lacking)}.")
+        raise InputError(f"The validation data lack the target {named(lacking)}.")
     values = {target.name: target.values(rows.column(target.name)) for target in schema.targets}
     known = [
         i
@@ -229,7 +229,7 @@ def _check_columns(rows: Rows, preprocessing: TablePreprocessing) -> None:
     """Check that the rows for validation have the columns of those for training."""
     lacking = [each.name for each in preprocessing.columns if each.name not in rows.columns]
     if lacking:
-        raise InputError(f"The data for validation lack the column {named(lacking)}.")
+        raise InputError(f"The validation data lack the column {named(lacking)}.")
 
 
 def _in_both(first: _Labelled, second: _Labelled) -> list[str]:

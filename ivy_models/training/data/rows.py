@@ -102,7 +102,10 @@ class FileRows:
 
     def column(self, name: str) -> list[str | None]:
         if name != TARGET:
-            raise InputError(f"A folder has the column {TARGET}, its subfolders; got {name!r}.")
+            raise InputError(
+                f"There is no column {name!r}. A folder of files has one column, {TARGET}: the "
+                "name of each file's subfolder."
+            )
         return list(self._labels)
 
     def cells(self, name: str, indices: np.ndarray) -> list[str | None]:
@@ -144,7 +147,7 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     kind = kind_of(path)
     if kind is None:
         raise InputError(
-            f"The extension of {path} is none of those that are read: "
+            f"{path} has an unknown extension. Files that can be read are "
             f"{', '.join(f'{kind}s ({ends})' for kind, ends in SUFFIXES.items())}."
         )
     if kind == "table":

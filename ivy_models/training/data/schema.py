@@ -57,20 +57,20 @@ class FileSchema:
         Raises
         ------
         InputError
-            If there are not two folders at least, a column is chosen that a folder lacks, or the
+            If there are fewer than two classes, a column is chosen that a folder lacks, or the
             preprocessing reads another kind of data.
         """
         if not rows.columns:
             raise InputError(
-                f"There are {rows.kind}s, such as {rows[0]}, but no folders that name their "
-                "classes. Put those of each class into a subfolder of its name."
+                f"The {rows.kind}s, such as {rows[0]}, are not in folders that name their classes. "
+                f"Put the {rows.kind}s of each class into a subfolder with the name of the class."
             )
         classes = set(rows.column(TARGET)) - {None}
         if len(classes) == 1:
             (only,) = classes
             raise InputError(
-                f"All {rows.kind}s with a class are in one subfolder, {only}. Training needs two "
-                f"classes at least. If {only} has a subfolder for each class, train on {only}."
+                f"All {rows.kind}s with a class are in one subfolder, {only}; training needs at "
+                f"least two classes. If {only} has a subfolder for each class, train on {only}."
             )
         names = target_names(target, rows.columns)
         check_kinds(columns, names, TARGET_KINDS)
@@ -170,7 +170,7 @@ class TableSchema:
         if preprocessing is not None:
             if chosen:
                 raise InputError(
-                    "The model's preprocessing says how its columns are read: leave out the kind "
+                    "The given preprocessing already says how columns are read: leave out the kind "
                     f"of {named(list(chosen))}."
                 )
             return cls._of_given(rows, targets, preprocessing)

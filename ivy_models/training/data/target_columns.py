@@ -82,13 +82,14 @@ class TargetColumn:
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
         if len(self.counts) < 2:
-            what = f"always {next(iter(self.counts))!r}" if self.counts else "never a number"
-            raise InputError(f"The target {name!r} is {what}, so there is nothing to learn.")
+            only = next(iter(self.counts), None)
+            found = f"is {only!r} in all rows" if self.counts else "has no numbers"
+            raise InputError(f"The target {name!r} {found}; training needs at least two values.")
         if kind is None and self.kind == "class" and len(self.counts) > max(FEW, len(known) / 2):
             raise InputError(
-                f"The target {name!r} has {len(self.counts):,} different values in {len(known):,} "
-                f"rows, too many for classes, such as {next(iter(self.counts))!r}. Choose another "
-                "target, write numbers without units, or say that its kind is class."
+                f"The target {name!r} has {len(self.counts):,} different values, such as "
+                f"{next(iter(self.counts))!r}, in {len(known):,} rows: too many for classes. "
+                "Choose another target, write numbers without units, or set its kind to class."
             )
 
     def _recognised(self, known: Sequence[Any]) -> str:

@@ -133,7 +133,7 @@ def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
     numbers = np.array([to_number(value, target.decimal) for value in values])
     wrong = [v for v, n in zip(values, numbers, strict=True) if np.isnan(n) and not is_missing(v)]
     if wrong:
-        raise InputError(f"The target {target.name!r} needs numbers, got {wrong[0]!r}.")
+        raise InputError(f"The target {target.name!r} must have numbers, got {wrong[0]!r}.")
     return numbers
 
 

@@ -54,7 +54,7 @@ def weight_rules(spec: PerceiverIOSpec, settings: Settings) -> dict[str, Rule]:
         if not any(_matches(name, pattern) for name in names):
             branches = ", ".join(dict.fromkeys(name.split("/")[0] for name in names))
             raise SpecError(
-                f"frozen: no weight fits {pattern!r}. The branches of this model are {branches}."
+                f"frozen: no weight matches {pattern!r}. The branches of this model are {branches}."
             )
     scales = layer_wise_scales(spec, settings.layer_decay)
     rules = {
@@ -63,7 +63,7 @@ def weight_rules(spec: PerceiverIOSpec, settings: Settings) -> dict[str, Rule]:
         if not any(_matches(name, pattern) for pattern in settings.frozen)
     }
     if not rules:
-        raise SpecError(f"frozen: {settings.frozen} leaves no weight to train.")
+        raise SpecError(f"frozen={settings.frozen} leaves no weight to train. Freeze less.")
     return rules
 
 

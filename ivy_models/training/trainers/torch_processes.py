@@ -63,8 +63,8 @@ class Processes:
         """
         if self.count == 1:
             raise InputError(
-                "shard=True divides the weights among the processes of torchrun, and there is one. "
-                "Start several with torchrun --nproc-per-node, or leave it out."
+                "shard=True divides the weights among the processes of torchrun, but only one "
+                "runs. Start several with torchrun --nproc-per-node, or leave it out."
             )
         fully_shard(module, mesh=init_device_mesh(self.device.type, (self.count,)))
 

@@ -100,7 +100,8 @@ class Coordinates:
         shape = ops.known_shape(given, self.num_axes)
         if not shape or shape[-1] != self.num_axes:
             raise InputError(
-                f"{name} has shape {shape}; the last axis should have {self.num_axes} coordinates."
+                f"{name} has shape {shape}; expected (..., {self.num_axes}), with one coordinate "
+                "per axis."
             )
         if 0 in shape:
             raise InputError(f"{name} has shape {shape}, which is empty; pass at least one.")

@@ -28,7 +28,8 @@ def check_modality(modality: Any, num_axes: int) -> None:
     name = modality.name
     if not name.isprintable() or not name.strip() or set(name) & set("./"):
         raise SpecError(
-            f'A modality\'s name is readable text without "." and "/", such as image, got {name!r}.'
+            'A modality\'s name must be readable text without "." and "/", such as "image"; got '
+            f"{name!r}."
         )
     if modality.num_fourier_freq_bands is None and modality.max_fourier_freq is not None:
         raise SpecError(f"{name}: max_fourier_freq needs num_fourier_freq_bands.")

@@ -366,9 +366,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise SpecError(f"A spec is a JSON object; this is no JSON: {error}.") from error
+            raise SpecError(
+                f"A spec must be a JSON object, but this is not JSON: {error}."
+            ) from error
         if not isinstance(values, dict):
-            raise SpecError(f"A spec is a JSON object, got {type(values).__name__}.")
+            raise SpecError(f"A spec must be a JSON object, got {type(values).__name__}.")
         return cls.from_dict(values)
 
     def replace(self, **changes: Any) -> PerceiverIOSpec:

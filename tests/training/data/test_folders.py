@@ -177,8 +177,8 @@ def test_what_should_be_looked_at_is_said(tmp_path, rng):
     [
         ([], "has no files"),
         (["a.pdf"], "no images, sounds, texts or tables, but a.pdf"),
-        (["a.png", "b.png"], "no folders that name their classes"),
-        (["cat/a.png"], "in one subfolder, cat. Training needs two classes"),
+        (["a.png", "b.png"], "not in folders that name their classes"),
+        (["cat/a.png"], "in one subfolder, cat; training needs at least two classes"),
         (["pets/cat/a.png", "pets/dog/b.png"], "train on pets"),
         (["cat/a.png", "dog/b.png"], "None of 2 images can be read"),
     ],

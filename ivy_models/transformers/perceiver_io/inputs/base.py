@@ -253,7 +253,9 @@ def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
     """
     size = tuple(size)
     if len(size) not in (min(1, num_axes), num_axes):
-        raise InputError(f"The model's data have {num_axes} axes; got the size {size}.")
+        raise InputError(
+            f"size must have one number for each of the data's {num_axes} axes, got {size}."
+        )
     return size * num_axes if len(size) == 1 else size
 
 

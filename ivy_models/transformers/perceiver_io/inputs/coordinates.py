@@ -145,7 +145,7 @@ class CoordinateInput(InputKind):
         self, size: Sequence[int] | None, output_shapes: Mapping[str, Axes]
     ) -> dict[str, Axes]:
         if size is None:
-            raise InputError("Nothing says how many inputs the model reads: give a size.")
+            raise InputError("The spec does not fix the number of inputs: pass a size.")
         axes = size_of_axes(size, 1)
         return {
             "data": (*axes, self.values.data_dim),

@@ -218,7 +218,10 @@ class MultimodalInput(InputKind):
         positions = {} if positions is None else positions
         check_names("positions", positions, self._adapters)
         if absent := [name for name in positions if name not in data]:
-            raise InputError(f"positions has {', '.join(absent)}, but data does not.")
+            raise InputError(
+                f"positions has {', '.join(absent)}, but data does not. Leave out the positions of "
+                "a modality without data."
+            )
 
         def combined(name: str) -> Any:
             try:

@@ -185,7 +185,7 @@ class CentredConvolution(Convolution):
     def check_size(self, what: str, data_shape: OpenAxes) -> None:
         if any(size is not None and size < 5 for size in data_shape):
             raise InputError(
-                f'{what}; with stem="centred_convolution" each axis has 5 elements at least.'
+                f'{what}; stem="centred_convolution" needs at least 5 elements on each axis.'
             )
 
     def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:

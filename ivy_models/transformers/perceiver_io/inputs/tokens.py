@@ -131,7 +131,7 @@ class TokenAdapter(InputKind):
         self.check_shape(ops.known_shape(tokens), name)
         if "int" not in ops.dtype(tokens):
             raise InputError(
-                f"{name} is of type {ops.dtype(tokens)}; the model takes tokens, integers."
+                f"{name} is of type {ops.dtype(tokens)}; expected tokens, which are integers."
             )
         # A traced array has no values yet.
         if not (ops.is_traced(tokens) or ops.waits_for(tokens)):

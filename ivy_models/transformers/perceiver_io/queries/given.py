@@ -48,7 +48,8 @@ class GivenQueries(Queries):
     def call_shape(self) -> Axes | None:
         if self.shape is None:
             raise InputError(
-                "Each call passes queries: set the spec's query_shape to fix their number."
+                "The spec does not fix the number of queries, which each call passes. Set "
+                "query_shape to fix it."
             )
         return math.prod(self.shape), self.dim
 
@@ -72,7 +73,7 @@ class GivenQueries(Queries):
         num_axes = len(self.output_axes(shape, batch_shape, grid_shape))
         axes = ops.shape(queries)[-1 - num_axes : -1]
         if not ops.is_float(queries):
-            raise InputError(f"queries are floats; got the type {ops.dtype(queries)}.")
+            raise InputError(f"queries are of type {ops.dtype(queries)}; expected floats.")
         queries = ops.reshape(queries, (-1, math.prod(axes), self.dim))
         if mask is None:
             return ops.match(self._prepared(ops, queries), ops.widen(like)), axes

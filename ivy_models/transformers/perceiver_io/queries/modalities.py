@@ -267,7 +267,9 @@ class ModalityQueries(Queries):
         given = dict.fromkeys(modalities) if given is None else given
         check_names("queries", given, modalities)
         if not given:
-            raise InputError(f"queries name no modality to decode, of {', '.join(modalities)}.")
+            raise InputError(
+                f"queries must name at least one modality to decode, of {', '.join(modalities)}."
+            )
         indices, axes = {}, {}
         for name in sorted(given):
             modality = modalities[name]
