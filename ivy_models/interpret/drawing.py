@@ -101,7 +101,7 @@ def draw_attention(
 
 
 def draw_letters(text: str, shares: np.ndarray, axes: Places = None) -> Figure:
-    """Draw a text whose letters are the darker, the more the model attended to them.
+    """Draw a text, with each letter darker the more the model attended to it.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def draw_letters(text: str, shares: np.ndarray, axes: Places = None) -> Figure:
     BackendError
         If matplotlib is not installed.
     InputError
-        If there is another number of shares than of characters.
+        If there is not one share for each character.
     """
     shares = to_numpy(shares, "shares")
     if shares.shape != (len(text),) or not text:

@@ -26,7 +26,7 @@ def attention_to_letters(model: PerceiverIO, text: str) -> tuple[str, np.ndarray
     model
         A model that reads texts as n-grams, such as ``perceiver_io_languages``.
     text
-        A text. Of a long one the first piece is read.
+        A text. Only the first piece of a long text is read.
 
     Returns
     -------

@@ -28,6 +28,11 @@ class ClipPreprocessing:
         Preprocessing of the frames.
     sound
         Preprocessing of the sound.
+
+    Raises
+    ------
+    SpecError
+        If one of them has another type.
     """
 
     video: VideoPreprocessing

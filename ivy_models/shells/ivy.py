@@ -92,7 +92,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     ----------
     spec : PerceiverIOSpec
     core : PerceiverIOCore
-        The model as a pure function of weights and native arrays.
+        The model as a pure function of weights and arrays of a framework.
     preprocessing : ImagePreprocessing, SoundPreprocessing, ClipPreprocessing or None
         Converts images, sounds or clips to this model's data.
     labels : tuple of str or None
@@ -222,7 +222,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def v(self) -> ivy.Container:
         """The weights. They follow ``ivy.set_backend``: a call converts them when needed.
 
-        Some also have their names in the first ``ivy_models``.
+        ``z_latents`` and ``decoder_queries``, the names of the older library, also work for
+        ``latents`` and ``queries``.
         """
         return _with_former_names(self._v)
 
@@ -261,7 +262,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ----------
         data
             Floats (*batch, *axes, input_dim), or tokens (*batch, length) if the spec has a
-            ``vocabulary_size``: an ``ivy.Array``, a native array of any framework, or a NumPy
+            ``vocabulary_size``: an ``ivy.Array``, an array of any framework, or a NumPy
             array. NaN in an input that is not masked out gives NaN in that element's output.
             With ``input_modalities``, a mapping from their names. A modality without axes may
             be left out, and is then masked.
@@ -528,13 +529,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Parameters
         ----------
         source
-            The module. Or its ``state_dict()``, or a file of that, of ``torch.save`` or
-            ``.safetensors``; perceiver-pytorch and torch need not be installed then.
+            The module, or its ``state_dict()``, or a file of it, written by ``torch.save`` or as
+            ``.safetensors``. A file needs neither perceiver-pytorch nor torch.
         device, dtype
             As in :class:`PerceiverIOSpec`.
         arguments
             The arguments of the constructor that made the model, unless ``source`` is the module:
-            weights do not say how many heads and which frequencies a model has.
+            weights do not determine the numbers of heads and the frequencies.
 
         Raises
         ------
@@ -688,7 +689,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         export(path, spec, weights, attributes_to_json(self), shape, mask)
 
     def with_weights(self, weights: Any) -> PerceiverIO:
-        """Copy the model with other weights, such as a native module's after training.
+        """Copy the model with other weights, such as those of a trained torch module.
 
         Parameters
         ----------

@@ -44,6 +44,11 @@ def reconstruct_video(
     progress
         Whether to show a progress bar over the decoded queries.
 
+    Returns
+    -------
+    Reconstruction
+        The frames, the sound and the most probable classes.
+
     Raises
     ------
     InputError

@@ -1,4 +1,4 @@
-"""Losses for the paper's tasks: differentiable functions of native arrays."""
+"""Losses for the paper's tasks: differentiable functions of arrays of a framework."""
 
 from __future__ import annotations
 

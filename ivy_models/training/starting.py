@@ -69,7 +69,12 @@ def new_model(
 def pretrained_model(name: str, device: str | None = None) -> PerceiverIO:
     """Load a model to fine-tune: a preset with its published weights, or a folder.
 
-    The preprocessing of a language model is that of texts.
+    A language model gets a preprocessing for texts.
+
+    Raises
+    ------
+    BackendError, DownloadError, SpecError, WeightsError
+        As :func:`.create_model` and :meth:`.PerceiverIO.from_pretrained`.
     """
     if name in PRESETS:
         model = create_model(name, pretrained=True, device=device)

@@ -42,7 +42,7 @@ def verify_model(
     imagenet
         Folder of ImageNet's validation set, to measure the accuracy on each of the backends.
     accept_changed
-        Whether to accept another file than the one that was found right before.
+        Whether to accept a file that differs from the one that passed all checks first.
     device
         As in :class:`.PerceiverIOSpec`.
     batch_size

@@ -35,7 +35,7 @@ class DateColumn:
     mean, std, edges
         As in :class:`NumberColumn`, of the days since 1970.
     form
-        The format of dates that are texts: "iso", or as of ``datetime.strptime``.
+        The format of dates that are texts: "iso", or a format of ``datetime.strptime``.
     has_time
         Whether the time of the day takes part.
 

@@ -83,7 +83,7 @@ class Coordinates:
         Parameters
         ----------
         given
-            A native array. It is mapped in its own data type, at least float32.
+            An array. It is mapped in its own data type, at least float32.
         name
             Name of the argument, for errors.
         mask

@@ -1,4 +1,4 @@
-"""Perceiver IO as a pure function of weights and native arrays."""
+"""Perceiver IO as a pure function of weights and arrays of a framework."""
 
 from __future__ import annotations
 

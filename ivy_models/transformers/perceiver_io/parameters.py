@@ -154,10 +154,22 @@ def is_plain(tree: Any) -> bool:
 
 
 def initialise(description: Tree, seed: int = 0) -> Tree:
-    """Draw weights as NumPy arrays (float32).
+    """Draw random weights.
 
     Each weight has its own generator, seeded by ``seed`` and its name. So a seed gives the same
     weights on every backend, whatever other weights the model has.
+
+    Parameters
+    ----------
+    description
+        The parameter tree, from ``parameters()`` of a model or a part.
+    seed
+        Seed of the weights.
+
+    Returns
+    -------
+    dict
+        The tree with a float32 NumPy array for each weight.
     """
     return unflatten(
         {

@@ -14,7 +14,7 @@ def space_to_depth(data: Array, patch_shape: Sequence[int]) -> Array:
     Parameters
     ----------
     data
-        Native array (B, *axes, channels). The sizes must be multiples of the patch's.
+        Array (B, *axes, channels). The sizes must be multiples of the patch's.
     patch_shape
         Size of a patch along each axis.
 

@@ -61,11 +61,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         Axes of the learned queries, and so of the output. For a classifier, ``[]`` gives outputs
         (B, output_dim) and ``[1]`` gives (B, 1, output_dim).
     attn_dropout, fc_dropout
-        Dropout rates of attention weights and of MLP outputs, for training with the native
-        modules. A call of the Ivy module is inference and applies no dropout.
+        Dropout rates of attention weights and of MLP outputs, for training in torch, Keras, JAX or
+        Paddle. A call of the Ivy module is inference and applies no dropout.
     seq_dropout
-        Share of the inputs that the latents do not read, drawn anew in each call of a native
-        module in training.
+        Share of the inputs that the latents do not read in training, chosen at random in each
+        call.
     num_lat_att_per_layer
         Number of self-attention layers in the processor's block.
     cross_attend_in_every_layer

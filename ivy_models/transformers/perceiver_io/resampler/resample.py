@@ -1,4 +1,4 @@
-"""A resampler as a pure function of weights and native arrays."""
+"""A resampler as a pure function of weights and arrays of a framework."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def resample(
     spec
         The description.
     params
-        Weights as ``spec.parameters()`` describes them, native arrays of any framework. Everything
+        Weights as ``spec.parameters()`` describes them, arrays of any one framework. Everything
         is computed in their data type.
     inputs
         Floats (B, M, C). A list of ``num_layers`` arrays: another input for each cross-attention.

@@ -34,8 +34,8 @@ class ResamplerSpec:
     """Describe a resampler: N latents read M inputs of any number, in one layer or several.
 
     A layer is cross-attention and an MLP, and then any number of layers of self-attention and an
-    MLP. The defaults are those of the perceiver resampler of Flamingo (arXiv 2204.14198), but for
-    ``keys_from_latents``.
+    MLP. The defaults are those of the perceiver resampler of Flamingo (arXiv 2204.14198), except
+    for ``keys_from_latents``.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class ResamplerSpec:
         Whether the projections to queries, keys and values, and that of attention's result, have
         biases.
     query_residual
-        Whether the result of cross-attention is added to the latents, not put in their place.
+        Whether the result of cross-attention is added to the latents; if not, it replaces them.
     mlp_dim
         Hidden channels of an MLP. None: 4 D. 0: no MLPs.
     mlp_bias
@@ -93,7 +93,7 @@ class ResamplerSpec:
         Whether values are rotated too, and the results of attention are rotated back
         (arXiv 2310.16046).
     input_projection
-        Whether a linear layer with bias first takes the inputs to D channels.
+        Whether a linear layer with bias first maps the inputs to D channels.
     output_dim
         Channels of an output, by a linear layer with bias. None: D, without it.
     output_norm

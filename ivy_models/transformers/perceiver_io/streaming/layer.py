@@ -27,7 +27,7 @@ class GridCrossAttention:
 
     Computes the same as pre-norm multi-head cross-attention to the concatenation (B, M, C) of data
     and features, exact up to rounding. The concatenation is never built, so memory does not grow
-    with M. A pure function of weights and native arrays of any framework.
+    with M. A pure function of weights and arrays of any one framework.
 
     Parameters
     ----------
