@@ -66,7 +66,7 @@ def default_device() -> str | None:
 
 def device_of(x: Array) -> str:
     """Name of the device of a native array, by Ivy's names of GPUs: "gpu:0"."""
-    if hasattr(x, "devices"):  # of JAX, which may be on several
+    if hasattr(x, "devices"):  # an array of JAX may be on several
         device = min(x.devices(), key=lambda device: device.id)
     else:
         device = getattr(x, "place", None) or getattr(x, "device", "cpu")

@@ -47,13 +47,14 @@ def parse_device(device: Any) -> Device:
     SpecError
         If it is not a device.
     """
-    if hasattr(device, "platform"):  # of JAX
+    if hasattr(device, "platform"):  # a device of JAX
         kind, index = device.platform, device.id
-    elif not isinstance(device, str) and hasattr(device, "type"):  # of torch
+    elif not isinstance(device, str) and hasattr(device, "type"):  # a device of torch
         kind, index = device.type, device.index
     else:
-        name = str(device) if type(device).__name__.endswith("Place") else device  # of Paddle
-        name = getattr(name, "name", name)  # of TensorFlow
+        is_of_paddle = type(device).__name__.endswith("Place")
+        name = str(device) if is_of_paddle else device
+        name = getattr(name, "name", name)  # a device of TensorFlow
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if not match:
             raise SpecError(

@@ -485,16 +485,16 @@ class Ops(ABC):
 
 
 def read_only(x: np.ndarray) -> np.ndarray:
-    """``x`` itself, from now on unchangeable: a table that calls share."""
+    """Make ``x`` read-only and return it, because calls share it."""
     x.setflags(write=False)
     return x
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis of ``size`` so that ceil(size / stride) windows fit."""
-    # ONNX rounds a quotient of negative numbers up, so there is none here.
+    # ONNX rounds negative quotients up, so the dividend must not be negative.
     total = (size - 1) // stride * stride + window - size
-    if window < stride:  # else it is never negative, and a size that is open cannot be compared
+    if window < stride:  # only then can it be negative; an open size cannot be compared
         total = max(total, 0)
     return total // 2, total - total // 2
 

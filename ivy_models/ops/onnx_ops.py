@@ -126,11 +126,11 @@ class OnnxOps(Ops):
         return self.asarray(x, like.dtype)
 
     def to_numpy(self, x):
-        raise InputError("A value of an ONNX graph has no numbers before the graph runs.")
+        raise InputError("An ONNX graph has no values until it runs.")
 
     def check_device(self, device):
         if device is not None and parse_device(device) != Device("cpu"):
-            raise BackendError(f"An ONNX graph has no device; got {device!r}.")
+            raise BackendError(f"An ONNX graph has no device, got {device!r}. Use device=None.")
 
     def cast(self, x, dtype):
         if self.dtype(x) == dtype:

@@ -535,7 +535,7 @@ class PerceiverIO(_Layer, keras.Model):
     def _dropout_key(self) -> Any:
         if not self.spec.has_dropout:
             return None
-        seed = self.seed_generator.next()  # two numbers
+        seed = self.seed_generator.next()  # a key of two numbers
         if self._ops.name != "jax":
             return keras.ops.cast(seed, "int32")
         import jax

@@ -66,7 +66,7 @@ class OnnxModel:
             self._engine = ENGINES[engine](content, dtype)
         except IvyModelsError:
             raise
-        except Exception as error:  # each engine has its own
+        except Exception as error:  # engines have error classes of their own
             raise WeightsError(f"{path} does not run in {engine}: {_last_line(error)}") from error
         config = parse_json(self._engine.config.encode(), path)
         spec, task = split_config(config, str(path))
@@ -172,7 +172,7 @@ class OnnxModel:
             part = feeds if size == batch else {name: x[rows] for name, x in feeds.items()}
             try:
                 parts.append(self._engine({n: np.ascontiguousarray(x) for n, x in part.items()}))
-            except Exception as error:  # each engine has its own
+            except Exception as error:  # engines have error classes of their own
                 raise BackendError(
                     f"{self._engine.name} failed to run {self.path}: {_last_line(error)}"
                 ) from error

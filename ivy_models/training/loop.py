@@ -189,7 +189,7 @@ class _Loop:
                     row |= self._validate(row["learning_rate"])
                 due = writer is not None and writer.is_due()
                 signs = np.array([interruption.asked, due], np.float32)
-                stops, due = self.trainer.sum(signs) > 0  # in any process
+                stops, due = self.trainer.sum(signs) > 0  # whether any process says so
                 save = None
                 if stops or due or self._is_over():
                     save = functools.partial(self.save, self.trainer.state())

@@ -51,8 +51,8 @@ def split(
         )
     places: dict[object, int] = {}
     group_of = np.array([places.setdefault(group, len(places)) for group in groups])
-    own = np.zeros(len(places), strata.dtype)  # the stratum of each group: that of one of its own
-    own[group_of] = strata
+    own = np.zeros(len(places), strata.dtype)
+    own[group_of] = strata  # a group has the stratum of one of its members
     kinds, sizes = np.unique(own, return_counts=True)
     divisible = np.flatnonzero(np.isin(own, kinds[sizes > 1]))
     num_kinds = int((sizes > 1).sum())
