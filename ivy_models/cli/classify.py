@@ -17,7 +17,7 @@ from ivy_models.cli.records import FORMATS
 @click.option(
     "--files-from",
     type=click.File("r", encoding="utf-8", errors="surrogateescape"),
-    help="File with the paths of more files, one a line. A dash (-) is stdin.",
+    help="File with the paths of more files, one per line. A dash (-) is stdin.",
 )
 @model_options("perceiver_io_digits", "image classifier")
 @batch_size_option

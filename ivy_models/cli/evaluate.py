@@ -36,9 +36,9 @@ MANY = 20
 def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json: bool) -> None:
     """Compare MODEL's predictions with known targets.
 
-    DATA is a folder with a subfolder for each class, or a table that has the target's column. It
-    prints accuracy, F1 and the confusion matrix of a class, or the mean absolute error, root mean
-    squared error and R2. If a source cannot be read, it is left out and the exit code is 1.
+    DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
+    class the output is accuracy, F1 and the confusion matrix; for a number, the mean absolute
+    error, the root mean squared error and R2. If a source cannot be read, it is left out and the exit code is 1.
 
     Example: ivy-models evaluate my_model held_out_photos
     """
