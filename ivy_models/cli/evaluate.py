@@ -38,7 +38,8 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
 
     DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
     class the output is accuracy, F1 and the confusion matrix; for a number, the mean absolute
-    error, the root mean squared error and R2. If a source cannot be read, it is left out and the exit code is 1.
+    error, the root mean squared error and R2. If a source cannot be read, it is left out and the
+    exit code is 1.
 
     Example: ivy-models evaluate my_model held_out_photos
     """
