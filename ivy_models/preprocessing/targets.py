@@ -77,6 +77,8 @@ class NumberTarget:
         Mean and standard deviation of the training examples.
     decimal
         The decimal mark of numbers that are texts, "." or ",".
+    unit
+        The percent or currency sign that a text has before or after the number, or "".
 
     Raises
     ------
@@ -88,9 +90,17 @@ class NumberTarget:
     mean: float
     std: float
     decimal: str = "."
+    unit: str = ""
 
     def __post_init__(self):
-        check_fields(self, name=text, mean=number, std=positive_number, decimal=one_of((".", ",")))
+        check_fields(
+            self,
+            name=text,
+            mean=number,
+            std=positive_number,
+            decimal=one_of((".", ",")),
+            unit=text,
+        )
 
     @property
     def width(self) -> int:

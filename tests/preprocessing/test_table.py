@@ -70,6 +70,28 @@ def test_numbers_are_read(value, decimal, number):
 
 
 @pytest.mark.parametrize(
+    ("value", "unit", "number"),
+    [
+        ("84.5%", "%", 84.5),
+        ("84.5 %", "%", 84.5),
+        ("$1,234.50", "$", 1234.5),
+        ("-$5", "$", -5),
+        ("$ -5", "$", -5),
+        ("-5 €", "€", -5),
+        (5, "$", 5),
+        ("5", "$", None),
+        ("$5$", "$", None),
+        ("$", "$", None),
+        ("€5", "$", None),
+        ("5%", "", None),
+    ],
+)
+def test_numbers_are_read_in_one_unit(value, unit, number):
+    read = to_number(value, unit=unit)
+    assert np.isnan(read) if number is None else read == number
+
+
+@pytest.mark.parametrize(
     ("value", "form", "date"),
     [
         ("2024-02-29", "iso", (2024, 2, 29)),

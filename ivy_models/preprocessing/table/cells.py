@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import unicodedata
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -54,7 +55,7 @@ def is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType"  # pandas.NA refuses comparisons
 
 
-def to_number(value: Any, decimal: str = ".") -> float:
+def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
     """Read a number. NaN for anything else, and for infinity.
 
     Parameters
@@ -63,9 +64,11 @@ def to_number(value: Any, decimal: str = ".") -> float:
         A number, or a text.
     decimal
         The decimal mark of a text, "." or ",". The other one separates thousands.
+    unit
+        The sign before or after the number of a text, as :func:`unit_of` finds it.
     """
     if isinstance(value, str):
-        value = value.strip()
+        value = _without_unit(value.strip(), unit)
         if not _NUMBERS[decimal].fullmatch(value):
             return math.nan
         value = value.replace("." if decimal == "," else ",", "").replace(",", ".")
@@ -76,6 +79,30 @@ def to_number(value: Any, decimal: str = ".") -> float:
     except (ValueError, OverflowError):  # a sign or mark alone; an integer above all floats
         return math.nan
     return number if math.isfinite(number) else math.nan
+
+
+def unit_of(text: str) -> str:
+    """The percent sign or currency sign before or after a number; "" if there is none."""
+    text = text.strip().lstrip("+-").strip()
+    for sign in (text[:1], text[-1:]):
+        if sign == "%" or (sign and unicodedata.category(sign) == "Sc"):
+            return sign
+    return ""
+
+
+def _without_unit(text: str, unit: str) -> str:
+    """The number of a text such as -$5, $-5 or 5 %. "" if it has another unit."""
+    if not unit:
+        return text
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    number = text.removeprefix(sign).strip()
+    if number.startswith(unit):
+        number = number.removeprefix(unit)
+    elif number.endswith(unit):
+        number = number.removesuffix(unit)
+    else:
+        return ""
+    return sign + number.strip()
 
 
 def to_date(value: Any, form: str = "iso") -> datetime.datetime | None:

@@ -29,6 +29,8 @@ class NumberColumn:
         Edges of the ranges of the piecewise linear encoding: quantiles of the training examples.
     decimal
         The decimal mark of numbers that are texts, "." or ",".
+    unit
+        The percent or currency sign that a text has before or after the number, or "".
 
     Raises
     ------
@@ -41,6 +43,7 @@ class NumberColumn:
     std: float
     edges: Sequence[float]
     decimal: str = "."
+    unit: str = ""
 
     kind: ClassVar[str] = "number"
 
@@ -52,6 +55,7 @@ class NumberColumn:
             std=positive_number,
             edges=edges,
             decimal=one_of((".", ",")),
+            unit=text,
         )
 
     def encode(self, cells: Sequence[Any]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -63,7 +67,7 @@ class NumberColumn:
             A list of float32 (B, channels), one for each of the model's inputs, and booleans (B,):
             False where a cell holds no number.
         """
-        numbers = np.array([to_number(cell, self.decimal) for cell in cells])
+        numbers = np.array([to_number(cell, self.decimal, self.unit) for cell in cells])
         return [encode_numbers(numbers, self.mean, self.std, self.edges)], ~np.isnan(numbers)
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from ivy_models.preprocessing.table.cells import (
     to_category,
     to_date,
     to_number,
+    unit_of,
 )
 from ivy_models.preprocessing.table.encodings import edges_of
 from ivy_models.preprocessing.text import TextPreprocessing
@@ -161,19 +162,32 @@ def _number_rows(cells: Sequence[Any], places: np.ndarray | None) -> bool:
         return len(cells) > 2 and bool((np.diff(numbers) == np.diff(places)).all())
 
 
-def number_format(known: Sequence[Any]) -> str | None:
-    """The decimal mark by which nearly all cells are numbers, or None."""
+class NumberFormat(NamedTuple):
+    """How a column's texts write numbers: the last arguments of :func:`to_number`."""
+
+    decimal: str = "."
+    unit: str = ""
+
+    def range(self, numbers: Collection[float]) -> str:
+        """The range of numbers in words."""
+        return f"{min(numbers):.6g} to {max(numbers):.6g} {self.unit}".rstrip()
+
+
+def number_format(known: Sequence[Any]) -> NumberFormat | None:
+    """The format by which nearly all cells, and the most, are numbers, or None."""
     texts = [cell.strip() for cell in known if isinstance(cell, str)]
     others = [cell for cell in known if not isinstance(cell, str)]
     if any(not isinstance(cell, (Real, Decimal)) for cell in others):
         return None
     if any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in texts):
         return None  # a code, such as that of a town
-    for decimal in (".", ","):
-        count = sum(not np.isnan(to_number(text, decimal)) for text in texts)
-        if count + len(others) >= MOSTLY * len(known):
-            return decimal
-    return None
+    units = Counter(map(unit_of, texts)).most_common(1)
+    unit = units[0][0] if units else ""
+    formats = [NumberFormat(decimal, unit) for decimal in (".", ",")]
+    counts = [sum(not np.isnan(to_number(text, *form)) for text in texts) for form in formats]
+    # 1,234 has three decimals if the column also has 0,5 or 1234,5.
+    form, count = max(zip(formats, counts, strict=True), key=lambda counted: counted[1])
+    return form if count + len(others) >= MOSTLY * len(known) else None
 
 
 def date_format(known: Sequence[Any]) -> str | None:
@@ -227,13 +241,13 @@ def fit_column(name: str, kind: str, cells: Sequence[Any]) -> tuple[TableColumn,
 
 
 def _fit_number(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
-    decimal = number_format(known) or "."
-    numbers = np.array([to_number(cell, decimal) for cell in known])
+    form = number_format(known) or NumberFormat()
+    numbers = np.array([to_number(cell, *form) for cell in known])
     numbers = numbers[~np.isnan(numbers)]
-    detail = f"{numbers.min():.6g} to {numbers.max():.6g}"
+    detail = form.range(numbers)
     if len(numbers) < len(known):
         detail += f", {len(known) - len(numbers):,} cells are not numbers"
-    return NumberColumn(name, *_moments(numbers), edges_of(numbers, BINS), decimal), detail
+    return NumberColumn(name, *_moments(numbers), edges_of(numbers, BINS), *form), detail
 
 
 def _fit_date(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:

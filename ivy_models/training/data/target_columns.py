@@ -11,7 +11,7 @@ import numpy as np
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
-from ivy_models.training.data.columns import Column, number_format
+from ivy_models.training.data.columns import Column, NumberFormat, number_format
 from ivy_models.training.data.defaults import sample
 from ivy_models.training.data.files import named
 
@@ -77,7 +77,7 @@ class TargetColumn:
         if not known:
             raise InputError(f"The target {name!r} is empty in all rows.")
         looked = [known[place] for place in sample(len(known), LOOK)]
-        self._decimal = number_format(looked) or "."
+        self._format = number_format(looked) or NumberFormat()
         self.kind = kind or self._recognised(looked)
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
@@ -95,7 +95,7 @@ class TargetColumn:
     def _recognised(self, known: Sequence[Any]) -> str:
         if isinstance(known[0], bool) or number_format(known) is None:
             return "class"
-        numbers = np.array([to_number(cell, self._decimal) for cell in known])
+        numbers = np.array([to_number(cell, *self._format) for cell in known])
         numbers = numbers[~np.isnan(numbers)]
         is_whole = bool((numbers == np.round(numbers)).all())
         return "class" if is_whole and len(np.unique(numbers)) <= FEW else "number"
@@ -104,7 +104,7 @@ class TargetColumn:
         """Cells as classes or numbers, None where unknown."""
         if self.kind == "class":
             return list(cells) if self._as_written else [to_category(cell) for cell in cells]
-        numbers = (to_number(cell, self._decimal) for cell in cells)
+        numbers = (to_number(cell, *self._format) for cell in cells)
         return [None if np.isnan(number) else number for number in numbers]
 
     def fit(self, train: Sequence[Any]) -> Target:
@@ -119,7 +119,7 @@ class TargetColumn:
                 f"The target {self.name!r} has no finite, positive standard deviation: its "
                 f"numbers are from {min(known):.6g} to {max(known):.6g}."
             )
-        return NumberTarget(self.name, mean, std, self._decimal)
+        return NumberTarget(self.name, mean, std, *self._format)
 
     def column(self) -> Column:
         """What was recognised."""
@@ -127,8 +127,7 @@ class TargetColumn:
             ordered = sorted(self.counts, key=_natural)
             shown = named([f"{value} ({self.counts[value]:,})" for value in ordered], 8)
             return Column(self.name, "class", f"{len(ordered):,} classes: {shown}", True)
-        detail = f"{min(self.counts):.6g} to {max(self.counts):.6g}"
-        return Column(self.name, "number", detail, True)
+        return Column(self.name, "number", self._format.range(self.counts), True)
 
     def warnings(self) -> list[str]:
         """Sentences about classes that should be looked at."""

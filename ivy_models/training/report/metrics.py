@@ -130,7 +130,7 @@ def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
             for value in values  # a folder can be called "none"
         )
         return np.array([target.encode(name) for name in names], np.int64)
-    numbers = np.array([to_number(value, target.decimal) for value in values])
+    numbers = np.array([to_number(value, target.decimal, target.unit) for value in values])
     wrong = [v for v, n in zip(values, numbers, strict=True) if np.isnan(n) and not is_missing(v)]
     if wrong:
         raise InputError(f"The target {target.name!r} must have numbers, got {wrong[0]!r}.")

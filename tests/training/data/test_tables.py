@@ -11,7 +11,7 @@ from PIL import Image
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
 from ivy_models.training.data import read_rows, read_training_data
-from ivy_models.training.data.columns import recognise
+from ivy_models.training.data.columns import number_format, recognise
 from ivy_models.training.report.metrics import true_values
 
 CITIES = ("Bern", "Oslo", "Rome")
@@ -216,6 +216,36 @@ def test_a_targets_decimal_mark_is_that_of_the_training_data(tmp_path):
     (target,) = data.targets
     assert target.decimal == ","
     assert true_values(target, read_rows(tmp_path / "other.csv").column("price")) == [1.234]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "form"),
+    [
+        ([f"{i}.5%" for i in range(40)], "number", (".", "%")),
+        ([f"-${i},250.00" for i in range(1, 41)], "number", (".", "$")),
+        ([f"{i}.250,5 €" for i in range(1, 41)], "number", (",", "€")),
+        # Decimals, because 0,250 is no number with thousands.
+        ([f"{i},250" for i in range(40)], "number", (",", "")),
+        ([f"{i},250" for i in range(1, 41)], "number", (".", "")),
+        ([f"{'$€'[i % 2]}{i}" for i in range(40)], "ignore", None),
+        ([f"{i} kg" for i in range(40)], "text", None),
+    ],
+)
+def test_units_and_decimal_marks_are_recognised(cells, kind, form):
+    assert recognise(cells)[0] == kind
+    assert number_format(cells) == form
+
+
+def test_a_unit_belongs_to_the_model(tmp_path):
+    rows = [{"size": f"{i % 9}%", "price": f"${i % 7}.{i % 9}5"} for i in range(40)]
+    write_csv(tmp_path / "train.csv", rows)
+    data = read_training_data(tmp_path / "train.csv", "price")
+    (target,), (column,) = data.targets, data.preprocessing.columns
+    assert (column.unit, target.unit) == ("%", "$")
+    assert true_values(target, ["$1.5"]) == [1.5]
+    with pytest.raises(InputError, match="'price' needs numbers, got '€2'"):
+        true_values(target, ["€2"])
+    assert column.encode(["3%", "3"])[1].tolist() == [True, False]
 
 
 def test_kinds_can_be_overridden(tmp_path, rng):
