@@ -16,10 +16,13 @@ MISSING_WORDS = frozenset(["", "na", "n/a", "nan", "null", "none", "nat", "?", "
 """Cells that hold nothing, in lower case and without spaces around."""
 
 _NUMBERS = {
-    ".": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)?(\.\d*)?([eE][+-]?\d+)?"),
-    ",": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)?(,\d*)?([eE][+-]?\d+)?"),
+    decimal: re.compile(
+        rf"[+-]?(\d+|[1-9]\d{{0,2}}(?P<mark>[{other}'\u2019\s])\d{{3}}((?P=mark)\d{{3}})*)?"
+        rf"([{decimal}]\d*)?([eE][+-]?\d+)?"
+    )
+    for decimal, other in (".,", ",.")
 }
-"""Numbers by their decimal mark; the other mark separates thousands."""
+"""Numbers by their decimal mark; the other mark, an apostrophe or a space separates thousands."""
 
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 """A whole number that is written with decimals."""
@@ -63,15 +66,17 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
     value
         A number, or a text.
     decimal
-        The decimal mark of a text, "." or ",". The other one separates thousands.
+        The decimal mark of a text, "." or ",". The other one, an apostrophe or a space may
+        separate thousands.
     unit
         The sign before or after the number of a text, as :func:`unit_of` finds it.
     """
     if isinstance(value, str):
-        value = _without_unit(value.strip(), unit)
-        if not _NUMBERS[decimal].fullmatch(value):
+        value = _without_unit(value.strip().replace("\u2212", "-"), unit)  # the minus sign
+        match = _NUMBERS[decimal].fullmatch(value)
+        if not match:
             return math.nan
-        value = value.replace("." if decimal == "," else ",", "").replace(",", ".")
+        value = value.replace(match["mark"] or "", "").replace(",", ".")
     elif not isinstance(value, (Real, Decimal, np.bool_)):
         return math.nan
     try:
@@ -83,7 +88,7 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
 
 def unit_of(text: str) -> str:
     """The percent sign or currency sign before or after a number; "" if there is none."""
-    text = text.strip().lstrip("+-").strip()
+    text = text.strip().lstrip("+-\u2212").strip()
     for sign in (text[:1], text[-1:]):
         if sign == "%" or (sign and unicodedata.category(sign) == "Sc"):
             return sign

@@ -243,7 +243,7 @@ def test_a_unit_belongs_to_the_model(tmp_path):
     (target,), (column,) = data.targets, data.preprocessing.columns
     assert (column.unit, target.unit) == ("%", "$")
     assert true_values(target, ["$1.5"]) == [1.5]
-    with pytest.raises(InputError, match="'price' needs numbers, got '€2'"):
+    with pytest.raises(InputError, match="'price' must have numbers, got '€2'"):
         true_values(target, ["€2"])
     assert column.encode(["3%", "3"])[1].tolist() == [True, False]
 
