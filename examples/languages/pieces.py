@@ -4,8 +4,9 @@
 
 PACKAGES is a folder with the Debian packages that ``packages.txt`` names. The output folder gets
 ``train.csv`` and ``validation.csv`` for ``ivy-models train``. The pieces for validation come from
-packages of a game, Wesnoth, and, for languages without these, from sentences held out. The folder
-``unknown`` gets pieces of languages that are left out, to measure a threshold.
+a game, Wesnoth, and from WordPress, and, for languages without these, from sentences held out.
+The folder ``sizes`` gets pieces for validation of equal sizes, to measure the accuracy by size, and
+the folder ``unknown`` pieces of languages that are left out, to measure a threshold.
 """
 
 import argparse
@@ -22,8 +23,11 @@ from translations import cleaned, read_package
 Sources = dict[str, dict[str, set[str]]]
 """Sentences by language and by source, the first two words of a package's name."""
 
-HELD_OUT = "wesnoth-1.16"
-"""The source that training never sees, because its texts are unlike those of programs."""
+HELD_OUT = ("wesnoth-1.16", "wordpress-l10n")
+"""Sources that training never sees: a game, whose texts are unlike those of programs, and pages."""
+
+ADDITIONAL = "mediawiki"
+"""A source of some 400 languages, of which those that the others have as well are learned."""
 
 LEFT_OUT = (
     *("ach", "an", "brx", "cak", "co", "dz", "ff", "gug", "ia", "ks", "lij", "mai", "nr", "racv"),
@@ -37,11 +41,11 @@ LEAST = 2400
 MOST_LANGUAGES = 3
 """A text that is in more languages than these is probably English, or a name."""
 
-BALANCE = 0.2
-"""Number of a language's pieces: its amount of text to this power."""
-
 SIZES = (15, 128)
 """Least and largest size of a piece in bytes; the logarithm of a size is uniform."""
+
+MEASURED = (25, 50, 100, 200)
+"""Sizes in bytes of the pieces that show the accuracy by size."""
 
 CHARACTERS = 64
 """Upper bound on the characters of a piece, those that the model reads."""
@@ -91,11 +95,13 @@ def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]
 
     train, validation = {}, {}
     for language, own in sorted(sources.items()):
-        learned = set().union(*(texts for source, texts in own.items() if source != HELD_OUT))
+        learned = set().union(*(own[each] for each in own if each not in (*HELD_OUT, ADDITIONAL)))
         if language in LEFT_OUT or len(learned) < LEAST:
             continue
+        learned |= own.get(ADDITIONAL, set())
+        held_out = set().union(*(own.get(source, ()) for source in HELD_OUT)) - learned
         sentences = of_one_script(usable(language, learned))
-        other = of_one_script(usable(language, own.get(HELD_OUT, set()) - learned))
+        other = of_one_script(usable(language, held_out))
         if len(other) < 100:
             random.Random(language).shuffle(sentences)
             place = len(sentences) // 50
@@ -114,7 +120,13 @@ def of_one_script(sentences: list[str]) -> list[str]:
     return [text for text, own in zip(sentences, are_latin, strict=True) if own == is_latin]
 
 
-def cut(sentences: list[str], number: int, rng: random.Random) -> Iterator[str]:
+def cut(
+    sentences: list[str],
+    number: int,
+    rng: random.Random,
+    sizes: tuple[int, int] = SIZES,
+    characters: int = CHARACTERS,
+) -> Iterator[str]:
     """Cut pieces at random places, of whole words where the language has spaces."""
     text = " ".join(rng.sample(sentences, len(sentences)))
     for _ in range(number):
@@ -122,11 +134,12 @@ def cut(sentences: list[str], number: int, rng: random.Random) -> Iterator[str]:
         rest = text[start : start + 300]
         if 0 <= (space := rest.find(" ")) < 40:
             rest = rest[space + 1 :]
-        if piece := first_words(rest, round(math.exp(rng.uniform(*map(math.log, SIZES))))):
+        size = round(math.exp(rng.uniform(*map(math.log, sizes))))
+        if piece := first_words(rest, size, characters):
             yield piece
 
 
-def first_words(text: str, size: int, characters: int = CHARACTERS) -> str:
+def first_words(text: str, size: int, characters: int) -> str:
     """The first words of a text, at most ``size`` bytes; characters if there is no space."""
     piece = text.encode()[:size].decode(errors="ignore")[:characters]
     if text[len(piece) : len(piece) + 1] not in ("", " "):
@@ -154,19 +167,23 @@ def main() -> None:
 
 def write_pieces(sources: Sources, output: Path, number: int) -> None:
     train, validation = chosen(sources)
-    amounts = {language: sum(map(len, own)) ** BALANCE for language, own in train.items()}
-    total = sum(amounts.values())
     rng = random.Random(0)
     pieces = {
         "train": [
             (piece, language)
             for language, own in train.items()
-            for piece in cut(own, round(number * amounts[language] / total), rng)
+            for piece in cut(own, number // len(train), rng)
         ],
         "validation": [
             (piece, language) for language, own in validation.items() for piece in cut(own, 40, rng)
         ],
     }
+    for size in MEASURED:
+        pieces[f"sizes/{size}"] = [
+            (piece, language)
+            for language, own in validation.items()
+            for piece in cut(own, 40, rng, (size, size), size)
+        ]
     left_out = {
         language: sorted(set().union(*sources[language].values()))
         for language in LEFT_OUT
@@ -175,8 +192,8 @@ def write_pieces(sources: Sources, output: Path, number: int) -> None:
     pieces["unknown/pieces"] = [
         (piece, language) for language, own in left_out.items() for piece in cut(own, 40, rng)
     ]
-    (output / "unknown").mkdir(parents=True, exist_ok=True)
     for part, rows in pieces.items():
+        (output / part).parent.mkdir(parents=True, exist_ok=True)
         rng.shuffle(rows)
         write(output / f"{part}.csv", rows)
         print(f"{part}: {len(rows):,} pieces of {len({row[1] for row in rows})} languages")

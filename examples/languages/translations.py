@@ -5,6 +5,7 @@ from __future__ import annotations
 import gettext
 import gzip
 import html
+import json
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ CODES = {
     "iw": "he",
     "kmr": "ku",
     "nb-no": "nb",
+    "nds-nl": "nds-nl",  # written as Dutch is, unlike Low German
     "nn-no": "nn",
     "no": "nb",
     "sr-latn": "sr",
@@ -40,6 +42,8 @@ PLACEHOLDERS = re.compile(
 )
 """What a program replaces, markup, and marks of keyboard shortcuts."""
 
+LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
+"""A link of a wiki, ``[[page|text]]``."""
 
 AROUND = " \"'\u201c\u201d.,;:-\u2013\u2026()[]*=|/\\"
 """What is cut off both ends of a sentence: quotation marks, dashes and other punctuation."""
@@ -74,8 +78,10 @@ def reader_of(path: PurePosixPath):
     """The reader of a file, or None for files without translations."""
     if path.suffix == ".xpi" and path.name.startswith("langpack-"):
         return read_language_pack
-    if path.suffix == ".mo" and path.parent.name == "LC_MESSAGES":
+    if path.suffix == ".mo" and path.parent.name in ("LC_MESSAGES", "languages"):
         return read_catalogue
+    if path.suffix == ".json" and "i18n" in path.parts:
+        return read_messages
     if path.suffix == ".html" and "help" in path.parts:
         return read_help
     if path.suffix == ".gz" and "man" in path.parts and path.parent.name.startswith("man"):
@@ -100,8 +106,11 @@ def read_language_pack(path: PurePosixPath, content: bytes) -> Sentences:
 
 
 def read_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
-    """Read a gettext catalogue, ``CODE/LC_MESSAGES/NAME.mo``: translations and their English."""
-    code = language(path.parent.parent.name)
+    """Read a gettext catalogue: translations and their English.
+
+    Its path is ``CODE/LC_MESSAGES/NAME.mo``, or ``languages/CODE.mo`` in WordPress.
+    """
+    code = language(path.stem if path.parent.name == "languages" else path.parent.parent.name)
     try:
         catalogue = gettext.GNUTranslations(BytesIO(content))
     except (OSError, UnicodeDecodeError, ValueError):
@@ -111,6 +120,14 @@ def read_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
         if original and text != original:
             yield from ((code, line) for line in text.splitlines())
             yield from (("en", line) for line in original.splitlines())
+
+
+def read_messages(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read MediaWiki's messages, ``i18n/CODE.json``."""
+    for text in json.loads(content).values():
+        if isinstance(text, str):
+            text = LINK.sub(r"\1", text).replace("''", "")
+            yield from ((language(path.stem), line) for line in text.splitlines())
 
 
 def read_help(path: PurePosixPath, content: bytes) -> Sentences:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import random
 import sys
 import zipfile
@@ -53,10 +54,15 @@ def test_translations_are_read_from_each_kind_of_file(example):
         "Erster Absatz",
         "Zweiter",
     ]
+    messages = {"@metadata": {"authors": ["A"]}, "a": "Die [[Hilfe:Datei|Datei]] ''fehlt''"}
+    assert read("mediawiki/i18n/api/de-at.json", json.dumps(messages).encode()) == [
+        ("de", "Die Datei fehlt")
+    ]
     assert translations.reader_of(PurePosixPath("usr/bin/ls")) is None
     assert translations.language("zh_TW") == "zh"
     assert translations.language("ca@valencia") == "ca"
     assert translations.language("en@shaw") == "en@shaw"
+    assert translations.language("nds-nl") == "nds-nl"
     assert (
         translations.cleaned("  Öffne %s in einem neuen Fenster…") == "Öffne in einem neuen Fenster"
     )
@@ -74,8 +80,14 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
     sources["en"]["firefox-esr"].add("Open 1 window")
     own["de"].add("the files that are open")
     sources["sco"] = {"firefox-esr": own["de"]}
+    more = {f"Seite {i} Seite {i}" for i in range(60)}
+    sources["de"]["mediawiki"] = more
+    sources["lb"] = {"mediawiki": more}
+    sources["de"]["wordpress-l10n"] = {f"Beitrag {i} Beitrag {i}" for i in range(120)}
     train, validation = pieces.chosen(sources)
     assert set(train) == {"en", "de", "ru"}
+    assert more < set(train["de"])
+    assert set(validation["de"]) == sources["de"]["wordpress-l10n"]
     left_out = {"open 1 window", "<b>Fenster</b> mit Text", "the files that are open"}
     assert not left_out & set(train["de"] + validation["de"])
     assert "apt-get install" not in train["ru"] + validation["ru"]
@@ -90,6 +102,8 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
         with (tmp_path / name).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert {row["language"] for row in rows} == ({"sco"} if "unknown" in name else set(words))
+    with (tmp_path / "sizes" / "25.csv").open(encoding="utf-8", newline="") as file:
+        assert all(len(row["text"].encode()) <= 25 for row in csv.DictReader(file))
 
 
 def test_catalogues_give_translations_and_their_english(example, monkeypatch):
@@ -101,13 +115,13 @@ def test_catalogues_give_translations_and_their_english(example, monkeypatch):
     }
     reader = type("Reader", (), {"__init__": lambda self, _: None, "_catalog": catalogue})
     monkeypatch.setattr(example[1].gettext, "GNUTranslations", reader)
-    path = PurePosixPath("locale/de/LC_MESSAGES/a.mo")
-    assert list(example[1].read_catalogue(path, b"")) == [
-        ("de", "Datei öffnen"),
-        ("en", "Open file"),
-        ("de", "Dateien"),
-        ("en", "Files"),
-    ]
+    for path in map(PurePosixPath, ("locale/de/LC_MESSAGES/a.mo", "languages/de_DE.mo")):
+        assert list(example[1].reader_of(path)(path, b"")) == [
+            ("de", "Datei öffnen"),
+            ("en", "Open file"),
+            ("de", "Dateien"),
+            ("en", "Files"),
+        ]
 
 
 def test_a_start_has_the_embeddings_of_a_linear_model(example, tmp_path, monkeypatch):
