@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -98,6 +99,8 @@ class Batches:
                 f"{MAX_STEPS:,} are possible."
             )
         self.steps = max(1, round(steps))
+        # Once for each epoch: a million numbers take 50 ms. Two, because batches are read ahead.
+        self._order = lru_cache(maxsize=2)(self._draw_order)
         self._encoded = data.train.encoded_targets()
         self._class_weights = None
         if settings.class_weights == "balanced":
@@ -115,8 +118,7 @@ class Batches:
             the whole batch.
         """
         epoch, place = divmod(step, self.per_epoch)
-        order = self._rng(_ORDER, epoch).permutation(len(self.data.train))
-        chosen = order[place * self.size : (place + 1) * self.size]
+        chosen = self._order(epoch)[place * self.size : (place + 1) * self.size]
         goals, weights = encode_goals(
             self.data.targets,
             {name: values[chosen] for name, values in self._encoded.items()},
@@ -139,6 +141,9 @@ class Batches:
         rows, places = np.unique(pairs, return_inverse=True)
         first, second = map(read(rows).select, places.reshape(pairs.shape))
         return _mixed(first, second, ratio)
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return self._rng(_ORDER, epoch).permutation(len(self.data.train))
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng((self.settings.seed, *stream))
