@@ -118,7 +118,7 @@ def test_refusals(run, photos, table, tmp_path):
         (("predict", image_model, str(table / "rows.csv")), 1, "rows.csv is a table"),
         (("predict", table_model, str(photos / "data")), 1, "reads rows of a table"),
         (("predict", "nope", "x.png"), 2, "nope"),
-        (("evaluate", image_model, str(photos / "data" / "round")), 1, "it has no subfolders"),
+        (("evaluate", image_model, str(photos / "data" / "round")), 1, "It has no subfolders"),
         (("evaluate", image_model, str(photos / "data"), "--target", "x"), 2, "no target 'x'"),
         (("predict", image_model, "x.png", "--output", str(tmp_path)), 2, "is a folder"),
         (("evaluate", "perceiver_io_digits", str(photos / "data")), 1, "has no class 'round'"),
