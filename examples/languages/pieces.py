@@ -17,6 +17,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from translations import cleaned, read_package
 
@@ -139,6 +140,17 @@ def cut(
             yield piece
 
 
+def pieces_of(
+    sentences: dict[str, list[str]], number: int, rng: random.Random, *how: Any
+) -> list[tuple[str, str]]:
+    """Pieces with their language, a number of each; ``how`` are the last arguments of ``cut``."""
+    return [
+        (piece, language)
+        for language, own in sentences.items()
+        for piece in cut(own, number, rng, *how)
+    ]
+
+
 def first_words(text: str, size: int, characters: int) -> str:
     """The first words of a text, at most ``size`` bytes; characters if there is no space."""
     piece = text.encode()[:size].decode(errors="ignore")[:characters]
@@ -169,29 +181,17 @@ def write_pieces(sources: Sources, output: Path, number: int) -> None:
     train, validation = chosen(sources)
     rng = random.Random(0)
     pieces = {
-        "train": [
-            (piece, language)
-            for language, own in train.items()
-            for piece in cut(own, number // len(train), rng)
-        ],
-        "validation": [
-            (piece, language) for language, own in validation.items() for piece in cut(own, 40, rng)
-        ],
+        "train": pieces_of(train, number // len(train), rng),
+        "validation": pieces_of(validation, 40, rng),
     }
     for size in MEASURED:
-        pieces[f"sizes/{size}"] = [
-            (piece, language)
-            for language, own in validation.items()
-            for piece in cut(own, 40, rng, (size, size), size)
-        ]
+        pieces[f"sizes/{size}"] = pieces_of(validation, 40, rng, (size, size), size)
     left_out = {
         language: sorted(set().union(*sources[language].values()))
         for language in LEFT_OUT
         if language in sources
     }
-    pieces["unknown/pieces"] = [
-        (piece, language) for language, own in left_out.items() for piece in cut(own, 40, rng)
-    ]
+    pieces["unknown/pieces"] = pieces_of(left_out, 40, rng)
     for part, rows in pieces.items():
         (output / part).parent.mkdir(parents=True, exist_ok=True)
         rng.shuffle(rows)

@@ -7,23 +7,15 @@ size in bytes it prints the mean over the languages of the share that is right, 
 frequent confusions. Choices, such as that of the data, are made by these numbers.
 """
 
-import argparse
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-from threshold import answers, read
-
-from ivy_models import PerceiverIO
+from threshold import answers, model_and_data, read
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("data", type=Path)
-    arguments = parser.parse_args()
-    model = PerceiverIO.from_pretrained(arguments.model)
-    for path in sorted((arguments.data / "sizes").glob("*.csv"), key=lambda path: int(path.stem)):
+    model, data = model_and_data(__doc__)
+    for path in sorted((data / "sizes").glob("*.csv"), key=lambda path: int(path.stem)):
         texts, languages = read(path)
         found, _ = answers(model, texts)
         right = [np.mean(found[languages == each] == each) for each in np.unique(languages)]

@@ -18,6 +18,15 @@ from ivy_models import PerceiverIO, identify_languages
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
+def model_and_data(doc: str) -> tuple[PerceiverIO, Path]:
+    """The model and the folder that the command line names; ``doc`` begins with what it is for."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    arguments = parser.parse_args()
+    return PerceiverIO.from_pretrained(arguments.model), arguments.data
+
+
 def read(path: Path) -> tuple[list[str], np.ndarray]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if len(row["text"].encode()) >= 20]
@@ -33,14 +42,10 @@ def answers(model: PerceiverIO, texts: list[str]) -> tuple[np.ndarray, np.ndarra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("data", type=Path)
-    arguments = parser.parse_args()
-    model = PerceiverIO.from_pretrained(arguments.model)
-    texts, languages = read(arguments.data / "validation.csv")
+    model, data = model_and_data(__doc__)
+    texts, languages = read(data / "validation.csv")
     found, certain = answers(model, texts)
-    others, _ = read(arguments.data / "unknown" / "pieces.csv")
+    others, _ = read(data / "unknown" / "pieces.csv")
     _, certain_of_others = answers(model, others)
     print(f"{len(texts):,} pieces of known languages, {np.mean(found == languages):.1%} right")
     print("threshold  answered  right of these  unknown languages refused")
