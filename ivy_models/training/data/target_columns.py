@@ -77,8 +77,9 @@ class TargetColumn:
         if not known:
             raise InputError(f"The target {name!r} is empty in all rows.")
         looked = [known[place] for place in sample(len(known), LOOK)]
-        self._format = number_format(looked) or NumberFormat()
-        self.kind = kind or self._recognised(looked)
+        form = number_format(looked)
+        self._format = form or NumberFormat()
+        self.kind = kind or ("class" if form is None else self._recognised(looked))
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
         if len(self.counts) < 2:
@@ -93,7 +94,7 @@ class TargetColumn:
             )
 
     def _recognised(self, known: Sequence[Any]) -> str:
-        if isinstance(known[0], bool) or number_format(known) is None:
+        if isinstance(known[0], bool):
             return "class"
         numbers = np.array([to_number(cell, *self._format) for cell in known])
         numbers = numbers[~np.isnan(numbers)]
