@@ -9,7 +9,6 @@ import json
 import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, device_counts, second_device
-from helpers.compiling import quick_xla
 from helpers.processes import python
 from helpers.specs import language_spec, small_spec
 
@@ -22,9 +21,7 @@ import ivy
 
 @pytest.mark.parametrize("name", [name for name in ("jax", "tensorflow") if name in CHOSEN])
 def test_everything_is_computed_on_the_device_of_the_spec(name):
-    python(
-        second_device.MAIN, name, KERAS_BACKEND=name, IVY_MODELS_TEST_BACKENDS=name, **quick_xla()
-    )
+    python(second_device.MAIN, name, KERAS_BACKEND=name, IVY_MODELS_TEST_BACKENDS=name)
 
 
 def test_models_of_tests_are_on_the_device_of_the_run(backend, device_of_run, rng):
