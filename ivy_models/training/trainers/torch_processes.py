@@ -46,7 +46,11 @@ class Processes:
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            store, rank, count = next(distributed.rendezvous("env://"))
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            distributed.init_process_group(
+                backend, store=_store_of_this_start(store), rank=rank, world_size=count
+            )
             atexit.register(distributed.destroy_process_group)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
@@ -97,6 +101,18 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+
+def _store_of_this_start(store: distributed.Store) -> distributed.Store:
+    """Separate what processes of torchrun exchange from what they did before a restart.
+
+    torchrun keeps one store over its restarts, and the processes would call the addresses of dead
+    ones (https://github.com/pytorch/pytorch/issues/135712). Each machine counts restarts for
+    itself, so the number names a start only where there is one machine.
+    """
+    if os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
+        return store
+    return distributed.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def _mask_tokens(module: torch.nn.Module) -> list[torch.Tensor]:
