@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,9 +30,20 @@ KIND_OF_SUFFIX = {
 }
 
 
+COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""How the names of compressed tables end, and what opens them."""
+
+
+def suffix_of(name: str | Path) -> str:
+    """How a file's name ends, in lower case; for a compressed table, how the table's own ends."""
+    inner, suffix = os.path.splitext(os.fspath(name).lower())
+    own = os.path.splitext(inner)[1]
+    return own if suffix in COMPRESSIONS and KIND_OF_SUFFIX.get(own) == "table" else suffix
+
+
 def kind_of(name: str | Path) -> str | None:
     """The kind of a file by its name: "image", "sound", "text", "table" or None."""
-    return KIND_OF_SUFFIX.get(os.path.splitext(name)[1].lower())
+    return KIND_OF_SUFFIX.get(suffix_of(name))
 
 
 def list_folder(folder: Path) -> list[Path]:

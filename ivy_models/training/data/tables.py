@@ -13,6 +13,8 @@ import csv
 import hashlib
 import importlib
 import itertools
+import lzma
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ import numpy as np
 
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
-from ivy_models.training.data.files import kind_of, named
+from ivy_models.training.data.files import COMPRESSIONS, kind_of, named, suffix_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -174,8 +176,8 @@ def _read(file: Path) -> Dataset:
         from datasets.packaged_modules.parquet.parquet import Parquet
     except ImportError as error:
         raise package_missing("Reading tables needs", "datasets") from error
-    encoding, digest = _encoding_and_digest(file)
-    suffix = file.suffix.lower()
+    encoding, digest, is_empty = _look_at(file)
+    suffix = suffix_of(file)
     builder: Any = Parquet if suffix == ".parquet" else Json
     options: dict[str, Any] = {} if suffix == ".parquet" else {"encoding": encoding}
     if suffix in (".csv", ".tsv"):
@@ -190,12 +192,14 @@ def _read(file: Path) -> Dataset:
             "na_filter": False,
             "index_col": False,
         }
-    if not file.stat().st_size or options.get("column_names") == []:
+    if is_empty or options.get("column_names") == []:
         return datasets.Dataset.from_dict({})
     with _quiet(datasets):
         try:
             built = builder(data_files={"train": str(file)}, hash=digest, **options)
-            built.download_and_prepare()
+            # A decompressed copy in the cache is found by its path alone: always made again.
+            copies = datasets.DownloadConfig(force_extract=True, delete_extracted=True)
+            built.download_and_prepare(download_config=copies)
             if not built.info.splits["train"].num_examples:  # all lines are blank
                 return datasets.Dataset.from_dict({})
             table = built.as_dataset(split="train")
@@ -242,20 +246,25 @@ def _quiet(datasets: Any) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _encoding_and_digest(file: Path) -> tuple[str, str]:
-    """The encoding of a file if it is a text, and a hash of its content for the cache.
+def _opened(file: Path, mode: str = "rb", **options: Any) -> Any:
+    return COMPRESSIONS.get(file.suffix.lower(), open)(file, mode, **options)
+
+
+def _look_at(file: Path) -> tuple[str, str, bool]:
+    """The encoding of a file if it is a text, a hash of it for the cache, and whether it is empty.
 
     ``datasets`` itself looks at the path and the time alone, and would reuse a table whose content
     was replaced.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with open(file, "rb") as opened:
+        with _opened(file) as opened:
             is_utf16 = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
             encoding = "utf-16" if is_utf16 else "utf-8-sig"
             decoder = codecs.getincrementaldecoder(encoding)()
             opened.seek(0)
-            is_last = False
+            is_empty = is_last = not opened.read(1)
+            opened.seek(0)
             while not is_last:
                 chunk = opened.read(CHUNK)
                 digest.update(chunk)
@@ -265,16 +274,16 @@ def _encoding_and_digest(file: Path) -> tuple[str, str]:
                         decoder.decode(chunk, is_last)
                     except UnicodeDecodeError:
                         encoding = "cp1252"
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-    return encoding, digest.hexdigest()
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{file} cannot be read: {reason(error)}.") from error
+    return encoding, digest.hexdigest(), is_empty
 
 
 def _head(file: Path, encoding: str) -> tuple[str, list[str]]:
     """The delimiter and the columns' names of a CSV file. No names: it has no rows."""
     candidates = {}
-    for delimiter in "\t" if file.suffix.lower() == ".tsv" else DELIMITERS:
-        with open(file, encoding=encoding, errors="replace", newline="") as opened:
+    for delimiter in "\t" if suffix_of(file) == ".tsv" else DELIMITERS:
+        with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
             try:
                 reader = csv.reader(opened, delimiter=delimiter)
                 records = list(itertools.islice(filter(None, reader), LOOK))
