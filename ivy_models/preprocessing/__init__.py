@@ -13,6 +13,7 @@ from ivy_models.preprocessing.table import (
     SoundColumn,
     TablePreprocessing,
     TextColumn,
+    TimeColumn,
 )
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 from ivy_models.preprocessing.text import ByteTokenizer, TextPreprocessing, TextTokens
@@ -35,6 +36,7 @@ __all__ = [
     "TextColumn",
     "TextPreprocessing",
     "TextTokens",
+    "TimeColumn",
     "VideoPreprocessing",
     "prepare",
     "read_sound",

@@ -22,9 +22,16 @@ from ivy_models.preprocessing import (
     TablePreprocessing,
     TextColumn,
     TextPreprocessing,
+    TimeColumn,
     prepare,
 )
-from ivy_models.preprocessing.table.cells import is_missing, to_category, to_date, to_number
+from ivy_models.preprocessing.table.cells import (
+    is_missing,
+    to_category,
+    to_date,
+    to_hours,
+    to_number,
+)
 
 EDGES = (0.0, 1.0, 4.0)
 TABLE = TablePreprocessing(
@@ -36,6 +43,7 @@ TABLE = TablePreprocessing(
         TextColumn("comment", TextPreprocessing(6)),
         ImageColumn("photo", ImagePreprocessing((4, 6))),
         SoundColumn("call", SoundPreprocessing(8000, 5)),
+        TimeColumn("opens", 12.0, 6.0, EDGES),
     ]
 )
 
@@ -119,6 +127,36 @@ def test_dates_are_read(value, form, date):
 
 
 @pytest.mark.parametrize(
+    ("value", "hours"),
+    [
+        ("14:30", 14.5),
+        (" 9:05:06.5 ", 9 + 5 / 60 + 6.5 / 3600),
+        ("2:30 pm", 14.5),
+        ("12:00 A.M.", 0),
+        ("12:15PM", 12.25),
+        (datetime.time(23, 59, 59, 500_000), 24 - 0.5 / 3600),
+        ("24:00", None),
+        ("13:00 pm", None),
+        ("0:30 am", None),
+        ("14:5", None),
+        ("2024-02-29 14:30", None),
+        (14, None),
+        (None, None),
+    ],
+)
+def test_times_are_read(value, hours):
+    read = to_hours(value)
+    assert np.isnan(read) if hours is None else read == pytest.approx(hours)
+
+
+def test_midnight_is_near_the_evening():
+    (_, cycle), _ = TimeColumn("at", 12, 6, EDGES).encode(["23:59", "0:00", "12:00"])
+    evening, midnight, noon = cycle
+    assert np.abs(evening - midnight).max() < 0.01
+    assert np.abs(noon - midnight).max() > 1
+
+
+@pytest.mark.parametrize(
     "value",
     [None, float("nan"), "", " ", "NA", "NaN", "null", "?", Decimal("NaN"), pd.NA, pd.NaT],
 )
@@ -155,12 +193,13 @@ def test_rows_become_modalities(tmp_path):
         "comment": "hi",
         "photo": tmp_path / "a.png",
         "call": np.ones(3, np.float32),
+        "opens": "9:00",
         "another": "column",
     }
     nothing = dict.fromkeys(row)
     data, mask = prepare(TABLE, [row, nothing])
     assert {name: array.shape for name, array in data.items()} == {
-        "numbers": (2, 5, 4),
+        "numbers": (2, 7, 4),
         "categories": (2, 2),
         "text_0": (2, 6),
         "image_0": (2, 4, 6, 3),
@@ -168,6 +207,7 @@ def test_rows_become_modalities(tmp_path):
     }
     np.testing.assert_allclose(data["numbers"][0, 0], [0.25, 1, 0.5, 0])
     np.testing.assert_allclose(data["numbers"][0, 1], [0.01, 1, 0, 0])
+    np.testing.assert_allclose(data["numbers"][0, 5], [-0.5, 1, 1, 0])
     assert data["categories"].tolist() == [[1, 4], [0, 2]]
     assert data["text_0"][0].tolist() == [ord("h") + 6, ord("i") + 6, 0, 0, 0, 0]
     assert data["image_0"][0].min() == 1
@@ -179,12 +219,12 @@ def test_rows_become_modalities(tmp_path):
     alone, alone_mask = TABLE(row)
     for name, array in data.items():
         np.testing.assert_array_equal(alone[name], array[0])
-    assert alone_mask["numbers"].shape == (5,)
+    assert alone_mask["numbers"].shape == (7,)
 
 
 def test_unknown_values_are_masked():
     row = {"age": "old", "city": "Oslo", "born": "soon", "size": float("nan")}
-    row |= {"comment": "", "photo": None, "call": None}
+    row |= {"comment": "", "photo": None, "call": None, "opens": "late"}
     _, mask = TABLE([row])
     assert not any(part.any() for part in mask.values())
 

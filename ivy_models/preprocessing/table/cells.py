@@ -1,4 +1,4 @@
-"""Numbers, dates and categories as the cells of a table hold them."""
+"""Numbers, dates, times and categories as the cells of a table hold them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ DATE_FORMATS = (
 """Formats of dates, in the order in which they are tried. A time may follow the date."""
 
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
+
+_TIME = re.compile(
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d+))?)?"
+    r"\s*((?P<half>[aApP])\.?[mM]\.?)?"
+)
+"""A time of the day, with 24 or 12 hours."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -151,6 +157,37 @@ def _in_utc(date: datetime.datetime) -> datetime.datetime | None:
     try:
         return date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
     except OverflowError:  # beyond the years 1 to 9999 there
+        return None
+
+
+def to_hours(value: Any) -> float:
+    """Read a time of the day, in hours since midnight. NaN for anything else.
+
+    Parameters
+    ----------
+    value
+        A time of ``datetime``, or a text such as 14:30, 14:30:05.5 or 2:30 pm.
+    """
+    if isinstance(value, str):
+        value = _parsed_time(value.strip())
+    if not isinstance(value, datetime.time):
+        return math.nan
+    seconds = value.second + value.microsecond / 1e6
+    return value.hour + value.minute / 60 + seconds / 3600
+
+
+def _parsed_time(text: str) -> datetime.time | None:
+    if not (match := _TIME.fullmatch(text)):
+        return None
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    microsecond = int((match["fraction"] or "")[:6].ljust(6, "0"))
+    if half := match["half"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (half in "pP")
+    try:
+        return datetime.time(hour, minute, second, microsecond)
+    except ValueError:
         return None
 
 

@@ -21,14 +21,25 @@ from ivy_models.preprocessing.table.fields import items
 from ivy_models.preprocessing.table.files import ImageColumn, SoundColumn
 from ivy_models.preprocessing.table.numbers import NumberColumn
 from ivy_models.preprocessing.table.texts import TextColumn
+from ivy_models.preprocessing.table.times import TimeColumn
 from ivy_models.transformers.perceiver_io import InputModality
 
 NUMBERS, CATEGORIES = "numbers", "categories"
 """Names of the modalities of all columns of numbers and dates, and of all categories."""
 
-TableColumn = NumberColumn | DateColumn | CategoryColumn | TextColumn | ImageColumn | SoundColumn
+TableColumn = (
+    NumberColumn | DateColumn | TimeColumn | CategoryColumn | TextColumn | ImageColumn | SoundColumn
+)
 
-COLUMNS = (NumberColumn, DateColumn, CategoryColumn, TextColumn, ImageColumn, SoundColumn)
+COLUMNS = (
+    NumberColumn,
+    DateColumn,
+    TimeColumn,
+    CategoryColumn,
+    TextColumn,
+    ImageColumn,
+    SoundColumn,
+)
 """Kinds of columns."""
 
 
@@ -139,8 +150,8 @@ class TablePreprocessing:
             )
 
     @cached_property
-    def _numbers(self) -> list[NumberColumn | DateColumn]:
-        return [c for c in self.columns if isinstance(c, (NumberColumn, DateColumn))]
+    def _numbers(self) -> list[NumberColumn | DateColumn | TimeColumn]:
+        return [c for c in self.columns if isinstance(c, (NumberColumn, DateColumn, TimeColumn))]
 
     @cached_property
     def _categories(self) -> list[CategoryColumn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ivy_models.preprocessing.table import (
     SoundColumn,
     TableColumn,
     TextColumn,
+    TimeColumn,
 )
 from ivy_models.preprocessing.table.cells import (
     DATE_FORMATS,
@@ -30,6 +32,7 @@ from ivy_models.preprocessing.table.cells import (
     is_missing,
     to_category,
     to_date,
+    to_hours,
     to_number,
     unit_of,
 )
@@ -42,7 +45,7 @@ from ivy_models.training.data.defaults import (
 )
 from ivy_models.training.data.files import kind_of, named
 
-KINDS = ("number", "category", "date", "text", "ngrams", "image", "sound", "ignore")
+KINDS = ("number", "category", "date", "time", "text", "ngrams", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""
 
 BINS = 16
@@ -55,7 +58,7 @@ MAX_TEXT = 512
 """Upper bound on the tokens of a text column."""
 
 MOSTLY = 0.95
-"""Share of the cells that must be numbers, dates or files for a column of these."""
+"""Share of the cells that must be numbers, dates, times or files for a column of these."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,7 @@ class Column:
     name
         Name of the column; "file" and "label" for a folder.
     kind
-        "number", "category", "date", "text", "image" or "sound"; for a target "class" or
-        "number"; "ignore" if it is not used.
+        One of :data:`KINDS`, "ignore" if it is not used; for a target "class" or "number".
     detail
         What was found, such as the range of the numbers, or why the column is not used.
     is_target
@@ -130,6 +132,8 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None) -> tuple[s
         return ("ignore", "numbers the rows") if numbers_rows else ("number", "")
     if date_format(known) is not None:
         return "date", ""
+    if sum(not math.isnan(to_hours(cell)) for cell in known) >= MOSTLY * len(known):
+        return "time", ""
     return _kind_of_texts(known, len(categories))
 
 
@@ -261,6 +265,13 @@ def _fit_date(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     return DateColumn(name, *_moments(days), edges_of(days, BINS), form, has_time), detail
 
 
+def _fit_time(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
+    hours = np.array([to_hours(cell) for cell in known])
+    hours = hours[~np.isnan(hours)]
+    first, last = (f"{int(h):02d}:{int(h * 60 % 60):02d}" for h in (hours.min(), hours.max()))
+    return TimeColumn(name, *_moments(hours), edges_of(hours, BINS)), f"{first} to {last}"
+
+
 def _moments(numbers: np.ndarray) -> tuple[float, float]:
     with np.errstate(all="ignore"):
         mean, std = float(numbers.mean()), float(numbers.std())
@@ -304,6 +315,7 @@ def _fit_sound(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
 _FITS = {
     "number": _fit_number,
     "date": _fit_date,
+    "time": _fit_time,
     "category": _fit_category,
     "text": _fit_text,
     "ngrams": _fit_ngrams,

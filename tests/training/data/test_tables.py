@@ -12,6 +12,7 @@ from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
 from ivy_models.training.data import read_rows, read_training_data
 from ivy_models.training.data.columns import number_format, recognise
+from ivy_models.training.data.files import COMPRESSIONS
 from ivy_models.training.report.metrics import true_values
 
 CITIES = ("Bern", "Oslo", "Rome")
@@ -46,6 +47,7 @@ def people(rng, count=60):
             "income": round(float(rng.lognormal(8)), 2),
             "city": CITIES[i % 3],
             "zip": f"{i % 7:05d}",
+            "opens": f"{i % 24}:{i * 7 % 60:02d}",
             "born": f"{1950 + i % 50}-0{1 + i % 9}-1{i % 10}",
             "comment": f"a {'good' if i % 2 else 'bad'} thing, {i}\nindeed",
             "key": f"k{i * 7919 % 1000:03d}x",
@@ -63,6 +65,7 @@ KINDS = {
     "income": "number",
     "city": "category",
     "zip": "category",
+    "opens": "time",
     "born": "date",
     "comment": "text",
     "key": "ignore",
@@ -87,7 +90,7 @@ def test_columns_are_recognised(tmp_path, rng):
     assert isinstance(data.preprocessing, TablePreprocessing)
     assert (len(data.train), len(data.validation)) == (48, 12)
     batch = data.train.batch(range(48))
-    assert batch.data["numbers"].shape == (48, 5, 17)
+    assert batch.data["numbers"].shape == (48, 7, 17)
     assert batch.data["categories"].shape == (48, 2)
     assert batch.data["text_0"].shape == (48, 24)
     known = batch.mask["numbers"]
@@ -96,6 +99,26 @@ def test_columns_are_recognised(tmp_path, rng):
     standardised = batch.data["numbers"][:, 1, 0]
     assert abs(standardised.mean()) < 1e-5
     assert abs(standardised.std() - 1) < 1e-5
+
+
+@pytest.mark.parametrize(("suffix", "opened"), COMPRESSIONS.items())
+def test_compressed_tables_are_read(tmp_path, rng, suffix, opened):
+    path, rows = tmp_path / f"people.csv{suffix}", people(rng)
+    write_csv(tmp_path / "people.csv", rows)
+    content = (tmp_path / "people.csv").read_bytes()
+    (tmp_path / "people.csv").unlink()
+    for old, new in ((b"id", b"id"), (b"age", b"years")):  # the second with the first one's path
+        with opened(path, "wb") as file:
+            file.write(content.replace(old, new, 1))
+        kinds = {column.name: column.kind for column in read_training_data(path).columns}
+        assert kinds == {name.replace(old.decode(), new.decode()): KINDS[name] for name in KINDS}
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"people.csv{suffix} cannot be read: Compressed file end"):
+        read_training_data(path)
+    with opened(path, "wb") as file:
+        file.write(b"")
+    with pytest.raises(InputError, match="has no rows"):
+        read_training_data(path)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".tsv"])
