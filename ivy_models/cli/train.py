@@ -64,8 +64,8 @@ class NamedKind(click.ParamType):
     "columns",
     multiple=True,
     type=NamedKind(),
-    help="Kind of a column instead of the one recognised: number, category, date, text, "
-    "ngrams (short sequences of characters of a text), image, sound, or ignore.",
+    help="Kind of a column instead of the one recognised: number, category, date, time (of the "
+    "day), text, ngrams (short sequences of characters of a text), image, sound, or ignore.",
 )
 @data_option(
     "--validation",
@@ -214,9 +214,9 @@ def train(
     """Train a model on your own data.
 
     DATA is a folder of images, sounds or texts with a subfolder for each class, or a table (CSV,
-    JSON lines or Parquet) with columns of numbers, categories, dates, texts, and paths of images or
-    sounds. The model of the best epoch and a report are written into the output folder. Pass the
-    folder to `predict`, `evaluate`, `classify`, `export` or `from_pretrained`.
+    JSON lines or Parquet) with columns of numbers, categories, dates, times, texts, and paths of
+    images or sounds. The model of the best epoch and a report are written into the output folder.
+    Pass the folder to `predict`, `evaluate`, `classify`, `export` or `from_pretrained`.
 
     Example: ivy-models train photos --output my_model
     """

@@ -29,23 +29,34 @@ _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 
 DATE_FORMATS = (
     "iso",
+    "%Y-%m-%d",
     "%Y/%m/%d",
+    "%Y.%m.%d",
     "%m/%d/%Y",
     "%d/%m/%Y",
     "%d.%m.%Y",
     "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
     "%d %b %Y",
+    "%d %B %Y",
     "%b %d, %Y",
+    "%B %d, %Y",
 )
 """Formats of dates, in the order in which they are tried. A time may follow the date."""
 
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f")
-
 _TIME = re.compile(
-    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d+))?)?"
+    r"(?P<hour>\d{1,2})(:(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d+))?)?)?"
     r"\s*((?P<half>[aApP])\.?[mM]\.?)?"
 )
-"""A time of the day, with 24 or 12 hours."""
+"""A time of the day, with 24 or 12 hours. A number alone is none."""
+
+_TIME_OF_DATE = re.compile(r",?\s+(?P<time>\d{1,2}:.*)")
+"""The time at the end of a date."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -140,17 +151,16 @@ def to_date(value: Any, form: str = "iso") -> datetime.datetime | None:
 
 
 def _parsed(text: str, form: str) -> datetime.datetime | None:
-    if form == "iso":
-        try:
+    try:
+        if form == "iso":
+            text = re.sub(r" UTC$", "Z", text)
             return None if text.isdigit() else _in_utc(datetime.datetime.fromisoformat(text))
-        except ValueError:
-            return None
-    for time in _TIMES:
-        try:
-            return datetime.datetime.strptime(text, form + time)
-        except ValueError:
-            continue
-    return None
+        found = _TIME_OF_DATE.search(text)
+        day = datetime.datetime.strptime(text[: found.start()] if found else text, form)
+    except ValueError:
+        return None
+    time = _parsed_time(found["time"]) if found else datetime.time()
+    return None if time is None else datetime.datetime.combine(day, time)
 
 
 def _in_utc(date: datetime.datetime) -> datetime.datetime | None:
@@ -166,7 +176,7 @@ def to_hours(value: Any) -> float:
     Parameters
     ----------
     value
-        A time of ``datetime``, or a text such as 14:30, 14:30:05.5 or 2:30 pm.
+        A time of ``datetime``, or a text such as 14:30, 14:30:05.5, 2:30 pm or 2 pm.
     """
     if isinstance(value, str):
         value = _parsed_time(value.strip())
@@ -177,7 +187,8 @@ def to_hours(value: Any) -> float:
 
 
 def _parsed_time(text: str) -> datetime.time | None:
-    if not (match := _TIME.fullmatch(text)):
+    match = _TIME.fullmatch(text)
+    if match is None or not (match["minute"] or match["half"]):
         return None
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     microsecond = int((match["fraction"] or "")[:6].ljust(6, "0"))

@@ -268,7 +268,9 @@ def _fit_date(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
 def _fit_time(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     hours = np.array([to_hours(cell) for cell in known])
     hours = hours[~np.isnan(hours)]
-    first, last = (f"{int(h):02d}:{int(h * 60 % 60):02d}" for h in (hours.min(), hours.max()))
+    # 1:40 is 99.99999999999999 minutes.
+    minutes = (math.floor(hour * 60 + 1e-6) for hour in (hours.min(), hours.max()))
+    first, last = (f"{minute // 60:02d}:{minute % 60:02d}" for minute in minutes)
     return TimeColumn(name, *_moments(hours), edges_of(hours, BINS)), f"{first} to {last}"
 
 

@@ -57,7 +57,7 @@ def read_training_data(
         label, target or class.
     columns
         The kind of a column by its name, instead of what is recognised: number, category, date,
-        text, image, sound or ignore; for a target class or number.
+        time, text, ngrams, image, sound or ignore; for a target class or number.
     validation
         Share of the examples to hold out, or a folder or file with other examples. None: the part
         called validation, otherwise test, otherwise a fifth.

@@ -1,5 +1,6 @@
 """Tables."""
 
+import datetime
 import json
 import socket
 
@@ -10,8 +11,9 @@ from PIL import Image
 
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
+from ivy_models.preprocessing.table.cells import DATE_FORMATS
 from ivy_models.training.data import read_rows, read_training_data
-from ivy_models.training.data.columns import number_format, recognise
+from ivy_models.training.data.columns import fit_column, number_format, recognise
 from ivy_models.training.data.files import COMPRESSIONS
 from ivy_models.training.report.metrics import true_values
 
@@ -99,6 +101,23 @@ def test_columns_are_recognised(tmp_path, rng):
     standardised = batch.data["numbers"][:, 1, 0]
     assert abs(standardised.mean()) < 1e-5
     assert abs(standardised.std() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("time", ["", " %I:%M:%S %p"])
+@pytest.mark.parametrize("form", DATE_FORMATS[1:])
+def test_formats_of_dates_are_recognised(form, time):
+    dates = [datetime.datetime(2024, 1, 1, 1, 40) + i * datetime.timedelta(29.1) for i in range(12)]
+    kind, _ = recognise([date.strftime(form + time) for date in dates])
+    column, detail = fit_column("on", kind, [date.strftime(form + time) for date in dates])
+    assert column.kind == "date"
+    assert column.has_time == bool(time)
+    assert detail.startswith("2024-01-01 to 2024-11-16")
+    written = form if form != "%Y-%m-%d" or time else "iso"
+    assert detail.endswith(f"written {written}") == (written != "iso")
+
+
+def test_the_range_of_times_is_that_of_the_cells():
+    assert fit_column("at", "time", ["1:40", "2:03 pm", "9:00"])[1] == "01:40 to 14:03"
 
 
 @pytest.mark.parametrize(("suffix", "opened"), COMPRESSIONS.items())
