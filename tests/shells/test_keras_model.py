@@ -8,23 +8,42 @@ import pytest
 from helpers import CHOSEN, ROOT, TESTS
 from helpers.compiling import quick_xla
 
-SCRIPT = """
+PRELUDE = """
 import sys
 import keras
 import numpy as np
-from helpers.specs import language_spec, small_spec
+from helpers.resamplers import textbook
+from helpers.specs import (
+    columns_data, columns_spec, language_spec, multimodal_data, multimodal_spec, small_spec)
 
 import ivy
 from ivy_models.errors import InputError
-from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.shells.keras import GridCrossAttention, Resampler
+from ivy_models.transformers.perceiver_io import (
+    InputModality, PerceiverIO, PerceiverIOCore, ResamplerSpec, initialise)
+
+def refuses(error, words, function, *arguments, **named):
+    try:
+        function(*arguments, **named)
+    except error as caught:
+        assert words in str(caught), caught
+    else:
+        raise AssertionError(words)
+
+def numbers(tensor):
+    return keras.ops.convert_to_numpy(tensor)
 
 ivy.set_backend("numpy")
+# Without XLA on TensorFlow, where it is the default and slow. The first model trains with it.
+QUICKLY = {"jit_compile": keras.backend.backend() == "jax"}
+"""
+
+TRAINS = """
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
-data, target = rng.standard_normal((10, 6, 5, 3), np.float32), np.arange(10) % 5
 shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
 model = PerceiverIO(small_spec(stem="convolution", stem_dim=4, **shallow))
-data = rng.standard_normal((10, 9, 7, 3), np.float32)
+data, target = rng.standard_normal((10, 9, 7, 3), np.float32), np.arange(8) % 5
 expected = ivy.to_numpy(model(data))
 
 module = model.to_keras_model()
@@ -41,7 +60,8 @@ def loss(true, logits):
     return keras.losses.sparse_categorical_crossentropy(true, logits[:, 0], from_logits=True)
 
 module.compile(optimizer=keras.optimizers.AdamW(5e-3), loss=loss)
-losses = module.fit(data, target, batch_size=4, epochs=40, verbose=0).history["loss"]
+# Batches of one size, for which JAX compiles one program.
+losses = module.fit(data[:8], target, batch_size=4, epochs=40, verbose=0).history["loss"]
 assert losses[-1] < 0.5 < 1 < losses[0], losses
 after = module.predict(data, verbose=0)
 assert not np.allclose(after, expected)
@@ -68,7 +88,7 @@ assert functional.output_shape == (None, 5)
 np.testing.assert_allclose(functional.predict(data, verbose=0), after[:, 0], atol=1e-5)
 processor = [w for w in fresh.weights if "/processor/" in w.path]
 before = [keras.ops.convert_to_numpy(w) for w in processor]
-functional.compile(optimizer="sgd", loss="mse")
+functional.compile(optimizer="sgd", loss="mse", **QUICKLY)
 functional.fit(data, after[:, 0] + 1, verbose=0)
 for weight, value in zip(processor, before):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
@@ -81,21 +101,14 @@ assert {keras.backend.standardize_dtype(w.dtype) for w in mixed.weights} == {"fl
 
 text = PerceiverIO(language_spec(**shallow)).to_keras_model()
 assert text.predict(rng.integers(0, 262, (3, 9)), verbose=0).shape == (3, 9, 262)
-try:
-    module(np.zeros((2, 3, 9, 7), np.float32))
-except InputError as error:
-    assert "channels go last" in str(error)
-else:
-    raise AssertionError
+refuses(InputError, "channels go last", module, np.zeros((2, 3, 9, 7), np.float32))
 dropout = PerceiverIO(small_spec(attn_dropout=0.3, fc_dropout=0.3, **shallow)).to_keras_model()
 data_of = {"training": False}, {"training": True}, {"training": True}
 off, first, second = (keras.ops.convert_to_numpy(dropout(data, **named)) for named in data_of)
 assert len({x.tobytes() for x in (off, first, second)}) == 3
 np.testing.assert_allclose(dropout.predict(data, verbose=0), off, atol=1e-5)
 dropout.compile(optimizer="sgd", loss=loss)
-dropout.fit(data, target, batch_size=4, verbose=0)
-
-from ivy_models.shells.keras import GridCrossAttention
+dropout.fit(data[:8], target, batch_size=4, verbose=0)
 
 layer = GridCrossAttention(14, 3, num_bands=4, num_heads=2)
 queries = keras.Input((7, 14))
@@ -107,10 +120,6 @@ assert before.shape == (10, 7, 14)
 functional.save(sys.argv[1] + "/layer.keras")
 again = keras.saving.load_model(sys.argv[1] + "/layer.keras")
 np.testing.assert_array_equal(again.predict(arguments, batch_size=4, verbose=0), before)
-
-from helpers.resamplers import textbook
-from ivy_models.shells.keras import Resampler
-from ivy_models.transformers.perceiver_io import ResamplerSpec, initialise
 
 spec = ResamplerSpec(7, 8, 3, num_heads=2, head_dim=4, output_dim=5)
 layer = Resampler(spec, name="resampler")
@@ -125,8 +134,8 @@ np.testing.assert_allclose(before, expected, atol=1e-5)
 functional.save(sys.argv[1] + "/resampler.keras")
 again = keras.saving.load_model(sys.argv[1] + "/resampler.keras")
 np.testing.assert_array_equal(again.predict([inputs, mask], batch_size=4, verbose=0), before)
-functional.compile(optimizer="sgd", loss="mse")
-functional.fit([inputs, mask], before + 1, batch_size=4, verbose=0)
+functional.compile(optimizer="sgd", loss="mse", **QUICKLY)
+functional.fit([inputs, mask], before + 1, verbose=0)
 assert np.abs(functional.predict([inputs, mask], verbose=0) - before).max() > 1e-3
 given = ResamplerSpec(7, 8, None, num_heads=2, head_dim=4, num_layers=2, pooled=True)
 several = keras.Input((9, 7)), keras.Input((4, 7))
@@ -137,34 +146,8 @@ expected = textbook(given, initialise(given.parameters()), arguments[:2], argume
 np.testing.assert_allclose(pooled.predict(arguments, verbose=0), expected, atol=1e-5)
 """
 
-PRELUDE = """
-import sys
-import keras
-import numpy as np
-from helpers.specs import (
-    columns_data, columns_spec, language_spec, multimodal_data, multimodal_spec, small_spec)
-
-import ivy
-from ivy_models.errors import InputError
-from ivy_models.shells.keras import GridCrossAttention, Resampler
-from ivy_models.transformers.perceiver_io import (
-    InputModality, PerceiverIO, PerceiverIOCore, ResamplerSpec, initialise)
-
-def refuses(error, words, function, *arguments, **named):
-    try:
-        function(*arguments, **named)
-    except error as caught:
-        assert words in str(caught), caught
-    else:
-        raise AssertionError(words)
-
-def numbers(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-ivy.set_backend("numpy")
-"""
-
-CONVENTIONS = """rng = np.random.default_rng(0)
+CONVENTIONS = """
+rng = np.random.default_rng(0)
 shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}
 data, mask = rng.standard_normal((4, 9, 7, 3), np.float32), rng.random((4, 9, 7)) < 0.5
 module = PerceiverIO(small_spec(**shallow)).to_keras_model()
@@ -175,7 +158,7 @@ assert not np.allclose(expected, numbers(module(data)), atol=1e-4)
 for packed in ((data, mask), {"data": data, "mask": mask}, {"mask": mask, "data": data}):
     np.testing.assert_allclose(module.predict(packed, verbose=0), expected, atol=1e-5)
     np.testing.assert_allclose(numbers(module(packed)), expected, atol=1e-5)
-module.compile("sgd", "mse")
+module.compile("sgd", "mse", **QUICKLY)
 for packed in ((data, mask), {"data": data, "mask": mask}):
     module.fit(packed, expected + 1, batch_size=2, verbose=0)
     predicted = module.predict(packed, verbose=0)
@@ -346,7 +329,7 @@ np.testing.assert_allclose(masked, ivy.to_numpy(columns(table, hidden)), atol=1e
 network.save(folder + "/columns.keras")
 again = keras.saving.load_model(folder + "/columns.keras")
 np.testing.assert_array_equal(numbers(again(table)), numbers(network(table)))
-again.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+again.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), **QUICKLY)
 again.fit(table, np.array([0, 3]), verbose=0)
 if keras.backend.backend() != "torch":
     import tensorflow as tf
@@ -397,12 +380,10 @@ if keras.backend.backend() == "tensorflow":
     np.testing.assert_allclose(interpreter.get_tensor(result["index"]), expected, atol=1e-5)
 """
 
-SCRIPTS = {"trains": SCRIPT, "conventions": PRELUDE + CONVENTIONS, "files": PRELUDE + FILES}
 
-
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
-def test_on_each_backend_of_keras(name, script, tmp_path):
+def test_on_each_backend_of_keras(name, tmp_path):
+    """One process for all parts: its imports take as long as each of them."""
     if name not in CHOSEN:
         pytest.skip(f"needs {name}")
     environment = os.environ | quick_xla()
@@ -411,7 +392,7 @@ def test_on_each_backend_of_keras(name, script, tmp_path):
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
     }
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
+        [sys.executable, "-c", PRELUDE + TRAINS + CONVENTIONS + FILES, str(tmp_path)],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
