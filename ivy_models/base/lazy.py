@@ -14,8 +14,8 @@ def lazy_exports(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Make a package's ``__getattr__``, ``__dir__`` and ``__all__`` (PEP 562) from its stub.
 
-    Importing Ivy also imports torch if it is installed, so neither is imported before a name that
-    needs it is used. Type checkers read the stub; taking the names from it keeps both in step.
+    Neither Ivy nor a framework is imported before a name that needs it is used. Type checkers read
+    the stub; taking the names from it keeps both in step.
 
     Parameters
     ----------
