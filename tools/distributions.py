@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "examples/clothing/ankle_boot.png"
 
+TABLE = "".join(f"{number},{'odd' if number % 2 else 'even'}\n" for number in range(40))
+
 LARGEST = 15 << 20
 """Upper bound on the size of the wheel in bytes."""
 
@@ -29,8 +31,14 @@ def classify(options: str, model: str = "perceiver_io_fashion") -> str:
     return f"ivy-models classify --model {model} {options} {image} | grep 'ankle boot'"
 
 
+def train(backend: str) -> str:
+    return (
+        f"printf 'number,kind\n{TABLE}' > table.csv && ivy-models train table.csv --target kind "
+        f"--backend {backend} --epochs 1 --output trained && ivy-models predict trained table.csv"
+    )
+
+
 EXPORT = "ivy-models export perceiver_io_fashion model.onnx"
-TABLE = "".join(f"{number},{'odd' if number % 2 else 'even'}\n" for number in range(40))
 
 SMOKE_TESTS = {
     "torch": classify("--backend torch"),
@@ -50,8 +58,10 @@ write_video("frames.mp4", np.zeros((4, 32, 32, 3), np.uint8))'""",
 from ivy_models.demo.models import Models
 from ivy_models.demo.server import make_app
 make_app(Models([], None), {"model": "perceiver_io_digits", "backend": "numpy"})'""",
-    "torch,train": f"printf 'number,kind\n{TABLE}' > table.csv && ivy-models train table.csv "
-    "--target kind --epochs 1 --output trained && ivy-models predict trained table.csv",
+    "torch,train": train("torch"),
+    "jax,train": train("jax"),
+    "tensorflow,train": train("tensorflow"),
+    "augment": "python -c 'import kornia'",
     "ray": "python -c 'import ray.data'",
 }
 """What shows that an extra, or several that are used together, work: shell commands."""
