@@ -1,13 +1,13 @@
 """Perceiver IO for every framework: NumPy, PyTorch, JAX, TensorFlow and Paddle, through Ivy."""
 
-from ivy_models.base import ivy_home, ivy_repairs, ivy_transpiler, moved, paddle_import
+from ivy_models.base import ivy_home, ivy_imports, ivy_repairs, moved, paddle_import
 from ivy_models.base.lazy import lazy_exports
 from ivy_models.transformers import perceiver_io as perceiver_io
 
 __version__ = "2.0.0"
 
 ivy_home.install()
-ivy_transpiler.install()
+ivy_imports.install()
 ivy_repairs.install()
 moved.install()
 paddle_import.install()

@@ -1,6 +1,7 @@
-"""Ivy's transpiler and tracer are imported when they are used."""
+"""Ivy's transpiler and tracer, and torch's compiler, are imported when they are used."""
 
 import pytest
+from helpers import CHOSEN
 from helpers.processes import python
 
 UNUSED = """
@@ -9,11 +10,13 @@ import ivy_models
 import ivy
 import numpy as np
 
-ivy.set_backend("numpy")
+backend = sys.argv[1]
+ivy.set_backend(backend)
 ivy_models.create_model("perceiver_io_digits")(np.zeros((1, 8, 8, 1), np.float32))
 for name in ("ivy.transpiler", "ivy.tracer"):
     assert not hasattr(sys.modules[name], "__warningregistry__")  # as unittest and pytest look
-assert not {"torch", "ivy.transpiler.main", "ivy.tracer.tracer"} & {*sys.modules}
+assert not {"torch._dynamo", "ivy.transpiler.main", "ivy.tracer.tracer"} & {*sys.modules}
+assert ("torch" in sys.modules) == (backend == "torch")
 """
 
 USED = """
@@ -46,8 +49,30 @@ assert ivy.tracer.trace_graph is not ivy.trace_graph
 """
 
 
-def test_a_model_needs_neither():
-    python(UNUSED)
+COMPILER = """
+import sys
+import ivy_models
+import ivy
+
+if "first" in sys.argv:
+    import torch._dynamo
+ivy.set_backend("torch")
+import torch
+assert ("torch._dynamo" in sys.modules) == ("first" in sys.argv)
+assert torch._dynamo.config.traceable_tensor_subclasses == (ivy.Array,)
+assert "torch._dynamo" in sys.modules
+"""
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_model_needs_none_of_them(name):
+    python(UNUSED, name)
+
+
+@pytest.mark.parametrize("when", ["first", "later"])
+def test_torchs_compiler_knows_ivys_arrays(when):
+    pytest.importorskip("torch")
+    python(COMPILER, when)
 
 
 @pytest.mark.parametrize("installed", ["whole", "broken"])
