@@ -14,6 +14,7 @@ import numpy as np
 
 from ivy_models.errors import InputError, SpecError, TrainingError
 from ivy_models.ops import ops_for
+from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
@@ -99,8 +100,8 @@ def fit(
     Raises
     ------
     InputError
-        If the model's output does not fit the targets, the data do not fit the settings, or no
-        example of a part has a known value of a target.
+        If the model's output does not fit the targets, its weights are in half precision, the data
+        do not fit the settings, or no example of a part has a known value of a target.
     SpecError
         If ``settings.metric`` or ``settings.frozen`` names what this run does not have.
     TrainingError
@@ -110,7 +111,7 @@ def fit(
     TrainingStopped
         After Ctrl-C and a checkpoint.
     """
-    _check_output(model, data)
+    _check_model(model, data)
     batches, folder = Batches(data, settings), Path(folder)
     _check_targets(data)
     run = identity_of(model.spec, data, settings)
@@ -289,21 +290,30 @@ def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
     return trainer.sum(found)
 
 
-def _check_output(model: PerceiverIO, data: TrainingData) -> None:
+def _check_model(model: PerceiverIO, data: TrainingData) -> None:
+    """Check that the output fits the targets, and that small steps change the weights."""
     spec, width = model.spec, sum(target.width for target in data.targets)
-    is_one_vector = (
-        spec.with_decoder
-        and spec.with_final_head
-        and spec.output_modalities is None
-        and not spec.query_per_input
-        and spec.learn_query
-        and tuple(spec.query_shape or ()) in ((), (1,))
-    )
-    if not is_one_vector or spec.output_dim != width:
+    expected = {
+        "with_decoder": True,
+        "with_final_head": True,
+        "output_dim": width,
+        "output_modalities": None,
+        "query_per_input": False,
+        "learn_query": spec.learn_query if spec.pooling else True,
+    }
+    differing = [name for name, value in expected.items() if getattr(spec, name) != value]
+    if tuple(spec.query_shape or ()) not in ((), (1,)):
+        differing.append("query_shape")
+    if differing:
         raise InputError(
             f"The targets need a model with outputs (B, {width}): query_shape=[] and "
-            f"output_dim={width}. This model has query_shape={spec.query_shape} and "
-            f"output_dim={spec.output_dim}."
+            f"output_dim={width}. This model has "
+            f"{', '.join(f'{name}={getattr(spec, name)!r}' for name in differing)}."
+        )
+    if spec.dtype in HALF_TYPES:
+        raise InputError(
+            f'Weights of dtype="{spec.dtype}" round small steps away. Train a model with '
+            'dtype="float32"; with precision="bfloat16" it computes in half precision.'
         )
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from ivy_models.arrays import to_numpy
+from ivy_models.checkpoints.download.hub import local_folder
+from ivy_models.checkpoints.load import open_folder
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.models.sizes import spec_for
+from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing import TextPreprocessing
 from ivy_models.training.data import TrainingData
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
@@ -69,7 +72,7 @@ def new_model(
 def pretrained_model(name: str, device: str | None = None) -> PerceiverIO:
     """Load a model to fine-tune: a preset with its published weights, or a folder.
 
-    A language model gets a preprocessing for texts.
+    A language model gets a preprocessing for texts. Weights in half precision become float32.
 
     Raises
     ------
@@ -79,7 +82,9 @@ def pretrained_model(name: str, device: str | None = None) -> PerceiverIO:
     if name in PRESETS:
         model = create_model(name, pretrained=True, device=device)
     else:
-        model = PerceiverIO.from_pretrained(name, device=device)
+        saved = open_folder(local_folder(name)).spec.dtype
+        dtype = "float32" if saved in HALF_TYPES else saved
+        model = PerceiverIO.from_pretrained(name, device=device, dtype=dtype)
     if model.preprocessing is None and model.tokenizer is not None:
         model.preprocessing = TextPreprocessing(model.tokenizer.max_length)
     return model

@@ -433,6 +433,25 @@ def test_refused_runs(case, tmp_path):
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize("backend", TRAINS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"with_final_head": False}, r"outputs \(B, 4\).* This model has with_final_head=False\.$"),
+        ({"query_shape": [3], "output_dim": 2}, "has output_dim=2, query_shape=\\(3,\\)"),
+        ({"learn_query": False}, "This model has learn_query=False"),
+        ({"dtype": "bfloat16"}, 'dtype="bfloat16" round.* Train a model with dtype="float32"'),
+        ({"dtype": "float16"}, 'dtype="float16" round'),
+    ],
+    ids=str,
+)
+def test_refused_models(backend, change, message, tmp_path):
+    ivy.set_backend("torch" if "dtype" in change else backend)  # NumPy has no bfloat16
+    model = PerceiverIO(SPEC.replace(**change))
+    with pytest.raises(InputError, match=message):
+        fit(model, DATA, replace(PLAIN, backend=backend), tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
