@@ -226,7 +226,7 @@ def train(
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
     from ivy_models.models.sizes import learning_rate_for
     from ivy_models.training.data import read_training_data
-    from ivy_models.training.loop import TrainingStopped, fit
+    from ivy_models.training.loop import TrainingStopped, check_run, fit
     from ivy_models.training.report import write_report
     from ivy_models.training.report.metrics import sklearn_metrics
     from ivy_models.training.settings import Settings, default_batch_size, default_epochs
@@ -274,6 +274,7 @@ def train(
     _say("\n".join(texts.described(model, chosen)))
     with alone_in(output) if is_first else nullcontext():
         if overwrite and is_first:
+            check_run(model, examples, chosen)
             remove_run(output)
         try:
             fitted = fit(model, examples, chosen, output, resume, finish=finish)

@@ -25,6 +25,7 @@ from ivy_models.training.measures import default_metric, measures, names_of, sco
 from ivy_models.training.records import STEP
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import Trainer, make_trainer
+from ivy_models.training.trainers.optimization import weight_rules
 from ivy_models.training.writing import Results, Writer
 from ivy_models.transformers.perceiver_io import PerceiverIO
 from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
@@ -111,9 +112,7 @@ def fit(
     TrainingStopped
         After Ctrl-C and a checkpoint.
     """
-    _check_model(model, data)
-    batches, folder = Batches(data, settings), Path(folder)
-    _check_targets(data)
+    batches, folder = check_run(model, data, settings), Path(folder)
     run = identity_of(model.spec, data, settings)
     trained = model
     if settings.dropout:
@@ -157,8 +156,6 @@ class _Loop:
         self.data, self.folder, self.identity = batches.data, folder, identity
         self.names = names_of(self.data.targets)
         self.metric = settings.metric or default_metric(self.data.targets)
-        if self.metric not in self.names:
-            raise SpecError(f"metric must be one of {', '.join(self.names)}, got {self.metric!r}.")
         self.done = 0
         """Number of steps."""
         self.losses: list[float] = []
@@ -288,6 +285,34 @@ def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
     found = np.zeros((len(examples), outputs[0].shape[1]), np.float32)
     found[own] = np.concatenate(outputs)[: len(own)]
     return trainer.sum(found)
+
+
+def check_run(model: PerceiverIO, data: TrainingData, settings: Settings) -> Batches:
+    """Check a run before it begins, so that a refused one replaces nothing.
+
+    Parameters
+    ----------
+    model, data, settings
+        As in :func:`fit`.
+
+    Returns
+    -------
+    Batches
+        The batches of the run.
+
+    Raises
+    ------
+    InputError, SpecError
+        For the same reasons as :func:`fit`.
+    """
+    _check_model(model, data)
+    batches = Batches(data, settings)
+    _check_targets(data)
+    names = names_of(data.targets)
+    if settings.metric not in (None, *names):
+        raise SpecError(f"metric must be one of {', '.join(names)}, got {settings.metric!r}.")
+    weight_rules(model.spec, settings)
+    return batches
 
 
 def _check_model(model: PerceiverIO, data: TrainingData) -> None:

@@ -249,6 +249,21 @@ def test_refusals(run, photos, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_refused_command_replaces_nothing(run, photos, tmp_path):
+    (tmp_path / "metrics.csv").write_text("an earlier run")
+    (tmp_path / "spec.json").write_text('{"with_final_head": false}')
+    for arguments, message in (
+        (["--metric", "f2"], "metric must be one of"),
+        (["--freeze", "body"], "no weight matches"),
+        (["--accumulate", "7"], "cannot be divided"),
+        (["--spec", str(tmp_path / "spec.json")], "has with_final_head=False"),
+    ):
+        result = run("train", str(photos), "--output", str(tmp_path), "--overwrite", *arguments)
+        assert result.exit_code == 1, result.output
+        assert message in " ".join(result.stderr.split())
+        assert (tmp_path / "metrics.csv").read_text() == "an earlier run"
+
+
 def test_two_runs_in_one_folder(run, photos, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     held = os.open(tmp_path, os.O_RDONLY)
