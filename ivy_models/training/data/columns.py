@@ -70,7 +70,8 @@ class Column:
     name
         Name of the column; "file" and "label" for a folder.
     kind
-        One of :data:`KINDS`, "ignore" if it is not used; for a target "class" or "number".
+        "number", "category", "date", "time", "text", "ngrams", "image" or "sound"; "ignore" if it
+        is not used; for a target "class" or "number".
     detail
         What was found, such as the range of the numbers, or why the column is not used.
     is_target
