@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, shown
 from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
 from ivy_models.training.data.columns import Column, NumberFormat, number_format
@@ -32,18 +32,18 @@ def target_names(target: str | Sequence[str] | None, columns: Sequence[str]) -> 
     InputError
         If a column is not there, or none is chosen and none has one of the usual names.
     """
-    shown = named(columns, 30) or "none"
+    choices = named(columns, 30) or "none"
     if target is None:
         usual = [column for column in columns if column.lower() in USUAL_NAMES]
         if len(usual) != 1:
-            raise InputError(f"Choose the column to predict as target. There are: {shown}.")
+            raise InputError(f"Choose the column to predict as target. There are: {choices}.")
         return usual
     chosen = [target] if isinstance(target, str) else list(target)
     if not chosen or len(set(chosen)) < len(chosen):
         raise InputError(f"target must name different columns, at least one; got {target!r}.")
     for name in chosen:
         if name not in columns:
-            raise InputError(f"There is no column {name!r} to predict. There are: {shown}.")
+            raise InputError(f"There is no column {name!r} to predict. There are: {choices}.")
     return chosen
 
 
@@ -82,15 +82,15 @@ class TargetColumn:
         self.kind = kind or ("class" if form is None else self._recognised(looked))
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
+        first = shown(repr(next(iter(self.counts), None)))
         if len(self.counts) < 2:
-            only = next(iter(self.counts), None)
-            found = f"is {only!r} in all rows" if self.counts else "has no numbers"
+            found = f"is {first} in all rows" if self.counts else "has no numbers"
             raise InputError(f"The target {name!r} {found}; training needs at least two values.")
         if kind is None and self.kind == "class" and len(self.counts) > max(FEW, len(known) / 2):
             raise InputError(
                 f"The target {name!r} has {len(self.counts):,} different values, such as "
-                f"{next(iter(self.counts))!r}, in {len(known):,} rows: too many for classes. "
-                "Choose another target, write numbers without units, or set its kind to class."
+                f"{first}, in {len(known):,} rows: too many for classes. Choose another target, "
+                "write numbers without units, or set its kind to class."
             )
 
     def _recognised(self, known: Sequence[Any]) -> str:
@@ -126,8 +126,8 @@ class TargetColumn:
         """What was recognised."""
         if self.kind == "class":
             ordered = sorted(self.counts, key=_natural)
-            shown = named([f"{value} ({self.counts[value]:,})" for value in ordered], 8)
-            return Column(self.name, "class", f"{len(ordered):,} classes: {shown}", True)
+            listed = named([f"{value} ({self.counts[value]:,})" for value in ordered], 8)
+            return Column(self.name, "class", f"{len(ordered):,} classes: {listed}", True)
         return Column(self.name, "number", self._format.range(self.counts), True)
 
     def warnings(self) -> list[str]:

@@ -316,6 +316,7 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         ("a,label\n", "has no rows"),
         ("label\n \n  \n", "has no rows"),
         ("a,label\n1,x\n2,x\n", "'label' is 'x' in all rows"),
+        (f"a,label\n1,{'x' * 999}\n2,{'x' * 999}\n", r"'label' is 'x{49}\.\.\.x{46}' in all rows"),
         ("a,label\n1,\n2,NA\n", "'label' is empty in all rows"),
         ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
         ("a,label\n1,x\n" + "2,y\n" * 30 + "3,x,\n", "Expected 2 fields in line 33, saw 3"),
