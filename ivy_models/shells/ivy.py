@@ -125,7 +125,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         *,
         seed: int = 0,
         device: Any = None,
-        dtype: str | None = None,
+        dtype: Any = None,
         build_mode: str = "on_init",
         training: bool = False,
     ):
@@ -138,7 +138,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         if device is not None:
             spec = spec.replace(device=device)
         if dtype is not None:
-            spec = spec.replace(dtype=str(dtype).removeprefix("torch."))
+            spec = spec.replace(dtype=dtype)
         if training:
             check_without_dropout(spec)
         ops = current_ops()
@@ -152,6 +152,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
         self._v: Any = self._place(ops, self._fitting(v, seed))
+        self._checked: tuple[str, Tree] = ("", {})
         self._built = True
 
     def _fitting(self, v: Mapping | CheckedWeights | None, seed: int) -> Tree:
@@ -168,6 +169,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, checked_attribute(name, value) if name in ATTRIBUTES else value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_checked": ("", {})}  # copies check their own weights
 
     def build(self, *args: Any, **kwargs: Any) -> ivy.Container:
         """Do nothing: the constructor builds the whole model."""
@@ -189,6 +193,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     def device(self) -> str:
         """The device of the weights, such as ``"cpu"``, ``"gpu:0"`` or ``"mps:0"``."""
         return device_of(self._native_weights(self._current_ops())["latents"])
+
+    @property
+    def dtype(self) -> str:
+        """The data type of the weights, such as ``"float32"``."""
+        ops = self._current_ops()
+        return ops.dtype(self._native_weights(ops)["latents"])
 
     def to_device(self, device: Any) -> PerceiverIO:
         """Move the weights, so that calls compute on another device.
@@ -212,20 +222,21 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         ops, spec = self._current_ops(), self.spec.replace(device=device)
         ops.check_device(spec.device)
-        weights = map_tree(_to_numpy, self.v)
+        weights = self._numpy_weights()
         self.spec, self.core = spec, PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core, self._compiled.asked)
-        self._v = self._place(ops, weights)
+        self._hold(self._place(ops, weights))
         return self
 
     @property
     def v(self) -> ivy.Container:
         """The weights. They follow ``ivy.set_backend``: a call converts them when needed.
 
-        ``z_latents`` and ``decoder_queries``, the names of the older library, also work for
-        ``latents`` and ``queries``.
+        They may be replaced, one or all; the next use checks their names and shapes. In an
+        ``ivy.Module``, they are that module's. ``z_latents`` and ``decoder_queries``, the names of
+        the older library, also work for ``latents`` and ``queries``.
         """
-        return _with_former_names(self._v)
+        return _with_former_names(self._held())
 
     @property
     def _spec(self) -> PerceiverIOSpec:
@@ -440,7 +451,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         """
         if layout not in LAYOUTS:
             raise WeightsError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
-        spec, weights = self.spec.replace(device=None), dict(flatten(map_tree(_to_numpy, self.v)))
+        spec, weights = self.spec.replace(device=None), dict(flatten(self._numpy_weights()))
         if half:
             weights = {name: in_float16(name, array) for name, array in weights.items()}
         if layout == "native":
@@ -465,7 +476,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         WeightsError
             If the file cannot be written.
         """
-        write_hdf5(weights_path, dict(flatten(map_tree(_to_numpy, self.v))))
+        write_hdf5(weights_path, dict(flatten(self._numpy_weights())))
 
     def load_weights(self, weights_path: str | Path) -> None:
         """Replace the weights by those of a file; the model stays the same object.
@@ -483,11 +494,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             If the file cannot be read or does not fit the model, which then stays as it was.
         """
         weights = load_weights(weights_path, self.spec)
-        self._v = self._place(self._current_ops(), weights)
+        self._hold(self._place(self._current_ops(), weights))
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, device: str | None = None, dtype: str | None = None
+        cls, source: str | Path, *, device: Any = None, dtype: Any = None
     ) -> PerceiverIO:
         """Build the model of a folder that :meth:`save_pretrained` or transformers wrote.
 
@@ -521,7 +532,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     @classmethod
     def from_perceiver_pytorch(
-        cls, source: Any, *, device: str | None = None, dtype: str = "float32", **arguments: Any
+        cls, source: Any, *, device: Any = None, dtype: Any = "float32", **arguments: Any
     ) -> PerceiverIO:
         """Build the model of a ``Perceiver``, ``PerceiverIO`` or ``PerceiverLM`` of the package
         perceiver-pytorch, with its weights.
@@ -603,7 +614,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 f"TensorFlow. {how_to_install('tensorflow')}"
             ) from error
         spec = self.spec.replace(device=self._wanted_device)
-        return PerceiverIO(spec, map_tree(_to_numpy, self.v), rematerialise, **named)
+        return PerceiverIO(spec, self._numpy_weights(), rematerialise, **named)
 
     def to_paddle_module(self, rematerialise: bool = False) -> ivy_models.shells.paddle.PerceiverIO:
         """Copy the model into a ``paddle.nn.Layer``, in evaluation mode.
@@ -685,7 +696,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             from ivy_models.shells.onnx import export
         except ImportError as error:
             raise not_installed("Export to ONNX needs", error, "onnx") from error
-        spec, weights = self.spec.replace(device=None), map_tree(_to_numpy, self._v)
+        spec, weights = self.spec.replace(device=None), self._numpy_weights()
         export(path, spec, weights, attributes_to_json(self), shape, mask)
 
     def with_weights(self, weights: Any) -> PerceiverIO:
@@ -725,7 +736,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
             name: leaf
-            for name, leaf in flatten(_with_former_names(self._v))
+            for name, leaf in flatten(self.v)
             if name not in given and not trainable[name]
         }
         model = type(self)(self.spec, v=unflatten(given | kept))
@@ -754,16 +765,64 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _current_ops(self) -> Ops:
         """Ivy's backend, or the framework of the weights where none is set."""
-        return current_ops(self._v["latents"])
+        return current_ops(self._held().get("latents"))
+
+    def _held(self) -> Any:
+        """The container of the weights: of this model, or of the ``ivy.Module`` around it.
+
+        Ivy gives each part of a module a ``__call__`` of its own, which finds the part's weights
+        in those of the module.
+        """
+        if (call := vars(self).get("__call__")) is None:
+            return self._v
+        names = ("v_fn", "keychain_mappings", "orig_key_chain")
+        find, *where = (call.keywords[name] for name in names)
+        return find(call.func.__self__.v, *where) or self._v
+
+    def _hold(self, weights: ivy.Container) -> None:
+        """Replace the weights, also in the module around this model."""
+        if "__call__" in vars(self):
+            held = self._held()
+            for name, leaf in flatten(weights):
+                held[name] = leaf
+            weights = held
+        self._v = weights
 
     def _native_weights(self, ops: Ops) -> Tree:
-        """The weights as native arrays, converted first if Ivy's backend has changed."""
-        params = unwrap_tree(_with_former_names(self._v))
-        if not _are_native(ops, params):
-            placed = self._place(ops, map_tree(_to_numpy, params))
-            params = unwrap_tree(placed)  # not self._v, which another thread may replace
-            self._v = placed
+        """The weights as native arrays, checked and converted first where they have changed."""
+        held = self._held()
+        if held is not self._v:  # the module around this model was given others
+            return self._weights_for_once(ops, held)
+        params = unwrap_tree(_with_former_names(held))
+        leaves = dict(flatten(params))
+        name, known = self._checked
+        if (
+            name == ops.name
+            and leaves.keys() == known.keys()
+            and all(leaf is known[name] for name, leaf in leaves.items())
+        ):
+            return params
+        fitting = self._fit(ops, params)
+        if fitting is not params:
+            self._hold(fitting)
+        params = unwrap_tree(fitting)  # not self._v, which another thread may replace
+        self._checked = ops.name, dict(flatten(params))
         return params
+
+    def _fit(self, ops: Ops, params: Tree) -> Any:
+        """Weights of one framework and data type, or ``params`` themselves if they are."""
+        self._check(params, "model.v")
+        if not _are_native(ops, params):
+            return self._place(ops, _converted(params, _detached))
+        if len({ops.dtype(leaf) for _, leaf in flatten(params)}) > 1:
+            cast = map_tree(lambda leaf: to_ivy(ops, ops.cast(leaf, self.spec.dtype)), params)
+            return ivy.Container(cast)
+        return params
+
+    def _check(self, params: Mapping, source: str) -> None:
+        """Refuse weights whose names or shapes are not those of the model."""
+        given = {name: _shape_and_type(leaf) for name, leaf in flatten(params)}
+        check_weights(self.core.parameters(), given, source)
 
     def _weights_for_once(self, ops: Ops, v: Mapping) -> Tree:
         """Weights for one call as native arrays: unchanged, with gradients, or converted."""
@@ -771,8 +830,13 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         params = unwrap_tree(v)
         are_native = ops.name != "numpy" and _are_native(ops, params)
         params = _converted(params, functools.partial(to_native, ops) if are_native else _detached)
-        check_weights(self.core.parameters(), map_tree(_shape_and_type, dict(flatten(params))), "v")
+        self._check(params, "v")
         return params if are_native else unwrap_tree(self._place(ops, params))
+
+    def _numpy_weights(self) -> Tree:
+        """The weights as NumPy arrays, checked."""
+        self._check(self.v, "model.v")
+        return map_tree(np.ascontiguousarray, _converted(self.v, _detached))
 
     def _place(self, ops: Ops, weights: Tree) -> Any:
         """Copy NumPy weights to a container on the spec's device, in the spec's data type."""
@@ -792,8 +856,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         def copy(leaf):
             if ops.lacks_numbers(native := unwrap(leaf)):
                 return ops.cast(native, dtype)
-            return ops.asarray(_to_numpy(leaf), dtype, device)
+            return ops.asarray(_detached(leaf, "a weight"), dtype, device)
 
+        self._check(self.v, "model.v")
         return map_tree(copy, self.v)
 
     def _extra_repr(self) -> str:
@@ -864,7 +929,11 @@ def _detached(leaf: Any, name: str) -> np.ndarray:
 
 def _shape_and_type(leaf: Any) -> np.ndarray:
     """A NumPy array of zeros with a weight's shape and a float or integer type like its own."""
-    ops = ops_for(leaf)
+    leaf = unwrap(leaf)
+    try:
+        ops = ops_for(leaf)
+    except BackendError:  # a list, a number, or an array of another library
+        return to_numpy(leaf, "a weight")
     kind = np.float32 if ops.is_float(leaf) else np.int32
     return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
 
@@ -873,9 +942,3 @@ def _to_ivy(ops: Ops, output: Any) -> Any:
     """Wrap a native array, or several by modality, in ``ivy.Array``."""
     wrap = functools.partial(to_ivy, ops)
     return map_tree(wrap, output) if isinstance(output, dict) else wrap(output)
-
-
-def _to_numpy(leaf: Any) -> np.ndarray:
-    leaf = unwrap(leaf)
-    ops = ops_for(leaf)
-    return np.ascontiguousarray(ops.to_numpy(ops.detach(leaf)))

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from helpers import unset_backends
-from helpers.specs import small_spec
+from helpers.specs import FEW_LAYERS, small_spec
 
 import ivy_models
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
@@ -125,6 +125,28 @@ def test_values_that_name_no_device_are_refused(device):
         small_spec(device=device)
 
 
+def test_data_types_are_written_as_in_any_framework(backend, rng):
+    name = "float16" if backend == "jax" else "float64"  # which JAX has on request only
+    native = ivy.as_native_dtype(name)
+    for dtype in (name, ivy.Dtype(name), native, np.dtype(name), getattr(np, name)):
+        assert small_spec(dtype=dtype) == small_spec(dtype=name)
+    model = PerceiverIO(small_spec(**FEW_LAYERS), dtype=native)
+    assert model.spec.dtype == model.dtype == model(image(rng, 6, 5, 3)).dtype == name
+
+
+def test_half_precision_by_the_types_of_frameworks():
+    assert small_spec(dtype=np.float16).dtype == "float16"
+    for name in ("torch", "jax.numpy", "tensorflow", "paddle"):
+        framework = pytest.importorskip(name)
+        assert small_spec(dtype=framework.bfloat16).dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", [float, 32, None, "single"])
+def test_values_that_name_no_data_type_are_refused(dtype):
+    with pytest.raises(SpecError, match="dtype must be a name"):
+        small_spec(dtype=dtype)
+
+
 def test_the_default_device_of_ivy_is_followed(backend, monkeypatch):
     asked = []
     ops = ops_named(backend)
@@ -214,6 +236,109 @@ def test_gradients_have_the_names_of_now(backend, rng):
     model, data = PerceiverIO(small_spec()), image(rng, 6, 5, 3)
     _, gradients = ivy.execute_with_gradients(lambda v: ivy.mean(model(data, v=v) ** 2), model.v)
     assert sorted(gradients) == sorted(model.v)
+
+
+def misfits():
+    """Replaced weights that do not fit a small model, and what the error says of them."""
+    yield "one number", "bias", lambda: ivy.ones((1,)), r"bias: \(1,\), expected"
+    yield "a number", "bias", lambda: 0.0, r"bias: \(\), expected \(5,\)"
+    yield "integers", "bias", lambda: ivy.ones((5,), dtype="int32"), "int32"
+    yield "a further one", "scale", lambda: ivy.ones((5,)), "unexpected"
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "message"), [pytest.param(*case, id=kind) for kind, *case in misfits()]
+)
+def test_replaced_weights_that_do_not_fit_are_refused(
+    backend, rng, tmp_path, name, weight, message
+):
+    model = PerceiverIO(small_spec(**FEW_LAYERS))
+    model.v[f"decoder/head/{name}"] = weight()
+    uses = (
+        lambda: model(image(rng, 6, 5, 3)),
+        lambda: model.save_pretrained(tmp_path / "model"),
+        model.to_jax,
+    )
+    for use in uses:
+        with pytest.raises(WeightsError, match=message):
+            use()
+    assert not (tmp_path / "model").exists()
+
+
+def test_removed_weights_are_missed(backend, rng):
+    model = PerceiverIO(small_spec(**FEW_LAYERS))
+    del model.v["latents"]
+    with pytest.raises(WeightsError, match=r"in model\.v do not fit.*\n.*missing:\n *latents"):
+        model(image(rng, 6, 5, 3))
+
+
+@pytest.mark.parametrize("bias", [np.ones(5), [1.0] * 5], ids=["float64", "list"])
+def test_replaced_weights_get_the_type_of_the_others(backend, rng, bias):
+    model, data = PerceiverIO(small_spec(**FEW_LAYERS)), image(rng, 6, 5, 3)
+    expected = ivy.to_numpy(model(data)) + 1
+    model.v["decoder/head/bias"] = bias if isinstance(bias, list) else ivy.array(bias)
+    output = model(data)
+    assert output.dtype == "float32"
+    np.testing.assert_allclose(ivy.to_numpy(output), expected, atol=1e-5)
+
+
+# As part of an ivy.Module
+
+
+class Classifier(ivy.Module):
+    """A module of a script, with a model in it."""
+
+    def _build(self, *args, **kwargs):
+        self.encoder = PerceiverIO(small_spec(**FEW_LAYERS))
+        self.head = ivy.Linear(5, 2)
+
+    def _forward(self, data):
+        return self.head(self.encoder(data)[:, 0])
+
+
+def test_a_module_passes_its_weights_to_the_model_in_it(backend, rng):
+    module, data = Classifier(), image(rng, 2, 6, 5, 3)
+    other = module.v * 0.5
+    expected = ivy.to_numpy(Classifier(v=other)(data))
+    alone = ivy.to_numpy(PerceiverIO(small_spec(**FEW_LAYERS), other.encoder)(data))
+    before = ivy.to_numpy(module(data))
+    assert np.abs(expected - before).max() > 1e-3
+    np.testing.assert_allclose(ivy.to_numpy(module(data, v=other)), expected, atol=1e-5)
+    np.testing.assert_allclose(ivy.to_numpy(module(data)), before, atol=1e-5)
+    module.v = other
+    np.testing.assert_allclose(ivy.to_numpy(module(data)), expected, atol=1e-5)
+    np.testing.assert_allclose(ivy.to_numpy(module.encoder(data)), alone, atol=1e-5)
+
+
+def test_the_model_in_a_trained_module_is_saved_as_trained(backend, rng, tmp_path):
+    module, data = Classifier(), image(rng, 2, 6, 5, 3)
+    if backend == "numpy":  # has no gradients
+        module.v = module.v * 0.5
+    else:
+        _, gradients = ivy.execute_with_gradients(
+            lambda v: ivy.mean(module(data, v=v) ** 2), module.v
+        )
+        assert np.abs(ivy.to_numpy(gradients.encoder.latents)).max() > 0
+        module.v = ivy.SGD(0.1).step(module.v, gradients)
+    module.encoder.save_pretrained(tmp_path)
+    saved = PerceiverIO.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(
+        ivy.to_numpy(saved.v.latents), ivy.to_numpy(module.v.encoder.latents)
+    )
+    np.testing.assert_allclose(
+        ivy.to_numpy(saved(data)), ivy.to_numpy(module.encoder(data)), atol=1e-5
+    )
+
+
+def test_weights_that_a_model_loads_are_those_of_its_module(backend, rng, tmp_path):
+    module, data = Classifier(), image(rng, 2, 6, 5, 3)
+    other = PerceiverIO(small_spec(**FEW_LAYERS), seed=1)
+    other.save_pretrained(tmp_path)
+    module.v = module.v * 0.5
+    module.encoder.load_weights(tmp_path)
+    module.encoder.to_device("cpu")
+    expected = ivy.to_numpy(module.head(other(data)[:, 0]))
+    np.testing.assert_allclose(ivy.to_numpy(module(data)), expected, atol=1e-5)
 
 
 def test_weights_are_saved_and_loaded(backend, rng, tmp_path):

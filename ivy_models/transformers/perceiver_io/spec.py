@@ -103,7 +103,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         "cpu", "cuda", "cuda:1", "gpu:0", or a device of any framework, stored as a name; None:
         the one of ``ivy.set_default_device``, or else the framework's default.
     dtype
-        Data type of weights and computation: "float32", "float64", "bfloat16" or "float16".
+        Data type of weights and computation: "float32", "float64", "bfloat16" or "float16", or
+        that of any framework, stored as a name.
         In half precision the reader, layer norms and softmax still compute in float32.
     stem
         Transformation of the data's channels before positions are added. None: no
@@ -193,7 +194,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     num_fourier_freq_bands: int = 6
     max_fourier_freq: float | Sequence[float] | None = None
     device: Any = None
-    dtype: str = "float32"
+    dtype: Any = "float32"
     stem: str | None = None
     stem_dim: int | None = None
     learned_position_shape: Sequence[int] | None = None

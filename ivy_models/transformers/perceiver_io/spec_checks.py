@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.devices import device_name
+from ivy_models.base.dtypes import dtype_name
 from ivy_models.base.fields import (
     Validator,
     axes,
@@ -211,7 +212,7 @@ _VALIDATORS: dict[str, Validator] = {
     "num_fourier_freq_bands": positive_int,
     "max_fourier_freq": optional(numbers(positive_number)),
     "device": optional(device_name),
-    "dtype": text,
+    "dtype": dtype_name,
     "stem": optional(text),
     "stem_dim": optional(positive_int),
     "learned_position_shape": optional(sizes),
