@@ -236,7 +236,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         ``ivy.Module``, they are that module's. ``z_latents`` and ``decoder_queries``, the names of
         the older library, also work for ``latents`` and ``queries``.
         """
-        return _with_former_names(self._held())
+        return self._held()
 
     @property
     def _spec(self) -> PerceiverIOSpec:
@@ -736,7 +736,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         trainable = {n: parameter.trainable for n, parameter in flatten(self.core.parameters())}
         kept = {
             name: leaf
-            for name, leaf in flatten(self.v)
+            for name, leaf in flatten(self._held())
             if name not in given and not trainable[name]
         }
         model = type(self)(self.spec, v=unflatten(given | kept))
@@ -774,12 +774,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         in those of the module.
         """
         if (call := vars(self).get("__call__")) is None:
-            return self._v
+            return _with_former_names(self._v)
         names = ("v_fn", "keychain_mappings", "orig_key_chain")
         find, *where = (call.keywords[name] for name in names)
-        return find(call.func.__self__.v, *where) or self._v
+        return _with_former_names(find(call.func.__self__.v, *where) or self._v)
 
-    def _hold(self, weights: ivy.Container) -> None:
+    def _hold(self, weights: Any) -> None:
         """Replace the weights, also in the module around this model."""
         if "__call__" in vars(self):
             held = self._held()
@@ -793,7 +793,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         held = self._held()
         if held is not self._v:  # the module around this model was given others
             return self._weights_for_once(ops, held)
-        params = unwrap_tree(_with_former_names(held))
+        params = unwrap_tree(held)
         leaves = dict(flatten(params))
         name, known = self._checked
         if (
@@ -815,8 +815,7 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         if not _are_native(ops, params):
             return self._place(ops, _converted(params, _detached))
         if len({ops.dtype(leaf) for _, leaf in flatten(params)}) > 1:
-            cast = map_tree(lambda leaf: to_ivy(ops, ops.cast(leaf, self.spec.dtype)), params)
-            return ivy.Container(cast)
+            return _container(ops, map_tree(lambda leaf: ops.cast(leaf, self.spec.dtype), params))
         return params
 
     def _check(self, params: Mapping, source: str) -> None:
@@ -835,8 +834,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
 
     def _numpy_weights(self) -> Tree:
         """The weights as NumPy arrays, checked."""
-        self._check(self.v, "model.v")
-        return map_tree(np.ascontiguousarray, _converted(self.v, _detached))
+        held = self._held()
+        self._check(held, "model.v")
+        return map_tree(np.ascontiguousarray, _converted(held, _detached))
 
     def _place(self, ops: Ops, weights: Tree) -> Any:
         """Copy NumPy weights to a container on the spec's device, in the spec's data type."""
@@ -845,9 +845,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
             copy = ops.matrix if is_matrix else ops.asarray
-            return to_ivy(ops, copy(leaf, dtype, device))
+            return copy(leaf, dtype, device)
 
-        return ivy.Container(unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
+        return _container(ops, unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
     def _copy_for(self, ops: Ops) -> Tree:
         """The weights as native arrays of another framework, or copied within it."""
@@ -858,8 +858,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
                 return ops.cast(native, dtype)
             return ops.asarray(_detached(leaf, "a weight"), dtype, device)
 
-        self._check(self.v, "model.v")
-        return map_tree(copy, self.v)
+        held = self._held()
+        self._check(held, "model.v")
+        return map_tree(copy, held)
 
     def _extra_repr(self) -> str:
         return f"{self.num_parameters:,} parameters, {self.spec}"
@@ -936,6 +937,11 @@ def _shape_and_type(leaf: Any) -> np.ndarray:
         return to_numpy(leaf, "a weight")
     kind = np.float32 if ops.is_float(leaf) else np.int32
     return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
+
+
+def _container(ops: Ops, weights: Tree) -> ivy.Container:
+    """Native arrays as a container of ``ivy.Array``."""
+    return ivy.Container(map_tree(functools.partial(to_ivy, ops), weights))
 
 
 def _to_ivy(ops: Ops, output: Any) -> Any:
