@@ -8,6 +8,7 @@ takes as long as torch. Imported after this library, Ivy does without them until
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -71,8 +72,7 @@ class _WithoutCompiler(importlib.machinery.SourceFileLoader):
 
         ``hasattr(torch, "_dynamo")``, which Ivy asks, imports it.
         """
-        import torch
-
+        torch: ModuleType = importlib.import_module("torch")
         get = vars(torch).get("__getattr__")
         if get is None or _COMPILER in sys.modules:
             super().exec_module(module)

@@ -274,7 +274,7 @@ def train(
     _say("\n".join(texts.described(model, chosen)))
     with alone_in(output) if is_first else nullcontext():
         if overwrite and is_first:
-            check_run(model, examples, chosen)
+            check_run(model, examples, chosen)(0)  # mixup refuses a batch that has no averages
             remove_run(output)
         try:
             fitted = fit(model, examples, chosen, output, resume, finish=finish)

@@ -73,7 +73,7 @@ class Batches:
     Raises
     ------
     InputError
-        If there are no examples, or they cannot be divided or mixed as the settings ask.
+        If there are no examples, or they cannot be divided as the settings ask.
     SpecError
         If there are more than MAX_STEPS steps.
     """
@@ -105,8 +105,6 @@ class Batches:
         self._class_weights = None
         if settings.class_weights == "balanced":
             self._class_weights = balanced_weights(data.targets, self._encoded)
-        if settings.mixup:
-            self(0)  # refuses data that have no averages
 
     def __call__(self, step: int, share: Callable[[int], slice] = slice) -> TrainingBatch:
         """Read the batch of a step. An epoch leaves out the last, incomplete batch.

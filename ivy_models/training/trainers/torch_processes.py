@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed import distributed_c10d as c10d
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,7 +49,7 @@ class Processes:
             self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():
-            store, rank, count = next(distributed.rendezvous("env://"))
+            store, rank, count = next(rendezvous("env://"))
             backend = "nccl" if device.type == "cuda" else "gloo"
             distributed.init_process_group(
                 backend, store=_store_of_this_start(store), rank=rank, world_size=count
@@ -103,7 +106,7 @@ class Processes:
         return tensor
 
 
-def _store_of_this_start(store: distributed.Store) -> distributed.Store:
+def _store_of_this_start(store: Any) -> Any:
     """Separate what processes of torchrun exchange from what they did before a restart.
 
     torchrun keeps one store over its restarts, and the processes would call the addresses of dead
@@ -112,7 +115,7 @@ def _store_of_this_start(store: distributed.Store) -> distributed.Store:
     """
     if os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
         return store
-    return distributed.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    return c10d.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def _mask_tokens(module: torch.nn.Module) -> list[torch.Tensor]:
