@@ -89,13 +89,18 @@ class CompiledCalls:
         if len(sizes) == 1:
             return self._program(ops, method, arguments)(params, *arguments)
 
-        def part(x, start, size):
-            shared = len(x.shape) == 1 or x.shape[0] != batch
-            return x if shared else ops.slice(x, start, size, 0)
+        def part(start: int, size: int, argument: Any, is_queries: bool) -> Any:
+            def cut(x):  # places of queries, one axis of whole numbers, are those of all examples
+                is_shared = x.shape[0] != batch or (is_queries and len(x.shape) == 1)
+                return x if is_shared else ops.slice(x, start, size, 0)
+
+            return _map(cut, argument)
 
         outputs, start = [], 0
+        are_queries = [False] * (len(arguments) - 1) + [method != "encode"]
         for size in sizes:
-            some = _map(functools.partial(part, start=start, size=size), arguments)
+            cut = functools.partial(part, start, size)
+            some = tuple(map(cut, arguments, are_queries))
             outputs.append(self._program(ops, method, some)(params, *some))
             start += size
         return _map(lambda *parts: ops.concat(parts, 0), *outputs)

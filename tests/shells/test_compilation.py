@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import CHOSEN
 from helpers.arrays import image, numpy_of
-from helpers.specs import small_spec
+from helpers.specs import columns_data, columns_spec, small_spec
 
 from ivy_models.ops import ops_named
 from ivy_models.shells import compilation
@@ -32,6 +32,16 @@ def test_compile_changes_no_result(backend, rng):
     assert model.compile() is model
     for _ in range(2):
         np.testing.assert_allclose(numpy_of(model(data)), plain, atol=1e-5)
+
+
+def test_a_category_is_split_with_its_batch(backend, rng):
+    """Its data have no other axis than the batch's."""
+    model = PerceiverIO(columns_spec(network_depth=1, num_lat_att_per_layer=1))
+    data, mask = columns_data(rng, (3,))
+    whole = numpy_of(model(data, mask))
+    for i in range(3):
+        alone = ({name: part[i] for name, part in tree.items()} for tree in (data, mask))
+        np.testing.assert_allclose(whole[i], numpy_of(model(*alone)), atol=1e-5)
 
 
 def test_batches_of_any_size_need_few_programs(ops, rng, programs):
