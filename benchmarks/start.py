@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from machine import describe_machine
 
@@ -34,8 +35,9 @@ SUBJECTS = {
 
 def run(code: str) -> tuple[float, float]:
     """Return the CPU seconds and the peak memory in MiB of a process."""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryDirectory() as folder:  # Ivy alone leaves files in the working folder
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=folder)
+        _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"This failed:\n{code}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
