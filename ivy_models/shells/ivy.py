@@ -845,7 +845,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         def place(name, leaf):
             is_matrix = name.endswith("/weight") and leaf.ndim == 2
             copy = ops.matrix if is_matrix else ops.asarray
-            return copy(leaf, dtype, device)
+            # A matrix of another framework may be transposed in memory, which rounds otherwise.
+            return copy(np.ascontiguousarray(leaf), dtype, device)
 
         return _container(ops, unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
