@@ -8,15 +8,14 @@ name. Imported after this library, Ivy keeps both in the user's cache folder ins
 from __future__ import annotations
 
 import functools
-import importlib.abc
 import importlib.machinery
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from ivy_models.base.cache import cache_folder
+from ivy_models.base.import_hooks import Finder, Loader
 
 ROOT_VARIABLE = "IVY_ROOT"
 """Ivy's environment variable for the folder of its caches. One that is set is respected."""
@@ -29,11 +28,10 @@ _LOGGER = "ivy.transpiler.utils.logging_utils"
 
 def install() -> None:
     """Watch for the import of Ivy. Nothing is written before that."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    _Finder({_LOGGER: _LoggerLoader}).install()
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder(Finder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -41,15 +39,10 @@ class _Finder(importlib.abc.MetaPathFinder):
             home = _home()
             if not os.environ.get(ROOT_VARIABLE):
                 os.environ[ROOT_VARIABLE] = str(home)
-        if name != _LOGGER:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _LoggerLoader(name, spec.loader.path)
-        return spec
+        return super().find_spec(name, path, target)
 
 
-class _LoggerLoader(importlib.machinery.SourceFileLoader):
+class _LoggerLoader(Loader):
     def get_code(self, fullname: str) -> CodeType:
         """Compile the source with the log's path in it, and leave Ivy's bytecode file alone."""
         path = ascii(str(_home() / LOG)).encode()

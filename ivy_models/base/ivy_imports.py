@@ -9,14 +9,13 @@ takes as long as torch. Imported after this library, Ivy does without them until
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 import threading
-from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
+
+from ivy_models.base.import_hooks import Finder, Loader
 
 FUNCTIONS = {"ivy.transpiler": ("source_to_source", "transpile"), "ivy.tracer": ("trace_graph",)}
 """What ``ivy/__init__.py`` takes from each module."""
@@ -26,23 +25,10 @@ _BACKEND, _COMPILER = "ivy.functional.backends.torch", "torch._dynamo"
 
 def install() -> None:
     """Watch for the import of these modules."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    Finder(_LOADERS).install()
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _LOADERS:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _LOADERS[name](name, spec.loader.path)
-        return spec
-
-
-class _Deferring(importlib.machinery.SourceFileLoader):
+class _Deferring(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Give the module functions that execute it when they are called."""
         lock, functions = threading.RLock(), FUNCTIONS[module.__name__]
@@ -66,7 +52,7 @@ class _Deferring(importlib.machinery.SourceFileLoader):
         vars(module).update({name: partial(call, name) for name in functions})
 
 
-class _WithoutCompiler(importlib.machinery.SourceFileLoader):
+class _WithoutCompiler(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Execute Ivy's torch backend, to which torch seems to have no compiler.
 
@@ -90,7 +76,7 @@ class _WithoutCompiler(importlib.machinery.SourceFileLoader):
             vars(torch)["__getattr__"] = get
 
 
-class _KnowingIvy(importlib.machinery.SourceFileLoader):
+class _KnowingIvy(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Execute torch's compiler, and tell it what Ivy's torch backend would have."""
         super().exec_module(module)

@@ -8,14 +8,14 @@ the copy is repaired too.
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
+
+from ivy_models.base.import_hooks import Finder, Loader
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,9 @@ _COPIES = "ivy.utils.backend.handler"
 
 def install() -> None:
     """Repair the modules of Ivy that are imported already, and the others when they are."""
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, _Finder())
-    for module in _imported():
-        repair(module)
+    if Finder(dict.fromkeys(_WATCHED, _RepairingLoader)).install():
+        for module in _imported():
+            repair(module)
 
 
 def repair(module: ModuleType) -> None:
@@ -113,19 +111,7 @@ def _imported() -> Iterator[ModuleType]:
 _WATCHED = {_COPIER, *(fault.module for fault in REPAIRS)}
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _WATCHED:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _RepairingLoader(name, spec.loader.path)
-        return spec
-
-
-class _RepairingLoader(importlib.machinery.SourceFileLoader):
+class _RepairingLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         repair(module)

@@ -10,37 +10,24 @@ takes 2.4 times as long for a matrix product. An environment variable of MKL cho
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+
+from ivy_models.base.import_hooks import Finder, Loader
 
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 def install() -> None:
     """Watch for the import of Paddle."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    if hasattr(os, "RTLD_DEEPBIND"):
+        Finder({"paddle": _Loader}).install()
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != "paddle" or not hasattr(os, "RTLD_DEEPBIND"):
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _Loader(name, spec.loader.path)
-        return spec
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
+class _Loader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Import Paddle so that its shared libraries prefer their own functions."""
         use_avx2_on_amd()
