@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import CHOSEN, devices, unset_backends
-from helpers.compiling import optimize_programs, without_fusion_emitters
+from helpers.compiling import compile_quickly, optimize_programs
 from helpers.leftovers import (  # noqa: F401  pytest's hooks
     pytest_sessionfinish,
     pytest_sessionstart,
@@ -46,7 +46,7 @@ if "jax" in CHOSEN:
 
 # The code of the docs, and the processes with full-size models, run optimized programs.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    without_fusion_emitters()
+    compile_quickly()
 optimize_programs(False)
 
 # No deadlines: compilation makes the first example slow, and load can make any slow.
