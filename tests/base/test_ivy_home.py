@@ -82,6 +82,7 @@ def test_where_the_cache_cannot_be_written_ivy_gets_a_temporary_folder(work, tem
     assert names(work) == names(temporary) == []
 
 
+@pytest.mark.slow
 def test_the_temporary_folder_outlives_a_fork(work, temporary):
     code = """
 import os, sys, ivy_models, ivy

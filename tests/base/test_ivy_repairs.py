@@ -43,6 +43,7 @@ def set_and_print(repair):
     return f"import ivy\nivy.set_backend({backend_of(repair)!r})\nx = ivy.array([1.5])\nprint(x)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", HERE, ids=backend_of)
 def test_ivy_alone_fails_where_a_repair_is_needed(repair, tmp_path):
     """Fails once a release of Ivy no longer needs the repair: remove it then."""
@@ -51,6 +52,7 @@ def test_ivy_alone_fails_where_a_repair_is_needed(repair, tmp_path):
     assert (printed.returncode != 0) == repair.is_needed(), printed.stdout + printed.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", HERE, ids=backend_of)
 def test_ivy_may_be_imported_and_used_first(repair, tmp_path):
     """Printing makes Ivy load a copy of its modules, which must be repaired too."""
@@ -86,6 +88,7 @@ def test_repairs_are_for_the_releases_they_name(repair, ivys, offset, needed, mo
     assert (function.__code__ is repair.replacement.__code__) == needed
 
 
+@pytest.mark.slow
 def test_a_users_own_conversions_of_an_output_work(backend, rng):
     y = PerceiverIO(small_spec(output_dim=2))(rng.standard_normal((6, 5, 3), np.float32))
     native = ops_named(backend).to_numpy(y.data)

@@ -92,6 +92,7 @@ def load(hub, tmp_path, repository, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_repository_is_downloaded_once(hub, tmp_path):
     run = load(hub, tmp_path, "own/model")
     assert run.stdout.split() == ["89403"], run.stderr
@@ -117,6 +118,7 @@ def torch_bytes(tensors):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [("model", "safetensors", safetensors_torch.save), ("pytorch_model", "bin", torch_bytes)],
@@ -156,6 +158,7 @@ def test_a_hostile_index_downloads_nothing_more(hub, tmp_path):
     assert hub.downloads == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["IVY_MODELS_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_nothing_is_asked(hub, tmp_path, variable):
     run = load(hub, tmp_path, "own/model", **{variable: "1"})
@@ -164,6 +167,7 @@ def test_offline_nothing_is_asked(hub, tmp_path, variable):
     assert hub.requests == 0
 
 
+@pytest.mark.slow
 def test_repositories_missing_on_the_hub_are_refused(hub, tmp_path):
     run = load(hub, tmp_path, "own/other")
     assert run.returncode == 1

@@ -196,6 +196,7 @@ def test_a_broken_pipe_has_no_traceback(folder):
     program.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends the signal of Ctrl-C")
 def test_an_interrupted_run_keeps_its_results(folder):
     with (folder / "errors").open("w+") as errors:

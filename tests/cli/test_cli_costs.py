@@ -150,6 +150,7 @@ def test_benchmark(run, backend_name):
     assert sys.platform != "linux" or measured["extra_bytes"] >= 0
 
 
+@pytest.mark.slow
 def test_benchmark_of_several_backends(run, tmp_path, capfd, monkeypatch):
     """The table has a row for each that works; the others say what is wrong."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('not installed')")

@@ -51,6 +51,7 @@ def start(folder, arguments, **streams):
 HELP = [["--help"], ["--version"], *([name, "--help"] for name in main.commands)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[name, *rest] for name, rest in COMMANDS.items()] + HELP)
 def test_a_full_disk(folder, arguments):
     with FULL.open("w") as full:
@@ -61,6 +62,7 @@ def test_a_full_disk(folder, arguments):
     assert program.returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_closed_pipe(folder, name):
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -212,6 +212,7 @@ assert "matplotlib.pyplot" not in sys.modules
 # The gallery
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 def test_the_gallery(tmp_path, monkeypatch):
     """Two steps of training for each model; the digits' pictures are those of the page."""

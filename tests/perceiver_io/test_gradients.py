@@ -16,6 +16,7 @@ from ivy_models.transformers.perceiver_io.parameters import map_tree
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 @settings(max_examples=6)
 @given(specs(), st.integers(0, 99), st.sampled_from([1, 60, 10**6]))

@@ -725,6 +725,7 @@ def test_a_model_of_images_takes_no_sound():
 # The example
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("torch" not in CHOSEN, reason="it trains with torch")
 def test_training_on_tones(folder):
     script = ROOT / "examples" / "train_tones.py"

@@ -91,6 +91,7 @@ def test_a_mapped_field_beats_the_nearest_measured_point():
     assert len(train_field.draw(model, seed=0).splitlines()) == 24
 
 
+@pytest.mark.slow
 def test_a_forecast_beats_repeating_yesterday():
     model = train_forecast.PerceiverIO(train_forecast.SPEC)
     days = train_forecast.make_days(100, np.random.default_rng(1))
@@ -110,6 +111,7 @@ def test_a_resampler_reads_digits_from_some_patches():
     assert from_half > 0.35  # 0.59 to 0.67
 
 
+@pytest.mark.slow
 def test_an_autoencoder_of_video_learns():
     model = train_video.perceiver_io_video(train_video.SPEC, pretrained=False)
     clips = train_video.make_clips(50, np.random.default_rng(1))

@@ -30,6 +30,7 @@ def outputs(cell):
             yield "image/png" if "image/png" in output.data else output.data["text/plain"]
 
 
+@pytest.mark.slow
 @each_notebook
 def test_a_notebook_gives_the_results_it_shows(path, tmp_path):
     shown = read(path)

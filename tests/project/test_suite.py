@@ -23,6 +23,7 @@ def run_in(folder, test, *options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
 def test_a_run_that_leaves_something_fails(tmp_path, options):
     result = run_in(tmp_path, "Path('ivy_logs.txt').touch(); Path('.ivy').mkdir()", *options)

@@ -99,6 +99,7 @@ def run(folder, *command):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", ["pyright", "mypy"])
 def test_errors_of_a_script_are_found_and_no_others(checker, request):
     said = request.getfixturevalue(checker)

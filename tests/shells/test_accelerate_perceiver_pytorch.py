@@ -113,6 +113,7 @@ def test_layers_that_share_no_more_run_as_before(runs_of_the_core):
     assert not runs_of_the_core
 
 
+@pytest.mark.slow
 def test_calls_that_differ_run_as_before(runs_of_the_core):
     own, (data, mask, _) = original("images"), call_arguments("images")
     fast = accelerate(copy.deepcopy(own))

@@ -34,6 +34,7 @@ def data(rng):
     return rng.standard_normal((2, 6, 5, 3), np.float32)
 
 
+@pytest.mark.slow
 def test_outputs_and_weights_are_the_same(backend, data):
     one, none = PerceiverIO(WITH_AXIS), PerceiverIO(WITHOUT)
     assert tuple(none(data).shape) == (2, 5)
@@ -51,6 +52,7 @@ def test_queries_of_each_call(backend, data, rng):
     close(model(data, queries=queries[0])[0], each[0])
 
 
+@pytest.mark.slow
 def test_a_class_among_modalities(backend, rng):
     label = OutputModality("label", 11, (), learned_query_dim=13)
     others = tuple(m for m in multimodal_spec().output_modalities if m.name != "label")

@@ -80,6 +80,7 @@ def test_torch_compiles_a_block_once_whatever_the_depth(ops, rng, programs):
     assert len(programs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", ["jit", "grad", "vmap"])
 def test_the_users_own_jax_transformations_see_the_model(rng, transform):
     jax = pytest.importorskip("jax")

@@ -181,6 +181,7 @@ def test_a_constructor_that_fails_leaves_nothing_behind(backend, kind):
 # Copies and other processes
 
 
+@pytest.mark.slow
 def test_copies_are_models_of_their_own(backend):
     """After calls too, whose compiled programs cannot be copied."""
     model, data = PerceiverIO(small_spec()), image(1, 6, 5, 3)
@@ -194,6 +195,7 @@ def test_copies_are_models_of_their_own(backend):
     np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHOSEN if name in ("numpy", "torch")])
 @pytest.mark.parametrize("method", sorted({"fork", "spawn"} & {*START_METHODS}))
 def test_a_model_goes_to_another_process(name, method):

@@ -19,6 +19,7 @@ from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ("jax", "tensorflow") if name in CHOSEN])
 def test_everything_is_computed_on_the_device_of_the_spec(name):
     python(second_device.MAIN, name, KERAS_BACKEND=name, IVY_MODELS_TEST_BACKENDS=name)
@@ -30,6 +31,7 @@ def test_models_of_tests_are_on_the_device_of_the_run(backend, device_of_run, rn
     assert model.device == device_of(output.data) == device_of_run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("tensorflow" not in CHOSEN, reason="needs a backend with a second CPU device")
 def test_the_tests_run_on_a_device():
     code = "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
@@ -59,11 +61,13 @@ def counts():
     return json.loads(python(device_counts.MAIN))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CEILINGS)
 def test_a_call_launches_few_kernels(counts, name):
     assert counts[name]["kernels"] <= CEILINGS[name]
 
 
+@pytest.mark.slow
 def test_accelerate_does_not_make_a_model_bound_by_launches(counts):
     """On an H100: 5 microseconds a launch, and 3.35 TB/s."""
     assert counts["theirs"].keys() == device_counts.THEIRS.keys()
@@ -74,6 +78,7 @@ def test_accelerate_does_not_make_a_model_bound_by_launches(counts):
         assert launches <= max(2 * memory, 1.25 * theirs["kernels"] * 5e-6), name
 
 
+@pytest.mark.slow
 def test_a_step_of_training_is_not_bound_by_launches(counts):
     """Of images of 224x224, batch 32. Its kernels also read and write less than transformers'."""
     ours, theirs = counts["training"]["ours"], counts["training"]["theirs"]
@@ -82,6 +87,7 @@ def test_a_step_of_training_is_not_bound_by_launches(counts):
     assert ours["kernels"] * 5e-6 <= 0.5 * ours["bytes"] / 3.35e12
 
 
+@pytest.mark.slow
 def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
     """Else each would wait for the device, and no CUDA graph could be captured."""
     assert len(counts["small"]) == sum(len(names) for _, _, names in device_counts.CASES)
@@ -91,6 +97,7 @@ def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
             assert counted["kernels"] > 50
 
 
+@pytest.mark.slow
 def test_cuda_gets_heads_that_its_fused_attention_takes(counts):
     assert counts["head sizes"]
     assert all(size % 8 == 0 for size in counts["head sizes"])
@@ -190,6 +197,7 @@ assert {row["skipped"] for row in late} == {"out of time"}
 """
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_devices_runs_and_survives_failures(tmp_path):
     pytest.importorskip("transformers")
     python(STEPS, tmp_path)

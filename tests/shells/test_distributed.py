@@ -74,6 +74,7 @@ def plain():
     return losses, dict(flatten(model.with_weights(module.weights()).v))
 
 
+@pytest.mark.slow
 @needs("torch")
 @pytest.mark.parametrize(("strategy", "kept"), [("ddp", 100), ("fsdp", 50)])
 def test_two_processes_of_torch(strategy, kept, plain, tmp_path):
@@ -123,6 +124,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 @needs("torch")
 def test_blocks_that_two_processes_of_torch_share(tmp_path):
     script = tmp_path / "blocks.py"
@@ -165,6 +167,7 @@ for tree in params, mean:
 """
 
 
+@pytest.mark.slow
 @needs("jax")
 def test_a_mesh_of_jax():
     printed = run("-c", SHARDED)
@@ -208,6 +211,7 @@ for variable, other in zip(trained.weights, expected.weights, strict=True):
 """
 
 
+@pytest.mark.slow
 @needs("tensorflow")
 def test_mirrored_devices_of_keras():
     printed = run("-c", MIRRORED)
@@ -242,6 +246,7 @@ example.main()
 """
 
 
+@pytest.mark.slow
 @needs("torch")
 def test_ray_survives_a_killed_worker(tmp_path):
     from digits import write_digits

@@ -64,6 +64,7 @@ def test_dataloader(one_thread, tmp_path):
     np.testing.assert_array_equal(images, model.preprocessing(files.paths[:50]))
 
 
+@pytest.mark.slow
 @needs("tensorflow")
 def test_tf_data():
     printed = run("classify_with_tf_data.py")

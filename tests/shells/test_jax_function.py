@@ -191,6 +191,7 @@ for spec, data in (
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="JAX has no explicit shardings")
 def test_a_mesh_with_explicit_shardings(tmp_path):
     environment = os.environ | quick_xla("--xla_force_host_platform_device_count=2")

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from helpers import CHOSEN
 from helpers.processes import ONE_HEAP, python
 
@@ -32,6 +33,7 @@ print(json.dumps(rounds))
 """Prints, after each round, the number of Python's objects and the resident MiB."""
 
 
+@pytest.mark.slow
 def test_many_calls():
     rounds = json.loads(python(CALLS, *CHOSEN, **ONE_HEAP))
     objects, memory = np.transpose(rounds)

@@ -33,6 +33,7 @@ import ivy
 # All backends agree
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always_streaming")
 @settings(max_examples=10)
 @given(specs(), st.integers(0, 2**32 - 1))
@@ -49,6 +50,7 @@ def test_backends_agree_on_random_specs(spec, seed):
         np.testing.assert_allclose(output, outputs[0], atol=1e-4 * max(1, outputs[0].std()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always_streaming")
 @settings(max_examples=5)
 @given(specs(), st.sampled_from(CHOSEN))

@@ -69,6 +69,7 @@ def test_keywords_of_ivy_modules(backend, rng):
 # Calling
 
 
+@pytest.mark.slow
 def test_queries_of_a_call_replace_the_learned_ones(backend, rng):
     """Three pairs of frames, as in that library's test of optical flow."""
     spec = small_spec(num_input_axes=3, query_shape=[32, 32], queries_dim=32, output_dim=2)
@@ -230,6 +231,7 @@ def test_weights_by_their_former_names(backend, rng):
     assert "z_latents" not in model.v
 
 
+@pytest.mark.slow
 def test_gradients_have_the_names_of_now(backend, rng):
     if backend == "numpy":
         pytest.skip("NumPy has no gradients")

@@ -126,6 +126,7 @@ def test_tokens_and_other_columns(path, rng):
     np.testing.assert_allclose(outputs, numpy_of(model(data, mask)), atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(spec=specs(), is_open=st.booleans())
 def test_random_models(spec, is_open, tmp_path_factory):

@@ -57,6 +57,7 @@ def check(run, data, expected):
         np.testing.assert_allclose(run(x), result, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_compiled_torch(case, dynamic):
     model, data, expected, _ = case
@@ -66,6 +67,7 @@ def test_compiled_torch(case, dynamic):
         check(lambda x: compiled(torch.from_numpy(x)), data, expected)
 
 
+@pytest.mark.slow
 def test_exported_and_traced_torch(case):
     model, data, expected, symbolic = case
     module, first = model.to_torch_module(), (torch.from_numpy(data[0]),)
@@ -102,6 +104,7 @@ def test_torch_module_on_meta():
             weighty(data)
 
 
+@pytest.mark.slow
 def test_onnx(case, tmp_path):
     model, data, expected, symbolic = case
     open_axes = {
@@ -153,6 +156,7 @@ def test_jax_size_that_the_model_must_know():
         export.export(jax.jit(apply))(described, tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_compiled_torch_of_modalities(dynamic, rng):
     ivy.set_backend("torch")

@@ -85,6 +85,7 @@ def test_calls_equal_those_of_a_smaller_model(backend, name, rng):
         check_same(model(data, **sizes), whole)
 
 
+@pytest.mark.slow
 def test_compiled_calls(backend, rng):
     spec, weights = MODELS["tied"], noisy(MODELS["tied"])
     model, data = PerceiverIO(spec, v=weights).compile(), data_for(spec, rng)
@@ -124,6 +125,7 @@ def test_sizes_out_of_range_are_refused(backend, rng):
         check_same(model(data, **{name: np.int64(3)}), model(data))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 def test_torch_module(rng):
     import torch

@@ -221,5 +221,5 @@ class Models(RuleBasedStateMachine):
             subject.check(ivy.to_numpy(output))
 
 
-TestModels = Models.TestCase
+TestModels = pytest.mark.slow(Models.TestCase)
 TestModels.settings = settings(max_examples=10, stateful_step_count=15)

@@ -380,6 +380,7 @@ def test_copies_keep_their_hooks(rng):
     assert fired
 
 
+@pytest.mark.slow
 def test_changes_after_compilation_take_effect(rng):
     module, x = module_of(small_spec()), images(rng)
     torch.compiler.reset()

@@ -418,6 +418,7 @@ def test_torch_export_takes_any_batch(streams, rng, request):
         torch.testing.assert_close(program.module()(data), module(data))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always_streaming")
 def test_onnx_gives_the_same_as_every_backend(rng, tmp_path):
     model = PerceiverIO(small_spec(query_shape=[]))

@@ -49,6 +49,7 @@ def result_of(folder, tests):
     )
 
 
+@pytest.mark.slow
 def test_calls_are_counted_and_compared(tmp_path):
     run = result_of(tmp_path, RIGHT)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -58,6 +59,7 @@ def test_calls_are_counted_and_compared(tmp_path):
     assert "calls: 1 of the core, each compared; 1 of transformers' own code" in run.stdout
 
 
+@pytest.mark.slow
 def test_differences_and_failures_are_found(tmp_path):
     run = result_of(tmp_path, WRONG)
     assert run.returncode == 1, run.stdout + run.stderr
@@ -67,6 +69,7 @@ def test_differences_and_failures_are_found(tmp_path):
     assert "test_failure" in run.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_run_without_models_fails(tmp_path):
     run = result_of(tmp_path, "import a_package_that_is_not_installed\n")
     assert run.returncode == 1

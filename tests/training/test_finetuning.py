@@ -186,6 +186,7 @@ def test_functions_of_functions_in_torch(monkeypatch, always_streaming, rng):
         torch.testing.assert_close(gradient, other, msg=name)
 
 
+@pytest.mark.slow
 @needs("jax")
 @pytest.mark.parametrize("model_and_data", ["untied", "dropout"], indirect=True)
 def test_rematerialised_gradients_in_jax(model_and_data, monkeypatch):
@@ -217,6 +218,7 @@ def test_rematerialised_gradients_in_jax(model_and_data, monkeypatch):
         )
 
 
+@pytest.mark.slow
 @needs("tensorflow")
 @pytest.mark.parametrize("model_and_data", ["tied", "dropout"], indirect=True)
 def test_rematerialised_gradients_in_tensorflow(model_and_data):

@@ -108,6 +108,7 @@ def test_the_frameworks_make_the_same_steps(run_on):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", TRAINS)
 def test_a_trainer_continues_exactly_from_its_state(backend):
     precision = "float32" if backend == "paddle" else "bfloat16"
@@ -207,6 +208,7 @@ fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, backend="jax"), Path(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not {"jax", "torch"} <= set(CHOSEN), reason="needs jax and torch")
 def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
     python(MESH, tmp_path, **quick_xla("--xla_force_host_platform_device_count=2"))

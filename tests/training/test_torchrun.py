@@ -67,6 +67,7 @@ def assert_same_run(got, expected):
         np.testing.assert_allclose(got[name], values, rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_steps_of_one(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
