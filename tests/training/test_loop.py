@@ -194,27 +194,33 @@ def test_a_killed_run_resumes_as_if_it_had_not_stopped(run_on, tmp_path):
     assert not seen
 
 
-MESH = """
+TWO_DEVICES = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-import jax
+from helpers.devices import divide_cpu
 from helpers.training import DATA, SETTINGS, SPEC
 from ivy_models.training.loop import fit
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
-assert jax.device_count() == 2
-fit(PerceiverIO(SPEC), DATA, replace(SETTINGS, backend="jax"), Path(sys.argv[1]))
+folder, backend = Path(sys.argv[1]), sys.argv[2]
+divide_cpu(backend)
+settings = replace(SETTINGS, backend=backend)
+fit(PerceiverIO(SPEC), DATA, settings, folder)
+fit(PerceiverIO(SPEC), DATA, replace(settings, dropout=0.2, epochs=1), folder / "dropout")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not {"jax", "torch"} <= set(CHOSEN), reason="needs jax and torch")
-def test_two_devices_of_jax_make_the_steps_of_one(run_on, tmp_path):
-    python(MESH, tmp_path, **quick_xla("--xla_force_host_platform_device_count=2"))
-    for name in ("loss", "learning_rate", "validation_loss"):
-        expected = column(run_on("torch")[1], name)  # torch compiles nothing
-        np.testing.assert_allclose(column(tmp_path, name), expected, rtol=1e-4, err_msg=name)
+@pytest.mark.parametrize("name", ["jax", "tensorflow"])
+def test_two_devices_make_the_steps_of_one(name, run_on, tmp_path):
+    if not {name, "torch"} <= set(CHOSEN):
+        pytest.skip(f"needs {name} and torch")
+    python(TWO_DEVICES, tmp_path, name, **quick_xla())
+    for column_name in ("loss", "learning_rate", "validation_loss"):
+        expected = column(run_on("torch")[1], column_name)  # torch compiles nothing
+        found = column(tmp_path, column_name)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, err_msg=column_name)
 
 
 @torch_alone

@@ -1,8 +1,9 @@
-"""Training in Keras on TensorFlow."""
+"""Training in Keras on TensorFlow, on one device or on several by ``MirroredStrategy``."""
 
 from __future__ import annotations
 
 import os
+import re
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before Keras is imported
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ivy_models.errors import BackendError
+from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
@@ -40,44 +41,81 @@ class KerasTrainer(OneProcess):
         if keras.backend.backend() != "tensorflow":
             raise BackendError(
                 f"Keras runs on {keras.backend.backend()}, but training needs TensorFlow. Set the "
-                'environment variable KERAS_BACKEND="tensorflow" before Keras is imported. For '
-                'several devices choose backend="jax" or "torch".'
+                'environment variable KERAS_BACKEND="tensorflow" before Keras is imported.'
             )
         self.targets, self.settings = targets, settings
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings.precision]
-        self.network = model.to_keras_model(settings.rematerialise, dtype=policy)
-        self.average = model.to_keras_model(dtype=policy) if settings.ema else None
+        self.strategy = _strategy(model.spec.device)
         rules = weight_rules(model.spec, settings)
-        self.trained = [w for w in self.network.trainable_variables if _tree_name(w.path) in rules]
-        self.device = self.network.variables[0].value.device
-        with tf.device(self.device):
-            self.optimizer = ScaledAdamW(rules, settings, steps)
-            self.optimizer.build(self.trained)
+        with self.strategy.scope():
+            self.network = model.to_keras_model(settings.rematerialise, dtype=policy)
+            self.average = model.to_keras_model(dtype=policy) if settings.ema else None
+            self.trained = [
+                w for w in self.network.trainable_variables if _tree_name(w.path) in rules
+            ]
+            self.device = self.network.variables[0].value.device
+            with tf.device(self.device):
+                self.optimizer = ScaledAdamW(rules, settings, steps)
+                self.optimizer.build(self.trained)
         self._gradients, self._update, self._outputs = map(
-            tf.function, (self._loss_and_gradients, self._updated, self._output)
+            self._on_each_device, (self._loss_and_gradients, self._updated, self._output)
         )
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> tuple[float, float]:
-        self.network.seed_generator.state.assign([dropout_seed(self.settings, step, 0), 0])
         loss, gradients = 0.0, None
         with tf.device(self.device):
-            for part in parts:
-                more, found = self._gradients(part.data, part.mask, part.goals, part.weights)
+            for number, part in enumerate(parts):
+                seed = np.uint32(dropout_seed(self.settings, step, number))
+                shares = self._shared((part.data, part.mask, part.goals, part.weights))
+                more, found = self._sum(self._gradients(seed, *shares))
                 loss += float(more)
                 gradients = found if gradients is None else list(map(tf.add, gradients, found))
+            gradients, _ = tf.clip_by_global_norm(gradients, self.settings.clip_norm)
             decay = np.float32(average_decay(self.settings, step))
-            return loss, float(self._update(gradients, decay))
+            rates = self.strategy.experimental_local_results(self._update(gradients, decay))
+            return loss, float(rates[0])
 
-    def _loss_and_gradients(self, data: Any, mask: Any, goals: Any, weights: Any) -> Any:
+    def _on_each_device(self, function: Any) -> Any:
+        """Compile a function to be run on each device."""
+        return tf.function(lambda *arguments: self.strategy.run(function, arguments))
+
+    def _shared(self, arrays: Any) -> Any:
+        """Arrays that the devices share along axis 0."""
+        count, size = self.strategy.num_replicas_in_sync, len(tf.nest.flatten(arrays)[0])
+        if count == 1:
+            return arrays
+        if size < count:
+            raise InputError(
+                f"{count} devices cannot share {size} examples. Use a larger batch_size, a smaller "
+                "accumulation, or a model whose spec names one device."
+            )
+
+        def share(array: Any) -> Any:
+            parts = np.array_split(array, count)
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+            )
+
+        return tf.nest.map_structure(lambda x: None if x is None else share(x), arrays)
+
+    def _sum(self, values: Any) -> Any:
+        """Add the values of all devices."""
+        total = tf.distribute.ReduceOp.SUM
+        return tf.nest.map_structure(lambda x: self.strategy.reduce(total, x, axis=None), values)
+
+    def _loss_and_gradients(self, seed: Any, data: Any, mask: Any, goals: Any, weights: Any) -> Any:
+        device = tf.distribute.get_replica_context().replica_id_in_sync_group
+        self.network.seed_generator.state.assign([seed + tf.cast(device, seed.dtype), 0])
         with tf.GradientTape() as tape:
             output = self._output(data, mask, training=True)
             loss = target_loss(output, goals, weights, self.targets, self.settings.number_loss)
         return loss, tape.gradient(loss, [weight.value for weight in self.trained])
 
     def _updated(self, gradients: Sequence[Any], decay: Any) -> Any:
-        """Update the weights; return the learning rate."""
+        """Update the weights by the gradients of all devices; return the learning rate."""
         learning_rate = self.optimizer.learning_rate
-        self.optimizer.apply(gradients)
+        # Keras adds up the devices' gradients.
+        self.optimizer.apply([g / self.strategy.num_replicas_in_sync for g in gradients])
         if self.average is not None:
             pairs = zip(
                 self.average.trainable_variables, self.network.trainable_variables, strict=True
@@ -94,7 +132,8 @@ class KerasTrainer(OneProcess):
 
     def outputs(self, data: Any, mask: Any) -> np.ndarray:
         with tf.device(self.device):
-            return self._outputs(data, mask).numpy()
+            outputs = self._outputs(*self._shared((data, mask)))
+            return np.concatenate(self.strategy.experimental_local_results(outputs))
 
     def weights(self) -> Any:
         return (self.average or self.network).weight_tree()
@@ -122,9 +161,7 @@ class ScaledAdamW(keras.optimizers.Adam):
     """AdamW with a rule for each weight. Keras' own decays all weights at one learning rate."""
 
     def __init__(self, rules: Mapping[str, Rule], settings: Settings, steps: int):
-        super().__init__(
-            _schedule(settings, steps), epsilon=EPSILON, global_clipnorm=settings.clip_norm
-        )
+        super().__init__(_schedule(settings, steps), epsilon=EPSILON)
         self._rules, self._decay = rules, settings.weight_decay
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -144,6 +181,14 @@ def _schedule(settings: Settings, steps: int) -> Any:
     return cosine(START * rate, steps - warmup, warmup_target=rate, warmup_steps=warmup)
 
 
+def _strategy(device: str | None) -> Any:
+    """All GPUs, or CPUs, if there are several and the model names none."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if device is not None or len(devices) == 1:
+        return tf.distribute.get_strategy()  # the device on which the model is made
+    return tf.distribute.MirroredStrategy([each.name for each in devices])
+
+
 def _tree_name(path: str) -> str:
-    """Name of a variable in the parameter tree. TensorFlow's names end in ":0"."""
-    return path.split("/", 1)[1].removesuffix(":0")
+    """Name of a variable in the parameter tree, without what TensorFlow adds for each device."""
+    return re.sub(r"(/replica_\d+)?(:0)?$", "", path.split("/", 1)[1])
