@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import itertools
 import lzma
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -181,12 +182,13 @@ def _read(file: Path) -> Dataset:
     builder: Any = Parquet if suffix == ".parquet" else Json
     options: dict[str, Any] = {} if suffix == ".parquet" else {"encoding": encoding}
     if suffix in (".csv", ".tsv"):
-        delimiter, names = _head(file, encoding)
+        header, delimiter, names = _head(file, encoding)
         builder = Csv
         options |= {
             "sep": delimiter,
-            "header": 0,
+            "header": header,
             "column_names": names,
+            "skipinitialspace": True,
             "features": datasets.Features({name: datasets.Value("string") for name in names}),
             "keep_default_na": False,
             "na_filter": False,
@@ -279,29 +281,41 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
     return encoding, digest.hexdigest(), is_empty
 
 
-def _head(file: Path, encoding: str) -> tuple[str, list[str]]:
-    """The delimiter and the columns' names of a CSV file. No names: it has no rows."""
+def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
+    """The row of a CSV file's header, its delimiter and columns. No columns: it has no rows.
+
+    Excel may write a first line that names the delimiter, such as ``sep=;``.
+    """
+    delimiters = "\t" if suffix_of(file) == ".tsv" else DELIMITERS
+    first = ",".join(next(iter(_records(file, encoding, ",", 1)), []))
+    if is_named := re.fullmatch("sep=(.)", first):
+        delimiters = is_named[1]
+    header = 1 if is_named else 0
     candidates = {}
-    for delimiter in "\t" if suffix_of(file) == ".tsv" else DELIMITERS:
-        with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
-            try:
-                reader = csv.reader(opened, delimiter=delimiter)
-                records = list(itertools.islice(filter(None, reader), LOOK))
-            except csv.Error as error:
-                raise InputError(f"{file} cannot be read as CSV: {error}.") from error
-        if records:
+    for delimiter in delimiters:
+        if records := _records(file, encoding, delimiter, LOOK)[header:]:
             is_even = len({len(record) for record in records}) == 1
             candidates[delimiter] = (is_even and len(records[0]) > 1, len(records[0]), records)
     delimiter = max(candidates, key=lambda each: candidates[each][:2], default=None)
     if delimiter is None or len(candidates[delimiter][2]) == 1:
-        return ",", []
-    header, *records = candidates[delimiter][2]
-    if longer := [record for record in records if len(record) > len(header)]:
+        return header, ",", []
+    names, *records = candidates[delimiter][2]
+    if longer := [record for record in records if len(record) > len(names)]:
         raise InputError(
-            f"{file} has {len(header)} columns in its first line, but a row with "
+            f"{file} has {len(names)} columns in its first line, but a row with "
             f"{len(longer[0])} cells: {named([repr(shown(cell)) for cell in longer[0]], 5)}."
         )
-    return delimiter, list(_different(name.strip() for name in header))
+    return header, delimiter, list(_different(name.strip() for name in names))
+
+
+def _records(file: Path, encoding: str, delimiter: str, number: int) -> list[list[str]]:
+    """The first records of a CSV file that are not blank lines."""
+    with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
+        try:
+            reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
+            return list(itertools.islice(filter(None, reader), number))
+        except csv.Error as error:
+            raise InputError(f"{file} cannot be read as CSV: {error}.") from error
 
 
 def _different(names: Iterable[str]) -> Iterator[str]:

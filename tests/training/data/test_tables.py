@@ -185,6 +185,25 @@ def test_csv_files_of_other_programs_are_read(tmp_path, delimiter, encoding):
     assert "written %d.%m.%Y" in data.columns[3].detail
 
 
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "~"])
+def test_a_first_line_of_excel_names_the_delimiter(tmp_path, delimiter):
+    path = tmp_path / "a.csv"
+    lines = [f"sep={delimiter}", *(delimiter.join(row) for row in ("ab", "12", "34"))]
+    path.write_text("\n".join(lines))
+    table = read_rows(path)
+    assert [table[i] for i in range(2)] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    path.write_text("\n".join(lines[:2]))
+    with pytest.raises(InputError, match="has no rows"):
+        read_rows(path)
+
+
+def test_spaces_after_a_delimiter_are_not_part_of_a_cell(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a, "b c"\n1, "x, y"\n2,  z\n')
+    table = read_rows(path)
+    assert [table[i] for i in range(2)] == [{"a": "1", "b c": "x, y"}, {"a": "2", "b c": "z"}]
+
+
 def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
     rows = people(rng)
     write_csv(tmp_path / "a.csv", rows[:40])
