@@ -231,6 +231,18 @@ class Ops(ABC):
     @abstractmethod
     def cos(self, x: Array) -> Array: ...
 
+    def waves(self, positions: Array, frequencies: np.ndarray) -> tuple[Array, Array]:
+        """Sines and cosines of positions (..., A) times the frequencies (A, n) of their axis.
+
+        Returns
+        -------
+        tuple of Array
+            Both (..., A * n).
+        """
+        angles = positions[..., None] * self.constant(frequencies, like=positions)
+        angles = self.reshape(angles, (*self.shape(positions)[:-1], frequencies.size))
+        return self.sin(angles), self.cos(angles)
+
     @abstractmethod
     def tanh(self, x: Array) -> Array: ...
 

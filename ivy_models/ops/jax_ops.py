@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
+from ivy_models.ops.jax_waves import sin_and_cos
 from ivy_models.ops.numpy_ops import NumpyLikeOps
 
 try:
@@ -73,6 +74,12 @@ class JaxOps(NumpyLikeOps):
 
     def slice(self, x, start, size, axis):
         return lax.dynamic_slice_in_dim(x, start, size, axis)
+
+    def waves(self, positions, frequencies):
+        if positions.dtype != jnp.float32:
+            return super().waves(positions, frequencies)
+        half_turns = positions[..., None] * self.constant(frequencies / np.pi, like=positions)
+        return sin_and_cos(half_turns.reshape(*positions.shape[:-1], frequencies.size))
 
     def erf(self, x):
         return lax.erf(x)

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import CHOSEN
 from helpers.ivy_ops import IvyOps
 
 from ivy_models.errors import BackendError, InputError
@@ -45,6 +46,32 @@ def test_rms_norm(both, rng):
     for epsilon in (1e-6, 0.5):
         expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * scale
         np.testing.assert_allclose(both("rms_norm", x, scale, epsilon), expected, atol=1e-5)
+
+
+def test_waves(ops, rng):
+    positions = rng.uniform(-1, 1, (5, 40, 2)).astype(np.float32)
+    positions[0, 0] = [1, np.nan]
+    frequencies = np.pi * np.stack([np.linspace(1, 112, 9), np.geomspace(1, 2, 9)])
+    angles = (positions.astype(float)[..., None] * frequencies).reshape(5, 40, 18)
+    rounding = np.spacing(np.float32(112 * np.pi))  # of the largest angle
+    for wave, exact in zip(
+        ops.waves(ops.asarray(positions), frequencies), (np.sin, np.cos), strict=True
+    ):
+        np.testing.assert_allclose(ops.to_numpy(wave), exact(angles), rtol=0, atol=rounding)
+
+
+@pytest.mark.skipif("jax" not in CHOSEN, reason="needs jax")
+def test_derivatives_of_waves_in_jax(rng):
+    import jax
+
+    from ivy_models.ops.jax_waves import sin_and_cos
+
+    half_turns = rng.uniform(-50, 50, 400).astype(np.float32)
+    exact = [np.sin(np.pi * half_turns.astype(float)), np.cos(np.pi * half_turns.astype(float))]
+    np.testing.assert_allclose(sin_and_cos(half_turns), exact, rtol=0, atol=2e-7)
+    derivatives = jax.vmap(jax.jacfwd(sin_and_cos))(half_turns)
+    expected = [np.pi * exact[1], -np.pi * exact[0]]
+    np.testing.assert_allclose(derivatives, expected, rtol=0, atol=1e-6)
 
 
 def test_gelu_is_the_tanh_approximation_or_exact(both, rng, monkeypatch):

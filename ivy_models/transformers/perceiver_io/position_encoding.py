@@ -86,10 +86,7 @@ class FourierPositionEncoding:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
         num_axes = positions.shape[-1]
         frequencies = _frequencies(self, tuple(self._resolutions(num_axes, shape)))
-        angles = positions[..., None] * ops.constant(frequencies, like=positions)
-        size = num_axes * self.num_bands
-        angles = ops.reshape(angles, (*ops.shape(positions)[:-1], size))
-        return _with_waves(ops, positions, angles)
+        return ops.concat([positions, *ops.waves(positions, frequencies)], -1)
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Reorder channels that are grouped by axis to the encoding's order."""
@@ -124,8 +121,8 @@ class FourierPositionEncoding:
         steps = ops.maximum(count - 1, one) if self.endpoint else count
         positions = (index * 2 / steps - 1)[:, None]
         highest = count if self.max_resolution is None else one * float(resolution)
-        bands = self._bands(ops, highest)[None]
-        return ops.match(_with_waves(ops, positions, positions * bands * math.pi), like)
+        angles = positions * self._bands(ops, highest)[None] * math.pi
+        return ops.match(ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1), like)
 
     def axis_channels(self, num_axes: int) -> list[np.ndarray]:
         """For each axis, the indices of the encoding's channels in its table."""
@@ -152,11 +149,6 @@ class FourierPositionEncoding:
         if self.spacing == "logarithmic":
             return ops.exp(steps * ops.log(resolution / 2))
         return steps * (resolution / 2 - 1) + 1
-
-
-def _with_waves(ops: Ops, positions: Array, angles: Array) -> Array:
-    """Append the sines and cosines of angles to the positions."""
-    return ops.concat([positions, ops.sin(angles), ops.cos(angles)], -1)
 
 
 # Tables are read-only and the same object in each call, so backends can keep them.
