@@ -7,7 +7,6 @@ done with a million points. In half turns, a reduction is one exact subtraction.
 from __future__ import annotations
 
 import math
-from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -41,4 +40,7 @@ def _derivatives(primals, tangents):
 
 def _polynomial(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
     """A polynomial by Horner's rule; the coefficient of the lowest power comes first."""
-    return reduce(lambda value, coefficient: value * x + coefficient, reversed(coefficients))
+    value = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
