@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import tensorflow as tf
 
@@ -203,7 +204,9 @@ class TensorflowOps(Ops):
 
     def compile(self, function):
         # XLA would be faster, but gradients cannot pass through a loop that it compiled.
-        return tf.function(function, autograph=False)
+        # Each program has one shape of arguments. TensorFlow counts the tracings of a Python
+        # function and would warn of too many, but a partial is not the same function.
+        return tf.function(functools.partial(function), autograph=False)
 
 
 def _device(device: str | None) -> str | None:

@@ -53,6 +53,16 @@ def test_batches_of_any_size_need_few_programs(ops, rng, programs):
     assert len(programs) == (4 if ops.traces_loops else 0)  # 1, 2, 4 and 8
 
 
+@pytest.mark.skipif("tensorflow" not in CHOSEN, reason="needs tensorflow")
+def test_tensorflow_does_not_warn_of_programs_for_other_shapes(rng, monkeypatch, caplog):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    model = PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1))
+    model(tf.constant(image(rng, 31, 2, 2, 3)))  # 5 programs
+    assert "retracing" not in caplog.text
+
+
 def test_masks_and_queries_are_split_with_the_batch(backend, rng):
     model = PerceiverIO(small_spec(learn_query=False, query_shape=None))
     data, mask = image(rng, 3, 6, 5, 3), rng.random((3, 6, 5)) < 0.5
