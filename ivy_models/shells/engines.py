@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -70,15 +71,13 @@ class OpenVino(Engine):
     name = "openvino"
 
     def _compile(self, content, dtype):
-        import openvino
-
+        core = _openvino_core()
         # By itself, OpenVINO would compute in bfloat16 on some processors.
         precisions = {"float32": "f32", "bfloat16": "bf16"}
         if dtype not in precisions:
             raise BackendError(
                 f"openvino runs these files in {' or '.join(precisions)}, got dtype {dtype!r}."
             )
-        core = openvino.Core()
         if dtype == "bfloat16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
@@ -102,6 +101,24 @@ class OpenVino(Engine):
             results = self._request.infer([feeds[name] for name in self.input_shapes])
             return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
 
+
+def _openvino_core() -> Any:
+    """OpenVINO's core of this process, which is never freed.
+
+    It registers its own memory as the stack on which the calling thread handles signals. If another
+    thread freed it, the next handler would run on memory that is no longer there.
+    """
+    import openvino
+
+    with _MAKING_A_CORE:
+        core = _CORES.get(os.getpid())  # a forked process has none of the threads of its parent's
+        if core is None:
+            core = _CORES[os.getpid()] = openvino.Core()
+        return core
+
+
+_CORES: dict[int, Any] = {}
+_MAKING_A_CORE = threading.Lock()
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
 """The engines by name."""

@@ -7,6 +7,7 @@ import onnx
 import openvino
 import pytest
 from helpers.arrays import numpy_of
+from helpers.processes import python
 from helpers.specs import (
     flow_spec,
     language_spec,
@@ -205,3 +206,27 @@ def test_attributes_are_checked(path):
     exported.preprocessing = ImagePreprocessing((11, 7))
     with pytest.raises(InputError, match="labels must be"):
         exported.labels = "cat"
+
+
+DROPPED = """
+import gc, signal, sys, threading
+from ivy_models import OnnxModel
+
+held = [OnnxModel(sys.argv[1], "openvino")]
+
+def drop():
+    held.clear()
+    gc.collect()
+
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+"""OpenVINO's memory is the stack of the main thread's handlers, and another thread frees it."""
+
+
+def test_a_signal_is_handled_after_another_thread_dropped_a_model(path):
+    PerceiverIO(small_spec(network_depth=1, num_lat_att_per_layer=1)).to_onnx(path, (None, *IMAGE))
+    assert python(DROPPED, path) == "handled\n"
