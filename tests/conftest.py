@@ -8,6 +8,7 @@ it. ``--device cpu:1`` divides the CPU into two devices, which JAX and TensorFlo
 """
 
 import os
+import signal
 import socket
 import tempfile
 
@@ -66,6 +67,17 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if (device := config.getoption("--device")) is not None:
         devices.prepare(device, CHOSEN)
+
+
+@pytest.fixture(autouse=True)
+def no_handler_of_dead_children():
+    """Remove the handler of SIGCHLD that PyTorch's DataLoader leaves in the process.
+
+    It would run in later tests, whenever a process that they started ends.
+    """
+    yield
+    if signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture
