@@ -287,9 +287,10 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
     Excel may write a first line that names the delimiter, such as ``sep=;``.
     """
     delimiters = "\t" if suffix_of(file) == ".tsv" else DELIMITERS
-    first = ",".join(next(iter(_records(file, encoding, ",", 1)), []))
-    if is_named := re.fullmatch("sep=(.)", first):
-        delimiters = is_named[1]
+    with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
+        first = next(filter(str.strip, opened), "").rstrip("\r\n")
+    if is_named := re.fullmatch('(?:sep=(.)|"sep=(.)")', first):
+        delimiters = is_named[1] or is_named[2]
     header = 1 if is_named else 0
     candidates = {}
     for delimiter in delimiters:

@@ -197,6 +197,14 @@ def test_a_first_line_of_excel_names_the_delimiter(tmp_path, delimiter):
         read_rows(path)
 
 
+def test_a_tsv_file_may_have_thousands_of_columns(tmp_path):
+    """Its first line is longer than a cell of CSV may be."""
+    path = tmp_path / "a.tsv"
+    names = [f"measurement {i}" for i in range(9000)]
+    path.write_text("\n".join("\t".join(row) for row in (names, ["1"] * 9000, ["2"] * 9000)))
+    assert read_rows(path).columns == tuple(names)
+
+
 def test_spaces_after_a_delimiter_are_not_part_of_a_cell(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('a, "b c"\n1, "x, y"\n2,  z\n')
