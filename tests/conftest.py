@@ -10,6 +10,7 @@ it. ``--device cpu:1`` divides the CPU into two devices, which JAX and TensorFlo
 import os
 import signal
 import socket
+import sys
 import tempfile
 
 # These apply to this process, xdist's workers and every process that a test starts.
@@ -76,7 +77,7 @@ def no_handler_of_dead_children():
     It would run in later tests, whenever a process that they started ends.
     """
     yield
-    if signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL:
+    if sys.platform != "win32" and signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
