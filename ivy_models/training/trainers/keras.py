@@ -91,12 +91,14 @@ class KerasTrainer(OneProcess):
             )
 
         def share(array: Any) -> Any:
+            if array is None:
+                return None
             parts = np.array_split(array, count)
             return self.strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(parts[context.replica_id_in_sync_group])
             )
 
-        return tf.nest.map_structure(lambda x: None if x is None else share(x), arrays)
+        return tf.nest.map_structure(share, arrays)
 
     def _sum(self, values: Any) -> Any:
         """Add the values of all devices."""
