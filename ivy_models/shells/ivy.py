@@ -84,9 +84,12 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         Weights to use instead, a nested dict or ``ivy.Container`` of arrays.
     device, dtype
         Instead of the spec's.
-    build_mode, training
-        As ``ivy.Module`` takes them. The constructor always builds the model, and calls compute
-        the same in training.
+    with_partial_v
+        Draw the weights that ``v`` lacks, instead of refusing it.
+    buffers, build_mode, store_vars, dynamic_backend, training
+        As ``ivy.Module`` takes them. The model has no buffers, the constructor always builds it
+        and stores its weights, ``v`` may have arrays of any framework, and calls compute the same
+        in training.
 
     Attributes
     ----------
@@ -107,6 +110,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
     ------
     BackendError
         If the spec's device is not available.
+    SpecError
+        If ``spec`` is not a spec, or an argument is not one that the model can follow.
     WeightsError
         If ``v`` does not have the names and shapes of the spec's weights.
     """
@@ -126,7 +131,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         seed: int = 0,
         device: Any = None,
         dtype: Any = None,
+        with_partial_v: bool = False,
+        buffers: Mapping | None = None,
         build_mode: str = "on_init",
+        store_vars: bool = True,
+        dynamic_backend: bool | None = None,
         training: bool = False,
     ):
         if not isinstance(spec, PerceiverIOSpec):
@@ -135,6 +144,8 @@ class PerceiverIO(WithoutInherited, ivy.Module):
             raise SpecError(
                 f"build_mode must be one of {', '.join(BUILD_MODES)}, got {build_mode!r}."
             )
+        if buffers:
+            raise SpecError(f"The model has no buffers, got {', '.join(map(str, buffers))}.")
         if device is not None:
             spec = spec.replace(device=device)
         if dtype is not None:
@@ -151,11 +162,11 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         self.tokenizer: Any = None
         self.core = PerceiverIOCore(spec)
         self._compiled = CompiledCalls(self.core)
-        self._v: Any = self._place(ops, self._fitting(v, seed))
+        self._v: Any = self._place(ops, self._fitting(v, seed, with_partial_v))
         self._checked: tuple[str, Tree] = ("", {})
         self._built = True
 
-    def _fitting(self, v: Mapping | CheckedWeights | None, seed: int) -> Tree:
+    def _fitting(self, v: Mapping | CheckedWeights | None, seed: int, partial: bool) -> Tree:
         """Weights for this model as NumPy arrays: drawn, or given and checked."""
         if v is None:
             return initialise(self.core.parameters(), seed)
@@ -163,6 +174,9 @@ class PerceiverIO(WithoutInherited, ivy.Module):
         tree = v.tree if isinstance(v, CheckedWeights) else v
         check_tree(tree, "v")
         tree = _converted(tree, _detached)
+        if partial:
+            drawn = initialise(self.core.parameters(), seed)
+            tree = unflatten(dict(flatten(drawn)) | dict(flatten(tree)))
         if not are_checked:
             CheckedWeights.of(self.spec, self.core.parameters(), dict(flatten(tree)), "v")
         return tree

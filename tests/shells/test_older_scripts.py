@@ -61,10 +61,30 @@ def test_keywords_of_ivy_modules(backend, rng):
     assert model(image(rng, 6, 5, 3)).dtype == "float32"
     assert model.training
     assert (model.spec.device, model.spec.dtype) == ("cpu", "float32")
+    others = {"buffers": {}, "store_vars": True, "dynamic_backend": False}
+    PerceiverIO(small_spec(), with_partial_v=False, **others)
     with pytest.raises(SpecError, match="build_mode must be one of on_init"):
         PerceiverIO(spec, build_mode="later")
+    with pytest.raises(SpecError, match="has no buffers, got mean"):
+        PerceiverIO(spec, buffers={"mean": np.zeros(3)})
     with pytest.raises(SpecError, match="dropout"):
         PerceiverIO(small_spec(fc_dropout=0.5), training=True)
+
+
+def test_weights_that_are_not_given_are_drawn_if_asked(backend):
+    model, other = (PerceiverIO(small_spec(**FEW_LAYERS), seed=seed) for seed in (0, 1))
+    some = {"latents": other.v.latents}
+    for v in (some, {}, None):
+        partial = PerceiverIO(small_spec(**FEW_LAYERS), v, with_partial_v=True)
+        latents = (other if v else model).v.latents
+        np.testing.assert_array_equal(ivy.to_numpy(partial.v.latents), ivy.to_numpy(latents))
+        np.testing.assert_array_equal(
+            ivy.to_numpy(partial.v.queries), ivy.to_numpy(model.v.queries)
+        )
+    with pytest.raises(WeightsError, match="missing"):
+        PerceiverIO(small_spec(**FEW_LAYERS), some)
+    with pytest.raises(WeightsError, match="unexpected"):
+        PerceiverIO(small_spec(**FEW_LAYERS), {"latent": some["latents"]}, with_partial_v=True)
 
 
 # Calling
