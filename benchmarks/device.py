@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from machine import describe_machine
 
+from ivy_models.layers.parameters import initialise, map_tree
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import ops_named
 from ivy_models.ops.torch_ops import FUSED_READER, TorchOps
 from ivy_models.shells.accelerate import accelerate
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import initialise, map_tree
 
 Row = dict[str, Any]
 

@@ -18,9 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ivy_models import draw_flow, estimate_flow, perceiver_io_optical_flow
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.training.losses import end_point_error
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 SIZE = 16

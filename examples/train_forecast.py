@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from tqdm import trange
 
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.transformers.perceiver_io import (
     InputModality,
     OutputModality,
     PerceiverIO,
     PerceiverIOSpec,
 )
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 PAST, NEXT = 48, 24  # hours

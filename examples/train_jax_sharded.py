@@ -18,8 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import trange
 
 from ivy_models import create_model
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 BATCH_SIZE = 64  # a multiple of the mesh's first axis
 

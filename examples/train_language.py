@@ -16,10 +16,10 @@ import torch
 from tqdm import tqdm
 
 from ivy_models import fill_mask, perceiver_io_language
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.preprocessing.text import MASK
 from ivy_models.training.losses import masked_token_loss
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 OWNERS = {

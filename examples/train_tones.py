@@ -18,9 +18,9 @@ import torch
 from tqdm import trange
 
 from ivy_models import classify
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.preprocessing import SoundPreprocessing
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 SAMPLE_RATE = 8000

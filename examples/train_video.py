@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import trange
 
 from ivy_models import perceiver_io_video, reconstruct_video
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.training.losses import classification_loss, reconstruction_loss, weighted_sum
 from ivy_models.transformers.perceiver_io import (
     InputModality,
@@ -24,7 +25,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
     PerceiverIOSpec,
 )
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 FRAMES, SIZE, SAMPLES, PATCH = 4, 16, 256, 8

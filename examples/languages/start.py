@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ivy_models import PerceiverIO, spec_for
+from ivy_models.layers.parameters import initialise
 from ivy_models.preprocessing import (
     ClassTarget,
     NgramPreprocessing,
@@ -23,7 +24,6 @@ from ivy_models.preprocessing import (
     TextColumn,
 )
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import initialise
 
 NGRAMS = NgramPreprocessing(64, sizes=(2, 3, 4), vocabulary_size=1 << 16)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _CORE = "ivy_models.transformers.perceiver_io"
+_LAYERS = "ivy_models.layers"
 
 MOVED = {
     "ivy_models.classification": "ivy_models.tasks.classification",
@@ -26,9 +27,12 @@ MOVED = {
     "ivy_models.seeing.rollout": "ivy_models.interpret.rollout",
     "ivy_models.shells.huggingface": "ivy_models.shells.accelerate",
     f"{_CORE}.adapters": f"{_CORE}.inputs",
+    f"{_CORE}.attention": f"{_LAYERS}.attention",
     f"{_CORE}.factories": "ivy_models.models.factories",
-    f"{_CORE}.grid_attention": f"{_CORE}.streaming.layer",
+    f"{_CORE}.grid_attention": f"{_LAYERS}.streaming.layer",
     f"{_CORE}.model": "ivy_models.shells.ivy",
+    f"{_CORE}.parameters": f"{_LAYERS}.parameters",
+    f"{_CORE}.position_encoding": f"{_LAYERS}.position_encoding",
     f"{_CORE}.presets": "ivy_models.models.presets",
     "ivy_models.video": "ivy_models.tasks.video",
     "ivy_models.weights": "ivy_models.checkpoints",

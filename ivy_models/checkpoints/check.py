@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import SpecError, WeightsError, shown
-from ivy_models.transformers.perceiver_io.inputs.grid import LARGEST
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.parameters import (
     Tree,
     flatten,
     is_within,
     unflatten,
 )
+from ivy_models.transformers.perceiver_io.inputs.grid import LARGEST
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES
 

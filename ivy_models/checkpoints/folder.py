@@ -19,8 +19,8 @@ from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.attributes import attributes_from_json
 from ivy_models.checkpoints.files import check_size, parse_json, read_json_bytes
 from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.layers.parameters import Tree
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 SPEC_FILE = "config.json"

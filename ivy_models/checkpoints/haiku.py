@@ -15,7 +15,7 @@ import numpy as np
 
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import WeightsError
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, is_within
+from ivy_models.layers.parameters import Tree, flatten, is_within
 
 _LEAVES = {
     "weight": "w",

@@ -14,13 +14,13 @@ from ivy_models.checkpoints.hdf5 import is_hdf5, read_hdf5
 from ivy_models.checkpoints.huggingface.weights import HuggingFaceFolder, is_huggingface
 from ivy_models.checkpoints.perceiver_io_package import PerceiverIOPackageFolder, is_perceiver_io
 from ivy_models.errors import WeightsError
-from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.parameters import (
     Tree,
     flatten,
     initialise,
     is_within,
 )
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 PICKLES = (".pystate", ".pickle", ".pkl")

@@ -30,8 +30,8 @@ from ivy_models.checkpoints.huggingface.weights import (
     read_arrays,
 )
 from ivy_models.errors import SpecError, WeightsError, shown
+from ivy_models.layers.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 _TASKS = ("image-classifier", "text-classifier", "masked-language-model")

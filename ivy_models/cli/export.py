@@ -43,11 +43,11 @@ def export(
     Example: ivy-models export perceiver_io_digits digits.onnx
     """
     from ivy_models.arrays import set_backend
+    from ivy_models.layers.parameters import map_tree
     from ivy_models.models.data_shape import data_shape
     from ivy_models.models.factories import create_model
     from ivy_models.models.presets import PRESETS
     from ivy_models.transformers.perceiver_io import PerceiverIO
-    from ivy_models.transformers.perceiver_io.parameters import map_tree
 
     if any_size and size is not None:
         raise click.UsageError("--any-size leaves the size open: leave out --size.")

@@ -82,8 +82,8 @@ def _facts(model, spec, shape, batch_size: int) -> Iterator[tuple[str, str]]:
     from ivy_models.cli.described import target_text
     from ivy_models.cli.tables import size_text
     from ivy_models.errors import shown
+    from ivy_models.layers.parameters import flatten
     from ivy_models.preprocessing import TablePreprocessing
-    from ivy_models.transformers.perceiver_io.parameters import flatten
 
     if preset := model.preset:
         yield "made for", preset.description

@@ -11,8 +11,8 @@ import click
 
 from ivy_models.cli.described import target_text
 from ivy_models.cli.tables import left_table
+from ivy_models.layers.parameters import count
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import count
 
 if TYPE_CHECKING:
     from ivy_models.training.data import TrainingData

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ivy_models.arrays import current_ops, to_ivy
+from ivy_models.layers.attention import AttentionRecord
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
 from ivy_models.shells.call import check_inputs, check_queries
-from ivy_models.transformers.perceiver_io.attention import AttentionRecord
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 import ivy
 

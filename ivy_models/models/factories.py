@@ -19,6 +19,7 @@ from ivy_models.checkpoints.check import (
 from ivy_models.checkpoints.download.cache import PublishedFile, download
 from ivy_models.checkpoints.load import load_checked
 from ivy_models.errors import SpecError, WeightsError
+from ivy_models.layers.parameters import Tree, is_within
 from ivy_models.models.presets import PRESETS, Preset, preset_named
 from ivy_models.preprocessing import (
     ByteTokenizer,
@@ -29,7 +30,6 @@ from ivy_models.preprocessing import (
 from ivy_models.shells.ivy import PerceiverIO
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
-from ivy_models.transformers.perceiver_io.parameters import Tree, is_within
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ivy_models.arrays import to_native
+from ivy_models.layers.parameters import Tree
+from ivy_models.layers.streaming.layer import GridCrossAttention
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.parameters import Tree
-from ivy_models.transformers.perceiver_io.streaming.layer import GridCrossAttention
 
 
 def converted_attention(

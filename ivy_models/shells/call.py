@@ -8,9 +8,9 @@ from typing import Any
 
 from ivy_models.arrays import to_native
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.inputs import CheckedInputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree
 
 MAX_PROGRAMS = 32
 """Maximum number of compiled programs that a model keeps."""

@@ -35,6 +35,14 @@ from ivy_models.errors import (
     how_to_install,
     not_installed,
 )
+from ivy_models.layers.parameters import (
+    Tree,
+    count,
+    flatten,
+    initialise,
+    map_tree,
+    unflatten,
+)
 from ivy_models.ops import Ops, ops_for, ops_named
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import check_inputs, check_queries, checked_call, with_axes
@@ -43,14 +51,6 @@ from ivy_models.shells.inherited import WithoutInherited
 from ivy_models.shells.part_names import tree_name
 from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import (
-    Tree,
-    count,
-    flatten,
-    initialise,
-    map_tree,
-    unflatten,
-)
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.spec_checks import check_without_dropout
 import ivy

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ivy_models.ops import ops_named
-from ivy_models.shells.call import checked_call
-from ivy_models.shells.resampler_call import converted_call
-from ivy_models.shells.shorter import shorter
-from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.parameters import (
     Tree,
     flatten,
     initialise,
     map_tree,
     unflatten,
 )
+from ivy_models.ops import ops_named
+from ivy_models.shells.call import checked_call
+from ivy_models.shells.resampler_call import converted_call
+from ivy_models.shells.shorter import shorter
+from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 

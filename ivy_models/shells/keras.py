@@ -17,6 +17,9 @@ from keras.src.backend.common.global_state import get_global_attribute
 from ivy_models.arrays import to_numpy
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
+from ivy_models.layers.parameters import Tree, initialise
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.layers.streaming import layer
 from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
 from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
@@ -24,11 +27,8 @@ from ivy_models.shells.resampler_call import converted_call
 from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.stems import PADDED_POOLS
-from ivy_models.transformers.perceiver_io.parameters import Tree, initialise
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.streaming import layer
 
 
 def _keras_ops() -> Ops:

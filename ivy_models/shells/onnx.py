@@ -18,13 +18,13 @@ from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.folder import config_text
 from ivy_models.checkpoints.onnx_file import CONFIG, sealed
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.layers.parameters import Tree, flatten, map_tree
 from ivy_models.ops.onnx_loops import hoist
 from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.base import OpenAxes
 from ivy_models.transformers.perceiver_io.modality import check_names
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, map_tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 Shape = OpenAxes | Mapping[str, OpenAxes]

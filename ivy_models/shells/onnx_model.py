@@ -13,11 +13,11 @@ from ivy_models.checkpoints.files import parse_json
 from ivy_models.checkpoints.folder import split_config
 from ivy_models.checkpoints.onnx_file import read_sealed
 from ivy_models.errors import BackendError, InputError, IvyModelsError, WeightsError, did_you_mean
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing.targets import Target
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.engines import ENGINES, Feeds
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 
 class OnnxModel:

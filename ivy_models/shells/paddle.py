@@ -9,17 +9,17 @@ import paddle
 from paddle.nn.initializer import Assign
 
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import Tree, initialise, map_tree
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.layers.streaming import layer
 from ivy_models.ops import ops_named
 from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.part_names import attribute_name
 from ivy_models.shells.resampler_call import converted_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, initialise, map_tree
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-from ivy_models.transformers.perceiver_io.streaming import layer
 
 _GLOBAL_GENERATOR = "paddle"
 """The only key of dropout: Paddle's own generator."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ivy_models.arrays import to_native
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.resampler.resample import resample
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from ivy_models.errors import InputError, shown
+from ivy_models.layers.parameters import Tree
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree
 
 _FIELDS = {
     "depth": "network_depth",

@@ -17,11 +17,11 @@ from torch.nn.modules import module as global_hooks
 
 from ivy_models.checkpoints.wrappers import WRAPPERS
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops.base import LAYER_NORM_EPSILON
 from ivy_models.ops.torch_linear import autocasts
 from ivy_models.shells.part_names import attribute_name
 from ivy_models.transformers.perceiver_io.inputs.stems import STRIDES
-from ivy_models.transformers.perceiver_io.parameters import Tree
 
 _STAGES = ("reader", "processor", "decoder")
 """Branches that are blocks, and so are all branches within."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
-from ivy_models.transformers.perceiver_io.patches import depth_to_space
+from ivy_models.layers.patches import depth_to_space
 
 if TYPE_CHECKING:
     from ivy_models.shells.ivy import PerceiverIO

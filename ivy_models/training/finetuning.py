@@ -9,12 +9,12 @@ import numpy as np
 
 from ivy_models.arrays import unwrap
 from ivy_models.errors import SpecError
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.ops import ops_for
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.shells.part_names import tree_name
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 __all__ = ["layer_wise_scales", "resize_positions", "tree_name"]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError, TrainingError
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.ops import ops_for
 from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing.targets import is_known
@@ -28,7 +29,6 @@ from ivy_models.training.trainers import Trainer, make_trainer
 from ivy_models.training.trainers.optimization import weight_rules
 from ivy_models.training.writing import Results, Writer
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 
 class TrainingStopped(KeyboardInterrupt):

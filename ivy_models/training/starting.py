@@ -11,6 +11,7 @@ import numpy as np
 from ivy_models.arrays import to_numpy
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.load import open_folder
+from ivy_models.layers.parameters import flatten, initialise, unflatten
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.models.sizes import spec_for
@@ -19,7 +20,6 @@ from ivy_models.preprocessing import TextPreprocessing
 from ivy_models.training.data import TrainingData
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten, initialise, unflatten
 
 ONE_VECTOR = {
     "query_shape": [],

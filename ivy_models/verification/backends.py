@@ -12,9 +12,9 @@ import numpy as np
 
 from ivy_models.arrays import set_backend, to_numpy
 from ivy_models.errors import BackendError
+from ivy_models.layers.parameters import Tree
 from ivy_models.models.presets import Preset
 from ivy_models.shells.ivy import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 from ivy_models.verification.answers import Answer, Run
 from ivy_models.verification.checks import Check, could_not_run

@@ -10,8 +10,8 @@ from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.download.cache import PublishedFile, download
 from ivy_models.checkpoints.load import PICKLES, load_weights
 from ivy_models.errors import DownloadError, SpecError, WeightsError, did_you_mean
+from ivy_models.layers.parameters import Tree, flatten
 from ivy_models.models.presets import PRESETS, Preset
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
 from ivy_models.verification.checks import Check, could_not_run, not_run, right, right_if, wrong
 from ivy_models.verification.first_seen import Seen, check_first_seen
 

@@ -9,6 +9,7 @@ from ivy_models import classify, fill_mask
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.depth import latents_over_depth
 from ivy_models.interpret.rollout import attention_rollout
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.preprocessing import ByteTokenizer, ImagePreprocessing
 from ivy_models.tasks.classification import most_probable
@@ -21,7 +22,6 @@ from ivy_models.training.losses import (
     weighted_sum,
 )
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from helpers.specs import small_spec
 from ivy_models import PerceiverIO
 from ivy_models.base import ivy_repairs
 from ivy_models.base.ivy_repairs import REPAIRS
+from ivy_models.layers.parameters import unflatten
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io.parameters import unflatten
 import ivy
 
 

@@ -22,8 +22,8 @@ from ivy_models.checkpoints.folder import write_native
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import InputError, SpecError, WeightsError
+from ivy_models.layers.parameters import flatten, is_within
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten, is_within
 import ivy
 
 TEXTS = {

@@ -20,9 +20,9 @@ from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.checkpoints.shards import read_shards
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
 

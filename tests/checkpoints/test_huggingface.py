@@ -22,9 +22,9 @@ from ivy_models.checkpoints.huggingface.weights import (
 )
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 

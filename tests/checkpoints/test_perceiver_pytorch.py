@@ -15,8 +15,8 @@ from ivy_models.arrays import to_numpy
 from ivy_models.checkpoints.perceiver_pytorch.arguments import arguments_of, spec_of
 from ivy_models.checkpoints.perceiver_pytorch.weights import read_perceiver_pytorch
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 

@@ -13,9 +13,9 @@ from helpers.specs import columns_spec, language_spec, multimodal_spec, small_sp
 
 from ivy_models import classify, create_model, perceiver_io_language
 from ivy_models.errors import DownloadError, InputError, SpecError, WeightsError
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 
 def test_a_model_reads_back_unchanged(backend, rng, tmp_path):

@@ -18,9 +18,9 @@ from ivy_models.checkpoints.folder import read_safetensors, read_spec, write_nat
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.checkpoints.pickles.unpickle import unpickle
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 CASE = TINY / "imagenet_conv"
 

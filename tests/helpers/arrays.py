@@ -3,8 +3,8 @@
 import numpy as np
 
 from ivy_models.arrays import to_native
+from ivy_models.layers.parameters import flatten
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 
 def numpy_of(x):

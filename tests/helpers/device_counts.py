@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from helpers import fake_devices
 from helpers.fake_devices import Count
 from helpers.specs import flow_spec, language_spec, multimodal_spec, points_spec, small_spec
+from ivy_models.layers.parameters import map_tree
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import torch_linear
 from ivy_models.ops.torch_ops import TorchOps
@@ -20,7 +21,6 @@ from ivy_models.shells.torch import PerceiverIO
 from ivy_models.training.losses import classification_loss
 from ivy_models.transformers.perceiver_io import Reader
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 MAIN = "from helpers import device_counts; device_counts.main()"
 

@@ -5,8 +5,8 @@ import contextlib
 import numpy as np
 
 from helpers import CHOSEN
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.ops import ops_named
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 TRAINED = [name for name in CHOSEN if name != "numpy"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from helpers.specs import FEW_LAYERS, flow_spec, multimodal_spec, small_spec
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import torch_grid_sums, torch_ops
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io import Reader, initialise
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 launched = []
 """Shapes of the inputs that the kernel has read."""

@@ -9,8 +9,8 @@ import verify_reference
 from helpers import TINY
 from helpers.specs import multimodal_spec
 from ivy_models import perceiver_io_video
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
 CLIPS = TINY / "video_autoencoding"

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import ResamplerSpec, initialise
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 SMALL = {"input_dim": 12, "latent_dim": 12, "num_heads": 4, "head_dim": 6}
 

@@ -17,11 +17,11 @@ from helpers.training import DATA, SETTINGS, SPEC
 from ivy_models.arrays import device_of, unwrap
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.depth import latents_over_depth
+from ivy_models.layers.parameters import flatten
 from ivy_models.ops import ops_named
 from ivy_models.training.batches import Batches
 from ivy_models.training.trainers import make_trainer
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 MAIN = "from helpers import second_device; second_device.main()"

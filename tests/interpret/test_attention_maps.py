@@ -19,14 +19,14 @@ from ivy_models import AttentionMaps, attention_maps, attention_rollout, latents
 from ivy_models.arrays import to_native, unwrap_tree
 from ivy_models.errors import InputError
 from ivy_models.interpret.attention_maps import untied
+from ivy_models.layers.attention import AttentionRecord
+from ivy_models.layers.parameters import flatten, map_tree
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     PerceiverIO,
     PerceiverIOCore,
 )
-from ivy_models.transformers.perceiver_io.attention import AttentionRecord
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 import ivy
 
 

@@ -13,6 +13,7 @@ from helpers.specs import field_spec, multimodal_spec, points, points_spec, smal
 
 from ivy_models import attention_maps
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
@@ -20,7 +21,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOCore,
     PerceiverIOSpec,
 )
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
 

@@ -21,11 +21,11 @@ from helpers.specs import (
 from hypothesis import given, settings
 
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.models.data_shape import data_shape
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise, model_costs
 from ivy_models.transformers.perceiver_io.costs import PARTS
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 needs_torch = pytest.mark.skipif("torch" not in CHOSEN, reason="counts with torch")
 

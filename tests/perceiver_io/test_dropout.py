@@ -6,9 +6,9 @@ from helpers import CHOSEN
 from helpers.specs import arguments_for, small_spec
 
 from ivy_models.errors import BackendError, SpecError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 from ivy_models.transformers.perceiver_io.spec_checks import DROPOUT_RATES
 import ivy
 

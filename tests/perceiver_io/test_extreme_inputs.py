@@ -9,6 +9,7 @@ from helpers.specs import FEW_LAYERS, flow_spec, small_spec
 from ivy_models.checkpoints.check import check_magnitudes
 from ivy_models.checkpoints.load import load_weights
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.ops import ops_named
 from ivy_models.ops.base import HALF_TYPES
 from ivy_models.transformers.perceiver_io import (
@@ -18,7 +19,6 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
 )
 from ivy_models.transformers.perceiver_io.inputs.grid import MIXING_STEMS
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 import ivy
 
 SHAPE = (2, 9, 7, 3)

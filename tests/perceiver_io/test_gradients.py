@@ -9,9 +9,9 @@ from helpers.gradients import TRAINED, value_and_gradients
 from helpers.specs import arguments_for, specs
 from hypothesis import given, settings, strategies as st
 
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 from ivy_models.transformers.perceiver_io.inputs.grid import CONVOLUTIONS
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 

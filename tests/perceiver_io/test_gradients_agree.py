@@ -25,6 +25,7 @@ from helpers.specs import (
     small_spec,
 )
 
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import (
     InputModality,
     OutputModality,
@@ -33,7 +34,6 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
 )
 from ivy_models.transformers.perceiver_io.inputs.stems import CONVOLUTIONS, STEMS
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 READERS = {"plain": True, "streaming": False}
 

@@ -14,6 +14,7 @@ from helpers.specs import (
 )
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.models.data_shape import data_shape
 from ivy_models.ops import ops_for
 from ivy_models.shells.call import checked_call
@@ -28,7 +29,6 @@ from ivy_models.transformers.perceiver_io import (
     initialise,
     space_to_depth,
 )
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
 SHAPES = {"sound": (28, 1), "image": (2, 5, 6, 3), "label": (1, 11)}

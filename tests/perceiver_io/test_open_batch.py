@@ -13,10 +13,10 @@ from helpers.specs import (
     small_spec,
 )
 
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io import Decoder, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 pytestmark = pytest.mark.skipif("tensorflow" not in CHOSEN, reason="needs tensorflow")
 tf = pytest.importorskip("tensorflow")

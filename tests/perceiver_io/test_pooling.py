@@ -11,13 +11,13 @@ from ivy_models.errors import InputError, SpecError
 from ivy_models.interpret.attention_maps import attention_maps
 from ivy_models.interpret.depth import latents_over_depth
 from ivy_models.interpret.rollout import attention_rollout
+from ivy_models.layers.parameters import count, flatten, unflatten
 from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
     PerceiverIOCore,
     PerceiverIOSpec,
     model_costs,
 )
-from ivy_models.transformers.perceiver_io.parameters import count, flatten, unflatten
 
 POOLED = small_spec(pooling="mean", query_shape=None)
 LAYERS = {"cross_attend_in_every_layer": True, "network_depth": 3}

@@ -6,10 +6,10 @@ On a CPU, XLA of jaxlib 0.10.2 has a fault in fused products of arrays with 7 or
 
 import pytest
 
+from ivy_models.layers.parameters import map_tree
 from ivy_models.models.data_shape import data_shape
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 jax = pytest.importorskip("jax")
 

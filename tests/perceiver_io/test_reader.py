@@ -7,6 +7,8 @@ from helpers.arrays import compiled
 from helpers.chunks import set_scores_per_chunk
 from hypothesis import given, settings, strategies as st
 
+from ivy_models.layers.parameters import map_tree
+from ivy_models.layers.streaming.two_axes import TwoAxes
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     Features,
@@ -15,8 +17,6 @@ from ivy_models.transformers.perceiver_io import (
     Reader,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.parameters import map_tree
-from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 @st.composite

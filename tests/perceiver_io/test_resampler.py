@@ -17,8 +17,8 @@ from helpers.resamplers import (
 )
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import ResamplerSpec, initialise, resample
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 from ivy_models.transformers.perceiver_io.resampler import attention
 
 WAYS = list(itertools.product((False, True), repeat=2))

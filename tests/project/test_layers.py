@@ -11,6 +11,7 @@ LAYERS = [
     ["base", "errors"],
     ["ops"],
     ["arrays"],
+    ["layers"],
     ["transformers"],  # the core
     ["preprocessing"],
     ["checkpoints"],

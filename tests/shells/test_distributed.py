@@ -18,9 +18,9 @@ from helpers import CHOSEN, ROOT
 from helpers.processes import LIMIT
 
 from ivy_models import classify, create_model
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 
 def needs(backend):
@@ -143,7 +143,7 @@ import sys
 import jax
 import numpy as np
 import train_jax_sharded as example
-from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 
 runs, train = [], example.train
@@ -196,7 +196,7 @@ MIRRORED = """
 import sys
 import numpy as np
 import train_keras_mirrored as example
-from ivy_models.transformers.perceiver_io.parameters import flatten
+from ivy_models.layers.parameters import flatten
 from ivy_models.models.presets import PRESETS
 
 runs, train = [], example.train

@@ -14,8 +14,8 @@ import pytest
 from helpers import CHOSEN, ROOT, unset_backends
 
 from ivy_models import create_model
+from ivy_models.layers.parameters import flatten
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 

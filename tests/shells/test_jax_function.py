@@ -20,8 +20,8 @@ from helpers.specs import (
 )
 
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import flatten
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 pytestmark = pytest.mark.skipif("jax" not in CHOSEN, reason="needs jax")

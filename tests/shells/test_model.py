@@ -16,6 +16,7 @@ from helpers.specs import arguments_for, small_spec, specs
 from hypothesis import given, settings, strategies as st
 
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
+from ivy_models.layers.parameters import flatten, map_tree
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
     Decoder,
@@ -27,7 +28,6 @@ from ivy_models.transformers.perceiver_io import (
     Reader,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 import ivy
 
 # All backends agree

@@ -18,8 +18,8 @@ from helpers.specs import (
 )
 
 from ivy_models.errors import BackendError, InputError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import InputModality, PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 if "paddle" not in CHOSEN:
     pytest.skip("paddle was not chosen", allow_module_level=True)

@@ -15,8 +15,8 @@ from helpers.resamplers import (
 )
 
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.layers.parameters import flatten, map_tree
 from ivy_models.transformers.perceiver_io import ResamplerSpec
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 
 needs_torch = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 needs_jax = pytest.mark.skipif("jax" not in CHOSEN, reason="needs jax")

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 import ivy
 
 # Few, and of one size, because JAX and TensorFlow compile each kind of call of each model.

@@ -20,10 +20,10 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.nn.utils import parametrizations, prune
 
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.layers.parameters import flatten, map_tree
 from ivy_models.shells.torch import GridCrossAttention, PerceiverIO as TorchModule
 from ivy_models.shells.torch_layers import Branch
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 
 
 def module_of(spec, seed=0):

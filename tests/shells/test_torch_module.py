@@ -24,6 +24,7 @@ from hypothesis import given, settings, strategies as st
 
 from ivy_models import create_model
 from ivy_models.errors import InputError, WeightsError
+from ivy_models.layers.parameters import flatten, map_tree
 from ivy_models.ops import torch_linear
 from ivy_models.shells.torch import PerceiverIO as TorchModule
 from ivy_models.transformers.perceiver_io import (
@@ -32,7 +33,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOCore,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
 import ivy
 
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")

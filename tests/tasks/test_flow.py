@@ -11,6 +11,9 @@ from PIL import Image
 
 from ivy_models import create_model, perceiver_io_optical_flow
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import map_tree
+from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.ops import ops_named
 from ivy_models.tasks.flow import (
     OVERLAP,
@@ -22,9 +25,6 @@ from ivy_models.tasks.flow import (
     write_flo,
 )
 from ivy_models.transformers.perceiver_io import Decoder, initialise
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.parameters import map_tree
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 TILE = (24, 31)
 

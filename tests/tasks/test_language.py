@@ -9,9 +9,9 @@ from hypothesis import given, strategies as st
 
 from ivy_models import create_model, fill_mask, perceiver_io_language
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.preprocessing import ByteTokenizer
 from ivy_models.shells import compilation
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 TOKENIZER = ByteTokenizer()
 

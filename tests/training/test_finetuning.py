@@ -15,6 +15,7 @@ from helpers.specs import (
 
 from ivy_models import create_model
 from ivy_models.errors import SpecError
+from ivy_models.layers.parameters import flatten, map_tree, unflatten
 from ivy_models.ops import ops_named
 from ivy_models.training.finetuning import layer_wise_scales, resize_positions, tree_name
 from ivy_models.transformers.perceiver_io import (
@@ -23,7 +24,6 @@ from ivy_models.transformers.perceiver_io import (
     PerceiverIOCore,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree, unflatten
 import ivy
 
 

@@ -29,6 +29,7 @@ from helpers.training import (
 from safetensors import numpy as safetensors_numpy
 
 from ivy_models.errors import BackendError, InputError, SpecError, TrainingError
+from ivy_models.layers.parameters import flatten
 from ivy_models.preprocessing.targets import MISSING
 from ivy_models.training import checkpoint, writing
 from ivy_models.training.batches import Batches
@@ -40,7 +41,6 @@ from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import make_trainer
 from ivy_models.training.trainers.optimization import START
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 TRAINS = [name for name in CHOSEN if name != "numpy"]

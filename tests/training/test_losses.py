@@ -109,7 +109,7 @@ def test_a_model_learns_masked_tokens(rng):
 
     from ivy_models import perceiver_io_language
     from ivy_models.arrays import unwrap
-    from ivy_models.transformers.perceiver_io.parameters import flatten, map_tree
+    from ivy_models.layers.parameters import flatten, map_tree
     import ivy
 
     ivy.set_backend("torch")

@@ -4,9 +4,9 @@ import pytest
 from helpers.training import SPEC
 
 from ivy_models.checkpoints.folder import write_native
+from ivy_models.layers.parameters import flatten
 from ivy_models.training.starting import pretrained_model
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -11,9 +11,9 @@ from helpers.training import DATA, SETTINGS, SPEC
 from PIL import Image
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import flatten
 from ivy_models.training.loop import fit
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten
 import ivy
 
 pytestmark = pytest.mark.skipif("torch" not in CHOSEN, reason="trains on torch")

@@ -32,8 +32,8 @@ from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.shards import index_name, read_shards
 from ivy_models.checkpoints.wrappers import unwrapped
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 CONFIG_FILE = "config.json"

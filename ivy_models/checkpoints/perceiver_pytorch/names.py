@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 # Releases before 0.11 have other names.

@@ -22,8 +22,8 @@ from ivy_models.checkpoints.perceiver_pytorch.names import canonical, source_of
 from ivy_models.checkpoints.pickles.torch_file import read_torch
 from ivy_models.checkpoints.wrappers import unwrapped
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import flatten
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 

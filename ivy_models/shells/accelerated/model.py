@@ -15,6 +15,7 @@ from transformers.models.perceiver.modeling_perceiver import PerceiverModel, Per
 from ivy_models.checkpoints.huggingface.config import spec_of
 from ivy_models.checkpoints.huggingface.weights import from_torch_layout, huggingface_name
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import Tree, flatten, unflatten
 from ivy_models.ops import ops_named
 from ivy_models.shells.accelerated.inspection import Code, Inspected, Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
@@ -26,7 +27,6 @@ from ivy_models.shells.accelerated.structure import (
 )
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 # Attention makes its softmax in each call.

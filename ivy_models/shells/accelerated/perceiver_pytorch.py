@@ -17,6 +17,7 @@ from ivy_models.checkpoints.perceiver_pytorch.arguments import (
 )
 from ivy_models.checkpoints.perceiver_pytorch.names import Source, canonical, source_of
 from ivy_models.errors import WeightsError
+from ivy_models.layers.parameters import Tree, flatten, unflatten
 from ivy_models.ops import ops_named
 from ivy_models.shells.accelerated.inspection import Code, Inspected, Inspection
 from ivy_models.shells.accelerated.interception import is_intercepted
@@ -24,7 +25,6 @@ from ivy_models.shells.accelerated.kinds import is_plain
 from ivy_models.shells.accelerated.structure import Structure, structure_of
 from ivy_models.shells.call import check_inputs, check_queries
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten, unflatten
 
 _DTYPES = (torch.float32, torch.float64)
 """In half precision their positions and layer norms are less exact than the core's."""

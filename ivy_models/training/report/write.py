@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.atomic_files import replaced
 from ivy_models.errors import BackendError
+from ivy_models.layers.parameters import count
 from ivy_models.preprocessing.targets import ClassTarget, Target, split_output
 from ivy_models.training.data import TrainingData
 from ivy_models.training.loop import Fitted
@@ -21,7 +22,6 @@ from ivy_models.training.report.mistakes import worst_mistakes
 from ivy_models.training.report.outputs import outputs_on, predictions, truth
 from ivy_models.training.report.page import mistakes_page
 from ivy_models.training.settings import Settings
-from ivy_models.transformers.perceiver_io.parameters import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

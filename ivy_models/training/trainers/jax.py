@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.preprocessing.targets import Target
 from ivy_models.training.batches import TrainingBatch
 from ivy_models.training.losses import target_loss
@@ -25,7 +26,6 @@ from ivy_models.training.trainers.optimization import (
     weight_rules,
 )
 from ivy_models.transformers.perceiver_io import PerceiverIO
-from ivy_models.transformers.perceiver_io.parameters import flatten, unflatten
 
 Weights = dict[str, jax.Array]
 """Weights by their names in the parameter tree."""

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ivy_models.errors import SpecError
+from ivy_models.layers.parameters import flatten
 from ivy_models.training.finetuning import layer_wise_scales
 from ivy_models.training.settings import Settings
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import flatten
 
 START = 0.01
 """Warm-up starts at this fraction of the learning rate."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import read_only
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.inputs.base import InputFields

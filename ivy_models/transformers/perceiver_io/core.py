@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.base.pickling import PickledByFields
+from ivy_models.layers.attention import AttentionRecord, Dropout
+from ivy_models.layers.features import Inputs, dense, size_of
+from ivy_models.layers.parameters import Tree, apply, table
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.attention import AttentionRecord, Dropout
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs, dense, size_of
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
-from ivy_models.transformers.perceiver_io.parameters import Tree, apply, table
 from ivy_models.transformers.perceiver_io.reader import Reader
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 

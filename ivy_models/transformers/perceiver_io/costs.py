@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import count, flatten, map_tree
 from ivy_models.ops.shape_ops import BYTES, ShapeArray, Tally
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import count, flatten, map_tree
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
 
 PARTS = {

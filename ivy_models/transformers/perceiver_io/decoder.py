@@ -6,8 +6,7 @@ import functools
 from dataclasses import dataclass
 
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.ops import Array, ops_for
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     MLP,
     PUBLISHED_MLP,
     AttentionSettings,
@@ -18,9 +17,8 @@ from ivy_models.transformers.perceiver_io.attention import (
     norm,
     project,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import (
     Tree,
     apply,
     is_plain,
@@ -29,7 +27,9 @@ from ivy_models.transformers.perceiver_io.parameters import (
     linear,
     map_tree,
 )
-from ivy_models.transformers.perceiver_io.streaming.queries import attend_from_inputs
+from ivy_models.layers.streaming.queries import attend_from_inputs
+from ivy_models.ops import Array, ops_for
+from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import functools
 from dataclasses import dataclass
 
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.ops import Array, ops_for
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     MLP,
     PUBLISHED_MLP,
     AttentionSettings,
@@ -16,7 +15,8 @@ from ivy_models.transformers.perceiver_io.attention import (
     self_attention,
     self_attention_parameters,
 )
-from ivy_models.transformers.perceiver_io.parameters import Tree, apply
+from ivy_models.layers.parameters import Tree, apply
+from ivy_models.ops import Array, ops_for
 
 
 @dataclass(frozen=True)

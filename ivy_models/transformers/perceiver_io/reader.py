@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ivy_models.base.pickling import PickledByFields
-from ivy_models.ops import Array, ops_for
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     MLP,
     PUBLISHED_MLP,
     AttentionSettings,
@@ -18,9 +17,10 @@ from ivy_models.transformers.perceiver_io.attention import (
     cross_attention_parameters,
     norm,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs, dense, segments_of
-from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain, map_tree
-from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
+from ivy_models.layers.features import Inputs, dense, segments_of
+from ivy_models.layers.parameters import Tree, is_plain, map_tree
+from ivy_models.layers.streaming.keys import streaming_attend
+from ivy_models.ops import Array, ops_for
 
 MAX_MADE = 2**22
 """Numbers that plain attention may make from coordinates at most: 16 MB in float32. Streaming

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 from ivy_models.base.fields import FieldMapping, check_field_names, named_fields
 from ivy_models.base.pickling import PickledByFields
 from ivy_models.errors import SpecError, shown
-from ivy_models.transformers.perceiver_io.attention import MLP
+from ivy_models.layers.attention import MLP
 from ivy_models.transformers.perceiver_io.decoder import Decoder, MeanDecoder
 from ivy_models.transformers.perceiver_io.inputs import InputKind, InputModality, kind_of_input
 from ivy_models.transformers.perceiver_io.processor import Processor

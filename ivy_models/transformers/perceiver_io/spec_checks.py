@@ -23,7 +23,7 @@ from ivy_models.base.fields import (
     text,
 )
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.attention import ACTIVATIONS
+from ivy_models.layers.attention import ACTIVATIONS
 from ivy_models.transformers.perceiver_io.inputs import InputModality
 from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
 from ivy_models.transformers.perceiver_io.queries import OutputModality

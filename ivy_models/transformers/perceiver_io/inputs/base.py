@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops, is_shape
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.inputs.modalities import InputModality

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import Tree, lecun_normal, linear, map_tree
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.coordinates import Coordinates
 from ivy_models.transformers.perceiver_io.inputs.base import (
@@ -17,10 +19,8 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     OpenAxes,
     size_of_axes,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
 from ivy_models.transformers.perceiver_io.inputs.stems import STEMS, projected
-from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.inputs.base import InputFields

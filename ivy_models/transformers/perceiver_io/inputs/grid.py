@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import (
+    Tree,
+    lecun_normal,
+    linear,
+    map_tree,
+    table,
+)
+from ivy_models.layers.patches import space_to_depth
+from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
     Axes,
@@ -20,7 +30,6 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     convert_mask,
     size_of_axes,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.stems import (
     CONVOLUTIONS,
     MIXING_STEMS,
@@ -28,15 +37,6 @@ from ivy_models.transformers.perceiver_io.inputs.stems import (
     Stem,
     projected,
 )
-from ivy_models.transformers.perceiver_io.parameters import (
-    Tree,
-    lecun_normal,
-    linear,
-    map_tree,
-    table,
-)
-from ivy_models.transformers.perceiver_io.patches import space_to_depth
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.inputs.base import InputFields

@@ -18,6 +18,8 @@ from ivy_models.base.fields import (
     text,
 )
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree, vector
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
     Axes,
@@ -28,12 +30,10 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     check_one_an_axis,
 )
 from ivy_models.transformers.perceiver_io.inputs.coordinates import CoordinateInput
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
 from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
 from ivy_models.transformers.perceiver_io.inputs.tokens import TokenAdapter
 from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
-from ivy_models.transformers.perceiver_io.parameters import Tree, vector
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError
-from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.ops.base import LAYER_NORM_EPSILON, read_only, same_padding
-from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
-from ivy_models.transformers.perceiver_io.inputs.features import Features
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.features import Features
+from ivy_models.layers.parameters import (
     Parameter,
     Tree,
     lecun_normal,
@@ -21,7 +18,10 @@ from ivy_models.transformers.perceiver_io.parameters import (
     ones,
     zeros,
 )
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.ops.base import LAYER_NORM_EPSILON, read_only, same_padding
+from ivy_models.transformers.perceiver_io.inputs.base import Axes, OpenAxes
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.inputs.base import InputFields

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import Tree, table
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.inputs.base import (
     Axes,
@@ -20,8 +22,6 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     convert_mask,
     size_of_axes,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.unread import rows_at
 
 if TYPE_CHECKING:

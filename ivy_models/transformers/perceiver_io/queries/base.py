@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ivy_models.errors import InputError
+from ivy_models.layers.attention import Dropout, Record
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.attention import Dropout, Record
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.base import Axes, Convert, OpenAxes
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
 
 if TYPE_CHECKING:
     from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import SpecError
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree, lecun_normal, linear, map_tree
 from ivy_models.ops import Array, Ops, ops_for
 from ivy_models.transformers.perceiver_io.coordinates import Coordinates
 from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
 from ivy_models.transformers.perceiver_io.inputs.stems import projected
-from ivy_models.transformers.perceiver_io.parameters import Tree, lecun_normal, linear, map_tree
 from ivy_models.transformers.perceiver_io.queries.given import GivenQueries, parts_of
 
 if TYPE_CHECKING:

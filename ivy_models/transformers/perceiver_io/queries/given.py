@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.parameters import Tree, table
 from ivy_models.ops import Array, Ops, is_shape, ops_for
 from ivy_models.transformers.perceiver_io.decoder import Decoder
 from ivy_models.transformers.perceiver_io.inputs.base import convert_mask
 from ivy_models.transformers.perceiver_io.inputs.grid import with_finite_squares
-from ivy_models.transformers.perceiver_io.parameters import Tree, table
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
 
 if TYPE_CHECKING:

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.fields import axes, check_fields, named_fields, optional, positive_int
 from ivy_models.errors import InputError, SpecError
-from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.attention import Dropout, Record, project
-from ivy_models.transformers.perceiver_io.decoder import Decoder
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.attention import Dropout, Record, project
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import (
     Tree,
     lecun_normal,
     linear,
@@ -23,8 +20,11 @@ from ivy_models.transformers.perceiver_io.parameters import (
     table,
     vector,
 )
-from ivy_models.transformers.perceiver_io.patches import depth_to_space
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
+from ivy_models.layers.patches import depth_to_space
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.ops import Array, Ops, ops_for
+from ivy_models.transformers.perceiver_io.decoder import Decoder
+from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
 from ivy_models.transformers.perceiver_io.queries.base import Axes, Convert, OpenAxes, Queries
 from ivy_models.transformers.perceiver_io.unread import rows_at
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.errors import SpecError
+from ivy_models.layers.attention import Dropout, Record
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.attention import Dropout, Record
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
 from ivy_models.transformers.perceiver_io.queries.base import (
     Axes,
     Convert,

@@ -12,18 +12,18 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ivy_models.ops import Array, Ops, is_known
-from ivy_models.ops.base import HALF_TYPES, MASKED_SCORE
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     merge_heads,
     project,
     rows_per_chunk,
     split_heads,
 )
-from ivy_models.transformers.perceiver_io.parameters import Tree, is_plain
+from ivy_models.layers.parameters import Tree, is_plain
+from ivy_models.layers.streaming.keys import head_weights, in_chunks
+from ivy_models.ops import Array, Ops, is_known
+from ivy_models.ops.base import HALF_TYPES, MASKED_SCORE
 from ivy_models.transformers.perceiver_io.resampler.rotary import rotate
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
-from ivy_models.transformers.perceiver_io.streaming.keys import head_weights, in_chunks
 
 MAX_CHUNKS = 32
 """Chunks of keys, values and scores that plain attention may make at once: on a CPU 128 MB in

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ivy_models.layers.attention import MLP, project
+from ivy_models.layers.parameters import Tree, flatten
 from ivy_models.ops import Array, Ops, ops_for
-from ivy_models.transformers.perceiver_io.attention import MLP, project
-from ivy_models.transformers.perceiver_io.parameters import Tree, flatten
 from ivy_models.transformers.perceiver_io.resampler.attention import Source, attend, norm
 from ivy_models.transformers.perceiver_io.resampler.checks import Call, checked
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec

@@ -14,8 +14,8 @@ from ivy_models.base.fields import (
     positive_number,
 )
 from ivy_models.errors import SpecError
-from ivy_models.transformers.perceiver_io.attention import ACTIVATIONS
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.attention import ACTIVATIONS
+from ivy_models.layers.parameters import (
     Parameter,
     Tree,
     layer_norm,

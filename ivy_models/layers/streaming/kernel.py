@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.attention import rows_per_chunk
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
-from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+from ivy_models.layers.attention import rows_per_chunk
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.layers.streaming.channel_groups import (
     ChannelGroup,
     PerOuter,
     Window,
     inverse_deviation,
 )
-from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
+from ivy_models.layers.streaming.two_axes import TwoAxes
+from ivy_models.ops import Array, Ops
 
 
 def takes_kernel(ops: Ops, folded: Array, inputs: Inputs, axes: TwoAxes) -> bool:

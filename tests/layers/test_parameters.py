@@ -8,9 +8,7 @@ from helpers.specs import small_spec
 from ivy_models import create_model
 from ivy_models.checkpoints.folder import read_safetensors
 from ivy_models.checkpoints.haiku import haiku_name, layout_of
-from ivy_models.models.presets import PRESETS
-from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.parameters import (
     count,
     flatten,
     initialise,
@@ -18,6 +16,8 @@ from ivy_models.transformers.perceiver_io.parameters import (
     unflatten,
     variance_scaling,
 )
+from ivy_models.models.presets import PRESETS
+from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore
 
 FULL = TESTS / "reference" / "full"
 MANIFESTS = {

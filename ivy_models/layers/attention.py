@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ivy_models.ops import Array, Ops, is_known
-from ivy_models.transformers.perceiver_io.parameters import (
+from ivy_models.layers.parameters import (
     Tree,
     apply,
     is_plain,
@@ -15,6 +14,7 @@ from ivy_models.transformers.perceiver_io.parameters import (
     linear,
     map_tree,
 )
+from ivy_models.ops import Array, Ops, is_known
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivy_models.errors import InputError
-from ivy_models.ops import Array, Ops, is_shape, ops_for
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     AttentionSettings,
     attend_to,
     attention_parameters,
     keys_and_values,
     norm,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree, layer_norm, map_tree
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
-from ivy_models.transformers.perceiver_io.streaming.keys import streaming_attend
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import Tree, layer_norm, map_tree
+from ivy_models.layers.position_encoding import FourierPositionEncoding
+from ivy_models.layers.streaming.keys import streaming_attend
+from ivy_models.ops import Array, Ops, is_shape, ops_for
 
 
 @dataclass(frozen=True)

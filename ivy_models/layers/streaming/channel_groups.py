@@ -10,10 +10,10 @@ import functools
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.streaming.two_axes import TwoAxes
 from ivy_models.ops import Array, Ops
 from ivy_models.ops.base import LAYER_NORM_EPSILON
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
 
 
 class Window(NamedTuple):

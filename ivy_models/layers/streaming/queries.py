@@ -16,18 +16,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.attention import project, rows_per_chunk, split_heads
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
-from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+from ivy_models.layers.attention import project, rows_per_chunk, split_heads
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.parameters import Tree
+from ivy_models.layers.streaming.channel_groups import (
     Window,
     inverse_deviation,
     split_channels,
     sum_of_scores,
 )
-from ivy_models.transformers.perceiver_io.streaming.keys import head_weights
-from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
+from ivy_models.layers.streaming.keys import head_weights
+from ivy_models.layers.streaming.two_axes import TwoAxes
+from ivy_models.ops import Array, Ops
 
 
 def attend_from_inputs(

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.ops import Array, Ops, is_known, ops_for
-from ivy_models.transformers.perceiver_io.position_encoding import FourierPositionEncoding
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ivy_models.layers.features import Features, Inputs
 from ivy_models.ops import Array, Ops
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
 
 
 def features_of_rows(inputs: Inputs) -> list[Features] | None:

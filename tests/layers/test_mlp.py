@@ -9,9 +9,9 @@ from helpers.models import noisy
 from helpers.specs import small_spec
 
 from ivy_models.arrays import to_numpy
+from ivy_models.layers.attention import MLP
+from ivy_models.layers.parameters import count, flatten, initialise, map_tree
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOCore, model_costs
-from ivy_models.transformers.perceiver_io.attention import MLP
-from ivy_models.transformers.perceiver_io.parameters import count, flatten, initialise, map_tree
 
 WIDE = {"reader_widening_factor": 2, "processor_widening_factor": 4, "decoder_widening_factor": 3}
 GATED = small_spec(**WIDE, activation="silu", gated_mlp=True)

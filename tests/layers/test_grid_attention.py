@@ -7,12 +7,12 @@ from helpers.arrays import compiled
 from helpers.processes import python
 
 from ivy_models.errors import InputError
+from ivy_models.layers.parameters import map_tree
 from ivy_models.transformers.perceiver_io import (
     FourierPositionEncoding,
     GridCrossAttention,
     initialise,
 )
-from ivy_models.transformers.perceiver_io.parameters import map_tree
 
 POSITIONS = FourierPositionEncoding(3, 11.0)
 SHAPES = {1: (13,), 2: (5, 7), 3: (2, 5, 3)}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ivy_models.ops.base import read_only
-from ivy_models.transformers.perceiver_io.inputs.features import Inputs
-from ivy_models.transformers.perceiver_io.position_encoding import (
+from ivy_models.layers.features import Inputs
+from ivy_models.layers.position_encoding import (
     FourierPositionEncoding,
     grid_table,
 )
+from ivy_models.ops.base import read_only
 
 
 @dataclass(frozen=True)

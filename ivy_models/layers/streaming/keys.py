@@ -21,26 +21,26 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ivy_models.ops import Array, Ops
-from ivy_models.ops.base import MASKED_SCORE
-from ivy_models.transformers.perceiver_io.attention import (
+from ivy_models.layers.attention import (
     merge_heads,
     project,
     rows_per_chunk,
     split_heads,
 )
-from ivy_models.transformers.perceiver_io.inputs.features import Features, Inputs
-from ivy_models.transformers.perceiver_io.parameters import Tree
-from ivy_models.transformers.perceiver_io.streaming.channel_groups import (
+from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.parameters import Tree
+from ivy_models.layers.streaming.channel_groups import (
     ChannelGroup,
     Window,
     inverse_deviation,
     split_channels,
     sum_of_scores,
 )
-from ivy_models.transformers.perceiver_io.streaming.kernel import sums_by_kernel, takes_kernel
-from ivy_models.transformers.perceiver_io.streaming.rows import features_of_rows, normed_rows
-from ivy_models.transformers.perceiver_io.streaming.two_axes import TwoAxes
+from ivy_models.layers.streaming.kernel import sums_by_kernel, takes_kernel
+from ivy_models.layers.streaming.rows import features_of_rows, normed_rows
+from ivy_models.layers.streaming.two_axes import TwoAxes
+from ivy_models.ops import Array, Ops
+from ivy_models.ops.base import MASKED_SCORE
 
 
 class SoftmaxSums(NamedTuple):
