@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ivy_models import spec_for
-from ivy_models.training.data import TrainingData
-from ivy_models.training.data.reading import read_training_data
+from ivy_models.datasets import TrainingData
+from ivy_models.datasets.reading import read_training_data
 from ivy_models.training.loop import fit
 from ivy_models.training.settings import Settings
 from ivy_models.transformers.perceiver_io import PerceiverIO

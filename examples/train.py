@@ -23,9 +23,9 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 from ivy_models import create_model
+from ivy_models.datasets import ArrayExamples, Batch, TrainingData
 from ivy_models.errors import TrainingError
 from ivy_models.preprocessing.targets import ClassTarget
-from ivy_models.training.data import ArrayExamples, Batch, TrainingData
 from ivy_models.training.loop import TrainingStopped, fit
 from ivy_models.training.report.drawings import draw_curve
 from ivy_models.training.settings import BACKENDS, Settings

@@ -46,8 +46,8 @@ NEED_MORE = (
     "shells/test_torch_layers",
     "shells/test_torch_module",
     "shells/test_transformers_suite",
-    "training/data/test_folders",
-    "training/data/test_tables",
+    "datasets/test_folders",
+    "datasets/test_tables",
 )
 IGNORED = [f"--ignore=tests/{name}.py" for name in NEED_MORE]
 

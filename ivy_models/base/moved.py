@@ -26,6 +26,7 @@ MOVED = {
     "ivy_models.seeing.recording": "ivy_models.interpret.attention_maps",
     "ivy_models.seeing.rollout": "ivy_models.interpret.rollout",
     "ivy_models.shells.huggingface": "ivy_models.shells.accelerate",
+    "ivy_models.training.data": "ivy_models.datasets",
     f"{_CORE}.adapters": f"{_CORE}.inputs",
     f"{_CORE}.attention": f"{_LAYERS}.attention",
     f"{_CORE}.factories": "ivy_models.models.factories",

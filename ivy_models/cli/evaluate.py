@@ -15,8 +15,8 @@ from ivy_models.cli.options import InputPath, batch_size_from, model_options
 from ivy_models.cli.predict import error_line
 
 if TYPE_CHECKING:
+    from ivy_models.datasets.rows import Rows
     from ivy_models.preprocessing.targets import Target
-    from ivy_models.training.data.rows import Rows
 
 MANY = 20
 """Most classes for which the confusion matrix is printed."""

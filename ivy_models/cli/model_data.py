@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ivy_models.errors import InputError
 
 if TYPE_CHECKING:
-    from ivy_models.training.data.rows import Rows
+    from ivy_models.datasets.rows import Rows
 
 PLURALS = {"image": "images", "sound": "sounds", "text": "texts", "table": "rows of a table"}
 """Kinds of data, as messages name them."""
@@ -22,9 +22,9 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
     InputError
         If the path has no data of this kind.
     """
+    from ivy_models.datasets.files import kind_of, list_folder, named
+    from ivy_models.datasets.rows import FileRows, read_rows
     from ivy_models.preprocessing.prepared import kind_read_by
-    from ivy_models.training.data.files import kind_of, list_folder, named
-    from ivy_models.training.data.rows import FileRows, read_rows
 
     kind = kind_read_by(preprocessing)
     if kind is None:

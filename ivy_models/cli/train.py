@@ -18,7 +18,7 @@ from ivy_models.cli.options import ADDRESS, InputPath
 from ivy_models.training.settings import BACKENDS
 
 if TYPE_CHECKING:
-    from ivy_models.training.data import TrainingData
+    from ivy_models.datasets import TrainingData
     from ivy_models.transformers.perceiver_io import PerceiverIO
 
 general, data_option, model_option, training_option = map(
@@ -224,8 +224,8 @@ def train(
     from ivy_models.cli import training_texts as texts
     from ivy_models.cli.options import use_backend
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
+    from ivy_models.datasets import read_training_data
     from ivy_models.models.sizes import learning_rate_for
-    from ivy_models.training.data import read_training_data
     from ivy_models.training.loop import TrainingStopped, check_run, fit
     from ivy_models.training.report import write_report
     from ivy_models.training.report.metrics import sklearn_metrics

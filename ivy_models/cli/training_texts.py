@@ -15,7 +15,7 @@ from ivy_models.layers.parameters import count
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
 if TYPE_CHECKING:
-    from ivy_models.training.data import TrainingData
+    from ivy_models.datasets import TrainingData
     from ivy_models.training.loop import Fitted
     from ivy_models.transformers.perceiver_io import PerceiverIO
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ivy_models.datasets import TrainingData
 from ivy_models.errors import InputError, SpecError
-from ivy_models.training.data import TrainingData
 from ivy_models.training.goals import balanced_weights, encode_goals
 from ivy_models.training.settings import Settings
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets import TrainingData
+from ivy_models.datasets.files import named
 from ivy_models.errors import TrainingError
-from ivy_models.training.data import TrainingData
-from ivy_models.training.data.files import named
 from ivy_models.training.settings import Settings
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets import Batch, Examples, TrainingData
 from ivy_models.errors import InputError, SpecError, TrainingError
 from ivy_models.layers.parameters import flatten, unflatten
 from ivy_models.ops import ops_for
@@ -19,7 +20,6 @@ from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
-from ivy_models.training.data import Batch, Examples, TrainingData
 from ivy_models.training.identity import Content, identity_of
 from ivy_models.training.interruption import Interruption, heeded_interruptions
 from ivy_models.training.measures import default_metric, measures, names_of, score

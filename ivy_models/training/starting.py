@@ -11,13 +11,13 @@ import numpy as np
 from ivy_models.arrays import to_numpy
 from ivy_models.checkpoints.download.hub import local_folder
 from ivy_models.checkpoints.load import open_folder
+from ivy_models.datasets import TrainingData
 from ivy_models.layers.parameters import flatten, initialise, unflatten
 from ivy_models.models.factories import create_model
 from ivy_models.models.presets import PRESETS
 from ivy_models.models.sizes import spec_for
 from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing import TextPreprocessing
-from ivy_models.training.data import TrainingData
 from ivy_models.transformers.perceiver_io import PerceiverIO, PerceiverIOSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ivy_models.datasets import ArrayExamples, TrainingData
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget
-from ivy_models.training.data import ArrayExamples, TrainingData
 from ivy_models.training.settings import Settings
 from ivy_models.transformers.perceiver_io import InputModality, PerceiverIOSpec
 

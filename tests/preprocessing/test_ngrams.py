@@ -5,9 +5,9 @@ import unicodedata
 import numpy as np
 import pytest
 
+from ivy_models.datasets import read_training_data
 from ivy_models.errors import InputError, SpecError
 from ivy_models.preprocessing import NgramPreprocessing, TablePreprocessing, TextColumn
-from ivy_models.training.data import read_training_data
 
 
 def shown(prepare, text):

@@ -14,6 +14,7 @@ LAYERS = [
     ["layers"],
     ["transformers"],  # the core
     ["preprocessing"],
+    ["datasets"],
     ["checkpoints"],
     ["shells"],
     ["models"],

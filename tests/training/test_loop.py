@@ -28,12 +28,12 @@ from helpers.training import (
 )
 from safetensors import numpy as safetensors_numpy
 
+from ivy_models.datasets import ArrayExamples, TrainingData
 from ivy_models.errors import BackendError, InputError, SpecError, TrainingError
 from ivy_models.layers.parameters import flatten
 from ivy_models.preprocessing.targets import MISSING
 from ivy_models.training import checkpoint, writing
 from ivy_models.training.batches import Batches
-from ivy_models.training.data import ArrayExamples, TrainingData
 from ivy_models.training.goals import balanced_weights, encode_goals
 from ivy_models.training.loop import TrainingStopped, fit
 from ivy_models.training.measures import measures, names_of

@@ -9,10 +9,10 @@ from helpers.specs import small_spec
 from huggingface_hub import ModelCard
 from PIL import Image
 
+from ivy_models.datasets import ArrayExamples, Column, TrainingData
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget
-from ivy_models.training.data import ArrayExamples, Column, TrainingData
 from ivy_models.training.loop import Fitted
 from ivy_models.training.report import write_report
 from ivy_models.training.report.metrics import target_metrics

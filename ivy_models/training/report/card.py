@@ -10,6 +10,7 @@ from platform import python_version
 from typing import Any, NamedTuple
 
 import ivy_models
+from ivy_models.datasets import TrainingData
 from ivy_models.preprocessing import (
     ImagePreprocessing,
     NgramPreprocessing,
@@ -17,7 +18,6 @@ from ivy_models.preprocessing import (
     TextPreprocessing,
 )
 from ivy_models.preprocessing.targets import ClassTarget, Target
-from ivy_models.training.data import TrainingData
 from ivy_models.training.report.metrics import summary
 from ivy_models.training.settings import Settings
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ivy_models.arrays import to_numpy
+from ivy_models.datasets import Examples
 from ivy_models.preprocessing.targets import ClassTarget, Target
-from ivy_models.training.data import Examples
 
 if TYPE_CHECKING:
     from ivy_models.shells.any_model import AnyModel

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets import Examples
 from ivy_models.errors import IvyModelsError
 from ivy_models.interpret.looking import heat_map, pixels_of, png_url, where_it_looked
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.preprocessing.sources import reason
-from ivy_models.training.data import Examples
 from ivy_models.training.report.mistakes import Mistake
 
 MOST_TEXT = 600

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.atomic_files import replaced
+from ivy_models.datasets import TrainingData
 from ivy_models.errors import BackendError
 from ivy_models.layers.parameters import count
 from ivy_models.preprocessing.targets import ClassTarget, Target, split_output
-from ivy_models.training.data import TrainingData
 from ivy_models.training.loop import Fitted
 from ivy_models.training.records import FILE
 from ivy_models.training.report.card import Facts, model_card

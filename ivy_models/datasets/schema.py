@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets.columns import KINDS, Column, check_kinds, fit_column, recognise
+from ivy_models.datasets.defaults import default_preprocessing, sample
+from ivy_models.datasets.files import named
+from ivy_models.datasets.rows import TARGET, Rows
+from ivy_models.datasets.tables import TableRows
+from ivy_models.datasets.target_columns import TARGET_KINDS, TargetColumn, target_names
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
 from ivy_models.preprocessing.prepared import kind_read_by
 from ivy_models.preprocessing.sources import NamedFile
 from ivy_models.preprocessing.table.cells import is_missing
-from ivy_models.training.data.columns import KINDS, Column, check_kinds, fit_column, recognise
-from ivy_models.training.data.defaults import default_preprocessing, sample
-from ivy_models.training.data.files import named
-from ivy_models.training.data.rows import TARGET, Rows
-from ivy_models.training.data.tables import TableRows
-from ivy_models.training.data.target_columns import TARGET_KINDS, TargetColumn, target_names
 
 LOOK, SAMPLE = 10_000, 100_000
 """Number of rows, spread over all, by which columns are recognised, and described."""

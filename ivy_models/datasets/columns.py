@@ -14,6 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ivy_models.datasets.defaults import (
+    image_preprocessing,
+    sound_preprocessing,
+    text_length,
+)
+from ivy_models.datasets.files import kind_of, named
 from ivy_models.errors import InputError, did_you_mean
 from ivy_models.preprocessing.ngrams import NgramPreprocessing
 from ivy_models.preprocessing.table import (
@@ -38,12 +44,6 @@ from ivy_models.preprocessing.table.cells import (
 )
 from ivy_models.preprocessing.table.encodings import edges_of
 from ivy_models.preprocessing.text import TextPreprocessing
-from ivy_models.training.data.defaults import (
-    image_preprocessing,
-    sound_preprocessing,
-    text_length,
-)
-from ivy_models.training.data.files import kind_of, named
 
 KINDS = ("number", "category", "date", "time", "text", "ngrams", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 from ivy_models.base.paths import user_path
-from ivy_models.errors import InputError
-from ivy_models.preprocessing import TablePreprocessing
-from ivy_models.preprocessing.targets import ClassTarget, Target
-from ivy_models.training.data.augmentation import (
+from ivy_models.datasets.augmentation import (
     Augmentation,
     augmentation_for,
     augmentation_name,
 )
-from ivy_models.training.data.checking import check_files, copies_with_different_values
-from ivy_models.training.data.digests import digests_of_rows
-from ivy_models.training.data.examples import TrainingData
-from ivy_models.training.data.files import counted, named
-from ivy_models.training.data.rows import FileRows, Rows, open_parts, read_rows
-from ivy_models.training.data.schema import FileSchema, Schema, TableSchema
-from ivy_models.training.data.sources import SourceExamples
-from ivy_models.training.data.splits import split, strata_of
-from ivy_models.training.data.tables import TableRows
-from ivy_models.training.data.target_columns import encode
+from ivy_models.datasets.checking import check_files, copies_with_different_values
+from ivy_models.datasets.digests import digests_of_rows
+from ivy_models.datasets.examples import TrainingData
+from ivy_models.datasets.files import counted, named
+from ivy_models.datasets.rows import FileRows, Rows, open_parts, read_rows
+from ivy_models.datasets.schema import FileSchema, Schema, TableSchema
+from ivy_models.datasets.sources import SourceExamples
+from ivy_models.datasets.splits import split, strata_of
+from ivy_models.datasets.tables import TableRows
+from ivy_models.datasets.target_columns import encode
+from ivy_models.errors import InputError
+from ivy_models.preprocessing import TablePreprocessing
+from ivy_models.preprocessing.targets import ClassTarget, Target
 
 VALIDATION = 0.2
 """Share of the examples that are held out if no others are given."""

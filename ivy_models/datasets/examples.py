@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ivy_models.datasets.columns import Column
+from ivy_models.datasets.digests import digest_of
 from ivy_models.preprocessing.targets import ClassTarget, Target
-from ivy_models.training.data.columns import Column
-from ivy_models.training.data.digests import digest_of
 
 
 @dataclass(frozen=True)

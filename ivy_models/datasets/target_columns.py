@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets.columns import Column, NumberFormat, number_format
+from ivy_models.datasets.defaults import sample
+from ivy_models.datasets.files import named
 from ivy_models.errors import InputError, shown
 from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, NumberTarget, Target
-from ivy_models.training.data.columns import Column, NumberFormat, number_format
-from ivy_models.training.data.defaults import sample
-from ivy_models.training.data.files import named
 
 TARGET_KINDS = ("class", "number")
 

@@ -13,15 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from ivy_models.base.paths import user_path
-from ivy_models.errors import InputError
-from ivy_models.training.data.files import (
+from ivy_models.datasets.files import (
     SUFFIXES,
     kind_of,
     list_folder,
     most_frequent_kind,
     readable,
 )
-from ivy_models.training.data.tables import table_rows
+from ivy_models.datasets.tables import table_rows
+from ivy_models.errors import InputError
 
 TARGET = "label"
 """The target's name for folders by class."""

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ivy_models.datasets.files import COMPRESSIONS, kind_of, named, suffix_of
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
-from ivy_models.training.data.files import COMPRESSIONS, kind_of, named, suffix_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.training.data.rows import Rows
+from ivy_models.datasets.rows import Rows
 
 CHUNK = 4096
 """Number of rows whose cells are in memory at a time."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ivy_models.datasets import checking, read_rows, read_training_data
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing import SoundPreprocessing, TextPreprocessing
-from ivy_models.training.data import checking, read_rows, read_training_data
 from ivy_models.training.report.metrics import true_values
 
 

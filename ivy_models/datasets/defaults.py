@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets.files import named
 from ivy_models.errors import BackendError, InputError
 from ivy_models.preprocessing import (
     ImagePreprocessing,
@@ -19,7 +20,6 @@ from ivy_models.preprocessing import (
 from ivy_models.preprocessing.media import decode
 from ivy_models.preprocessing.modalities import SAMPLES_PER_PATCH
 from ivy_models.preprocessing.sources import opened, stored
-from ivy_models.training.data.files import named
 
 SAMPLE = 100
 """Number of files that are looked at, spread over all."""

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ivy_models.datasets import read_rows, read_training_data
+from ivy_models.datasets.columns import fit_column, number_format, recognise
+from ivy_models.datasets.files import COMPRESSIONS
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ClassTarget, NumberTarget, TablePreprocessing
 from ivy_models.preprocessing.table.cells import DATE_FORMATS
-from ivy_models.training.data import read_rows, read_training_data
-from ivy_models.training.data.columns import fit_column, number_format, recognise
-from ivy_models.training.data.files import COMPRESSIONS
 from ivy_models.training.report.metrics import true_values
 
 CITIES = ("Bern", "Oslo", "Rome")

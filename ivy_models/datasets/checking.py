@@ -13,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ivy_models.base import torchrun
+from ivy_models.datasets.files import named
+from ivy_models.datasets.rows import Rows
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.sources import stored
 from ivy_models.preprocessing.table.cells import is_missing
-from ivy_models.training.data.files import named
-from ivy_models.training.data.rows import Rows
 
 CHUNK = 1024
 """Number of examples that wait to be read."""

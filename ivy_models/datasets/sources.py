@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ivy_models.datasets.augmentation import Augmentation
+from ivy_models.datasets.examples import Batch
+from ivy_models.datasets.rows import Rows
 from ivy_models.preprocessing.prepared import prepare
-from ivy_models.training.data.augmentation import Augmentation
-from ivy_models.training.data.examples import Batch
-from ivy_models.training.data.rows import Rows
 
 
 @dataclass(frozen=True)
