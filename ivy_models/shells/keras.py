@@ -5,42 +5,35 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute
 
-from ivy_models.arrays import to_numpy
 from ivy_models.base.devices import parse_device
-from ivy_models.errors import BackendError, InputError
+from ivy_models.errors import InputError
 from ivy_models.layers.parameters import Tree, initialise
-from ivy_models.layers.position_encoding import FourierPositionEncoding
-from ivy_models.layers.streaming import layer
-from ivy_models.ops import BACKENDS, Ops, is_known, ops_named
-from ivy_models.shells.attention_call import converted_attention
+from ivy_models.ops import Ops, is_known
 from ivy_models.shells.call import checked_call
-from ivy_models.shells.resampler_call import converted_call
+from ivy_models.shells.keras_layers import (
+    GridCrossAttention as GridCrossAttention,
+    Resampler as Resampler,
+)
+from ivy_models.shells.keras_parts import (
+    ArrayLayer,
+    Branch,
+    add_parts,
+    assign,
+    check_arrays,
+    keras_ops,
+    tensors,
+)
 from ivy_models.shells.shorter import shorter, shorter_core
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.inputs.stems import PADDED_POOLS
-from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
-
-
-def _keras_ops() -> Ops:
-    """Operations of Keras' backend."""
-    name = keras.backend.backend()
-    if name not in BACKENDS or name == "numpy":
-        raise BackendError(
-            f"Keras runs on {name}; this library's Keras models run on tensorflow, jax and torch. "
-            "Set the environment variable KERAS_BACKEND before Keras is imported."
-        )
-    return ops_named(name)
-
 
 _OTHERS = "mask", "queries", "positions", "query_mask"
 """Arguments of a model's call besides the data."""
@@ -71,13 +64,6 @@ def _symbolic(shape: Any) -> Any:
     return tuple(_symbolic(part) for part in shape)
 
 
-def _check_arrays(*arguments: Any) -> None:
-    """Refuse arrays of NumPy that are more than numbers."""
-    for array in keras.tree.flatten(arguments):
-        if isinstance(array, np.ndarray) and type(array) is not np.ndarray:
-            to_numpy(array, "An argument")
-
-
 def _is_open(signature: Any) -> bool:
     """Whether a signature leaves a size open, other than that of the batch."""
     shapes = [spec.shape for spec in keras.tree.flatten(signature) if hasattr(spec, "shape")]
@@ -96,90 +82,11 @@ def _check_sizes_are_fixed(signature: Any) -> None:
         )
 
 
-class _Layer(keras.layers.Layer):
-    """A layer whose call takes plain arrays, and whose weights Keras cannot quantize."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        # Keras converts arrays before it calls a layer, and would drop masks and units.
-        _check_arrays(arguments, named)
-        return super().__call__(*arguments, **named)
-
-    def quantize(self, *_arguments: Any, **_named: Any) -> None:
-        """Refuse. Keras turns this into a warning when it quantizes a model around this layer.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise NotImplementedError(
-            f"{self.name} cannot be quantized by Keras, which quantizes its own layers, such as "
-            "Dense. Its weights stay as they are."
-        )
-
-
 def _refuse_legacy_format() -> InputError:
     return InputError(
         "A file .h5 or .hdf5 has Keras' legacy format, which cannot hold this model. Save it as "
         '"....keras", or its weights alone with save_weights("....weights.h5").'
     )
-
-
-class _Branch(_Layer):
-    """A branch of the parameter tree: its variables, and a layer for each of its branches."""
-
-    def __init__(self, description: Tree, dtype: Any, name: str):
-        super().__init__(name=name, dtype=dtype, autocast=False)
-        self.parts = _add_parts(self, description)
-
-    def build(self, output_shape: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Do nothing. Keras records the shape of this part's output."""
-
-    def compute_output_shape(self, output_shape: Any) -> Any:
-        """Return the recorded shape, for ``summary``."""
-        return output_shape
-
-
-def _add_parts(layer: keras.layers.Layer, description: Tree) -> dict[str, Any]:
-    """Add the variables (zeros) and layers of a branch of the tree to a layer."""
-    parts = {}
-    for name, part in description.items():
-        if isinstance(part, Mapping):
-            # A modality's name can be one that TensorFlow refuses.
-            keras_name = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
-            with keras.name_scope(
-                layer.name, caller=layer
-            ):  # a part's path begins with its branch's
-                parts[name] = _Branch(dict(part), layer.dtype_policy, keras_name)
-        else:
-            parts[name] = layer.add_weight(
-                shape=part.shape, initializer="zeros", trainable=part.trainable, name=name
-            )
-    layer.built = True
-    return parts
-
-
-def _tensors(layer: keras.layers.Layer, dtype: str) -> Tree:
-    """The weights as a tree of the backend's tensors, in a data type."""
-    return {
-        name: _tensors(part, dtype)
-        if isinstance(part, _Branch)
-        else keras.ops.cast(part.value, dtype)
-        for name, part in layer.parts.items()
-    }
-
-
-def _assign(
-    layer: keras.layers.Layer, weights: Tree, ops: Ops | None = None, device: str | None = None
-) -> None:
-    """Copy NumPy weights into the variables; into those of JAX as arrays of the device, if any."""
-    for name, part in layer.parts.items():
-        if isinstance(part, _Branch):
-            _assign(part, weights[name], ops, device)
-        elif ops is None or device is None:
-            part.assign(weights[name])
-        else:  # JAX computes on the default device with arrays of no device in particular
-            part.assign(ops.asarray(weights[name], part.dtype, device))
 
 
 def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[Any]:
@@ -197,7 +104,7 @@ def _on_device(ops: Ops, name: str | None) -> contextlib.AbstractContextManager[
 
 
 @keras.saving.register_keras_serializable("ivy_models")
-class PerceiverIO(_Layer, keras.Model):
+class PerceiverIO(ArrayLayer, keras.Model):
     """Perceiver IO as a ``keras.Model``; made by ``PerceiverIO.to_keras_model()``.
 
     Each branch of the parameter tree is a layer, and the path of a variable is its name in the
@@ -231,37 +138,37 @@ class PerceiverIO(_Layer, keras.Model):
             spec = PerceiverIOSpec.from_json(json.dumps(spec))
         # Data are not cast, because half precision would be too coarse for the reader.
         super().__init__(**{"dtype": spec.dtype} | named, autocast=False)
-        self.spec, self._ops = spec, _keras_ops()
+        self.spec, self._ops = spec, keras_ops()
         self.core = PerceiverIOCore(spec, rematerialise=rematerialise)
         self.seed_generator = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
         if weights is None:
             weights = initialise(self.core.parameters())
         with _on_device(self._ops, spec.device):
-            self.parts = _add_parts(self, self.core.parameters())
-            _assign(self, weights, self._ops, spec.device)
+            self.parts = add_parts(self, self.core.parameters())
+            assign(self, weights, self._ops, spec.device)
 
     def weight_tree(self) -> Tree:
         """The weights as a nested dict of tensors, for ``PerceiverIO.with_weights``.
 
         They have the data type in which they are stored, such as float32 with mixed precision.
         """
-        return _tensors(self, self.variable_dtype)
+        return tensors(self, self.variable_dtype)
 
     # Keras converts arrays before these call the model, as before a call.
 
     def fit(self, *arguments: Any, **named: Any) -> Any:
         """Train as ``keras.Model`` does."""
-        _check_arrays(arguments, named)
+        check_arrays(arguments, named)
         return super().fit(*arguments, **named)
 
     def evaluate(self, *arguments: Any, **named: Any) -> Any:
         """Evaluate as ``keras.Model`` does."""
-        _check_arrays(arguments, named)
+        check_arrays(arguments, named)
         return super().evaluate(*arguments, **named)
 
     def predict(self, *arguments: Any, **named: Any) -> Any:
         """Predict as ``keras.Model`` does."""
-        _check_arrays(arguments, named)
+        check_arrays(arguments, named)
         return super().predict(*arguments, **named)
 
     def call(
@@ -305,7 +212,7 @@ class PerceiverIO(_Layer, keras.Model):
         arguments = self._unpacked(data, mask, queries, positions, query_mask)
         data, mask, queries, positions, query_mask = arguments
         key = self._dropout_key() if training else None
-        weights = _tensors(self, self.compute_dtype)
+        weights = tensors(self, self.compute_dtype)
         core, weights = shorter(
             self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
         )
@@ -376,7 +283,7 @@ class PerceiverIO(_Layer, keras.Model):
             "outputs": _shape(output),
         }
         for name, shape in shapes.items():
-            if isinstance(part := self.parts.get(name), _Branch):
+            if isinstance(part := self.parts.get(name), Branch):
                 part.build(shape)
 
     @property
@@ -549,142 +456,3 @@ class PerceiverIO(_Layer, keras.Model):
             "rematerialise": self.core.rematerialise,
         }
         return super().get_config() | settings
-
-
-@keras.saving.register_keras_serializable("ivy_models")
-class GridCrossAttention(_Layer):
-    """Queries attend to data on a grid and its Fourier features, exactly and without building them.
-
-    The layer norm and cross-attention of :class:`.layer.GridCrossAttention`, as a layer of
-    other models.
-
-    Parameters
-    ----------
-    query_dim, data_dim, num_axes, num_heads, qk_dim, v_dim
-        As in that class.
-    num_bands, max_resolution
-        As in :class:`.FourierPositionEncoding`.
-    seed
-        Seed of the random weights.
-    named
-        Further arguments of ``keras.layers.Layer``.
-    """
-
-    def __init__(
-        self,
-        query_dim: int,
-        data_dim: int,
-        num_bands: int,
-        max_resolution: float | tuple[float, ...] | None = None,
-        num_axes: int = 2,
-        num_heads: int = 1,
-        qk_dim: int | None = None,
-        v_dim: int | None = None,
-        seed: int = 0,
-        **named: Any,
-    ):
-        super().__init__(**named, autocast=False)
-        if isinstance(max_resolution, list):  # from JSON
-            max_resolution = tuple(max_resolution)
-        positions = FourierPositionEncoding(num_bands, max_resolution)
-        self.core = layer.GridCrossAttention(
-            query_dim, data_dim, positions, num_axes, num_heads, qk_dim, v_dim
-        )
-        self.seed, self._ops = seed, _keras_ops()
-        self.parts = _add_parts(self, self.core.parameters())
-        _assign(self, initialise(self.core.parameters(), seed))
-
-    def build(  # pyright: ignore[reportIncompatibleMethodOverride]: Keras passes them by name
-        self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
-    ) -> None:
-        """Do nothing, because the variables already exist. Keras records the shapes."""
-
-    def compute_output_shape(
-        self, queries_shape: Any, data_shape: Any, mask_shape: Any = None
-    ) -> tuple[int | None, ...]:
-        """Return the shape of the output, (B, N, D)."""
-        return (data_shape[0], *queries_shape[1:])
-
-    def call(self, queries: Any, data: Any, mask: Any = None) -> Any:
-        """Attend: queries (B, N, D), data (B, *axes, data_dim) and mask (B, *axes) -> (B, N, D).
-
-        The output has the compute type of the layer's dtype policy.
-        """
-        weights = _tensors(self, self.compute_dtype)
-        attended = converted_attention(self._ops, self.core, weights, queries, data, mask)
-        return keras.ops.cast(attended, self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that Keras saves beside the weights."""
-        fields = asdict(self.core)
-        positions = fields.pop("positions")
-        return (
-            super().get_config()
-            | fields
-            | {
-                "num_bands": positions["num_bands"],
-                "max_resolution": positions["max_resolution"],
-                "seed": self.seed,
-            }
-        )
-
-
-@keras.saving.register_keras_serializable("ivy_models")
-class Resampler(_Layer):
-    """Read any number of inputs into a fixed number of outputs, as a layer of other models.
-
-    Parameters
-    ----------
-    spec
-        The description, or a dict of its fields.
-    seed
-        Seed of the random weights.
-    named
-        Further arguments of ``keras.layers.Layer``.
-
-    Raises
-    ------
-    BackendError
-        If Keras runs on a backend that the models do not support.
-    """
-
-    def __init__(self, spec: ResamplerSpec | dict[str, Any], seed: int = 0, **named: Any):
-        super().__init__(**named, autocast=False)
-        self.spec = ResamplerSpec(**spec) if isinstance(spec, dict) else spec
-        self.seed, self._ops = seed, _keras_ops()
-        self.parts = _add_parts(self, self.spec.parameters())
-        _assign(self, initialise(self.spec.parameters(), seed))
-
-    def build(self, inputs_shape: Any, **_others: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Do nothing, because the variables already exist. Keras records the shapes."""
-
-    def compute_output_shape(
-        self, inputs_shape: Any, latents_shape: Any = None, **_others: Any
-    ) -> tuple[int | None, ...]:
-        """Return the shape of the output, (B, N, O), or (B, O) if ``pooled``."""
-        spec = self.spec
-        first = inputs_shape[0] if isinstance(inputs_shape[0], (list, tuple)) else inputs_shape
-        num_outputs = spec.num_latents if latents_shape is None else latents_shape[1]
-        rows = () if spec.pooled else (num_outputs,)
-        return (first[0], *rows, spec.output_dim or spec.latent_dim)
-
-    def call(
-        self,
-        inputs: Any,
-        latents: Any = None,
-        mask: Any = None,
-        positions: Any = None,
-        latent_positions: Any = None,
-    ) -> Any:
-        """Resample; arguments, result and errors as of :func:`.resample`.
-
-        The output has the compute type of the layer's dtype policy.
-        """
-        weights = _tensors(self, self.compute_dtype)
-        arguments = inputs, latents, mask, positions, latent_positions
-        output = converted_call(self._ops, self.spec, weights, *arguments)
-        return keras.ops.cast(output, self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that Keras saves beside the weights."""
-        return super().get_config() | {"spec": asdict(self.spec), "seed": self.seed}
