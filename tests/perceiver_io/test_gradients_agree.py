@@ -202,10 +202,11 @@ def by_every_framework(jax_reader):
 
     test_gradients.py compares the gradients of its two readers.
     """
+    slow = {"jax": pytest.mark.slow}
     return pytest.mark.parametrize(
         ("case", "reader", "name"),
         [
-            (case, reader, name)
+            pytest.param(case, reader, name, marks=slow.get(name, ()))
             for case, reader, name in itertools.product(CASES, READERS, TRAINED)
             if name != "jax" or reader == jax_reader
         ],

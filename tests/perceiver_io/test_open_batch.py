@@ -55,7 +55,7 @@ def open_batch(x):
     return tf.TensorSpec((None, *x.shape[1:]), x.dtype)
 
 
-@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("streams", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", cases(np.random.default_rng(0)))
 def test_one_program_takes_any_batch(name, streams, rng, request, monkeypatch):
     if streams:

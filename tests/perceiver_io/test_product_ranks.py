@@ -51,6 +51,7 @@ def traced(spec, shape, batch=2):
     yield jax.make_jaxpr(jax.grad(loss))(params, data).jaxpr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [False, True], ids=["as chosen", "streaming"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_products_have_few_axes(name, streams, request):

@@ -25,6 +25,7 @@ def programs(ops, monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_compile_changes_no_result(backend, rng):
     data = image(rng, 3, 6, 5, 3)
     plain = numpy_of(PerceiverIO(small_spec())(data))

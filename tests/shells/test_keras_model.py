@@ -381,14 +381,8 @@ if keras.backend.backend() == "tensorflow":
 """
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("tensorflow", marks=pytest.mark.slow),
-        pytest.param("jax", marks=pytest.mark.slow),
-        "torch",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_on_each_backend_of_keras(name, tmp_path):
     """One process for all parts: its imports take as long as each of them."""
     if name not in CHOSEN:

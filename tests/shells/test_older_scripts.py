@@ -334,6 +334,7 @@ def test_a_module_passes_its_weights_to_the_model_in_it(backend, rng):
     np.testing.assert_allclose(ivy.to_numpy(module.encoder(data)), ivy.to_numpy(encoded), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_model_in_a_trained_module_is_saved_as_trained(backend, rng, tmp_path):
     module, data = Classifier(), image(rng, 2, 6, 5, 3)
     if backend == "numpy":  # has no gradients
