@@ -51,6 +51,10 @@ class Features:
         """The rows for some of the base."""
         return base if self.encoding is None else self.encoding.encode_native(ops, base)
 
+    def row_parts(self, ops: Ops, base: Array) -> tuple[Array, ...]:
+        """The arrays that the rows are a concatenation of."""
+        return (base,) if self.encoding is None else self.encoding.parts(ops, base)
+
     def project(self, ops: Ops, rows: Array) -> Array:
         """The channels of some rows."""
         return rows if self.weight is None else ops.linear(rows, self.weight, self.bias)

@@ -84,9 +84,15 @@ class FourierPositionEncoding:
         self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
     ) -> Array:
         """The same for native arrays, (..., axes) -> (..., channels), with gradients."""
+        return ops.concat(self.parts(ops, positions, shape), -1)
+
+    def parts(
+        self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
+    ) -> tuple[Array, ...]:
+        """The arrays that the features are a concatenation of."""
         num_axes = positions.shape[-1]
         frequencies = _frequencies(self, tuple(self._resolutions(num_axes, shape)))
-        return ops.concat([positions, *ops.waves(positions, frequencies)], -1)
+        return (positions, *ops.waves(positions, frequencies))
 
     def _in_order(self, grouped: np.ndarray, num_axes: int) -> np.ndarray:
         """Reorder channels that are grouped by axis to the encoding's order."""

@@ -22,10 +22,10 @@ def features_of_rows(inputs: Inputs) -> list[Features] | None:
 def normed_rows(ops: Ops, features: list[Features], batch: Any, start: Any, size: int) -> Array:
     """The layer norm, without scale and offset, of ``size`` inputs from ``start``, (B, size, C)."""
     parts = []
-    for part in features:
-        base = ops.slice(part.base, start, size, len(part.base.shape) - 2)
-        rows = part.rows(ops, base)
-        parts.append(ops.broadcast_to(rows, (batch, size, rows.shape[-1])))
+    for feature in features:
+        base = ops.slice(feature.base, start, size, len(feature.base.shape) - 2)
+        parts += feature.row_parts(ops, base)
+    parts = [ops.broadcast_to(part, (batch, size, part.shape[-1])) for part in parts]
     rows = ops.concat(parts, -1) if len(parts) > 1 else parts[0]
     scale, offset = (ops.full((rows.shape[-1],), value, rows) for value in (1, 0))
     return ops.layer_norm(rows, scale, offset)
