@@ -32,6 +32,7 @@ HEAVY = [
     [
         "ivy_models",
         "ivy_models.transformers.perceiver_io",
+        "ivy_models.datasets",
         "ivy_models.ops",
         "ivy_models.preprocessing",
         "ivy_models.transformers.perceiver_io.costs",
