@@ -63,6 +63,13 @@ TABLE = TablePreprocessing(
         ("-1'234.5", ".", -1234.5),
         ("1\u2019234", ".", 1234),
         ("\u22121.5", ".", -1.5),
+        ("(1.5)", ".", -1.5),
+        ("1.234,5-", ",", -1234.5),
+        ("12,34,567", ".", 1234567),
+        ("12,34,56", ".", None),
+        ("(-1.5)", ".", None),
+        ("-1.5-", ".", None),
+        ("()", ".", None),
         ("12 34", ".", None),
         ("1,23", ".", None),
         ("inf", ".", None),
@@ -93,6 +100,9 @@ def test_numbers_are_read(value, decimal, number):
         ("$ -5", "$", -5),
         ("\u2212$5", "$", -5),
         ("-5 €", "€", -5),
+        ("($5.5)", "$", -5.5),
+        ("$ (5.5)", "$", -5.5),
+        ("(5 %)", "%", -5),
         (5, "$", 5),
         ("5", "$", None),
         ("$5$", "$", None),
@@ -167,7 +177,10 @@ def test_midnight_is_near_the_evening():
 
 @pytest.mark.parametrize(
     "value",
-    [None, float("nan"), "", " ", "NA", "NaN", "null", "?", Decimal("NaN"), pd.NA, pd.NaT],
+    [
+        *(None, float("nan"), "", " ", "NA", "NaN", "null", "?", Decimal("NaN"), pd.NA, pd.NaT),
+        *("#N/A", "<NA>", "-nan", "#DIV/0!"),
+    ],
 )
 def test_nothing_is_recognised(value):
     assert is_missing(value)

@@ -12,12 +12,22 @@ from typing import Any
 
 import numpy as np
 
-MISSING_WORDS = frozenset(["", "na", "n/a", "nan", "null", "none", "nat", "?", "-"])
+MISSING_WORDS = frozenset(
+    [
+        *("", "na", "n/a", "nan", "null", "none", "nat", "?", "-"),
+        # Others that pandas knows
+        *("#n/a", "#n/a n/a", "#na", "<na>", "-nan"),
+        *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+        # Errors of spreadsheets
+        *("#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!"),
+    ]
+)
 """Cells that hold nothing, in lower case and without spaces around."""
 
 _NUMBERS = {
     decimal: re.compile(
-        rf"[+-]?(\d+|[1-9]\d{{0,2}}(?P<mark>[{other}'\u2019\s])\d{{3}}((?P=mark)\d{{3}})*)?"
+        rf"[+-]?(\d+|[1-9]\d{{0,2}}(?P<mark>[{other}'\u2019\s])"
+        r"((\d{3}(?P=mark))*|(\d{2}(?P=mark))*)\d{3})?"  # 1,234,567; in India 12,34,567
         rf"([{decimal}]\d*)?([eE][+-]?\d+)?"
     )
     for decimal, other in (".,", ",.")
@@ -30,6 +40,7 @@ _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 DATE_FORMATS = (
     "iso",
     "%Y-%m-%d",
+    "%Y%m%d",
     "%Y/%m/%d",
     "%Y.%m.%d",
     "%m/%d/%Y",
@@ -46,8 +57,15 @@ DATE_FORMATS = (
     "%d %B %Y",
     "%b %d, %Y",
     "%B %d, %Y",
+    "%Y-%m",
+    "%m/%Y",
+    "%b %Y",
+    "%B %Y",
 )
-"""Formats of dates, in the order in which they are tried. A time may follow the date."""
+"""Formats of dates and months, in the order in which they are tried. A time may follow the date."""
+
+COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+"""A date such as 20240131, which may also be an integer."""
 
 _TIME = re.compile(
     r"(?P<hour>\d{1,2})(:(?P<minute>\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d+))?)?)?"
@@ -81,7 +99,7 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
     Parameters
     ----------
     value
-        A number, or a text.
+        A number, or a text. (5) and 5- are negative, as in accounting.
     decimal
         The decimal mark of a text, "." or ",". The other one, an apostrophe or a space may
         separate thousands.
@@ -89,7 +107,8 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
         The sign before or after the number of a text, as :func:`unit_of` finds it.
     """
     if isinstance(value, str):
-        value = _without_unit(value.strip().replace("\u2212", "-"), unit)  # the minus sign
+        value = value.strip().replace("\u2212", "-")  # the minus sign
+        value = _sign_first(_without_unit(_sign_first(value), unit))
         match = _NUMBERS[decimal].fullmatch(value)
         if not match:
             return math.nan
@@ -105,11 +124,18 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
 
 def unit_of(text: str) -> str:
     """The percent sign or currency sign before or after a number; "" if there is none."""
-    text = text.strip().lstrip("+-\u2212").strip()
+    text = _sign_first(text.strip()).lstrip("+-\u2212").strip()
     for sign in (text[:1], text[-1:]):
         if sign == "%" or (sign and unicodedata.category(sign) == "Sc"):
             return sign
     return ""
+
+
+def _sign_first(text: str) -> str:
+    """-5 for (5) and 5-."""
+    if text.startswith("(") and text.endswith(")"):
+        return f"-{text[1:-1]}"
+    return f"-{text[:-1]}" if text.endswith("-") else text
 
 
 def _without_unit(text: str, unit: str) -> str:
@@ -137,6 +163,8 @@ def to_date(value: Any, form: str = "iso") -> datetime.datetime | None:
     form
         The format of a text: one of :data:`DATE_FORMATS`.
     """
+    if form == "%Y%m%d" and isinstance(value, Integral):
+        value = str(value)
     if isinstance(value, str):
         return _parsed(value.strip(), form)
     if is_missing(value):
@@ -215,7 +243,7 @@ def to_category(value: Any) -> str | None:
     """
     if is_missing(value):
         return None
-    text = str(value).strip()
+    text = unicodedata.normalize("NFC", str(value).strip())
     if text.lower() in ("true", "false"):
         return text.capitalize()
     if isinstance(value, Real) and not isinstance(value, Integral):
