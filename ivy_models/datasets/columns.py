@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import math
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -16,6 +16,7 @@ import numpy as np
 
 from ivy_models.datasets.defaults import (
     image_preprocessing,
+    sample,
     sound_preprocessing,
     text_length,
 )
@@ -33,6 +34,7 @@ from ivy_models.preprocessing.table import (
     TimeColumn,
 )
 from ivy_models.preprocessing.table.cells import (
+    COMPACT_DATE,
     DATE_FORMATS,
     days_of,
     is_missing,
@@ -48,6 +50,12 @@ from ivy_models.preprocessing.text import TextPreprocessing
 KINDS = ("number", "category", "date", "time", "text", "ngrams", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""
 
+LOOK = 20
+"""Number of cells, spread over all, by which formats of dates are passed over."""
+
+NESTED = (Mapping, list, bytes)
+"""Types of cells that hold more than a word or a number."""
+
 BINS = 16
 """Ranges of a number's encoding."""
 
@@ -56,6 +64,9 @@ MAX_CATEGORIES = 1000
 
 MAX_TEXT = 512
 """Upper bound on the tokens of a text column."""
+
+INDEX_NAMES = ("column 1", "Unnamed: 0", "__index_level_0__")
+"""Names of an index without a name, as this library and pandas write them."""
 
 MOSTLY = 0.95
 """Share of the cells that must be numbers, dates, times or files for a column of these."""
@@ -101,7 +112,9 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             )
 
 
-def recognise(cells: Sequence[Any], places: np.ndarray | None = None) -> tuple[str, str]:
+def recognise(
+    cells: Sequence[Any], places: np.ndarray | None = None, name: str = ""
+) -> tuple[str, str]:
     """Recognise the kind of a column.
 
     Parameters
@@ -110,6 +123,8 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None) -> tuple[s
         Its cells, or a sample of them.
     places
         Integers: the row of each cell. None: the cells are those of all rows.
+    name
+        Name of the column. An index without a name is not used.
 
     Returns
     -------
@@ -121,15 +136,18 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None) -> tuple[s
         return "ignore", "empty"
     if file_kind := _kind_of_files(known):
         return file_kind, ""
-    if any(isinstance(cell, (Mapping, list, bytes)) for cell in known):
+    if any(isinstance(cell, NESTED) for cell in known):
         return "ignore", f"cells of type {type(known[0]).__name__}"
     categories = Counter(map(to_category, known))
     if len(categories) == 1:
         return "ignore", f"always {next(iter(categories))}"
     if isinstance(known[0], bool):
         return "category", ""
+    if all(COMPACT_DATE.fullmatch(str(cell)) for cell in known) and date_format(known):
+        return "date", ""
     if number_format(known) is not None:
-        numbers_rows = len(known) == len(cells) and _number_rows(known, places)
+        is_index = name in INDEX_NAMES and len(categories) == len(known)
+        numbers_rows = len(known) == len(cells) and (is_index or _number_rows(known, places))
         return ("ignore", "numbers the rows") if numbers_rows else ("number", "")
     if date_format(known) is not None:
         return "date", ""
@@ -180,33 +198,42 @@ class NumberFormat(NamedTuple):
 
 def number_format(known: Sequence[Any]) -> NumberFormat | None:
     """The format by which nearly all cells, and the most, are numbers, or None."""
-    texts = [cell.strip() for cell in known if isinstance(cell, str)]
-    others = [cell for cell in known if not isinstance(cell, str)]
-    if any(not isinstance(cell, (Real, Decimal)) for cell in others):
-        return None
-    if any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in texts):
+    if any(isinstance(cell, str) and re.fullmatch(r"\s*0\d+\s*", cell) for cell in known):
         return None  # a code, such as that of a town
-    units = Counter(map(unit_of, texts)).most_common(1)
+    form, count = best_number_format(known)
+    return form if count >= MOSTLY * len(known) else None
+
+
+def best_number_format(known: Sequence[Any]) -> tuple[NumberFormat, int]:
+    """The format by which the most cells are numbers, and how many are."""
+    texts = [cell for cell in known if isinstance(cell, str)]
+    others = [cell for cell in known if not isinstance(cell, str)]
+    units = Counter(unit_of(text) for text in texts if any(map(str.isdigit, text))).most_common(1)
     unit = units[0][0] if units else ""
     formats = [NumberFormat(decimal, unit) for decimal in (".", ",")]
     counts = [sum(not np.isnan(to_number(text, *form)) for text in texts) for form in formats]
     # 1,234 has three decimals if the column also has 0,5 or 1234,5.
     form, count = max(zip(formats, counts, strict=True), key=lambda counted: counted[1])
-    return form if count + len(others) >= MOSTLY * len(known) else None
+    return form, count + sum(isinstance(cell, (Real, Decimal)) for cell in others)
 
 
 def date_format(known: Sequence[Any]) -> str | None:
     """The first format by which nearly all cells are dates, or None."""
-    if all(isinstance(cell, datetime.date) for cell in known):
-        return "iso"
-    if not all(isinstance(cell, str) for cell in known):
-        return None
+    form, count = best_date_format(known)
+    return form if count >= MOSTLY * len(known) else None
+
+
+def best_date_format(known: Sequence[Any]) -> tuple[str, int]:
+    """The format by which nearly all cells, or the most, are dates, and how many are."""
+    looked = [known[place] for place in sample(len(known), LOOK)]
+    best = "iso", 0
     for form in DATE_FORMATS:
-        if to_date(known[0], form) is None and to_date(known[-1], form) is None:
-            continue
-        if sum(to_date(cell, form) is not None for cell in known) >= MOSTLY * len(known):
-            return form
-    return None
+        if any(to_date(cell, form) is not None for cell in looked):
+            count = sum(to_date(cell, form) is not None for cell in known)
+            best = max(best, (form, count), key=lambda counted: counted[1])
+            if count >= MOSTLY * len(known):
+                break
+    return best
 
 
 def fit_column(name: str, kind: str, cells: Sequence[Any]) -> tuple[TableColumn, str]:
@@ -246,23 +273,28 @@ def fit_column(name: str, kind: str, cells: Sequence[Any]) -> tuple[TableColumn,
 
 
 def _fit_number(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
-    form = number_format(known) or NumberFormat()
+    form, _ = best_number_format(known)
     numbers = np.array([to_number(cell, *form) for cell in known])
     numbers = numbers[~np.isnan(numbers)]
-    detail = form.range(numbers)
-    if len(numbers) < len(known):
-        detail += f", {len(known) - len(numbers):,} cells are not numbers"
+    detail = form.range(numbers) + _others(known, numbers, "numbers")
     return NumberColumn(name, *_moments(numbers), edges_of(numbers, BINS), *form), detail
 
 
+def _others(known: Sequence[Any], read: Sized, what: str) -> str:
+    """The number of cells that hold something else, in words, or an empty text."""
+    number = len(known) - len(read)
+    return f", not {what}: {number:,}" if number else ""
+
+
 def _fit_date(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
-    form = date_format(known) or "iso"
+    form, _ = best_date_format(known)
     dates = [date for cell in known if (date := to_date(cell, form)) is not None]
     days = np.array([days_of(date) for date in dates])
     has_time = bool((days % 1).any())
     detail = f"{min(dates):%Y-%m-%d} to {max(dates):%Y-%m-%d}"
     if form != "iso":
         detail += f", written {form}"
+    detail += _others(known, dates, "dates")
     return DateColumn(name, *_moments(days), edges_of(days, BINS), form, has_time), detail
 
 
@@ -272,7 +304,8 @@ def _fit_time(name: str, known: Sequence[Any]) -> tuple[TableColumn, str]:
     # 1:40 is 99.99999999999999 minutes.
     minutes = (math.floor(hour * 60 + 1e-6) for hour in (hours.min(), hours.max()))
     first, last = (f"{minute // 60:02d}:{minute % 60:02d}" for minute in minutes)
-    return TimeColumn(name, *_moments(hours), edges_of(hours, BINS)), f"{first} to {last}"
+    detail = f"{first} to {last}" + _others(known, hours, "times")
+    return TimeColumn(name, *_moments(hours), edges_of(hours, BINS)), detail
 
 
 def _moments(numbers: np.ndarray) -> tuple[float, float]:

@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.datasets.columns import Column, NumberFormat, number_format
+from ivy_models.datasets.columns import (
+    NESTED,
+    Column,
+    best_number_format,
+    number_format,
+)
 from ivy_models.datasets.defaults import sample
 from ivy_models.datasets.files import named
 from ivy_models.errors import InputError, shown
@@ -76,10 +81,16 @@ class TargetColumn:
         known = [cell for cell in cells if not (cell is None if as_written else is_missing(cell))]
         if not known:
             raise InputError(f"The target {name!r} is empty in all rows.")
+        if nested := next((cell for cell in known if isinstance(cell, NESTED)), None):
+            raise InputError(
+                f"The target {name!r} has cells of type {type(nested).__name__}, such as "
+                f"{shown(repr(nested))}; expected a word or a number in each. Write a column of "
+                "these, or choose another target."
+            )
         looked = [known[place] for place in sample(len(known), LOOK)]
-        form = number_format(looked)
-        self._format = form or NumberFormat()
-        self.kind = kind or ("class" if form is None else self._recognised(looked))
+        self._format, _ = best_number_format(looked)
+        is_number = number_format(looked) is not None
+        self.kind = kind or (self._recognised(looked) if is_number else "class")
         values = self.values(cells)
         self.counts = Counter(value for value in values if value is not None)
         first = shown(repr(next(iter(self.counts), None)))
@@ -90,7 +101,7 @@ class TargetColumn:
             raise InputError(
                 f"The target {name!r} has {len(self.counts):,} different values, such as "
                 f"{first}, in {len(known):,} rows: too many for classes. Choose another target, "
-                "write numbers without units, or set its kind to class."
+                "write numbers without units, or set its kind to class or number."
             )
 
     def _recognised(self, known: Sequence[Any]) -> str:
