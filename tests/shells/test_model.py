@@ -512,6 +512,14 @@ def test_wrong_queries_are_refused(backend, rng, shape, message):
         model(image(rng, 2, 6, 5, 3), queries=image(rng, *shape))
 
 
+def test_queries_without_an_axis_need_a_query_shape(backend, rng):
+    data, queries = image(rng, 2, 3, 6, 5, 3), image(rng, 2, 3, 14)
+    model = PerceiverIO(small_spec(learn_query=False, query_shape=None))
+    with pytest.raises(InputError, match=r"batch axes and channels.*query_shape=\(\)"):
+        model(data, queries=queries)
+    assert PerceiverIO(model.spec.replace(query_shape=()))(data, queries=queries).shape == (2, 3, 5)
+
+
 def test_queries_are_passed_where_the_model_needs_them(backend, rng):
     data = image(rng, 6, 5, 3)
     with pytest.raises(InputError, match="each call passes queries"):

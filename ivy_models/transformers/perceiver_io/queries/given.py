@@ -102,11 +102,16 @@ class GivenQueries(Queries):
             raise InputError(f"queries are empty; got shape {shape}.")
         is_shared = len(shape) - 1 == (1 if self.shape is None else len(self.shape))
         axes = shape[:-1] if is_shared else shape[len(batch_shape) : -1]
-        begins = is_shape(shape[: len(batch_shape)], batch_shape)
-        if (not is_shared and not begins) or (not axes and self.shape != ()):
+        if not is_shared and not is_shape(shape[: len(batch_shape)], batch_shape):
             raise InputError(
                 f"queries have shape {shape}, which does not begin with the data's batch axes "
                 f"{batch_shape}; pass (O, {self.dim}) for queries that a whole batch shares."
+            )
+        if not axes and self.shape is None:
+            raise InputError(
+                f"queries have shape {shape}, the data's batch axes and channels; expected "
+                f"(*batch, *query_axes, {self.dim}). For one query per element without an axis, "
+                "set the spec's query_shape=()."
             )
         if self.shape is not None and not is_shape(axes, self.shape):
             raise InputError(f"queries have axes {axes}; the spec's query_shape is {self.shape}.")
