@@ -182,6 +182,22 @@ def test_modalities_in_one_output_and_one_input_in_modalities(backend, rng):
     }
 
 
+def test_heads_of_modalities_take_the_place_of_the_final_head(backend, rng):
+    """A final head that changes nothing can be left out."""
+    headed, data = multimodal_spec(output_dim=23), multimodal_data(rng)
+    weights = noisy(headed)
+    weights["decoder"]["head"] = {"weight": np.eye(23), "bias": np.zeros(23)}
+    expected = run(PerceiverIO(headed, v=weights), data)
+    del weights["decoder"]["head"]
+    headless = PerceiverIO(headed.replace(with_final_head=False), v=weights)
+    assert_close(run(headless, data), expected)
+    some = run(headless, data, queries={"sound": [0, 3], "label": None})
+    assert {name: x.shape for name, x in some.items()} == {
+        "sound": (2, 2, 4, 1),
+        "label": (2, 1, 11),
+    }
+
+
 # Tokens, categories, learned positions and stems
 
 

@@ -73,7 +73,8 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     with_decoder
         Whether there is a decoder; if not, the model returns the latents.
     with_final_head
-        Whether a linear layer maps the decoder's output to ``output_dim`` channels.
+        Whether a linear layer maps the decoder's output to ``output_dim`` channels. The heads of
+        ``output_modalities`` come after it, or take its place.
     pooling
         "mean": instead of attention from queries, the decoder is the mean of the latents and its
         layer norm, as in the Perceiver (arXiv 2103.03206). The output has no axes (B, output_dim);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ivy_models.base.fields import axes, check_fields, named_fields, optional, positive_int
@@ -206,7 +206,8 @@ class MultimodalOutput:
         weights = params["decoder"]
         head = _head(ops, weights.get("head"), params["outputs"][modality.name])
         weights = {**weights, "head": head}
-        outputs = self.decoder(weights, queries, latents, dropout=dropout, record=record)
+        decoder = replace(self.decoder, output_dim=modality.head_dim)
+        outputs = decoder(weights, queries, latents, dropout=dropout, record=record)
         patch_shape = modality.patch_shape or ()
         if indices is not None:
             number = ops.shape(outputs)[1]
