@@ -495,8 +495,9 @@ class PerceiverIO(WithoutInherited, ModuleWithWeights):
         Parameters
         ----------
         source
-            The module, or its ``state_dict()``, or a file of it, written by ``torch.save`` or as
-            ``.safetensors``. A file needs neither perceiver-pytorch nor torch.
+            The module, or its ``state_dict()``, or that of a larger module with one of these in
+            it, or a file of either, written by ``torch.save`` or as ``.safetensors``. A file needs
+            neither perceiver-pytorch nor torch.
         device, dtype
             As in :class:`PerceiverIOSpec`.
         arguments

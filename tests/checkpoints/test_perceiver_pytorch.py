@@ -91,6 +91,37 @@ def test_files_of_every_release(case, tmp_path):
             np.testing.assert_array_equal(got, array, err_msg=name)
 
 
+def named(prefix, case):
+    return {f"{prefix}{name}": tensor for name, tensor in original(case).state_dict().items()}
+
+
+@pytest.mark.parametrize("case", ["images", "io", "tokens"])
+@pytest.mark.parametrize("prefix", ["model.", "module.model.", "net.perceiver_io.", "latents."])
+def test_a_perceiver_in_a_larger_module(case, prefix, tmp_path):
+    state = named(prefix, case) | {"loss.weight": torch.ones(3), "latents": torch.ones(2)}
+    torch.save(state, tmp_path / "weights.pt")
+    expected = read_perceiver_pytorch(original(case), {})
+    for source in (state, tmp_path / "weights.pt"):
+        read = read_perceiver_pytorch(source, CASES[case][1])
+        assert read.spec == expected.spec
+        for (name, got), (_, array) in zip(flatten(read.tree), flatten(expected.tree), strict=True):
+            np.testing.assert_array_equal(got, array, err_msg=name)
+
+
+def test_files_of_more_than_weights_are_refused(tmp_path):
+    model = original("io")
+    checkpoint = {"epoch": 3, "state_dict": model.state_dict()}
+    for content, message in (
+        (model, "asks for perceiver_pytorch"),
+        (checkpoint, r"a dict with the names \['epoch', 'state_dict'\]"),
+        ([model.state_dict()], "it holds a list"),
+    ):
+        torch.save(content, tmp_path / "weights.pt")
+        with pytest.raises(WeightsError, match=message) as error:
+            read_perceiver_pytorch(tmp_path / "weights.pt", IO)
+        assert error.match(r"torch\.save\(module\.state_dict\(\)")
+
+
 def test_tied_layers_are_stored_once():
     tied = read_perceiver_pytorch(original("tied"), {})
     assert list(tied.tree["processor"]) == list(tied.tree["reader"]) == ["layer_0", "layer_1"]
@@ -134,6 +165,13 @@ class _Own(torch.nn.Linear):
         ),
         (original("images").state_dict(), PERCEIVER | {"self_per_cross_attn": 0}, "at least 1"),
         ({"weight": np.ones(2)}, {}, "have no latents"),
+        (named("a.", "io") | named("b.", "io"), IO, r"several Perceivers: 'a\.', 'b\.'"),
+        (
+            {"epoch": 3, "state_dict": original("io").state_dict()},
+            IO,
+            r"such as source\['state_dict'\]",
+        ),
+        ([original("io")], IO, "must be a module, its state_dict.. or a path, got list"),
         ("nothing.pt", IO, "There is no weights file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,36 +62,59 @@ def read_perceiver_pytorch(source: Any, arguments: Mapping[str, Any]) -> Checked
                 "PerceiverIO or PerceiverLM of perceiver-pytorch. If it computes as one of them, "
                 "pass its state_dict() and the arguments of that class."
             )
-        arguments, source = arguments_of(source), source.state_dict()
+        arguments, source = arguments_of(source), unwrapped(source.state_dict())
         what = f"the {class_name}"
     else:
         what = "the state" if isinstance(source, Mapping) else str(source)
         source = source if isinstance(source, Mapping) else _read_file(source)
-        class_name = _class_of_names(source)
+        class_name, source = _perceiver_in(source)
     spec = spec_of(class_name, arguments)
-    arrays = {name: to_numpy(array, name) for name, array in unwrapped(source).items()}
+    arrays = {name: to_numpy(array, name) for name, array in source.items()}
     weights = _translated(spec, class_name, _canonical(spec, class_name, arrays))
     return CheckedWeights.of(spec, PerceiverIOCore(spec).parameters(), weights, what)
 
 
 def _read_file(path: Any) -> dict[str, np.ndarray]:
+    if not isinstance(path, (str, os.PathLike)):
+        raise WeightsError(
+            f"source must be a module, its state_dict() or a path, got {type(path).__name__}."
+        )
     path = user_path(path)
     if not Path(path).is_file():
         raise WeightsError(f"There is no weights file {path}.")
     return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
 
 
-def _class_of_names(names: Mapping[str, Any]) -> str:
-    plain = unwrapped(names)
-    if "latents" not in plain and "perceiver_io.latents" not in plain:
+def _perceiver_in(state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The class of a Perceiver, and its weights among those of a module that may be larger."""
+    if states := [name for name, entry in state.items() if isinstance(entry, Mapping)]:
+        raise WeightsError(
+            f"source is a mapping with {', '.join(map(repr, states))} in it, not a state. Pass the "
+            f"entry that is the model's state, such as source[{states[0]!r}]."
+        )
+    state = unwrapped(state)
+    ends = [name.removesuffix("latents") for name in state if re.search(r"(^|\.)latents$", name)]
+    prefixes = [end for end in ends if any(name.startswith(f"{end}layers.") for name in state)]
+    if not prefixes:
         raise WeightsError(
             "The weights have no latents, so they are not the state of a Perceiver, PerceiverIO or "
-            f"PerceiverLM of perceiver-pytorch. Their first names: {', '.join(list(names)[:3])}."
+            f"PerceiverLM of perceiver-pytorch. Their first names: {', '.join(list(state)[:3])}."
         )
-    if "perceiver_io.latents" in plain:
-        return "PerceiverLM"
-    is_io = any(name.startswith("decoder_cross_attn.") for name in plain)
-    return "PerceiverIO" if is_io else "Perceiver"
+    if len(prefixes) > 1:
+        raise WeightsError(
+            f"The weights are of several Perceivers: {', '.join(map(repr, prefixes))}. Pass those "
+            "of one of them, with its prefix removed from their names."
+        )
+    (prefix,) = prefixes
+    outer = prefix.removesuffix("perceiver_io.")
+    if prefix != outer and {f"{outer}token_emb.weight", f"{outer}pos_emb.weight"} <= state.keys():
+        class_name, prefix = "PerceiverLM", outer
+    elif any(name.startswith(f"{prefix}decoder_cross_attn.") for name in state):
+        class_name = "PerceiverIO"
+    else:
+        class_name = "Perceiver"
+    inside = {name: array for name, array in state.items() if name.startswith(prefix)}
+    return class_name, {name.removeprefix(prefix): array for name, array in inside.items()}
 
 
 def _canonical(

@@ -31,6 +31,12 @@ _DTYPES = {
 _OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files that torch wrote before version 1.6, which are several pickles in a row."""
 
+_HOW_TO_CONVERT = (
+    "If it is a whole module or a checkpoint of training that you trust, write its weights alone: "
+    'torch.save(module.state_dict(), "weights.pt"), or torch.save(torch.load(path)["state_dict"], '
+    '"weights.pt").'
+)
+
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
     """Read a mapping of tensors. bfloat16, which NumPy lacks, becomes float32.
@@ -59,7 +65,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
             what = str(error)
         raise WeightsError(
             f"{path} is not a file of tensors alone, or is broken; nothing in it was executed "
-            f"({what})."
+            f"({what}). {_HOW_TO_CONVERT}"
         ) from error
 
 
@@ -166,7 +172,10 @@ class _Archive:
         if not isinstance(content, dict) or not all(
             isinstance(tensor, _Tensor) for tensor in content.values()
         ):
-            raise RefusedError("it does not hold a mapping of tensors.")
+            names = f" with the names {shown(list(content))}" if isinstance(content, dict) else ""
+            raise RefusedError(
+                f"it holds a {type(content).__name__.strip('_')}{names}, not a mapping of tensors"
+            )
         views = {tensor.view: tensor for tensor in content.values()}  # tied weights are one view
         total = sum(
             math.prod(tensor.shape) * tensor.storage.numbers.itemsize for tensor in views.values()
