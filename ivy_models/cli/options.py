@@ -119,6 +119,8 @@ class InputPath(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if self.stdin and value in ("-", "/dev/stdin"):
             return sys.stdin.buffer
+        if value == "-":
+            self.fail("stdin is not read here; save it to a file and pass its path.", param, ctx)
         if isinstance(value, str) and ADDRESS.match(value):
             self.fail(f"{value} is an address; download the file and pass its path.", param, ctx)
         return Path(value)

@@ -21,7 +21,7 @@ from ivy_models.datasets.defaults import (
     text_length,
 )
 from ivy_models.datasets.files import kind_of, named
-from ivy_models.errors import InputError, did_you_mean
+from ivy_models.errors import InputError, did_you_mean, shown
 from ivy_models.preprocessing.ngrams import NgramPreprocessing
 from ivy_models.preprocessing.table import (
     CategoryColumn,
@@ -112,6 +112,10 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             )
 
 
+FILES = ("image", "sound")
+"""Kinds of columns of files."""
+
+
 def recognise(
     cells: Sequence[Any], places: np.ndarray | None = None, name: str = ""
 ) -> tuple[str, str]:
@@ -154,6 +158,36 @@ def recognise(
     if sum(not math.isnan(to_hours(cell)) for cell in known) >= MOSTLY * len(known):
         return "time", ""
     return _kind_of_texts(known, len(categories))
+
+
+def warnings_of(name: str, kind: str, cells: Sequence[Any]) -> list[str]:
+    """Sentences about a recognised column most of whose cells are of another kind.
+
+    Parameters
+    ----------
+    name, kind
+        The column's name, and the kind that was recognised.
+    cells
+        As in :func:`recognise`.
+    """
+    known = [cell for cell in cells if isinstance(cell, str) and not is_missing(cell)]
+    if kind not in ("category", "text", "ignore") or not known:
+        return []
+    form, numbers = best_number_format(known)
+    date_form, dates = best_date_format(known)
+    other, count = max(("number", numbers), ("date", dates), key=lambda counted: counted[1])
+    if not 0.5 <= count / len(known) < MOSTLY:
+        return []
+    is_date = other == "date"
+    example = next(
+        cell
+        for cell in known
+        if (to_date(cell, date_form) is None if is_date else math.isnan(to_number(cell, *form)))
+    )
+    return [
+        f"{count / len(known):.0%} of the cells of {name!r} are {other}s, but others are not, such "
+        f"as {shown(repr(example))}. If these are unknown, set its kind to {other}."
+    ]
 
 
 def _kind_of_files(known: Sequence[Any]) -> str | None:

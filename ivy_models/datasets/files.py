@@ -30,6 +30,12 @@ KIND_OF_SUFFIX = {
 }
 
 
+ADVICE = {
+    ".7z .gz .rar .tar .tgz .zip .zst": " Unpack it, and name the folder or the table.",
+    ".ods .xls .xlsb .xlsm .xlsx": " Save the sheet as CSV.",
+}
+"""What to do with other files, by the ends of their names."""
+
 COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """How the names of compressed tables end, and what opens them."""
 
@@ -44,6 +50,12 @@ def suffix_of(name: str | Path) -> str:
 def kind_of(name: str | Path) -> str | None:
     """The kind of a file by its name: "image", "sound", "text", "table" or None."""
     return KIND_OF_SUFFIX.get(suffix_of(name))
+
+
+def advice_on(name: str | Path) -> str:
+    """A sentence after a space about a file that cannot be read, or an empty text."""
+    suffix = suffix_of(name)
+    return next((advice for ends, advice in ADVICE.items() if suffix in ends.split()), "")
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -88,7 +100,7 @@ def most_frequent_kind(folder: Path, files: Iterable[Path]) -> str:
         raise InputError(
             f"The folder {folder} has no images, sounds, texts or tables, but "
             f"{named([file.relative_to(folder) for file in files])}. Names must end as in a.png, "
-            "a.wav, a.txt or a.csv."
+            f"a.wav, a.txt or a.csv.{advice_on(files[0])}"
         )
     return kinds.most_common(1)[0][0]
 

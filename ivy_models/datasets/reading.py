@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from ivy_models.datasets.checking import check_files, copies_with_different_valu
 from ivy_models.datasets.digests import digests_of_rows
 from ivy_models.datasets.examples import TrainingData
 from ivy_models.datasets.files import counted, named
-from ivy_models.datasets.rows import FileRows, Rows, open_parts, read_rows
+from ivy_models.datasets.rows import Rows, open_parts, read_rows
 from ivy_models.datasets.schema import FileSchema, Schema, TableSchema
 from ivy_models.datasets.sources import SourceExamples
 from ivy_models.datasets.splits import split, strata_of
@@ -60,7 +61,7 @@ def read_training_data(
         time, text, ngrams, image, sound or ignore; for a target class or number.
     validation
         Share of the examples to hold out, or a folder or file with other examples. None: the part
-        called validation, otherwise test, otherwise a fifth.
+        called validation, otherwise test if it has targets, otherwise a fifth.
     preprocessing
         Instead of one that fits the data, such as that of a model to fine-tune.
     seed
@@ -91,15 +92,19 @@ def read_training_data(
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     parts = open_parts(path)
-    others = _validation_rows(parts, validation)
-    rows, chosen = parts["train"], dict(columns or {})
+    rows = parts["train"]
+    chosen = {_composed(name): kind for name, kind in (columns or {}).items()}
+    if target is not None:
+        target = [_composed(name) for name in ([target] if isinstance(target, str) else target)]
     schema: Schema
     if isinstance(rows, TableRows):
         schema = TableSchema.of(rows, target, chosen, preprocessing)
     else:
         schema = FileSchema.of(rows, target, chosen, preprocessing)
-    warnings = [sentence for target in schema.targets for sentence in target.warnings()]
-    warnings += _passed_over(rows) + _passed_over(others)
+    warnings = list(schema.warnings)
+    warnings += [sentence for target in schema.targets for sentence in target.warnings()]
+    others = _validation_rows(parts, validation, schema, warnings)
+    warnings += [*rows.warnings, *(others.warnings if others else ())]
 
     first = _labelled(rows, schema, max_broken, warnings)
     if others is None:
@@ -160,12 +165,24 @@ class _Labelled:
         )
 
 
-def _validation_rows(parts: Mapping[str, Rows], validation: Any) -> Rows | None:
+def _composed(name: str) -> str:
+    """The form of a name that columns have, of one é, not of e and an accent."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _validation_rows(
+    parts: Mapping[str, Rows], validation: Any, schema: Schema, warnings: list[str]
+) -> Rows | None:
     """The rows for validation that are given, or None to hold some out."""
     if isinstance(validation, (int, float)):
         return None
     if validation is None:
-        others = parts.get("validation") or parts.get("test")
+        others = parts.get("validation")
+        if others is None and (test := parts.get("test")) is not None:
+            if any(target.name in test.columns for target in schema.targets):
+                others = test
+            else:
+                warnings.append("The part test has no targets, so it is not used.")
     else:
         others = read_rows(validation)
     if others is not None and others.kind != parts["train"].kind:
@@ -176,19 +193,14 @@ def _validation_rows(parts: Mapping[str, Rows], validation: Any) -> Rows | None:
     return others
 
 
-def _passed_over(rows: Rows | None) -> list[str]:
-    """A sentence about files that are not of the folder's kind."""
-    if not isinstance(rows, FileRows) or not rows.passed_over:
-        return []
-    shown = named([file.relative_to(rows.root) for file in rows.passed_over])
-    return [f"Left out, because not {rows.kind}s: {counted(rows.passed_over, 'file')}, {shown}."]
-
-
 def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]) -> _Labelled:
     """The rows that can be used; sentences about the others go to ``warnings``."""
     names = [target.name for target in schema.targets]
     if lacking := [name for name in names if name not in rows.columns]:
-        raise InputError(f"The validation data lack the target {named(lacking)}.")
+        raise InputError(
+            f"The validation data lack the target {named(lacking)}. Choose other data, or a share "
+            "of the training data, such as 0.2, as validation."
+        )
     values = {target.name: target.values(rows.column(target.name)) for target in schema.targets}
     known = [
         i

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,12 @@ import numpy as np
 from ivy_models.base.paths import user_path
 from ivy_models.datasets.files import (
     SUFFIXES,
+    advice_on,
+    counted,
     kind_of,
     list_folder,
     most_frequent_kind,
+    named,
     readable,
 )
 from ivy_models.datasets.tables import table_rows
@@ -38,6 +42,11 @@ class Rows(Protocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that :meth:`column` can give."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what was left out, or may have been read wrongly."""
         ...
 
     def __len__(self) -> int: ...
@@ -97,6 +106,14 @@ class FileRows:
     def columns(self) -> tuple[str, ...]:
         return (TARGET,) if any(self._labels) else ()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if not self.passed_over:
+            return ()
+        files = counted(self.passed_over, "file")
+        shown = named([file.relative_to(self.root) for file in self.passed_over])
+        return (f"Left out, because not {self.kind}s: {files}, {shown}.",)
+
     def name(self, index: int) -> str:
         return readable(self.files[index].relative_to(self.root))
 
@@ -115,7 +132,9 @@ class FileRows:
     @cached_property
     def _labels(self) -> list[str | None]:
         parts = (file.relative_to(self.root).parts for file in self.files)
-        return [readable(part[0]) if len(part) > 1 else None for part in parts]
+        names = [readable(part[0]) if len(part) > 1 else None for part in parts]
+        # macOS may have written an accent as a letter of its own.
+        return [None if name is None else unicodedata.normalize("NFC", name) for name in names]
 
 
 def read_rows(path: str | os.PathLike[str]) -> Rows:
@@ -144,10 +163,12 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
         return folder_rows(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file. Save the data to a file first.")
     kind = kind_of(path)
     if kind is None:
         raise InputError(
-            f"{path} has an unknown extension. Files that can be read are "
+            f"{path} has an unknown extension.{advice_on(path)} Files that can be read are "
             f"{', '.join(f'{kind}s ({ends})' for kind, ends in SUFFIXES.items())}."
         )
     if kind == "table":
@@ -196,7 +217,10 @@ def open_parts(path: Path) -> dict[str, Rows]:
     return {"train": folder_rows(path)}
 
 
-_PARTS = re.compile(r"(train|training|validation|valid|val|dev|test|testing)(?![a-z])", re.I)
+_PARTS = re.compile(
+    r"(train|training|validation|valid|val|dev|test|testing)([ _-]?(set|data|split))?(?![a-z])",
+    re.I,
+)
 
 _PART_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 

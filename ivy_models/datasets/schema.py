@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ivy_models.datasets.columns import KINDS, Column, check_kinds, fit_column, recognise
+from ivy_models.datasets.columns import (
+    FILES,
+    KINDS,
+    Column,
+    check_kinds,
+    fit_column,
+    recognise,
+    warnings_of,
+)
 from ivy_models.datasets.defaults import default_preprocessing, sample
 from ivy_models.datasets.files import named
 from ivy_models.datasets.rows import TARGET, Rows
@@ -22,8 +31,6 @@ from ivy_models.preprocessing.table.cells import is_missing
 
 LOOK, SAMPLE = 10_000, 100_000
 """Number of rows, spread over all, by which columns are recognised, and described."""
-
-FILES = ("image", "sound")
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,11 @@ class FileSchema:
             preprocessing reads another kind of data.
         """
         if not rows.columns:
+            table = " The name of a table ends in .csv or .tsv." if rows.kind == "text" else ""
             raise InputError(
                 f"The {rows.kind}s, such as {rows[0]}, are not in folders that name their classes. "
                 f"Put the {rows.kind}s of each class into a subfolder with the name of the class."
+                f"{table}"
             )
         classes = set(rows.column(TARGET)) - {None}
         if len(classes) == 1:
@@ -94,6 +103,23 @@ class FileSchema:
     def files_of(self, row: Any) -> list[Any]:
         """The files of a row."""
         return [row]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what may be misunderstood."""
+        subfolders: dict[str, set[str]] = {}
+        for index in range(len(self.rows)):
+            label, *others = Path(self.rows.name(index)).parts
+            if others:
+                subfolders.setdefault(label, set()).add(others[0] if len(others) > 1 else "")
+        first, *others = subfolders.values()
+        if len(first) < 2 or "" in first or any(own != first for own in others):
+            return []
+        return [
+            f"All classes have the same subfolders: {named(sorted(first))}. These are not used. If "
+            "they are the classes, train on one of the folders, or name the folders train and "
+            "validation."
+        ]
 
     @property
     def check(self) -> Any:
@@ -132,6 +158,8 @@ class TableSchema:
         Reads the columns of files, and raises InputError if one is broken. None: there are none.
     given
         A preprocessing that is used as it is, such as that of a model to fine-tune.
+    warnings
+        Sentences about what may be misunderstood.
     """
 
     rows: TableRows
@@ -140,6 +168,7 @@ class TableSchema:
     check: TablePreprocessing | None
     given: TablePreprocessing | None = None
     details: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -175,12 +204,14 @@ class TableSchema:
                 )
             return cls._of_given(rows, targets, preprocessing)
         looked = sample(len(rows), LOOK)
-        kinds = {}
+        kinds, warnings = {}, []
         for name in others:
             if kind := chosen.get(name) or rows.file_kind(name):
                 kinds[name] = kind, "as chosen"
             else:
-                kinds[name] = recognise(rows.cells(name, looked), looked)
+                cells = rows.cells(name, looked)
+                kinds[name] = recognise(cells, looked, name)
+                warnings += warnings_of(name, kinds[name][0], cells)
         if all(kind == "ignore" for kind, _ in kinds.values()):
             found = named([f"{name} ({reason})" for name, (_, reason) in kinds.items()], 10)
             raise InputError(
@@ -191,7 +222,7 @@ class TableSchema:
         fitted = [fit_column(name, kinds[name][0], _resolved(rows, name)) for name in files]
         check = TablePreprocessing([column for column, _ in fitted]) if fitted else None
         details = {column.name: detail + _missing(rows, column.name) for column, detail in fitted}
-        return cls(rows, targets, kinds, check, None, details)
+        return cls(rows, targets, kinds, check, None, details, warnings)
 
     @classmethod
     def _of_given(
@@ -286,7 +317,8 @@ def _resolved(rows: TableRows, name: str) -> list[Any]:
     if not found:
         raise InputError(
             f"The column {name!r} names files, such as {cells[0]!r}, but none exists beside the "
-            f"table, in {rows.folders[0]}. If they are not needed, set the column's kind to ignore."
+            f"table, in {rows.folders[0]}. Write paths from there, or absolute ones; addresses are "
+            "not read. If the files are not needed, set the column's kind to ignore."
         )
     return found
 

@@ -15,6 +15,7 @@ import importlib
 import itertools
 import lzma
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,23 @@ LOOK = 20
 
 CHUNK = 1 << 20
 
+OTHER = "cp1252"
+"""Encoding of texts that are neither UTF-8 nor UTF-16."""
+
+OBJECTS = (
+    "expected an object for each row, one in a line or all in a list. pandas writes them with "
+    'to_json(FILE, orient="records").'
+)
+
+ADVICE = {
+    ".csv": " Save it as CSV in UTF-8.",
+    ".tsv": " Save it as TSV in UTF-8.",
+    ".json": " Write a list of objects, one for each row.",
+    ".jsonl": " Write an object in each line.",
+    ".ndjson": " Write an object in each line.",
+}
+"""What to do with a broken table, by its suffix."""
+
 
 @dataclass(frozen=True)
 class TableRows:
@@ -51,12 +69,15 @@ class TableRows:
         The rows, mapped into memory.
     starts, folders
         Number of each file's first row, and the folder to which its paths are relative.
+    warnings
+        Sentences about what may have been read wrongly.
     """
 
     path: Path
     dataset: Dataset
     starts: tuple[int, ...]
     folders: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -127,7 +148,9 @@ def _in_range(path: Path) -> Iterator[None]:
 def _with_path(value: Any, folder: Path) -> Any:
     if isinstance(value, str) and len(value) < 1000 and kind_of(value) in ("image", "sound"):
         try:
-            return NamedFile.at(value, path) if (path := folder / value).is_file() else value
+            for name in (value, value.replace("\\", "/")):  # as Windows writes paths
+                if (path := folder / name).is_file():
+                    return NamedFile.at(value, path)
         except (OSError, ValueError):  # not a name of a file at all
             return value
     return value
@@ -143,7 +166,8 @@ def table_rows(path: Path, files: Sequence[Path]) -> TableRows:
     BackendError
         If ``datasets`` is not installed.
     """
-    read = {file: part for file in files if len(part := _read(file))}
+    warnings: list[str] = []
+    read = {file: part for file in files if len(part := _read(file, warnings))}
     if not read:
         raise InputError(f"{path} has no rows.")
     files, parts = list(read), list(read.values())
@@ -154,7 +178,8 @@ def table_rows(path: Path, files: Sequence[Path]) -> TableRows:
                 f"{named(parts[0].column_names, 20)}. All files of a table need the same."
             )
     starts = tuple(itertools.accumulate([0, *map(len, parts[:-1])]))
-    return TableRows(path, _joined(path, parts), starts, tuple(file.parent for file in files))
+    folders = tuple(file.parent for file in files)
+    return TableRows(path, _joined(path, parts), starts, folders, tuple(warnings))
 
 
 def _joined(path: Path, parts: list[Dataset]) -> Dataset:
@@ -169,7 +194,8 @@ def _joined(path: Path, parts: list[Dataset]) -> Dataset:
         ) from error
 
 
-def _read(file: Path) -> Dataset:
+def _read(file: Path, warnings: list[str]) -> Dataset:
+    """Read a file; sentences about what may be wrong go to ``warnings``."""
     try:
         import datasets
         from datasets.packaged_modules.csv.csv import Csv
@@ -179,6 +205,13 @@ def _read(file: Path) -> Dataset:
         raise package_missing("Reading tables needs", "datasets") from error
     encoding, digest, is_empty = _look_at(file)
     suffix = suffix_of(file)
+    if suffix == ".parquet":
+        is_empty = is_empty or _has_no_rows(file)
+    elif encoding == OTHER:
+        warnings.append(
+            f"{file.name} is not written in UTF-8, so it is read as Windows-1252. If letters are "
+            "wrong, save it in UTF-8."
+        )
     builder: Any = Parquet if suffix == ".parquet" else Json
     options: dict[str, Any] = {} if suffix == ".parquet" else {"encoding": encoding}
     if suffix in (".csv", ".tsv"):
@@ -194,6 +227,8 @@ def _read(file: Path) -> Dataset:
             "na_filter": False,
             "index_col": False,
         }
+    if builder is Json and not is_empty:
+        _check_objects(file, encoding)
     if is_empty or options.get("column_names") == []:
         return datasets.Dataset.from_dict({})
     with _quiet(datasets):
@@ -214,8 +249,34 @@ def _read(file: Path) -> Dataset:
                     f"{reason(first)}. Set the environment variable HF_DATASETS_CACHE to another "
                     "folder."
                 ) from error
-            raise InputError(f"{file} cannot be read as a table: {reason(first)}.") from error
-    return _undecoded(datasets, table)
+            raise InputError(
+                f"{file} cannot be read as a table: {reason(first)}.{ADVICE.get(suffix, '')}"
+            ) from error
+        if builder is Json and len(table) == 1:
+            _check_cells(datasets, file, table)
+        return _named_once(_plain(datasets, table))
+
+
+def _has_no_rows(file: Path) -> bool:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return not parquet.read_metadata(file).num_rows
+    except (OSError, ArrowException):  # a broken file, which is reported when it is read
+        return False
+
+
+def _check_objects(file: Path, encoding: str) -> None:
+    with _opened(file, "rt", encoding=encoding, errors="replace") as opened:
+        head = opened.read(CHUNK).lstrip()
+    if head and not re.match(r"\{|\[\s*[{\]]", head):
+        raise InputError(f"{file} has {shown(repr(head))} at its beginning; {OBJECTS}")
+
+
+def _check_cells(datasets: Any, file: Path, table: Dataset) -> None:
+    """Refuse a single row of lists and objects: the file has an object of columns."""
+    if not any(isinstance(feature, datasets.Value) for feature in table.features.values()):
+        raise InputError(f"{file} has one object, of columns; {OBJECTS}")
 
 
 def _cause(error: Exception) -> Exception:
@@ -225,12 +286,25 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
-def _undecoded(datasets: Any, table: Dataset) -> Dataset:
-    """Leave images and sounds as files, which this library decodes itself."""
+def _plain(datasets: Any, table: Dataset) -> Dataset:
+    """Leave images and sounds as files, which this library decodes itself, and texts as texts."""
     for name, feature in table.features.items():
         if isinstance(feature, (datasets.Image, datasets.Audio)):
             table = table.cast_column(name, type(feature)(decode=False))
+        elif getattr(feature, "dtype", None) == "string_view":  # Arrow cannot select its rows
+            table = table.cast_column(name, datasets.Value("string"))
     return table
+
+
+def _named_once(table: Dataset) -> Dataset:
+    """Give each column a name, in the form that keyboards write: of one é, not of e and an accent.
+
+    The forms look the same, and macOS writes the other one.
+    """
+    names = table.column_names
+    new = _different(unicodedata.normalize("NFC", name) for name in names)
+    changed = {old: name for old, name in zip(names, new, strict=True) if old != name}
+    return table.rename_columns(changed) if changed else table
 
 
 @contextmanager
@@ -271,11 +345,11 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
                 chunk = opened.read(CHUNK)
                 digest.update(chunk)
                 is_last = not chunk
-                if encoding != "cp1252":
+                if encoding != OTHER:
                     try:
                         decoder.decode(chunk, is_last)
                     except UnicodeDecodeError:
-                        encoding = "cp1252"
+                        encoding = OTHER
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{file} cannot be read: {reason(error)}.") from error
     return encoding, digest.hexdigest(), is_empty
@@ -304,7 +378,8 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
     if longer := [record for record in records if len(record) > len(names)]:
         raise InputError(
             f"{file} has {len(names)} columns in its first line, but a row with "
-            f"{len(longer[0])} cells: {named([repr(shown(cell)) for cell in longer[0]], 5)}."
+            f"{len(longer[0])} cells: {named([repr(shown(cell)) for cell in longer[0]], 5)}. The "
+            "first line must name all columns; remove lines above it."
         )
     return header, delimiter, list(_different(name.strip() for name in names))
 

@@ -65,7 +65,13 @@ def test_the_split_depends_on_the_seed_alone(tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    "parts", [("train", "val"), ("training", "test"), ("train", "dev", "test")]
+    "parts",
+    [
+        ("train", "val"),
+        ("training", "test"),
+        ("train", "dev", "test"),
+        ("Training_Set", "test_set"),
+    ],
 )
 def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
     for part, count in zip(parts, (3, 2, 1), strict=False):
@@ -75,6 +81,27 @@ def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
     assert all(data.validation.source(i).parts[-3] == parts[1] for i in range(4))
     data = read_training_data(tmp_path / parts[0], validation=tmp_path / parts[1])
     assert (len(data.train), len(data.validation)) == (6, 4)
+
+
+def test_a_part_without_classes_is_not_used(tmp_path, rng):
+    write_images(tmp_path / "train", rng, count=5)
+    write_images(tmp_path, rng, classes=("test",))
+    data = read_training_data(tmp_path)
+    assert (len(data.train), len(data.validation)) == (8, 2)
+    assert data.warnings == ("The part test has no targets, so it is not used.",)
+
+
+def test_parts_that_look_like_classes_are_named(tmp_path, rng):
+    for part in ("first", "second"):
+        write_images(tmp_path / part, rng, count=3)
+    data = read_training_data(tmp_path)
+    assert data.targets[0].labels == ("first", "second")
+    assert data.warnings[0].startswith("All classes have the same subfolders: cat, dog. These are")
+
+
+def test_names_of_folders_have_one_form_of_unicode(tmp_path, rng):
+    write_images(tmp_path, rng, classes=("cafe\u0301", "bar"))
+    assert read_training_data(tmp_path).targets[0].labels == ("bar", "caf\u00e9")
 
 
 def test_a_class_may_be_called_train(tmp_path, rng):
@@ -177,7 +204,9 @@ def test_what_should_be_looked_at_is_said(tmp_path, rng):
     [
         ([], "has no files"),
         (["a.pdf"], "no images, sounds, texts or tables, but a.pdf"),
+        (["a.zip"], "Unpack it, and name the folder or the table"),
         (["a.png", "b.png"], "not in folders that name their classes"),
+        (["a.txt"], r"not in folders.*The name of a table ends in .csv or .tsv"),
         (["cat/a.png"], "in one subfolder, cat; training needs at least two classes"),
         (["pets/cat/a.png", "pets/dog/b.png"], "train on pets"),
         (["cat/a.png", "dog/b.png"], "None of 2 images can be read"),

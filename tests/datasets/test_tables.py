@@ -263,7 +263,11 @@ def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
     with pytest.raises(InputError, match="lack the column age, income, city"):
         read_training_data(tmp_path)
     write_csv(tmp_path / "test-0.csv", [{"another": 1}])
-    with pytest.raises(InputError, match="lack the target label"):
+    data = read_training_data(tmp_path)
+    assert (len(data.train), len(data.validation)) == (32, 8)
+    assert "The part test has no targets, so it is not used." in data.warnings
+    (tmp_path / "test-0.csv").rename(tmp_path / "valid-0.csv")
+    with pytest.raises(InputError, match="lack the target label. Choose other data, or a share"):
         read_training_data(tmp_path)
     with pytest.raises(InputError, match="All files of a table need the same"):
         read_rows(tmp_path)
@@ -394,6 +398,7 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         (f"a,label\n1,{'x' * 999}\n2,{'x' * 999}\n", r"'label' is 'x{49}\.\.\.x{46}' in all rows"),
         ("a,label\n1,\n2,NA\n", "'label' is empty in all rows"),
         ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
+        ("People of 2024\n\na,label\n1,x\n", "first line must name all columns; remove lines"),
         ("a,label\n1,x\n" + "2,y\n" * 30 + "3,x,\n", "Expected 2 fields in line 33, saw 3"),
         ('a,label\n"1,x\n', "EOF inside string"),
         ("label\nx\ny\n", "No column .* is left to learn from, .*: there is no other"),
@@ -413,12 +418,102 @@ def test_tables_that_cannot_be_learned_are_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.parquet", b"PAR1"), ("a.jsonl", b'{"a": 1'), ("a.json", b"\xff\xfe\x00")],
+    [("a.parquet", b"PAR1"), ("a.jsonl", b'{"a": 1'), ("a.json", b"[{\x00")],
 )
 def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json.*|a\.parquet cannot be read as a table"):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": {"0": 1, "1": 2}, "label": {"0": "x", "1": "y"}}', "has one object, of columns"),
+        ('{"data": [{"a": 1, "label": "x"}]}', "has one object, of columns"),
+        ('[[1, "x"], [2, "y"]]', "at its beginning"),
+        ('"people"', "at its beginning"),
+        ("[]", "has no rows"),
+    ],
+)
+def test_json_without_an_object_for_each_row_is_refused(tmp_path, content, message):
+    """pandas writes an object of columns unless it is told otherwise."""
+    (tmp_path / "a.json").write_text(content)
+    advice = "" if message == "has no rows" else '.*; expected an object for each row.*"records"'
+    with pytest.raises(InputError, match=f"{message}{advice}"):
+        read_rows(tmp_path / "a.json")
+
+
+def test_names_in_two_forms_of_unicode_are_one_column(tmp_path):
+    """macOS writes é as e and an accent; both look the same."""
+    one, two = "pr\u00e9nom", "pre\u0301nom"
+    for written in (one, two):
+        rows = [{written: f"Zo{written[2:-3]}{i % 2}", "size": i % 7} for i in range(40)]
+        write_csv(tmp_path / "a.csv", rows)
+        for name in (one, two):
+            data = read_training_data(tmp_path / "a.csv", name)
+            assert data.targets[0].name == one
+            assert data.targets[0].labels == ("Zo\u00e90", "Zo\u00e91")
+        data = read_training_data(tmp_path / "a.csv", "size", columns={two: "text"})
+        assert data.columns[0].kind == "text"
+    write_csv(tmp_path / "a.csv", [{one: 1, two: 2}])
+    assert read_rows(tmp_path / "a.csv").columns == (one, f"{one} 2")
+
+
+def test_another_encoding_is_said(tmp_path):
+    rows = [{"city": ("Москва", "Казань")[i % 2], "label": i % 2} for i in range(20)]
+    write_csv(tmp_path / "a.csv", rows, encoding="cp1251")
+    said = "a.csv is not written in UTF-8, so it is read as Windows-1252."
+    assert any(
+        warning.startswith(said) for warning in read_training_data(tmp_path / "a.csv").warnings
+    )
+    write_csv(tmp_path / "a.csv", [{"city": "大阪", "label": 1}], encoding="shift-jis")
+    with pytest.raises(InputError, match="Save it as CSV in UTF-8"):
+        read_rows(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([str(i * 7 % 10) if i % 4 else "unknown" for i in range(40)], "number"),
+        (
+            [f"{i % 28 + 1}.3.2024" if i % 3 else f"2024-03-{i % 28 + 1:02d}" for i in range(40)],
+            "date",
+        ),
+        ([f"0{i % 9}123" for i in range(40)], None),
+        (["yes", "no", "1", "no"] * 10, None),
+    ],
+)
+def test_a_column_that_is_mostly_of_another_kind_is_named(tmp_path, cells, kind):
+    rows = [{"x": cell, "size": i % 7, "label": i % 2} for i, cell in enumerate(cells)]
+    write_csv(tmp_path / "a.csv", rows)
+    data = read_training_data(tmp_path / "a.csv")
+    said = [warning for warning in data.warnings if "of the cells of 'x' are" in warning]
+    assert len(said) == (kind is not None)
+    if kind:
+        assert said[0].endswith(f"set its kind to {kind}.")
+        assert read_training_data(tmp_path / "a.csv", columns={"x": kind}).columns[0].kind == kind
+
+
+def test_parquet_of_other_writers_is_read(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {
+        "city": pyarrow.array(["Bern", "Oslo"] * 10, pyarrow.string_view()),
+        "": [i % 7 for i in range(20)],
+        "label": [i % 2 for i in range(20)],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    found = read_training_data(tmp_path / "a.parquet").columns
+    assert [(column.name, column.kind) for column in found] == [
+        ("city", "category"),
+        ("column 2", "number"),
+        ("label", "class"),
+    ]
+    parquet.write_table(pyarrow.table(columns).slice(0, 0), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has no rows"):
+        read_rows(tmp_path / "a.parquet")
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -476,6 +571,7 @@ def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
     for i in range(20):
         Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
     rows = [{"photo": f"photos/{i}.png", "age": i % 7, "label": "ab"[i % 2]} for i in range(20)]
+    rows[5]["photo"] = "photos\\5.png"  # as Windows writes it
     rows[4]["photo"] = None
     (tmp_path / "photos" / "7.png").write_bytes(b"no image")
     rows[9]["photo"] = "photos/none.png"

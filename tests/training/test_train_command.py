@@ -223,10 +223,14 @@ def test_refusals(run, photos, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "README.md").write_text("mine")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
     spec = tmp_path / "spec.json"
     spec.write_text('{"num_latentz": 3}')
     for arguments, code, message in (
         (["nowhere"], 1, "nowhere"),
+        (["-"], 2, "stdin is not read here; save it to a file"),
+        (["/dev/null"], 1, "is not a regular file. Save the data to a file first."),
+        ([str(tmp_path / "a.xlsx")], 1, "a.xlsx has an unknown extension. Save the sheet as CSV."),
         ([str(tmp_path / "empty")], 1, "has no files"),
         ([str(photos), "--output", str(tmp_path / "notes"), "--overwrite"], 2, "no training run"),
         ([str(photos), "--output", str(spec)], 2, "is a file"),
