@@ -189,16 +189,20 @@ def numbers(validator: Validator) -> Validator:
 
 def ranges(name: str, value: Any) -> tuple:
     """Accept a pair of a lowest and a highest number, or a list of pairs."""
-    if _is_list(value) and value and all(map(_is_list, value)):
-        return tuple(ranges(f"each pair of {name}", each) for each in value)
-    pair = numbers(number)(name, value)
-    if not isinstance(pair, tuple) or len(pair) != 2:
+    if _is_list(value) and any(map(_is_list, value)):
+        return tuple(_range(f"each pair of {name}", each) for each in value)
+    return _range(name, value)
+
+
+def _range(name: str, value: Any) -> tuple[Real, Real]:
+    if not _is_list(value) or len(value) != 2:
         raise SpecError(f"{name} must be a pair (lowest, highest) of numbers, got {value!r}.")
-    if not pair[0] < pair[1]:
+    low, high = (number(f"each number of {name}", each) for each in value)
+    if not low < high:
         raise SpecError(
             f"{name} must be a pair (lowest, highest) with lowest < highest, got {value!r}."
         )
-    return pair
+    return low, high
 
 
 def _is_list(value: Any) -> bool:

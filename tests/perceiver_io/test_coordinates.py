@@ -200,7 +200,7 @@ def test_a_million_points_are_read_within_200_megabytes(heads):
         (np.zeros((2, 10, 2), np.float32), r"expected \(2, 11, 2\)"),
         (np.zeros((3, 11, 2), np.float32), r"expected \(2, 11, 2\)"),
         (np.zeros((11,), np.float32), r"expected \(2, 11, 2\)"),
-        (np.zeros((11, 2), np.int32), "floats"),
+        (np.zeros((11, 2), np.int32), "floats. Convert them"),
         (np.full((11, 2), [0.5, 1.01]), "from 1.01 to 1.01 on axis 1"),
         (np.full((11, 2), [-7.5, 0.0]), "from -7.5 to -7.5 on axis 0"),
         (np.full((11, 2), [np.nan, 0.0]), "finite numbers from -1 to 1"),
@@ -211,6 +211,22 @@ def test_wrong_positions_are_refused(backend, rng, positions, message):
     spec = points_spec()
     with pytest.raises(InputError, match=message):
         PerceiverIO(spec)(points(rng, spec)[0], positions=positions)
+
+
+def test_time_stamps_that_float32_cannot_tell_apart_are_refused(backend, rng):
+    start, day = 1.7e9, 86400.0
+    spec = points_spec(position_range=((start, start + day), (0, 1)))
+    model, (data, positions) = PerceiverIO(spec), points(rng, spec)
+    from_zero = np.abs(positions.astype(np.float64)) * [day, 1]
+    stamps = from_zero + np.array([start, 0])
+    with pytest.raises(InputError, match=r"numbers near 1\.7.*e\+09 are 128 apart.*\(0, 86400"):
+        model(data, positions=stamps.astype(np.float32))
+    shifted = PerceiverIO(spec.replace(position_range=((0, day), (0, 1))), v=model.v)
+    expected = numpy_of(shifted(data, positions=from_zero))
+    if backend != "jax":  # has float64 on request only
+        np.testing.assert_allclose(
+            numpy_of(model(data, positions=stamps)), expected, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_positions_are_refused_by_a_grid_model(backend, rng):
@@ -235,7 +251,9 @@ def test_positions_are_refused_by_a_grid_model(backend, rng):
         ({"fourier_band_spacing": "cubic"}, "'linear', 'logarithmic'"),
         ({"position_range": (1, 1)}, "lowest, highest"),
         ({"position_range": 3}, "lowest, highest"),
-        ({"position_range": "ab"}, "a finite number"),
+        ({"position_range": "ab"}, "lowest, highest"),
+        ({"position_range": None}, "lowest, highest"),
+        ({"position_range": ((0, 1), None)}, "each pair of position_range must be a pair"),
         ({"position_range": (0, float("inf"))}, "finite"),
         ({"position_range": ((0, 1),) * 3}, "one for each of the 2 axes"),
         (

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 """How far coordinates may exceed their range, relative to the largest: the rounding of float32."""
 
+COARSEST = 1e-4
+"""Largest distance of neighbouring numbers of a data type, where a range is mapped to [-1, 1]."""
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -92,10 +95,10 @@ class Coordinates:
         Raises
         ------
         InputError
-            If there is another number of axes, or coordinates are not floats or not in the
-            range. Coordinates of a traced program have no values yet, and those on a device that
-            works on its own are not read: they become NaN where they are out of range, and so does
-            the output.
+            If there is another number of axes, or coordinates are not floats, too coarse for the
+            range, or not in it. Coordinates of a traced program have no values yet, and those on a
+            device that works on its own are not read: they become NaN where they are out of range,
+            and so does the output.
         """
         shape = ops.known_shape(given, self.num_axes)
         if not shape or shape[-1] != self.num_axes:
@@ -106,8 +109,12 @@ class Coordinates:
         if 0 in shape:
             raise InputError(f"{name} has shape {shape}, which is empty; pass at least one.")
         if not ops.is_float(given):
-            raise InputError(f"{name} is of type {ops.dtype(given)}; coordinates are floats.")
+            raise InputError(
+                f"{name} is of type {ops.dtype(given)}; coordinates are floats. Convert them, such "
+                'as by astype("float32") of NumPy.'
+            )
         given = ops.widen(given)
+        self._check_steps(ops.dtype(given), name)
         centre, half, limit = (ops.constant(x, like=given) for x in _scale(self.ranges))
         mapped = (given - centre) / half
         if mask is not None:
@@ -123,6 +130,18 @@ class Coordinates:
         centre, half, _ = _scale(self.ranges)
         return mapped * half + centre
 
+    def _check_steps(self, dtype: str, name: str) -> None:
+        """Refuse a data type in which positions of a range far from 0 would be the same."""
+        for axis, (low, high) in enumerate(self.ranges):
+            farthest = max(abs(low), abs(high))
+            step = np.spacing(np.dtype(dtype).type(farthest))
+            if step > COARSEST * (high - low) / 2:
+                raise InputError(
+                    f"{name} is read in {dtype}, in which numbers near {farthest:g} are {step:g} "
+                    f"apart: too coarse for axis {axis}, from {low!r} to {high!r}. Subtract "
+                    f"{low!r} in float64, and set the spec's position_range to (0, {high - low!r})."
+                )
+
     def _check_values(self, mapped: np.ndarray, name: str) -> None:
         """Refuse coordinates outside [-1, 1]; they are reported as the call gave them."""
         limits = _scale(self.ranges)[2]
@@ -134,7 +153,7 @@ class Coordinates:
                 raise InputError(
                     f"{name} has coordinates from {smallest:g} to {largest:g} on axis {axis}; "
                     f"expected finite numbers from {low:g} to {high:g}. Rescale them, or set the "
-                    "spec's position_range; leave out inputs without a position by mask."
+                    "spec's position_range; a mask hides those that are padding."
                 )
 
 
