@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +227,7 @@ def train(
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
     from ivy_models.datasets import read_training_data
     from ivy_models.models.sizes import learning_rate_for
-    from ivy_models.training.loop import TrainingStopped, check_run, fit
+    from ivy_models.training.loop import TrainingStopped, fit
     from ivy_models.training.report import write_report
     from ivy_models.training.report.metrics import sklearn_metrics
     from ivy_models.training.settings import Settings, default_batch_size, default_epochs
@@ -273,11 +274,9 @@ def train(
     )
     _say("\n".join(texts.described(model, chosen)))
     with alone_in(output) if is_first else nullcontext():
-        if overwrite and is_first:
-            check_run(model, examples, chosen)(0)  # mixup refuses a batch that has no averages
-            remove_run(output)
+        clear = partial(remove_run, output) if overwrite else None
         try:
-            fitted = fit(model, examples, chosen, output, resume, finish=finish)
+            fitted = fit(model, examples, chosen, output, resume, finish=finish, clear=clear)
         except TrainingStopped as stopped:
             done = str(stopped).partition(". ")[0]
             _say(f"{done}. The same command with --resume continues.")

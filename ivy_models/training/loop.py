@@ -67,6 +67,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[Results], None] | None = None,
     finish: bool = False,
+    clear: Callable[[], None] | None = None,
 ) -> Fitted:
     """Train a model and keep the weights of the epoch that is best on the validation examples.
 
@@ -92,6 +93,10 @@ def fit(
         Called with the results of each epoch.
     finish
         Whether to make no further step: return the weights that the folder's checkpoint keeps.
+    clear
+        Removes an earlier run from the folder. It is called after the first step, before anything
+        is written, so that a run that fails before replaces nothing. None: an earlier run is
+        refused.
 
     Returns
     -------
@@ -106,9 +111,9 @@ def fit(
     SpecError
         If ``settings.metric`` or ``settings.frozen`` names what this run does not have.
     TrainingError
-        If the folder has a checkpoint of another run, or one without ``resume`` or ``finish``; if
-        ``finish`` finds no complete epoch; if the loss is not a finite number; or if the folder
-        cannot be written.
+        If the folder has a checkpoint of another run, or one without ``resume``, ``finish`` or
+        ``clear``; if ``finish`` finds no complete epoch; if the loss is not a finite number; or if
+        the folder cannot be written.
     TrainingStopped
         After Ctrl-C and a checkpoint.
     """
@@ -119,9 +124,12 @@ def fit(
         weights: Any = model.v
         trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=weights)
     trainer = make_trainer(trained, data.targets, settings, batches.steps)
-    # All processes have come here, so the command's first one has removed an earlier run.
-    saved = checkpoint.load(folder, run) if resume or finish else _refuse_existing(folder)
-    loop = _Loop(trainer, batches, settings, folder, run)
+    saved = None
+    if resume or finish:
+        saved = checkpoint.load(folder, run)
+    elif clear is None:
+        _refuse_existing(folder)
+    loop = _Loop(trainer, batches, settings, folder, run, clear)
     if saved is not None:
         loop.load(*saved)
     if not finish:
@@ -151,9 +159,11 @@ class _Loop:
         settings: Settings,
         folder: Path,
         identity: dict[str, Any],
+        clear: Callable[[], None] | None,
     ):
         self.trainer, self.batches, self.settings = trainer, batches, settings
         self.data, self.folder, self.identity = batches.data, folder, identity
+        self.clear = clear
         self.names = names_of(self.data.targets)
         self.metric = settings.metric or default_metric(self.data.targets)
         self.done = 0
@@ -178,7 +188,8 @@ class _Loop:
         with ExitStack() as stack:
             writer = None
             if self.trainer.is_main:
-                writer = Writer(self.folder, self.names, self.batches.steps, self.done)
+                steps = self.batches.steps, self.done
+                writer = Writer(self.folder, self.names, *steps, self.clear)
                 stack.enter_context(closing(writer))
             read = stack.enter_context(closing(self._remaining_batches()))
             for batch in read:

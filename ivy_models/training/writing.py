@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ class Writer:
         Names of the validation's results.
     steps, done
         Number of steps of the whole run, and of those that it has made.
+    clear
+        As in :func:`.fit`.
 
     Raises
     ------
@@ -44,11 +47,13 @@ class Writer:
         validation: Sequence[str],
         steps: int,
         done: int,
+        clear: Callable[[], None] | None = None,
     ):
-        self.folder = folder
+        self.folder, self.clear = folder, clear
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.records = Records(folder, validation, done)
+        self.open_records = functools.partial(Records, folder, validation, done)
+        self.records: Records | None = None
         self.progress = Progress(steps, done)
         self.saved_at = time.monotonic()
 
@@ -60,6 +65,10 @@ class Writer:
         """Add the row of a step, and write a checkpoint by ``save``, if it is given."""
         self.progress.step(row["loss"], row["learning_rate"])
         with _explained(self.folder):
+            if self.records is None:
+                if self.clear is not None:
+                    self.clear()
+                self.records = self.open_records()
             self.records.add(row)
             if save is not None:
                 self.records.flush()  # first, so that no row up to the checkpoint is missing
@@ -72,7 +81,8 @@ class Writer:
 
     def close(self) -> None:
         self.progress.close()
-        self.records.close()
+        if self.records is not None:
+            self.records.close()
 
 
 @contextmanager

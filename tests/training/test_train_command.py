@@ -15,6 +15,7 @@ from helpers.training import draw_nothing, heeding_ctrl_c
 from PIL import Image
 
 from ivy_models import classify
+from ivy_models.errors import TrainingError
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 from ivy_models.training.progress import Progress
 from ivy_models.training.settings import default_batch_size, default_epochs
@@ -182,8 +183,11 @@ def test_sounds(run, sounds, tmp_path):
 
 
 def test_texts(run, texts, tmp_path):
-    result = run("train", str(texts), "--output", str(tmp_path), *TINY)
+    for name in ("metrics.csv", "checkpoint.safetensors", "events.out.tfevents.1.0"):
+        (tmp_path / name).write_text("of an earlier run")
+    result = run("train", str(texts), "--output", str(tmp_path), *TINY, "--overwrite")
     assert result.exit_code == 0, result.output
+    assert all(b"earlier" not in file.read_bytes() for file in tmp_path.glob("*.*"))
     assert run("predict", str(tmp_path), str(texts)).stdout.count(".txt") == 20
     result = run("classify", "--model", str(tmp_path), str(texts / "good"), "--json")
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 10)
@@ -266,6 +270,21 @@ def test_a_refused_command_replaces_nothing(run, photos, tmp_path):
         assert result.exit_code == 1, result.output
         assert message in " ".join(result.stderr.split())
         assert (tmp_path / "metrics.csv").read_text() == "an earlier run"
+
+
+@pytest.mark.parametrize("failing", ["make_trainer", "_Loop._step"])
+def test_a_run_that_fails_at_once_replaces_nothing(run, photos, tmp_path, monkeypatch, failing):
+    def fail(*_):
+        raise TrainingError("the device is full")
+
+    (tmp_path / "metrics.csv").write_text("an earlier run")
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"its checkpoint")
+    monkeypatch.setattr(f"ivy_models.training.loop.{failing}", fail)
+    result = run("train", str(photos), "--output", str(tmp_path), "--overwrite", *TINY)
+    assert result.exit_code == 1, result.output
+    assert "the device is full" in result.stderr
+    assert (tmp_path / "metrics.csv").read_text() == "an earlier run"
+    assert {file.name for file in tmp_path.iterdir()} == {"metrics.csv", "checkpoint.safetensors"}
 
 
 def test_two_runs_in_one_folder(run, photos, tmp_path):
