@@ -233,7 +233,7 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
         return datasets.Dataset.from_dict({})
     with _quiet(datasets):
         try:
-            built = builder(data_files={"train": str(file)}, hash=digest, **options)
+            built: Any = builder(data_files={"train": str(file)}, hash=digest, **options)
             # A decompressed copy in the cache is found by its path alone: always made again.
             copies = datasets.DownloadConfig(force_extract=True, delete_extracted=True)
             built.download_and_prepare(download_config=copies)
