@@ -49,6 +49,7 @@ def classify(sources, files_from, load, batch_size: int, top: int, output_format
     """
     from tqdm import tqdm
 
+    from ivy_models.preprocessing.prepared import kind_read_by
     from ivy_models.tasks.classification import check_classifier, classify_each
 
     if files_from is not None:
@@ -58,6 +59,10 @@ def classify(sources, files_from, load, batch_size: int, top: int, output_format
     listed = list_files(sources)
     classifier = load()
     check_classifier(classifier)
+    if kind_read_by(classifier.preprocessing) == "table":
+        raise click.UsageError(
+            "The model reads rows of a table. Use ivy-models predict MODEL DATA instead."
+        )
     paths = select_files(listed, classifier.preprocessing)
     record, failures = FORMATS[output_format](), 0
     # Results printed to the same terminal would break the bar.

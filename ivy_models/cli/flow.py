@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ivy_models.cli.options import InputPath, batch_size_option, model_options
-from ivy_models.cli.outputs import check_folder_of
+from ivy_models.cli.outputs import check_output_file
 
 
 @click.command()
@@ -35,7 +35,7 @@ def flow(first: Path, second: Path, output: Path, load, batch_size: int) -> None
         raise click.UsageError(
             f"{output} must end in .flo, or in the suffix of a picture such as .png."
         )
-    check_folder_of(output)
+    check_output_file(output, first, second)
     frames = read_frames(first, second)
     field = estimate_flow(load(), *frames, progress=sys.stderr.isatty(), batch_size=batch_size)
     if is_picture:

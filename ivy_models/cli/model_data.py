@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ivy_models.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
     """
     from ivy_models.datasets.files import kind_of, list_folder, named
     from ivy_models.datasets.rows import FileRows, read_rows
+    from ivy_models.datasets.unread import unread_columns
     from ivy_models.preprocessing.prepared import kind_read_by
 
     kind = kind_read_by(preprocessing)
@@ -44,6 +47,8 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
                 f"{path} lacks columns that the model reads: {named(lacking)}. Add them, with "
                 "empty cells where a value is unknown."
             )
+        for sentence in unread_columns(rows, preprocessing):
+            click.echo(f"Warning: {sentence}", err=True)
         return rows
     if path.is_dir():
         files = tuple(file for file in list_folder(path) if kind_of(file) == kind)

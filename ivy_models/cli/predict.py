@@ -15,7 +15,7 @@ import click
 
 from ivy_models.cli.model_data import rows_for
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
-from ivy_models.cli.outputs import check_folder_of
+from ivy_models.cli.outputs import check_output_file
 
 if TYPE_CHECKING:
     from ivy_models.preprocessing.targets import Target
@@ -57,7 +57,7 @@ def predict(load, data: Path, output: Path | None, output_format: str, batch_siz
     from ivy_models.tasks.prediction import predict as predict_each, targets_of
 
     if output is not None:
-        check_folder_of(output)
+        check_output_file(output, data)
     model = load()
     rows = rows_for(model.preprocessing, data)
     targets = targets_of(model)

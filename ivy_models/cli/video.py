@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ivy_models.cli.options import InputPath, model_options
-from ivy_models.cli.outputs import check_folder_of
+from ivy_models.cli.outputs import check_output_file
 
 
 @click.command()
@@ -30,7 +30,7 @@ def video(clip: Path, output: Path, load, top: int) -> None:
     from ivy_models.tasks.video import prepare_clip, reconstruct
 
     check_video_name(output)
-    check_folder_of(output)
+    check_output_file(output, clip)
     # Before the weights are downloaded, so that a clip that cannot be used is refused first.
     data = prepare_clip(load.preprocessing(), clip)
     reconstruction = reconstruct(load(), data, top, progress=sys.stderr.isatty())

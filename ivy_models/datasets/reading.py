@@ -26,6 +26,7 @@ from ivy_models.datasets.sources import SourceExamples
 from ivy_models.datasets.splits import split, strata_of
 from ivy_models.datasets.tables import TableRows
 from ivy_models.datasets.target_columns import encode
+from ivy_models.datasets.unread import unread_columns
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import TablePreprocessing
 from ivy_models.preprocessing.targets import ClassTarget, Target
@@ -116,6 +117,8 @@ def read_training_data(
     fitted, found = schema.fit(first.indices)
     if isinstance(fitted, TablePreprocessing):
         _check_columns(second.rows, fitted)
+        for part in (rows,) if others is None else (rows, others):
+            warnings += unread_columns(part, fitted)
     targets = tuple(target.fit(first.values[target.name]) for target in schema.targets)
     warnings += _unknown_classes(second, targets)
     augmentation = augmentation_for(fitted, augment, flip)

@@ -108,15 +108,39 @@ def test_a_table_with_two_targets(run, table):
     assert "ivy-models predict" in refused.stderr
 
 
+def test_cells_that_are_not_known_are_named(run, table, tmp_path):
+    model, data = str(table / "model"), tmp_path / "new.csv"
+    data.write_text(
+        "age,city,error,buys\n29 years,Rome,900,yes\n,Oslo,1100,no\n30 years,Bern,1,no\n"
+    )
+    for command in ("predict", "evaluate"):
+        result = run(command, model, str(data))
+        assert result.exit_code == 0
+        said = "Warning: 100% of the cells of 'age' are not known as number, such as '29 years', so"
+        assert result.stderr.startswith(said)
+        assert "'city'" not in result.stderr
+
+
 def test_refusals(run, photos, table, tmp_path):
     image_model, table_model = str(photos / "model"), str(table / "model")
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "photos").mkdir()
+    rows = str(table / "rows.csv")
+    two = PerceiverIO.from_pretrained(table_model)
+    one = PerceiverIO(spec_for(two.preprocessing, two.targets[1:], 2, "tiny"))
+    one.preprocessing, one.targets = two.preprocessing, two.targets[1:]
+    one.save_pretrained(tmp_path / "one")
     for arguments, code, message in (
         (("predict", image_model, "nowhere"), 1, "There is no file or folder nowhere"),
         (("predict", image_model, str(tmp_path)), 1, "The model reads images; there are none"),
         (("predict", image_model, str(table / "rows.csv")), 1, "rows.csv is a table"),
         (("predict", table_model, str(photos / "data")), 1, "reads rows of a table"),
+        (("predict", table_model, rows, "--output", rows), 2, "the data, which would be lost"),
+        (
+            ("classify", "--model", str(tmp_path / "one"), rows),
+            2,
+            "Use ivy-models predict MODEL DATA",
+        ),
         (("predict", "nope", "x.png"), 2, "nope"),
         (("evaluate", image_model, str(photos / "data" / "round")), 1, "It has no subfolders"),
         (("evaluate", image_model, str(photos / "data"), "--target", "x"), 2, "no target 'x'"),

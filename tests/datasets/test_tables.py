@@ -273,6 +273,15 @@ def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
         read_rows(tmp_path)
 
 
+def test_validation_rows_in_another_format_are_named(tmp_path):
+    for name, form in (("train", "%Y-%m-%d"), ("valid", "%d.%m.%Y")):
+        days = [datetime.date(2024, 1 + i % 12, 1 + i % 28).strftime(form) for i in range(30)]
+        rows = [{"day": day, "label": "ab"[i % 2]} for i, day in enumerate(days)]
+        write_csv(tmp_path / f"{name}.csv", rows)
+    (warning,) = read_training_data(tmp_path).warnings
+    assert warning.startswith("100% of the cells of 'day' are not known as date, such as '01.01.20")
+
+
 def test_a_table_that_was_replaced_is_read_anew(tmp_path):
     import os
 
