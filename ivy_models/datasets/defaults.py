@@ -19,7 +19,7 @@ from ivy_models.preprocessing import (
 )
 from ivy_models.preprocessing.media import decode
 from ivy_models.preprocessing.modalities import SAMPLES_PER_PATCH
-from ivy_models.preprocessing.sources import opened, stored
+from ivy_models.preprocessing.sources import opened, reason, stored
 
 SAMPLE = 100
 """Number of files that are looked at, spread over all."""
@@ -119,16 +119,19 @@ def text_length(lengths: Sequence[int], limit: int) -> int:
 def _of_sample(look: Any, sources: Sequence[Any], what: str, size: int = SAMPLE) -> list[Any]:
     """What a function finds in a sample of files that it can read."""
     chosen = [sources[int(place)] for place in sample(len(sources), size)]
-    found = []
+    found, errors = [], []
     for source in chosen:
         try:
             found.append(look(source))
         except BackendError:  # a package that is not installed
             raise
-        except Exception:  # reading all the files reports the broken ones
-            continue
+        except Exception as error:  # reading all the files reports the broken ones
+            errors.append(error)
     if not found:
-        raise InputError(f"None of {len(chosen)} {what} can be read: {named(chosen)}.")
+        raise InputError(
+            f"None of {len(chosen)} {what} can be read: {named(chosen)}. The first: "
+            f"{reason(errors[0])}."
+        )
     return found
 
 
