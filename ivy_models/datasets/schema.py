@@ -109,11 +109,13 @@ class FileSchema:
         """Sentences about what may be misunderstood."""
         subfolders: dict[str, set[str]] = {}
         for index in range(len(self.rows)):
-            label, *others = Path(self.rows.name(index)).parts
-            if others:
-                subfolders.setdefault(label, set()).add(others[0] if len(others) > 1 else "")
+            label, *inside = Path(self.rows.name(index)).parts
+            if len(inside) == 1:  # a file in the folder of its class
+                return []
+            if inside:
+                subfolders.setdefault(label, set()).add(inside[0])
         first, *others = subfolders.values()
-        if len(first) < 2 or "" in first or any(own != first for own in others):
+        if len(first) < 2 or any(own != first for own in others):
             return []
         return [
             f"All classes have the same subfolders: {named(sorted(first))}. These are not used. If "
