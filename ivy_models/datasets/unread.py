@@ -27,14 +27,15 @@ def unread_columns(rows: Rows, preprocessing: TablePreprocessing) -> list[str]:
     """
     sentences = []
     for column in preprocessing.columns:
+        if not isinstance(column, (NumberColumn, DateColumn, TimeColumn, CategoryColumn)):
+            continue
         cells = rows.cells(column.name, sample(len(rows), LOOK))
-        known = [cell for cell in cells if not is_missing(cell)]
-        if isinstance(column, (NumberColumn, DateColumn, TimeColumn)) and known:
-            is_read = column.encode(known)[1]
-        elif isinstance(column, CategoryColumn):
+        if not (known := [cell for cell in cells if not is_missing(cell)]):
+            continue
+        if isinstance(column, CategoryColumn):
             is_read = np.array([column.encode(cell) is not None for cell in known], bool)
         else:
-            continue
+            is_read = column.encode(known)[1]
         if 2 * is_read.sum() < len(known):
             example = shown(repr(known[int(np.argmin(is_read))]))
             sentences.append(
