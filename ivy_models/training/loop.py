@@ -188,8 +188,7 @@ class _Loop:
         with ExitStack() as stack:
             writer = None
             if self.trainer.is_main:
-                steps = self.batches.steps, self.done
-                writer = Writer(self.folder, self.names, *steps, self.clear)
+                writer = Writer(self.folder, self.names, self.batches.steps, self.done, self.clear)
                 stack.enter_context(closing(writer))
             read = stack.enter_context(closing(self._remaining_batches()))
             for batch in read:

@@ -113,8 +113,8 @@ def _perceiver_in(state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         class_name = "PerceiverIO"
     else:
         class_name = "Perceiver"
-    inside = {name: array for name, array in state.items() if name.startswith(prefix)}
-    return class_name, {name.removeprefix(prefix): array for name, array in inside.items()}
+    inside = [name for name in state if name.startswith(prefix)]
+    return class_name, {name.removeprefix(prefix): state[name] for name in inside}
 
 
 def _canonical(
