@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +80,10 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
 
 
 def _chosen(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
+    from ivy_models.preprocessing.table.cells import composed
+
     known = [target.name for target in targets]
-    names = [unicodedata.normalize("NFC", name) for name in names]  # as columns are named
+    names = [composed(name) for name in names]  # as columns are named
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(
             f"The model has no target {unknown[0]!r}; it predicts {', '.join(known)}."

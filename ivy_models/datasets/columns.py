@@ -50,6 +50,9 @@ from ivy_models.preprocessing.text import TextPreprocessing
 KINDS = ("number", "category", "date", "time", "text", "ngrams", "image", "sound", "ignore")
 """Kinds of columns that the model reads, and of those that it does not."""
 
+FILES = ("image", "sound")
+"""Kinds of columns of files."""
+
 LOOK = 20
 """Number of cells, spread over all, by which formats of dates are passed over."""
 
@@ -110,10 +113,6 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             raise InputError(
                 f"The kind of {name!r} must be one of {', '.join(kinds)}, got {kind!r}."
             )
-
-
-FILES = ("image", "sound")
-"""Kinds of columns of files."""
 
 
 def recognise(
@@ -194,7 +193,7 @@ def _kind_of_files(known: Sequence[Any]) -> str | None:
     """Return "image" or "sound" if the cells are files of that kind."""
     paths = [cell.get("path") if isinstance(cell, Mapping) else cell for cell in known]
     kinds = Counter(kind_of(path) for path in paths if isinstance(path, (str, Path)))
-    for kind in ("image", "sound"):
+    for kind in FILES:
         if kinds[kind] >= MOSTLY * len(known):
             return kind
     return None

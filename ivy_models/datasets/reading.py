@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ from ivy_models.datasets.target_columns import encode
 from ivy_models.datasets.unread import unread_columns
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import TablePreprocessing
+from ivy_models.preprocessing.table.cells import composed
 from ivy_models.preprocessing.targets import ClassTarget, Target
 
 VALIDATION = 0.2
@@ -94,9 +94,9 @@ def read_training_data(
         raise InputError(f"There is no file or folder {path}.")
     parts = open_parts(path)
     rows = parts["train"]
-    chosen = {_composed(name): kind for name, kind in (columns or {}).items()}
+    chosen = {composed(name): kind for name, kind in (columns or {}).items()}
     if target is not None:
-        target = [_composed(name) for name in ([target] if isinstance(target, str) else target)]
+        target = [composed(name) for name in ([target] if isinstance(target, str) else target)]
     schema: Schema
     if isinstance(rows, TableRows):
         schema = TableSchema.of(rows, target, chosen, preprocessing)
@@ -166,11 +166,6 @@ class _Labelled:
         return SourceExamples(
             self.rows, self.indices, encoded, self.digests, preprocessing, augmentation
         )
-
-
-def _composed(name: str) -> str:
-    """The form of a name that columns have, of one é, not of e and an accent."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _validation_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from ivy_models.datasets.files import (
 )
 from ivy_models.datasets.tables import table_rows
 from ivy_models.errors import InputError
+from ivy_models.preprocessing.table.cells import composed
 
 TARGET = "label"
 """The target's name for folders by class."""
@@ -133,8 +133,7 @@ class FileRows:
     def _labels(self) -> list[str | None]:
         parts = (file.relative_to(self.root).parts for file in self.files)
         names = [readable(part[0]) if len(part) > 1 else None for part in parts]
-        # macOS may have written an accent as a letter of its own.
-        return [None if name is None else unicodedata.normalize("NFC", name) for name in names]
+        return [None if name is None else composed(name) for name in names]
 
 
 def read_rows(path: str | os.PathLike[str]) -> Rows:

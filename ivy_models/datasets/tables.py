@@ -15,7 +15,6 @@ import importlib
 import itertools
 import lzma
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ import numpy as np
 from ivy_models.datasets.files import COMPRESSIONS, kind_of, named, suffix_of
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
+from ivy_models.preprocessing.table.cells import composed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -297,12 +297,9 @@ def _plain(datasets: Any, table: Dataset) -> Dataset:
 
 
 def _named_once(table: Dataset) -> Dataset:
-    """Give each column a name, in the form that keyboards write: of one é, not of e and an accent.
-
-    The forms look the same, and macOS writes the other one.
-    """
+    """Give each column a name of its own, in the form of :func:`composed`."""
     names = table.column_names
-    new = _different(unicodedata.normalize("NFC", name) for name in names)
+    new = _different(composed(name) for name in names)
     changed = {old: name for old, name in zip(names, new, strict=True) if old != name}
     return table.rename_columns(changed) if changed else table
 

@@ -235,6 +235,14 @@ def days_of(date: datetime.datetime) -> float:
     return (date - _EPOCH) / datetime.timedelta(days=1)
 
 
+def composed(text: str) -> str:
+    """The form in which names and categories are compared: one é, not e and an accent.
+
+    The forms look the same. Keyboards write this one, and macOS writes the other.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def to_category(value: Any) -> str | None:
     """Name of a category; the same for 1, 1.0, "1" and "1.0", and for True and "true".
 
@@ -243,7 +251,7 @@ def to_category(value: Any) -> str | None:
     """
     if is_missing(value):
         return None
-    text = unicodedata.normalize("NFC", str(value).strip())
+    text = composed(str(value).strip())
     if text.lower() in ("true", "false"):
         return text.capitalize()
     if isinstance(value, Real) and not isinstance(value, Integral):
