@@ -1,7 +1,8 @@
 """Perceiver IO for every framework: NumPy, PyTorch, JAX, TensorFlow and Paddle, through Ivy."""
 
-from ivy_models.base import ivy_home, ivy_imports, ivy_repairs, moved, paddle_import
+from ivy_models.base import deep_binding, ivy_home, ivy_imports, ivy_repairs, moved
 from ivy_models.base.lazy import lazy_exports
+from ivy_models.base.paddle_import import PaddleLoader
 from ivy_models.transformers import perceiver_io as perceiver_io
 
 __version__ = "2.0.0"
@@ -10,5 +11,5 @@ ivy_home.install()
 ivy_imports.install()
 ivy_repairs.install()
 moved.install()
-paddle_import.install()
+deep_binding.install({"paddle": PaddleLoader, "triton": deep_binding.DeepBinding})
 __getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import sys
 from typing import Any
 
 import numpy as np
@@ -286,11 +285,6 @@ class TorchOps(Ops):
         plain = type(like) is torch.Tensor and like.dtype == torch.float32
         if not plain or not _runs_triton(like.device):
             return False
-        if "tensorflow" in sys.modules and "triton" not in sys.modules:
-            raise BackendError(
-                f"{FUSED_READER}=1 needs Triton, whose import ends the process if TensorFlow was "
-                "imported before it. Import triton first, or unset the variable."
-            )
         from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
 
         return channels <= MAX_CHANNELS

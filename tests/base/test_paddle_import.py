@@ -1,10 +1,6 @@
-"""Paddle beside TensorFlow, and its products on CPUs of AMD."""
-
-import subprocess
-import sys
+"""Paddle on CPUs of AMD."""
 
 import pytest
-from helpers import CHOSEN
 
 from ivy_models.base import paddle_import
 
@@ -37,18 +33,3 @@ def test_cpus_of_amd_use_avx2(cpu, monkeypatch, description, chosen):
     monkeypatch.setenv(VARIABLE, "4")
     paddle_import.use_avx2_on_amd()
     assert paddle_import.os.environ[VARIABLE] == "4"
-
-
-@pytest.mark.skipif(not {"paddle", "tensorflow"} <= set(CHOSEN), reason="needs both frameworks")
-def test_paddle_is_imported_after_tensorflow():
-    code = """
-import sys
-import tensorflow
-import ivy_models
-flags = sys.getdlopenflags()
-import paddle
-print(float(paddle.ones([2]).sum()), sys.getdlopenflags() == flags)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.split() == ["2.0", "True"], result.stderr
-    assert "ccache" not in result.stderr
