@@ -3,7 +3,6 @@
 from ivy_models.base import deep_binding, ivy_home, ivy_imports, ivy_repairs, moved
 from ivy_models.base.lazy import lazy_exports
 from ivy_models.base.paddle_import import PaddleLoader
-from ivy_models.transformers import perceiver_io as perceiver_io
 
 __version__ = "2.0.0"
 

@@ -56,6 +56,7 @@ from ivy_models.tasks.video import (
     Reconstruction as Reconstruction,
     reconstruct_video as reconstruct_video,
 )
+from ivy_models.transformers import perceiver_io as perceiver_io
 from ivy_models.transformers.perceiver_io import (
     PerceiverIO as PerceiverIO,
     PerceiverIOSpec as PerceiverIOSpec,

@@ -9,8 +9,8 @@ import pytest
 from helpers import CHOSEN, ROOT
 
 import ivy_models
+from ivy_models import transformers
 from ivy_models.base import moved
-from ivy_models.transformers import perceiver_io
 
 HEAVY = [
     "ivy",
@@ -63,7 +63,7 @@ print(classify(create_model("perceiver_io_digits", pretrained=True), np.zeros((8
     assert "Prediction" in result.stdout
 
 
-@pytest.mark.parametrize("package", [ivy_models, perceiver_io])
+@pytest.mark.parametrize("package", [ivy_models, transformers, transformers.perceiver_io])
 def test_public_names_exist(package):
     assert package.__all__
     for name in package.__all__:

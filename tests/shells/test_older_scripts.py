@@ -10,7 +10,6 @@ import pytest
 from helpers import CHOSEN, unset_backends
 from helpers.specs import FEW_LAYERS, small_spec
 
-import ivy_models
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import ops_named
 from ivy_models.transformers.perceiver_io import (
@@ -28,14 +27,16 @@ def image(rng, *shape):
 # Imports
 
 
-def test_the_package_has_the_model_and_its_module():
+@pytest.mark.parametrize("package", ["ivy_models", "ivy_models.transformers"])
+def test_packages_have_the_model_and_its_module(package):
     names = {}
-    exec("from ivy_models import *", names)  # as scripts of that time import
-    assert names["PerceiverIO"] is ivy_models.PerceiverIO is PerceiverIO
-    assert names["PerceiverIOSpec"] is PerceiverIOSpec
-    assert ivy_models.perceiver_io.PerceiverIO is PerceiverIO
-    exec("from ivy_models.transformers import *", names)
-    assert names["perceiver_io"].PerceiverIO is PerceiverIO
+    exec(f"from {package} import *", names)  # as scripts of that time import
+    module = importlib.import_module(package)
+    assert names["perceiver_io"] is module.perceiver_io
+    for name in ("PerceiverIO", "PerceiverIOSpec", "perceiver_io_img_classification"):
+        expected = globals()[name]
+        assert names[name] is getattr(module, name) is getattr(module.perceiver_io, name)
+        assert names[name] is expected
 
 
 # Building
