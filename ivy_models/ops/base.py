@@ -194,14 +194,6 @@ class Ops(ABC):
     @abstractmethod
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array: ...
 
-    def spread(self, x: Array, shape: Sequence[int]) -> Array:
-        """``x`` for arithmetic with an array of that shape, which it broadcasts to.
-
-        The default returns ``x``. A framework whose arithmetic is slow at broadcasting does it
-        first.
-        """
-        return x
-
     @abstractmethod
     def take(self, x: Array, indices: np.ndarray, axis: int) -> Array:
         """Select constant ``indices`` along ``axis``; kept like a :meth:`constant`."""

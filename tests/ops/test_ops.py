@@ -106,13 +106,6 @@ def test_sum(both, rng, axis):
     np.testing.assert_allclose(both("sum", x[0, 0], 0), x[0, 0].sum(), atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 1, 6), (1, 1, 6), (6,), (2, 5, 1), (1, 5, 1), ()])
-def test_a_spread_array_is_added_as_before(ops, rng, shape):
-    x, y = normal(rng, 2, 5, 6), normal(rng, *shape)
-    total = ops.asarray(x) + ops.spread(ops.asarray(y), (2, 5, 6))
-    np.testing.assert_allclose(ops.to_numpy(total), x + y, atol=1e-6)
-
-
 INTO = {
     "add_into": np.add,
     "multiply_into": np.multiply,
@@ -120,7 +113,10 @@ INTO = {
 }
 
 
-@pytest.mark.parametrize("shapes", [((3, 4, 5), (4, 1)), ((4, 1), (3, 1, 5)), ((2, 3), (1, 3))])
+SHAPES = [((3, 4, 5), (4, 1)), ((4, 1), (3, 1, 5)), ((2, 3), (1, 3)), ((2, 3, 4), (2, 1, 4))]
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
 @pytest.mark.parametrize("name", INTO)
 def test_arithmetic_in_the_memory_of_an_array(both, rng, name, shapes):
     x, y = (normal(rng, *shape) for shape in shapes)
@@ -138,6 +134,33 @@ def test_arithmetic_in_the_memory_of_an_array_keeps_what_gradients_need(name):
     np.testing.assert_allclose(rows, INTO[name](x[0].detach().numpy(), y.detach().numpy()))
     with torch.no_grad():  # nothing needs the numbers of x
         assert getattr(ops, name)(x, y).data_ptr() == x.data_ptr()
+
+
+@pytest.mark.skipif("paddle" not in CHOSEN, reason="needs paddle")
+@pytest.mark.parametrize("shape", [(3, 2), (1, 2)])
+@pytest.mark.parametrize("name", INTO)
+def test_paddle_writes_into_an_array_that_no_gradient_needs(name, rng, shape):
+    import paddle
+
+    operation = getattr(ops_named("paddle"), name)
+    x, y = (paddle.to_tensor(normal(rng, *s), stop_gradient=False) for s in ((3, 2), shape))
+    expected = INTO[name](x.detach().numpy(), y.detach().numpy())
+    result = operation(x * 1, y * 1)
+    np.testing.assert_allclose(result.detach().numpy(), expected, rtol=1e-6)
+    derivatives = {  # with respect to x and y, before the latter is summed over repeated rows
+        "add_into": (1 + 0 * x, 1 + 0 * x),
+        "multiply_into": (y + 0 * x, x),
+        "exp_of_difference": (result, -result),
+    }
+    for gradient, derivative in zip(
+        paddle.grad(result.sum(), [x, y]), derivatives[name], strict=True
+    ):
+        derivative = derivative.detach().numpy()
+        derivative = derivative.sum(0, keepdims=True) if gradient.shape[0] == 1 else derivative
+        np.testing.assert_allclose(gradient.numpy(), derivative, rtol=1e-5)
+    with paddle.no_grad():
+        assert operation(x, y) is x
+        np.testing.assert_allclose(x.numpy(), expected, rtol=1e-6)
 
 
 def test_linear(both, rng):

@@ -170,13 +170,11 @@ class Shared(PerInner):
         return self.ops.sum(by_outer, -1, keepdims=True)
 
 
-def sum_of_scores(
-    ops: Ops, groups: list[ChannelGroup], chunks: list[Any], window: Window, shape: Any
-) -> Array:
-    """The groups' scores added up, (B, R, size, inner), which is ``shape``."""
+def sum_of_scores(ops: Ops, groups: list[ChannelGroup], chunks: list[Any], window: Window) -> Array:
+    """The groups' scores added up, (B, R, size, inner)."""
     # The first group has no scores that it keeps for other chunks, so they may be overwritten.
     scores = (group.scores(chunk, window) for group, chunk in zip(groups, chunks, strict=True))
-    return functools.reduce(ops.add_into, (ops.spread(x, shape) for x in scores))
+    return functools.reduce(ops.add_into, scores)
 
 
 def inverse_deviation(

@@ -180,9 +180,8 @@ def _sums_in_chunks(
         highest, total, weight_sum, sums = carry
         window = Window(start, size, axes.inner)
         chunks = [group.chunk(window) for group in groups]
-        shape = (batch, rows, size, axes.inner)
-        inverse_sigma = ops.spread(inverse_deviation(ops, groups, chunks, window)[:, None], shape)
-        scores = sum_of_scores(ops, groups, chunks, window, shape)
+        inverse_sigma = inverse_deviation(ops, groups, chunks, window)[:, None]
+        scores = sum_of_scores(ops, groups, chunks, window)
         scores = ops.multiply_into(scores, inverse_sigma)
         if input_mask is not None:
             mask = ops.slice(input_mask, start * axes.inner, size * axes.inner, 1)

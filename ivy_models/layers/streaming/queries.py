@@ -73,19 +73,16 @@ def attend_from_inputs(
         """Decode ``size`` outer indices from ``start``."""
         window = Window(start, size, axes.inner)
         chunks = [group.chunk(window) for group in groups]
-        shape = (batch, rows, size, axes.inner)
-        scores = sum_of_scores(ops, groups, chunks, window, shape)
+        scores = sum_of_scores(ops, groups, chunks, window)
         inverse_sigma = inverse_deviation(ops, groups, chunks, window)[:, None]
-        scores = ops.multiply_into(scores, ops.spread(inverse_sigma, shape))
+        scores = ops.multiply_into(scores, inverse_sigma)
         num_queries = size * axes.inner
         scores = ops.reshape(scores, (batch, rows, num_queries))
         scores = ops.add_into(scores, constant)
         shape = (batch, num_heads, rows // num_heads, num_queries)
         scores = ops.reshape(scores, shape)
-        highest = ops.spread(ops.max(scores, -2, keepdims=True), shape)
-        weights = ops.exp_of_difference(scores, highest)
-        share = 1 / ops.sum(weights, -2, keepdims=True)
-        weights = ops.multiply_into(weights, ops.spread(share, shape))
+        weights = ops.exp_of_difference(scores, ops.max(scores, -2, keepdims=True))
+        weights = ops.multiply_into(weights, 1 / ops.sum(weights, -2, keepdims=True))
         weights = ops.reshape(weights, (batch, rows, num_queries))
         attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
         return then(attended + params["output"]["bias"])
