@@ -48,6 +48,15 @@ SIZES = (15, 128)
 MEASURED = (25, 50, 100, 200)
 """Sizes in bytes of the pieces that show the accuracy by size."""
 
+SHARE = 0.25
+"""A source's share of a language's pieces is its size to this power.
+
+By size alone one source, such as LibreOffice's help, would decide the kind of a language's texts.
+"""
+
+FEW = 100
+"""Sources of fewer sentences than this count as one."""
+
 CHARACTERS = 64
 """Upper bound on the characters of a piece, those that the model reads."""
 
@@ -111,6 +120,19 @@ def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]
     return train, validation
 
 
+def by_source(sentences: list[str], sources: dict[str, set[str]]) -> list[list[str]]:
+    """Sentences divided by the first source that has them; small sources are one."""
+    parts, few, left = [], [], set(sentences)
+    for source in sorted(sources):
+        own = sorted(left & sources[source])
+        left.difference_update(own)
+        if len(own) < FEW:
+            few += own
+        else:
+            parts.append(own)
+    return [part for part in (*parts, few) if part]
+
+
 def of_one_script(sentences: list[str]) -> list[str]:
     """The sentences whose script, Latin or another, is that of the most of them.
 
@@ -151,6 +173,20 @@ def pieces_of(
     ]
 
 
+def balanced_pieces(
+    sentences: dict[str, list[str]], sources: Sources, number: int, rng: random.Random
+) -> list[tuple[str, str]]:
+    """Pieces with their language, a number of each, shared by its sources."""
+    pieces = []
+    for language, own in sentences.items():
+        parts = by_source(own, sources[language])
+        shares = [sum(map(len, part)) ** SHARE for part in parts]
+        for part, share in zip(parts, shares, strict=True):
+            size = round(number * share / sum(shares))
+            pieces += [(piece, language) for piece in cut(part, size, rng)]
+    return pieces
+
+
 def first_words(text: str, size: int, characters: int) -> str:
     """The first words of a text, at most ``size`` bytes; characters if there is no space."""
     piece = text.encode()[:size].decode(errors="ignore")[:characters]
@@ -181,7 +217,7 @@ def write_pieces(sources: Sources, output: Path, number: int) -> None:
     train, validation = chosen(sources)
     rng = random.Random(0)
     pieces = {
-        "train": pieces_of(train, number // len(train), rng),
+        "train": balanced_pieces(train, sources, number // len(train), rng),
         "validation": pieces_of(validation, 40, rng),
     }
     for size in MEASURED:

@@ -106,6 +106,19 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
         assert all(len(row["text"].encode()) <= 25 for row in csv.DictReader(file))
 
 
+def test_a_large_source_does_not_decide_the_kind_of_text(example):
+    pieces = example[0]
+    help_, menus = (
+        {f"{word} {i} {word} {i}" for i in range(n)} for word, n in (("aa", 6400), ("bb", 400))
+    )
+    sources = {"id": {"help": help_ | {"c"}, "menus": menus | {"c"}, "few": {"d"}}}
+    own = sorted(help_ | menus | {"c", "d"})
+    assert [len(part) for part in pieces.by_source(own, sources["id"])] == [6401, 400, 1]
+    cut = pieces.balanced_pieces({"id": own}, sources, 600, random.Random(0))
+    share = np.mean(["aa" in piece for piece, _ in cut])
+    assert 0.5 < share < 0.7  # 0.94 by size
+
+
 def test_catalogues_give_translations_and_their_english(example, monkeypatch):
     catalogue = {
         "": "header",
