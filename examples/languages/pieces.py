@@ -5,7 +5,7 @@
 PACKAGES is a folder with the Debian packages that ``packages.txt`` names. The output folder gets
 ``train.csv`` and ``validation.csv`` for ``ivy-models train``. The pieces for validation come from
 a game, Wesnoth, and from WordPress, and, for languages without these, from sentences held out.
-The folder ``sizes`` gets pieces for validation of equal sizes, to measure the accuracy by size, and
+The folder ``sizes`` gets pieces of Wesnoth of equal sizes, to measure the accuracy by size, and
 the folder ``unknown`` pieces of languages that are left out, to measure a threshold.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from translations import cleaned, read_package
+from words import read_words
 
 Sources = dict[str, dict[str, set[str]]]
 """Sentences by language and by source, the first two words of a package's name."""
@@ -45,8 +46,11 @@ MOST_LANGUAGES = 3
 SIZES = (15, 128)
 """Least and largest size of a piece in bytes; the logarithm of a size is uniform."""
 
+PROSE = "wesnoth-1.16"
+"""The source whose pieces show the accuracy by size: texts unlike those of programs."""
+
 MEASURED = (25, 50, 100, 200)
-"""Sizes in bytes of the pieces that show the accuracy by size."""
+"""Sizes in bytes of these pieces."""
 
 SHARE = 0.25
 """A source's share of a language's pieces is its size to this power.
@@ -55,7 +59,10 @@ By size alone one source, such as LibreOffice's help, would decide the kind of a
 """
 
 FEW = 100
-"""Sources of fewer sentences than this count as one."""
+"""Sources of fewer sentences than this count as one, and fewer of ``PROSE`` are not cut."""
+
+WORDS = 0.25
+"""Share of random words in a language's pieces, where there are some, since programs lack many."""
 
 CHARACTERS = 64
 """Upper bound on the characters of a piece, those that the model reads."""
@@ -174,13 +181,20 @@ def pieces_of(
 
 
 def balanced_pieces(
-    sentences: dict[str, list[str]], sources: Sources, number: int, rng: random.Random
+    sentences: dict[str, list[str]],
+    sources: Sources,
+    words: dict[str, list[str]],
+    number: int,
+    rng: random.Random,
 ) -> list[tuple[str, str]]:
-    """Pieces with their language, a number of each, shared by its sources."""
+    """Pieces with their language, a number of each, shared by its sources and words."""
     pieces = []
     for language, own in sentences.items():
         parts = by_source(own, sources[language])
         shares = [sum(map(len, part)) ** SHARE for part in parts]
+        if language in words:
+            parts.append(words[language])
+            shares.append(sum(shares) * WORDS / (1 - WORDS))
         for part, share in zip(parts, shares, strict=True):
             size = round(number * share / sum(shares))
             pieces += [(piece, language) for piece in cut(part, size, rng)]
@@ -210,18 +224,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=600_000)
     arguments = parser.parse_args()
-    write_pieces(read_sources(arguments.packages), arguments.output, arguments.pieces)
+    sources, words = read_sources(arguments.packages), read_words()
+    write_pieces(sources, words, arguments.output, arguments.pieces)
 
 
-def write_pieces(sources: Sources, output: Path, number: int) -> None:
+def write_pieces(sources: Sources, words: dict[str, list[str]], output: Path, number: int) -> None:
     train, validation = chosen(sources)
     rng = random.Random(0)
     pieces = {
-        "train": balanced_pieces(train, sources, number // len(train), rng),
+        "train": balanced_pieces(train, sources, words, number // len(train), rng),
         "validation": pieces_of(validation, 40, rng),
     }
+    prose = {
+        language: [text for text in own if text in sources[language].get(PROSE, ())]
+        for language, own in validation.items()
+    }
+    prose = {language: own for language, own in prose.items() if len(own) >= FEW}
     for size in MEASURED:
-        pieces[f"sizes/{size}"] = pieces_of(validation, 40, rng, (size, size), size)
+        pieces[f"sizes/{size}"] = pieces_of(prose, 100, rng, (size, size), size)
     left_out = {
         language: sorted(set().union(*sources[language].values()))
         for language in LEFT_OUT

@@ -5,7 +5,9 @@ import gzip
 import io
 import json
 import random
+import re
 import sys
+import types
 import zipfile
 from pathlib import PurePosixPath
 
@@ -26,10 +28,11 @@ def example():
     import pieces
     import start
     import translations
+    import words
 
-    yield pieces, translations, start
+    yield pieces, translations, start, words
     sys.path.remove(str(FOLDER))
-    for name in ("pieces", "translations", "start"):
+    for name in ("pieces", "translations", "start", "words"):
         del sys.modules[name]
 
 
@@ -84,10 +87,12 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
     sources["de"]["mediawiki"] = more
     sources["lb"] = {"mediawiki": more}
     sources["de"]["wordpress-l10n"] = {f"Beitrag {i} Beitrag {i}" for i in range(120)}
+    sources["de"]["wesnoth-1.16"] = {f"Drache {i} Drache {i}" for i in range(120)}
     train, validation = pieces.chosen(sources)
     assert set(train) == {"en", "de", "ru"}
     assert more < set(train["de"])
-    assert set(validation["de"]) == sources["de"]["wordpress-l10n"]
+    held_out = sources["de"]["wordpress-l10n"] | sources["de"]["wesnoth-1.16"]
+    assert set(validation["de"]) == held_out
     left_out = {"open 1 window", "<b>Fenster</b> mit Text", "the files that are open"}
     assert not left_out & set(train["de"] + validation["de"])
     assert "apt-get install" not in train["ru"] + validation["ru"]
@@ -97,13 +102,15 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
     assert all(len(piece.encode()) <= 200 and len(piece) <= 64 for piece in cut)
     text = f" {' '.join(train['ru'])} "
     assert all(set(piece.split()) <= set(text.split()) for piece in cut)
-    pieces.write_pieces(sources, tmp_path, 300)
+    pieces.write_pieces(sources, {}, tmp_path, 300)
     for name in ("train.csv", "validation.csv", "unknown/pieces.csv"):
         with (tmp_path / name).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert {row["language"] for row in rows} == ({"sco"} if "unknown" in name else set(words))
     with (tmp_path / "sizes" / "25.csv").open(encoding="utf-8", newline="") as file:
-        assert all(len(row["text"].encode()) <= 25 for row in csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    assert all(len(row["text"].encode()) <= 25 and "Drache" in row["text"] for row in rows)
+    assert {row["language"] for row in rows} == {"de"}
 
 
 def test_a_large_source_does_not_decide_the_kind_of_text(example):
@@ -114,9 +121,30 @@ def test_a_large_source_does_not_decide_the_kind_of_text(example):
     sources = {"id": {"help": help_ | {"c"}, "menus": menus | {"c"}, "few": {"d"}}}
     own = sorted(help_ | menus | {"c", "d"})
     assert [len(part) for part in pieces.by_source(own, sources["id"])] == [6401, 400, 1]
-    cut = pieces.balanced_pieces({"id": own}, sources, 600, random.Random(0))
+    cut = pieces.balanced_pieces({"id": own}, sources, {}, 600, random.Random(0))
     share = np.mean(["aa" in piece for piece, _ in cut])
     assert 0.5 < share < 0.7  # 0.94 by size
+    words = {"id": ["cc cc cc cc"] * 400}
+    cut = pieces.balanced_pieces({"id": own}, sources, words, 600, random.Random(0))
+    assert np.mean(["cc" in piece for piece, _ in cut]) == pytest.approx(pieces.WORDS, abs=0.01)
+
+
+def test_random_words_are_as_frequent_as_in_the_language(example, monkeypatch):
+    words = example[3]
+    texts = words.of_random_words({"der": 0.3, "Hund": 0.1, "00": 0.4}, 800)
+    assert len(texts) == 100
+    assert {len(text.split()) for text in texts} == {8}
+    drawn = " ".join(texts).split()
+    assert set(drawn) == {"der", "Hund"}
+    assert 0.7 < drawn.count("der") / 800 < 0.8
+    lists = types.SimpleNamespace(
+        available_languages=lambda _: {"fil": "", "ms": ""},
+        get_frequency_dict=lambda code, _: {code: 1.0},
+    )
+    monkeypatch.setitem(sys.modules, "wordfreq", lists)
+    assert {code: set(own) for code, own in words.read_words().items()} == {
+        "tl": {" ".join(["fil"] * 8)}
+    }
 
 
 def test_catalogues_give_translations_and_their_english(example, monkeypatch):
@@ -160,3 +188,5 @@ def test_every_package_has_a_version_and_a_hash():
     rows = [line.split() for line in (FOLDER / "packages.txt").read_text().splitlines()]
     assert all(len(row) == 3 and len(row[2]) == 64 for row in rows)
     assert len({row[0] for row in rows}) == len(rows) > 300
+    words = (FOLDER / "words.txt").read_text()
+    assert re.fullmatch(r"wordfreq==[\d.]+ --hash=sha256:[0-9a-f]{64}\n", words)
