@@ -38,7 +38,7 @@ SIZES = {
 
 BATCH = 1024
 
-RATES = {"embeddings": 0.02, "head": 0.01}
+RATES = {"embeddings": 0.1, "head": 0.02}
 """Learning rates of Adam at the start; they fall to zero."""
 
 SCALE = 1.0
