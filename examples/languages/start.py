@@ -25,7 +25,13 @@ from ivy_models.preprocessing import (
 )
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
-NGRAMS = NgramPreprocessing(64, sizes=(2, 3, 4), vocabulary_size=1 << 16)
+NGRAMS = NgramPreprocessing(64, sizes=(1, 2, 3, 4), vocabulary_size=1 << 16)
+
+SHARED = 1 << 13
+"""Tokens that the rare n-grams share."""
+
+COUNTED = 200_000
+"""Texts in which n-grams are counted."""
 
 SIZES = {
     "num_latents": 4,
@@ -52,10 +58,12 @@ def read(path: Path) -> tuple[list[str], list[str]]:
     return list(texts), list(languages)
 
 
-def learned_embeddings(texts: list[str], classes: np.ndarray, dim: int) -> np.ndarray:
+def learned_embeddings(
+    ngrams: NgramPreprocessing, texts: list[str], classes: np.ndarray, dim: int
+) -> np.ndarray:
     """Embeddings (V, dim) of n-grams, learned in one pass over the texts."""
     torch.manual_seed(0)
-    table = torch.nn.EmbeddingBag(NGRAMS.vocabulary_size, dim, mode="mean", sparse=True)
+    table = torch.nn.EmbeddingBag(ngrams.vocabulary_size, dim, mode="mean", sparse=True)
     torch.nn.init.normal_(table.weight, std=0.1)
     head = torch.nn.Linear(dim, int(classes.max()) + 1)
     optimizers = {
@@ -63,11 +71,11 @@ def learned_embeddings(texts: list[str], classes: np.ndarray, dim: int) -> np.nd
         "head": torch.optim.Adam(head.parameters(), RATES["head"]),
     }
     steps = len(texts) // BATCH
-    seen = np.zeros(NGRAMS.vocabulary_size)
+    seen = np.zeros(ngrams.vocabulary_size)
     mean = 0.0
     for step in range(steps):
         rows = slice(step * BATCH, (step + 1) * BATCH)
-        tokens, mask = NGRAMS.tokens(texts[rows])
+        tokens, mask = ngrams.tokens(texts[rows])
         own, ends = tokens[mask], np.cumsum(mask.sum(1))
         seen += np.bincount(own, minlength=len(seen))
         bags = torch.from_numpy(own.astype(np.int64)), torch.from_numpy(ends - mask.sum(1))
@@ -93,12 +101,13 @@ def main() -> None:
     arguments = parser.parse_args()
     texts, languages = read(arguments.data / "train.csv")
     labels, classes = np.unique(languages, return_inverse=True)
-    preprocessing = TablePreprocessing([TextColumn("text", NGRAMS)])
+    ngrams = NGRAMS.with_most_frequent(texts[:COUNTED], NGRAMS.vocabulary_size - SHARED)
+    preprocessing = TablePreprocessing([TextColumn("text", ngrams)])
     targets = (ClassTarget("language", tuple(map(str, labels))),)
     spec = spec_for(preprocessing, targets, len(texts), "tiny", **SIZES)
     weights = initialise(PerceiverIOCore(spec).parameters(), 0)
     own = weights["input"]["text_0"]
-    own["embedding"] = learned_embeddings(texts, classes, own["embedding"].shape[1])
+    own["embedding"] = learned_embeddings(ngrams, texts, classes, own["embedding"].shape[1])
     # Layer norm keeps the ratio of an embedding's length to that of the constant channels.
     own["padding"] = np.resize(np.float32([SCALE, -SCALE]), own["padding"].shape)
     model = PerceiverIO(spec, v=weights)

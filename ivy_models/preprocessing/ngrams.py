@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ivy_models.base.fields import check_fields, named_fields, positive_int, sizes
+from ivy_models.base.fields import check_fields, named_fields, positive_int, sizes, texts
+from ivy_models.errors import SpecError
 from ivy_models.preprocessing.text import TextTokens
 
 PAD = 0
@@ -26,7 +29,7 @@ class NgramPreprocessing(TextTokens):
     An n-gram says more than a byte: a model that reads n-grams learns from short texts much faster,
     and a small one is enough. There is a token for each place in the text and each n, in this
     order. The text is in lower case, in Unicode's form NFC, with a single space between words and
-    one at each end. Different n-grams may have the same token.
+    one at each end. Different n-grams may have the same token, unless they are among the frequent.
 
     Parameters
     ----------
@@ -36,11 +39,15 @@ class NgramPreprocessing(TextTokens):
         The numbers n of characters.
     vocabulary_size
         V, the number of different tokens.
+    frequent
+        F < V n-grams, as they are in the text above, each with a token of its own: V - F, V - F +
+        1, ... The others share the first V - F tokens. :meth:`with_most_frequent` finds them.
 
     Raises
     ------
     SpecError
-        If a field is not of integers of at least 1.
+        If sizes and vocabulary_size are not integers of at least 1, or if frequent has an n-gram
+        twice, one of another size, or as many as there are tokens.
 
     Examples
     --------
@@ -53,9 +60,29 @@ class NgramPreprocessing(TextTokens):
     max_characters: int
     sizes: Sequence[int] = (2, 3, 4)
     vocabulary_size: int = 1 << 15
+    frequent: Sequence[str] = field(default=(), repr=False)
 
     def __post_init__(self):
-        check_fields(self, max_characters=positive_int, sizes=sizes, vocabulary_size=positive_int)
+        check_fields(
+            self,
+            max_characters=positive_int,
+            sizes=sizes,
+            vocabulary_size=positive_int,
+            frequent=texts,
+        )
+        if wrong := [ngram for ngram in self.frequent if len(ngram) not in self.sizes]:
+            expected = " or ".join(map(str, self.sizes))
+            raise SpecError(
+                f"frequent must have n-grams of {expected} characters, got {wrong[0]!r}."
+            )
+        if len(set(self.frequent)) < len(self.frequent):
+            twice = Counter(self.frequent).most_common(1)[0][0]
+            raise SpecError(f"frequent has the n-gram {twice!r} twice.")
+        if len(self.frequent) >= self.vocabulary_size:
+            raise SpecError(
+                f"frequent has {len(self.frequent):,} n-grams; expected fewer than "
+                f"vocabulary_size={self.vocabulary_size:,}, because the others share the rest."
+            )
 
     @property
     def num_tokens(self) -> int:
@@ -68,18 +95,54 @@ class NgramPreprocessing(TextTokens):
 
     def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Turn strings, which may be empty, into tokens and mask (B, M)."""
-        # A lone surrogate becomes "?".
-        encoded = [self.normalised(text).encode("utf-32-le", errors="replace") for text in texts]
-        lengths = np.array([len(each) // 4 for each in encoded])
         places = self._num_places
-        characters = np.zeros((len(texts), places + max(self.sizes)), np.uint32)
-        for row, each in zip(characters, encoded, strict=True):
-            row[: len(each) // 4] = np.frombuffer(each, np.uint32)
+        characters, lengths = _codes(list(map(self.normalised, texts)), places + max(self.sizes))
         starts = np.arange(places)
         mask = np.stack([starts + size <= lengths[:, None] for size in self.sizes], -1)
         hashes = np.stack([_hashes(characters, size, places) for size in self.sizes], -1)
-        tokens = np.where(mask, hashes % np.uint32(self.vocabulary_size), PAD)
+        tokens = np.where(mask, self._tokens_of(hashes), PAD)
         return tokens.reshape(len(texts), -1).astype(np.int32), mask.reshape(len(texts), -1)
+
+    def _tokens_of(self, hashes: np.ndarray) -> np.ndarray:
+        shared = np.uint32(self.vocabulary_size - len(self.frequent))
+        if not self.frequent:
+            return hashes % shared
+        known, order = self._hashes_of_frequent
+        nearest = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        return np.where(known[nearest] == hashes, shared + order[nearest], hashes % shared)
+
+    @functools.cached_property
+    def _hashes_of_frequent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted hashes (F,) of the frequent n-grams, and their places among them."""
+        characters, lengths = _codes(self.frequent, max(self.sizes))
+        hashes = np.zeros(len(lengths), np.uint32)
+        for size in self.sizes:
+            own = lengths == size
+            hashes[own] = _hashes(characters[own], size, 1)[:, 0]
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], order.astype(np.uint32)
+
+    def with_most_frequent(self, texts: Sequence[str], number: int) -> NgramPreprocessing:
+        """This preprocessing, in which the most frequent n-grams have tokens of their own.
+
+        Parameters
+        ----------
+        texts
+            The strings to count in, such as those of the training.
+        number
+            F < V, how many n-grams.
+
+        Returns
+        -------
+        NgramPreprocessing
+            One with ``frequent``, the most frequent first.
+        """
+        counts: Counter[str] = Counter()
+        for text in map(self.normalised, texts):
+            for size in self.sizes:
+                counts.update(text[at : at + size] for at in range(len(text) - size + 1))
+        ordered = sorted(counts, key=lambda ngram: (-counts[ngram], ngram))
+        return replace(self, frequent=ordered[:number])
 
     def normalised(self, text: str) -> str:
         """The text whose n-grams are read, or an empty one."""
@@ -87,6 +150,16 @@ class NgramPreprocessing(TextTokens):
         start = " ".join(text[: 4 * self.max_characters].replace(ETHIOPIC_SPACE, " ").split())
         words = unicodedata.normalize("NFC", start.lower())[: self.max_characters]
         return f" {words} " if words else ""
+
+
+def _codes(texts: Sequence[str], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Code points (B, width) of texts, followed by zeros, and numbers of characters (B,)."""
+    codes = np.zeros((len(texts), width), np.uint32)
+    for row, text in zip(codes, texts, strict=True):
+        # A lone surrogate becomes "?".
+        encoded = np.frombuffer(text.encode("utf-32-le", errors="replace"), np.uint32)
+        row[: len(encoded)] = encoded
+    return codes, np.array([len(text) for text in texts])
 
 
 def _hashes(characters: np.ndarray, size: int, places: int) -> np.ndarray:

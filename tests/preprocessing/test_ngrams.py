@@ -1,6 +1,7 @@
 """Texts as n-grams."""
 
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,28 @@ def test_tokens_do_not_change_between_releases():
     ]
 
 
+def test_frequent_ngrams_have_tokens_of_their_own():
+    plain = NgramPreprocessing(6, sizes=(1, 2), vocabulary_size=40)
+    prepare = NgramPreprocessing(6, sizes=(1, 2), vocabulary_size=50, frequent=("a", "ab", " a"))
+    own = {"a": 47, "ab": 48, " a": 49}
+    shared = NgramPreprocessing(6, sizes=(1, 2), vocabulary_size=47)
+    text = " abab "
+    expected = [
+        [own.get(text[i : i + n], other) for n, other in zip((1, 2), pair, strict=True)]
+        for i, pair in enumerate(shown(shared, "abab"))
+    ]
+    assert shown(prepare, "abab") == expected
+    assert repr(prepare) == repr(replace(plain, vocabulary_size=50))
+
+
+def test_the_most_frequent_ngrams_are_found():
+    prepare = NgramPreprocessing(8, sizes=(2, 3), vocabulary_size=40)
+    found = prepare.with_most_frequent(["Ab", "ab ", "ba", "abc"], 4)
+    assert found == replace(prepare, frequent=found.frequent)
+    assert found.frequent == (" a", " ab", "ab", "ab ")
+    assert prepare.with_most_frequent(["a"], 39).frequent == (" a", " a ", "a ")
+
+
 def test_texts_are_normalised():
     prepare = NgramPreprocessing(8)
     expected = shown(prepare, "zoë is")
@@ -64,6 +87,12 @@ def test_wrong_texts_and_fields_are_refused():
         NgramPreprocessing(8, sizes=())
     with pytest.raises(SpecError, match="vocabulary_size must be an integer of at least 1, got 0"):
         NgramPreprocessing(8, vocabulary_size=0)
+    with pytest.raises(SpecError, match="n-grams of 2 or 3 or 4 characters, got 'abcde'"):
+        NgramPreprocessing(8, frequent=["ab", "abcde"])
+    with pytest.raises(SpecError, match="frequent has the n-gram 'ab' twice"):
+        NgramPreprocessing(8, frequent=["ab", "ba", "ab"])
+    with pytest.raises(SpecError, match="has 2 n-grams; expected fewer than vocabulary_size=2"):
+        NgramPreprocessing(8, vocabulary_size=2, frequent=["ab", "ba"])
 
 
 def test_a_column_of_n_grams_is_chosen(tmp_path):
