@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ def describe(name: str) -> Described:
     folder = Path(name)
     if name in PRESETS or not folder.is_dir():
         preset = preset_named(name)
-        return Described(preset.spec, preset.preprocessing, preset)
+        return Described(preset.spec, preset.data_preprocessing(), preset)
     from ivy_models.checkpoints.load import open_folder
 
     saved = open_folder(folder)
@@ -60,3 +61,14 @@ def facts_of(preset: Preset) -> dict[str, Any]:
         "licence": preset.licence,
         "accuracy": preset.accuracy,
     }
+
+
+def shown_fields(value: Any) -> Any:
+    """Dataclasses as dictionaries for JSON, without the long fields that their repr leaves out."""
+    if is_dataclass(value):
+        return {
+            field.name: shown_fields(getattr(value, field.name))
+            for field in fields(value)
+            if field.repr
+        }
+    return list(map(shown_fields, value)) if isinstance(value, (tuple, list)) else value

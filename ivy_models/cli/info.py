@@ -36,7 +36,7 @@ def info(
 
     Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
     """
-    from ivy_models.cli.described import describe, facts_of
+    from ivy_models.cli.described import describe, facts_of, shown_fields
     from ivy_models.models.data_shape import data_shape
     from ivy_models.transformers.perceiver_io.costs import model_costs
 
@@ -49,7 +49,7 @@ def info(
         fields = {
             "model": name,
             **(facts_of(model.preset) if model.preset else {}),
-            "preprocessing": model.preprocessing and asdict(model.preprocessing),
+            "preprocessing": shown_fields(model.preprocessing),
             "targets": [asdict(target) for target in model.targets],
             "data_shape": shape,
             "latents": (spec.num_latents, spec.latent_dim),

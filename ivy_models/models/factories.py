@@ -268,24 +268,27 @@ def _build(
     model = PerceiverIO(spec, seed=seed, v=v)
     if preset.tokenizer is not None and spec.vocabulary_size == preset.spec.vocabulary_size:
         model.tokenizer = ByteTokenizer(*spec.learned_position_shape or ())
-    if isinstance(preset.preprocessing, ClipPreprocessing):
-        model.preprocessing = _clip_preprocessing(preset, spec)
-    elif isinstance(preset.preprocessing, TablePreprocessing):
+    preprocessing = preset.data_preprocessing()
+    if isinstance(preprocessing, ClipPreprocessing):
+        model.preprocessing = _clip_preprocessing(preprocessing, spec)
+    elif isinstance(preprocessing, TablePreprocessing):
         if spec.input_modalities == preset.spec.input_modalities:
-            model.preprocessing = preset.preprocessing
+            model.preprocessing = preprocessing
     elif (
-        preset.preprocessing is not None
+        preprocessing is not None
         and spec.input_dim == preset.spec.input_dim
         and spec.num_input_axes == 2
     ):
-        size = spec.learned_position_shape or preset.preprocessing.size
-        model.preprocessing = replace(preset.preprocessing, size=size)
+        size = spec.learned_position_shape or preprocessing.size
+        model.preprocessing = replace(preprocessing, size=size)
     if _num_classes(spec) == _num_classes(preset.spec) and not _has_fresh_head(spec, fresh):
         model.labels = preset.label_names()
     return model
 
 
-def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocessing | None:
+def _clip_preprocessing(
+    published: ClipPreprocessing, spec: PerceiverIOSpec
+) -> ClipPreprocessing | None:
     """Preprocessing of clips to the size of an autoencoder's outputs; None for other models."""
     inputs = {modality.name: modality.num_input_axes for modality in spec.input_modalities or ()}
     outputs = {m.name: m.output_shape for m in spec.output_modalities or ()}
@@ -294,10 +297,9 @@ def _clip_preprocessing(preset: Preset, spec: PerceiverIOSpec) -> ClipPreprocess
     if not (clip <= inputs.items() and clip <= axes.items() and "label" in outputs):
         return None
     num_frames, height, width = outputs["image"]
-    assert isinstance(preset.preprocessing, ClipPreprocessing)
     return ClipPreprocessing(
         VideoPreprocessing(num_frames, (height, width)),
-        replace(preset.preprocessing.sound, num_samples=outputs["audio"][0]),
+        replace(published.sound, num_samples=outputs["audio"][0]),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.resources import files
+from importlib.resources import as_file, files
+from typing import Any
 
 from ivy_models.checkpoints.download.cache import PublishedFile
+from ivy_models.checkpoints.load import open_folder
 from ivy_models.errors import SpecError, did_you_mean
 from ivy_models.preprocessing import (
     ByteTokenizer,
@@ -38,15 +41,16 @@ class Preset:
     num_parameters
         Number of trainable weights.
     weights
-        The trained weights: a file to download, or the name of a folder in the package.
+        The trained weights: a file to download, or the name of a folder in the package. The folder
+        has the preprocessing and the labels too.
     licence
         Licence of the weights.
     accuracy
         Published accuracy of a classifier on the test set, in percent.
     preprocessing
-        Converts images, clips or rows of a table to the model's data.
+        Converts images or clips to the data of a model to download.
     labels
-        Name of the list of class names in the package.
+        Name of the list of its class names in the package.
     tokenizer
         Converts text to the model's data.
     """
@@ -58,16 +62,32 @@ class Preset:
     weights: PublishedFile | str
     licence: str
     accuracy: float | None = None
-    preprocessing: ImagePreprocessing | ClipPreprocessing | TablePreprocessing | None = None
+    preprocessing: ImagePreprocessing | ClipPreprocessing | None = None
     labels: str | None = None
     tokenizer: ByteTokenizer | None = None
 
+    def data_preprocessing(
+        self,
+    ) -> ImagePreprocessing | ClipPreprocessing | TablePreprocessing | None:
+        """What converts images, clips or rows of a table to the model's data."""
+        return self._in_package.get("preprocessing", self.preprocessing)
+
     def label_names(self) -> tuple[str, ...] | None:
         """Names of the classes, in the order of the outputs."""
+        if "labels" in self._in_package:
+            return self._in_package["labels"]
         if self.labels is None:
             return None
         text = (files("ivy_models") / "data" / f"{self.labels}_labels.txt").read_text("utf-8")
         return tuple(text.splitlines())
+
+    @functools.cached_property
+    def _in_package(self) -> dict[str, Any]:
+        """The attributes that the folder in the package says, if there is one."""
+        if isinstance(self.weights, PublishedFile):
+            return {}
+        with as_file(files("ivy_models") / "data" / self.weights) as folder:
+            return open_folder(folder).read_attributes()
 
 
 _STORAGE = "https://storage.googleapis.com/perceiver_io/"
@@ -106,9 +126,7 @@ VIDEO_FRAMES = 16
 VIDEO_SAMPLES = VIDEO_FRAMES * 1920
 """Samples of the video model's sound, at 48 kHz and 25 frames per second."""
 
-_LANGUAGES = TablePreprocessing(
-    [TextColumn("text", NgramPreprocessing(max_characters=64, vocabulary_size=1 << 16))]
-)
+_NGRAMS = NgramPreprocessing(max_characters=64, vocabulary_size=1 << 16)
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(
@@ -279,10 +297,6 @@ PRESETS = {
         weights="perceiver_io_digits",
         licence="Apache 2.0",
         accuracy=98.6,
-        preprocessing=ImagePreprocessing(
-            size=(8, 8), channels=1, crop_fraction=1.0, mean=(0.5,), std=(0.5,)
-        ),
-        labels="digits",
     ),
     "perceiver_io_languages": Preset(
         description="The language of a text, of 97; trained by ivy-models train",
@@ -300,13 +314,11 @@ PRESETS = {
             query_shape=(),
             num_lat_att_per_layer=1,
             fourier_encode_input=False,
-            input_modalities=_LANGUAGES.modalities(dim=32),
+            input_modalities=TablePreprocessing([TextColumn("text", _NGRAMS)]).modalities(dim=32),
         ),
         num_parameters=2_256_313,
         weights="perceiver_io_languages",
         licence="Apache 2.0",
-        preprocessing=_LANGUAGES,
-        labels="languages",
     ),
     "perceiver_io_fashion": Preset(
         description="Clothing, 28x28 grey pixels (Fashion-MNIST); trained by ivy-models train",
@@ -332,8 +344,6 @@ PRESETS = {
         weights="perceiver_io_fashion",
         licence="Apache 2.0",
         accuracy=92.2,
-        preprocessing=ImagePreprocessing(size=(28, 28), channels=1, mean=(0.5,), std=(0.5,)),
-        labels="fashion",
     ),
 }
 
