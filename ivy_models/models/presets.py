@@ -126,7 +126,7 @@ VIDEO_FRAMES = 16
 VIDEO_SAMPLES = VIDEO_FRAMES * 1920
 """Samples of the video model's sound, at 48 kHz and 25 frames per second."""
 
-_NGRAMS = NgramPreprocessing(max_characters=64, vocabulary_size=1 << 16)
+_NGRAMS = NgramPreprocessing(64, sizes=(1, 2, 3, 4), vocabulary_size=1 << 16)
 
 PRESETS = {
     "perceiver_io_imagenet_fourier": _imagenet(
@@ -316,7 +316,7 @@ PRESETS = {
             fourier_encode_input=False,
             input_modalities=TablePreprocessing([TextColumn("text", _NGRAMS)]).modalities(dim=32),
         ),
-        num_parameters=2_256_313,
+        num_parameters=2_258_425,
         weights="perceiver_io_languages",
         licence="Apache 2.0",
     ),
