@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils.checkpoint import checkpoint
 
 from ivy_models.base.devices import parse_device
@@ -23,6 +24,7 @@ from ivy_models.ops.torch_attention import twice_differentiable
 from ivy_models.ops.torch_constants import constant
 from ivy_models.ops.torch_linear import (
     autocasts,
+    is_tracing,
     is_transformed,
     linear,
     makes_program,
@@ -280,10 +282,11 @@ class TorchOps(Ops):
         return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
     def has_grid_sums(self, like, channels):
-        if self.is_traced(like) or os.environ.get(FUSED_READER) != "1":
+        # Exported programs run without this library.
+        records = torch.compiler.is_exporting() or is_tracing() or is_transformed()
+        if os.environ.get(FUSED_READER) != "1" or records or like.dtype != torch.float32:
             return False
-        plain = type(like) is torch.Tensor and like.dtype == torch.float32
-        if not plain or not _runs_triton(like.device):
+        if is_traceable_wrapper_subclass(like) or not _runs_triton(like.device):
             return False
         from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
 

@@ -55,6 +55,8 @@ class Count(TorchDispatchMode):
     ----------
     kernels, bytes : int
         Kernels, and the bytes that they read and write.
+    names : collections.Counter
+        The kernels by the names of torch's operations.
     copies, waits : collections.Counter
         Lines of this library that copy from the host, and that wait for the device.
     """
@@ -63,7 +65,7 @@ class Count(TorchDispatchMode):
         super().__init__()
         self.on_host = on_host
         self.kernels = self.bytes = 0
-        self.copies, self.waits = collections.Counter(), collections.Counter()
+        self.names, self.copies, self.waits = (collections.Counter() for _ in range(3))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -79,6 +81,7 @@ class Count(TorchDispatchMode):
         here = results and _on_host(results) == self.on_host
         if here and not (func.is_view or name in _FREE):
             self.kernels += 1
+            self.names[name] += 1
             arrays = [x for x in given + results if _on_host([x]) == self.on_host]
             self.bytes += sum(x.numel() * x.element_size() for x in arrays)
         return made

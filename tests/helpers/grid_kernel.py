@@ -9,7 +9,12 @@ import os
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from helpers import fake_devices
+from helpers.device_counts import formula, module_on
+from helpers.fake_devices import Count
 from helpers.specs import FEW_LAYERS, flow_spec, multimodal_spec, small_spec
 from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import torch_grid_sums, torch_ops
@@ -36,6 +41,9 @@ def main():
     check_kinds()
     check_data_types()
     check_second_derivatives()
+    check_operations()
+    check_compiled()
+    check_fake_device()
     check_what_takes_chunks()
 
 
@@ -64,11 +72,12 @@ def with_kernel(call):
         torch_ops._runs_triton = own
 
 
-def both(module, data, launches=1, **arguments):
-    """The outputs with the kernel and without it, each as one vector."""
+def both(module, data, launches=1, compiled=None, **arguments):
+    """The outputs with the kernel, of the compiled module if given, and without it, as vectors."""
     launched.clear()
-    call = functools.partial(module, data, **arguments)
-    outputs = with_kernel(call), call()
+    reading = module if compiled is None else compiled
+    call, other = (functools.partial(m, data, **arguments) for m in (reading, module))
+    outputs = with_kernel(call), other()
     assert len(launched) == launches, launched
     if isinstance(data, dict):
         outputs = [torch.cat([x.flatten() for x in output.values()]) for output in outputs]
@@ -140,6 +149,50 @@ def check_second_derivatives():
         [gradient] = torch.autograd.grad(output.square().sum(), data, create_graph=True)
         seconds.append(torch.autograd.grad(gradient.square().sum(), list(module.parameters())))
     assert_all_close(dict(module.named_parameters()), *seconds)
+
+
+def check_operations():
+    """What torch.compile must know of the two operations, by torch's own test."""
+    batch, outer, inner, rows, channels = 2, 3, 4, 5, 3
+    x, inverse = draw(batch, outer * inner, channels), draw(batch, outer, inner)
+    of_queries = draw(1, rows, channels), draw(1, rows, outer), draw(1, rows, inner)
+    sources = [source.requires_grad_() for source in (x, inverse, *of_queries)]
+    mask = torch.ones(batch, outer * inner, dtype=torch.bool)
+    operations = torch.ops.ivy_models
+    torch.library.opcheck(operations.grid_sums.default, (*sources, mask, 30))
+    with torch.no_grad():
+        highest, *sums = torch_grid_sums.grid_sums(*sources, None, 30)
+    needed = [True, False, True, False, True]
+    sources = [source.detach() for source in sources]
+    arguments = sums, sources, None, highest, 30, needed
+    torch.library.opcheck(operations.grid_sums_gradient.default, arguments)
+
+
+def check_compiled():
+    """One kernel in the program that torch.compile makes of a module, and of its gradient."""
+    module, mask = made(), torch.ones(2, 5, 7, dtype=torch.bool)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    mask[0, 1:] = False
+    for given in (None, mask):
+        check(module, draw(2, 5, 7, 3), compiled=compiled, mask=given)
+
+
+def check_fake_device():
+    """On an accelerator: one kernel of its own, no copies to it, and no waiting for it."""
+    fake_devices.install()
+    F.scaled_dot_product_attention = formula  # the fake devices have no fused kernels
+    with FakeTensorMode(), torch.no_grad():
+        module, data = module_on("cuda", made().spec), torch.empty(2, 5, 7, 3, device="cuda")
+        with_kernel(lambda: module(data))
+        with Count() as count:
+            with_kernel(lambda: module(data))
+        assert (count.copies, count.waits) == ({}, {}), (count.copies, count.waits)
+        assert count.names["grid_sums"] == 1
+        program = with_kernel(lambda: torch.export.export(module, (data,), strict=False))
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    # It runs without this library.
+    assert targets
+    assert not [target for target in targets if "ivy_models" in str(target)]
 
 
 def check_what_takes_chunks():
