@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -36,12 +37,14 @@ from ivy_models.preprocessing.table import (
 from ivy_models.preprocessing.table.cells import (
     COMPACT_DATE,
     DATE_FORMATS,
+    SECONDS,
     days_of,
     is_missing,
     to_category,
     to_date,
     to_hours,
     to_number,
+    to_seconds,
     unit_of,
 )
 from ivy_models.preprocessing.table.encodings import edges_of
@@ -54,7 +57,10 @@ FILES = ("image", "sound")
 """Kinds of columns of files."""
 
 LOOK = 20
-"""Number of cells, spread over all, by which formats of dates are passed over."""
+"""Number of cells, spread over all, by which formats of dates and durations are passed over."""
+
+_CODE = re.compile(r"\s*0\d+[^\W\d_]*\s*")
+"""A number that begins with 0, and perhaps ends in letters."""
 
 NESTED = (Mapping, list, bytes)
 """Types of cells that hold more than a word or a number."""
@@ -115,9 +121,25 @@ def check_kinds(columns: Mapping[str, str], names: Sequence[str], kinds: Sequenc
             )
 
 
-def recognise(
-    cells: Sequence[Any], places: np.ndarray | None = None, name: str = ""
-) -> tuple[str, str]:
+class Recognised(NamedTuple):
+    """What was recognised of a column.
+
+    Parameters
+    ----------
+    kind
+        One of :data:`KINDS`.
+    reason
+        Why the kind is "ignore".
+    warning
+        A sentence if most cells are of another kind, otherwise an empty text.
+    """
+
+    kind: str
+    reason: str = ""
+    warning: str = ""
+
+
+def recognise(cells: Sequence[Any], places: np.ndarray | None = None, name: str = "") -> Recognised:
     """Recognise the kind of a column.
 
     Parameters
@@ -128,65 +150,49 @@ def recognise(
         Integers: the row of each cell. None: the cells are those of all rows.
     name
         Name of the column. An index without a name is not used.
-
-    Returns
-    -------
-    tuple
-        One of :data:`KINDS`, and for "ignore" the reason.
     """
     known = [cell for cell in cells if not is_missing(cell)]
     if not known:
-        return "ignore", "empty"
+        return Recognised("ignore", "empty")
     if file_kind := _kind_of_files(known):
-        return file_kind, ""
+        return Recognised(file_kind)
     if any(isinstance(cell, NESTED) for cell in known):
-        return "ignore", f"cells of type {type(known[0]).__name__}"
+        return Recognised("ignore", f"cells of type {type(known[0]).__name__}")
     categories = Counter(map(to_category, known))
     if len(categories) == 1:
-        return "ignore", f"always {next(iter(categories))}"
+        return Recognised("ignore", f"always {next(iter(categories))}")
     if isinstance(known[0], bool):
-        return "category", ""
+        return Recognised("category")
     if all(COMPACT_DATE.fullmatch(str(cell)) for cell in known) and date_format(known):
-        return "date", ""
-    if number_format(known) is not None:
+        return Recognised("date")
+    enough = MOSTLY * len(known)
+    number_form, numbers = best_number_format(known)
+    if numbers >= enough and not _are_codes(known):
         is_index = name in INDEX_NAMES and len(categories) == len(known)
         numbers_rows = len(known) == len(cells) and (is_index or _number_rows(known, places))
-        return ("ignore", "numbers the rows") if numbers_rows else ("number", "")
-    if date_format(known) is not None:
-        return "date", ""
-    if sum(not math.isnan(to_hours(cell)) for cell in known) >= MOSTLY * len(known):
-        return "time", ""
-    return _kind_of_texts(known, len(categories))
-
-
-def warnings_of(name: str, kind: str, cells: Sequence[Any]) -> list[str]:
-    """Sentences about a recognised column most of whose cells are of another kind.
-
-    Parameters
-    ----------
-    name, kind
-        The column's name, and the kind that was recognised.
-    cells
-        As in :func:`recognise`.
-    """
-    known = [cell for cell in cells if isinstance(cell, str) and not is_missing(cell)]
-    if kind not in ("category", "text", "ignore") or not known:
-        return []
-    form, numbers = best_number_format(known)
+        return Recognised("ignore", "numbers the rows") if numbers_rows else Recognised("number")
     date_form, dates = best_date_format(known)
-    other, count = max(("number", numbers), ("date", dates), key=lambda counted: counted[1])
-    if not 0.5 <= count / len(known) < MOSTLY:
-        return []
-    is_date = other == "date"
-    example = next(
-        cell
-        for cell in known
-        if (to_date(cell, date_form) is None if is_date else math.isnan(to_number(cell, *form)))
+    if dates >= enough:
+        return Recognised("date")
+    if _num_times(known) >= enough:
+        return Recognised("time")
+    kind, reason = _kind_of_texts(known, len(categories))
+    if numbers >= dates:
+        others = [cell for cell in known if math.isnan(to_number(cell, *number_form))]
+        return Recognised(kind, reason, _mostly("number", name, known, others))
+    others = [cell for cell in known if to_date(cell, date_form) is None]
+    return Recognised(kind, reason, _mostly("date", name, known, others))
+
+
+def _mostly(kind: str, name: str, known: Sequence[Any], others: Sequence[Any]) -> str:
+    """A sentence about a column most of whose cells, but for some others, are of a kind."""
+    share = 1 - len(others) / len(known)
+    if not 0.5 <= share < MOSTLY:
+        return ""
+    return (
+        f"{share:.0%} of the cells of {name!r} are {kind}s, but others are not, such as "
+        f"{shown(repr(others[0]))}. If these are unknown, set its kind to {kind}."
     )
-    return [
-        f"{count / len(known):.0%} of the cells of {name!r} are {other}s, but others are not, such "
-        f"as {shown(repr(example))}. If these are unknown, set its kind to {other}."
-    ]
 
 
 def _kind_of_files(known: Sequence[Any]) -> str | None:
@@ -231,23 +237,41 @@ class NumberFormat(NamedTuple):
 
 def number_format(known: Sequence[Any]) -> NumberFormat | None:
     """The format by which nearly all cells, and the most, are numbers, or None."""
-    if any(isinstance(cell, str) and re.fullmatch(r"\s*0\d+\s*", cell) for cell in known):
-        return None  # a code, such as that of a town
     form, count = best_number_format(known)
-    return form if count >= MOSTLY * len(known) else None
+    return form if count >= MOSTLY * len(known) and not _are_codes(known) else None
+
+
+def _are_codes(known: Sequence[Any]) -> bool:
+    """Whether some cells are codes, such as those of towns, because they begin with 0."""
+    return any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in known)
 
 
 def best_number_format(known: Sequence[Any]) -> tuple[NumberFormat, int]:
     """The format by which the most cells are numbers, and how many are."""
     texts = [cell for cell in known if isinstance(cell, str)]
-    others = [cell for cell in known if not isinstance(cell, str)]
+    others = [cell for cell in known if isinstance(cell, (Real, Decimal, timedelta))]
     units = Counter(unit_of(text) for text in texts if any(map(str.isdigit, text))).most_common(1)
     unit = units[0][0] if units else ""
+    if isinstance(next(iter(others), None), timedelta) or _are_durations(texts):
+        unit = SECONDS
     formats = [NumberFormat(decimal, unit) for decimal in (".", ",")]
     counts = [sum(not np.isnan(to_number(text, *form)) for text in texts) for form in formats]
     # 1,234 has three decimals if the column also has 0,5 or 1234,5.
     form, count = max(zip(formats, counts, strict=True), key=lambda counted: counted[1])
-    return form, count + sum(isinstance(cell, (Real, Decimal)) for cell in others)
+    return form, count + len(others)
+
+
+def _are_durations(texts: Sequence[str]) -> bool:
+    """Whether texts are durations, some of which are no times of the day."""
+    looked = [texts[int(place)] for place in sample(len(texts), LOOK)] if texts else []
+    if sum(not math.isnan(to_seconds(text.strip())) for text in looked) < MOSTLY * len(looked):
+        return False
+    return bool(texts) and _num_times(texts) < MOSTLY * len(texts)
+
+
+def _num_times(known: Sequence[Any]) -> int:
+    """Number of cells that are times of the day."""
+    return sum(not math.isnan(to_hours(cell)) for cell in known)
 
 
 def date_format(known: Sequence[Any]) -> str | None:

@@ -199,14 +199,18 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
             f"The validation data lack the target {named(lacking)}. Choose other data, or a share "
             "of the training data, such as 0.2, as validation."
         )
-    values = {target.name: target.values(rows.column(target.name)) for target in schema.targets}
+    cells = {target.name: rows.column(target.name) for target in schema.targets}
+    values = {target.name: target.values(cells[target.name]) for target in schema.targets}
     known = [
         i
         for i, row in enumerate(zip(*values.values(), strict=True))
         if any(v is not None for v in row)
     ]
     if without := len(rows) - len(known):
-        warnings.append(f"Left out, without a target: {without:,} of {len(rows):,} examples.")
+        words = "".join(target.missing_word(cells[target.name]) for target in schema.targets)
+        warnings.append(
+            f"Left out, without a target: {without:,} of {len(rows):,} examples.{words}"
+        )
     indices = np.array(known, np.int64)
     contents: list[str | None] = [None] * len(known)
     if schema.check is not None:

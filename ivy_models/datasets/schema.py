@@ -16,7 +16,6 @@ from ivy_models.datasets.columns import (
     check_kinds,
     fit_column,
     recognise,
-    warnings_of,
 )
 from ivy_models.datasets.defaults import default_preprocessing, sample
 from ivy_models.datasets.files import named
@@ -211,9 +210,9 @@ class TableSchema:
             if kind := chosen.get(name) or rows.file_kind(name):
                 kinds[name] = kind, "as chosen"
             else:
-                cells = rows.cells(name, looked)
-                kinds[name] = recognise(cells, looked, name)
-                warnings += warnings_of(name, kinds[name][0], cells)
+                kind, reason, warning = recognise(rows.cells(name, looked), looked, name)
+                kinds[name] = kind, reason
+                warnings += [warning] if warning else []
         if all(kind == "ignore" for kind, _ in kinds.values()):
             found = named([f"{name} ({reason})" for name, (_, reason) in kinds.items()], 10)
             raise InputError(

@@ -28,6 +28,7 @@ from ivy_models.datasets.files import COMPRESSIONS, kind_of, named, suffix_of
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
 from ivy_models.preprocessing.table.cells import composed
+from ivy_models.preprocessing.text import wide_encoding
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,8 +40,11 @@ LOOK = 20
 
 CHUNK = 1 << 20
 
+START = 1 << 16
+"""Number of bytes by which UTF-16 is recognised."""
+
 OTHER = "cp1252"
-"""Encoding of texts that are neither UTF-8 nor UTF-16."""
+"""Encoding of texts that are not in UTF-8, UTF-16 or UTF-32."""
 
 OBJECTS = (
     "expected an object for each row, one in a line or all in a list. pandas writes them with "
@@ -205,15 +209,15 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
         raise package_missing("Reading tables needs", "datasets") from error
     encoding, digest, is_empty = _look_at(file)
     suffix = suffix_of(file)
+    options: dict[str, Any] = {"encoding": encoding}
     if suffix == ".parquet":
-        is_empty = is_empty or _has_no_rows(file)
+        is_empty, options = _parquet(datasets, file, warnings)
     elif encoding == OTHER:
         warnings.append(
             f"{file.name} is not written in UTF-8, so it is read as Windows-1252. If letters are "
             "wrong, save it in UTF-8."
         )
     builder: Any = Parquet if suffix == ".parquet" else Json
-    options: dict[str, Any] = {} if suffix == ".parquet" else {"encoding": encoding}
     if suffix in (".csv", ".tsv"):
         header, delimiter, names = _head(file, encoding)
         builder = Csv
@@ -242,7 +246,7 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             table = built.as_dataset(split="train")
         except Exception as error:
             first = _cause(error)
-            if isinstance(first, OSError):  # the file itself was read before
+            if isinstance(first, OSError) and first.errno:  # the file itself was read before
                 config: Any = importlib.import_module("datasets.config")
                 raise InputError(
                     f"{file} cannot be converted in the cache {config.HF_DATASETS_CACHE}: "
@@ -257,13 +261,35 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
         return _named_once(_plain(datasets, table))
 
 
-def _has_no_rows(file: Path) -> bool:
+def _parquet(datasets: Any, file: Path, warnings: list[str]) -> tuple[bool, dict[str, Any]]:
+    """Whether a Parquet file has no rows, and the options by which it is read."""
     from pyarrow import ArrowException, parquet
 
     try:
-        return not parquet.read_metadata(file).num_rows
-    except (OSError, ArrowException):  # a broken file, which is reported when it is read
+        found = parquet.ParquetFile(file)
+        schema, is_empty = found.schema_arrow, not found.metadata.num_rows
+    except (OSError, ArrowException) as error:
+        raise InputError(f"{file} cannot be read as a table: {reason(error)}.") from error
+    if repeated := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise InputError(
+            f"{file} has several columns named {repeated[0]!r}. Give each a name of its own."
+        )
+    odd = [field for field in schema if not _is_known(datasets, field.type)]
+    if odd:
+        listed = named([f"{field.name} ({field.type})" for field in odd])
+        warnings.append(f"Left out, because columns of these types cannot be read: {listed}.")
+    for field in odd:
+        schema = schema.remove(schema.get_field_index(field.name))
+    features = datasets.Features.from_arrow_schema(schema)
+    return is_empty or not features, {"columns": schema.names, "features": features}
+
+
+def _is_known(datasets: Any, kind: Any) -> bool:
+    try:
+        datasets.features.features.generate_from_arrow_type(kind)
+    except (ValueError, NotImplementedError, TypeError):
         return False
+    return True
 
 
 def _check_objects(file: Path, encoding: str) -> None:
@@ -332,11 +358,10 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
     digest = hashlib.blake2b(digest_size=16)
     try:
         with _opened(file) as opened:
-            is_utf16 = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-            encoding = "utf-16" if is_utf16 else "utf-8-sig"
+            start = opened.read(START)
+            is_empty = is_last = not start
+            encoding = wide_encoding(start) or "utf-8-sig"
             decoder = codecs.getincrementaldecoder(encoding)()
-            opened.seek(0)
-            is_empty = is_last = not opened.read(1)
             opened.seek(0)
             while not is_last:
                 chunk = opened.read(CHUNK)

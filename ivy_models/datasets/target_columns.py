@@ -95,14 +95,27 @@ class TargetColumn:
         self.counts = Counter(value for value in values if value is not None)
         first = shown(repr(next(iter(self.counts), None)))
         if len(self.counts) < 2:
-            found = f"is {first} in all rows" if self.counts else "has no numbers"
-            raise InputError(f"The target {name!r} {found}; training needs at least two values.")
+            known_rows = "all rows that have one" if len(known) < len(cells) else "all rows"
+            found = f"is {first} in {known_rows}" if self.counts else "has no numbers"
+            raise InputError(
+                f"The target {name!r} {found}; training needs at least two values."
+                f"{self.missing_word(cells)}"
+            )
         if kind is None and self.kind == "class" and len(self.counts) > max(FEW, len(known) / 2):
             raise InputError(
                 f"The target {name!r} has {len(self.counts):,} different values, such as "
                 f"{first}, in {len(known):,} rows: too many for classes. Choose another target, "
-                "write numbers without units, or set its kind to class or number."
+                "write numbers in one unit, or set its kind to class or number."
             )
+
+    def missing_word(self, cells: Sequence[Any]) -> str:
+        """A sentence after a space about a word that counts as missing, or an empty text."""
+        if self._as_written:
+            return ""
+        words = (cell for cell in cells if isinstance(cell, str) and cell.strip())
+        if (word := next(filter(is_missing, words), None)) is None:
+            return ""
+        return f" {word!r} counts as missing; if it is a class, write another word."
 
     def _recognised(self, known: Sequence[Any]) -> str:
         if isinstance(known[0], bool):

@@ -173,8 +173,8 @@ class TextTokens(ABC):
         ----------
         texts
             A string; or a text file, as a path (``pathlib.Path``), an open file or its bytes, in
-            UTF-8, UTF-16 with a byte order mark, or Windows-1252. Or a list of these. Names of
-            special tokens have no meaning.
+            UTF-8, UTF-16, UTF-32 or Windows-1252. Or a list of these. Names of special tokens have
+            no meaning.
 
         Returns
         -------
@@ -205,7 +205,7 @@ class TextTokens(ABC):
                 start = file.read(4096)
         except OSError:
             return True
-        return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" not in start
+        return wide_encoding(start) is not None or b"\0" not in start
 
 
 @named_fields
@@ -271,17 +271,33 @@ def decode_text(content: bytes) -> str:
         If it is not a text.
     """
     encoding = encoding_of(content)
-    if encoding == "cp1252" and b"\0" in content:
+    if encoding in ("utf-8-sig", "cp1252") and b"\0" in content:
         raise InputError("it is not a text: it holds bytes of 0.")
     return content.decode(encoding, errors="replace")
 
 
 def encoding_of(content: bytes) -> str:
-    """The encoding of a text: UTF-8, UTF-16 with a byte order mark, or else Windows-1252."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+    """The encoding of a text: UTF-16 or UTF-32, UTF-8, or else Windows-1252."""
+    if (wide := wide_encoding(content)) is not None:
+        return wide
     try:
         content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return "cp1252"
     return "utf-8-sig"
+
+
+def wide_encoding(start: bytes) -> str | None:
+    """UTF-16 or UTF-32, by the first bytes of a text; None for an encoding in single bytes.
+
+    Without a byte order mark it is UTF-16 if most characters are Latin: every second byte is 0.
+    """
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    even, odd = start[::2], start[1::2]
+    for encoding, high, low in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        if len(high) == len(low) < 2 * high.count(0) and 0 not in low:
+            return encoding
+    return None

@@ -107,7 +107,7 @@ def test_columns_are_recognised(tmp_path, rng):
 @pytest.mark.parametrize("form", [form for form in DATE_FORMATS[1:] if "%d" in form])
 def test_formats_of_dates_are_recognised(form, time):
     dates = [datetime.datetime(2024, 1, 1, 1, 40) + i * datetime.timedelta(29.1) for i in range(12)]
-    kind, _ = recognise([date.strftime(form + time) for date in dates])
+    kind, *_ = recognise([date.strftime(form + time) for date in dates])
     column, detail = fit_column("on", kind, [date.strftime(form + time) for date in dates])
     assert column.kind == "date"
     assert column.has_time == bool(time)
@@ -119,14 +119,14 @@ def test_formats_of_dates_are_recognised(form, time):
 @pytest.mark.parametrize("form", ["%Y-%m", "%m/%Y", "%b %Y", "%B %Y"])
 def test_months_are_dates(form):
     months = [datetime.date(2024, month, 1).strftime(form) for month in (3, 5, 11)]
-    kind, _ = recognise(months)
+    kind, *_ = recognise(months)
     column, detail = fit_column("in", kind, months)
     assert (column.kind, detail) == ("date", f"2024-03-01 to 2024-11-01, written {form}")
 
 
 def test_dates_may_be_whole_numbers():
     days = [20240131, 20240229, 20240315]
-    kind, _ = recognise(days)
+    kind, *_ = recognise(days)
     column, detail = fit_column("on", kind, days)
     assert (column.kind, detail) == ("date", "2024-01-31 to 2024-03-15, written %Y%m%d")
     assert recognise([20240131, 20249999, 20240315])[0] == "number"
@@ -147,9 +147,9 @@ def test_the_best_format_is_used_for_a_kind_that_is_chosen():
 def test_an_index_is_not_read(name):
     """Rows that were sorted by class and then filtered have an index that tells the class."""
     index = [3, 17, 4, 99]
-    assert recognise(index, name=name) == ("ignore", "numbers the rows")
-    assert recognise(index, name="age") == ("number", "")
-    assert recognise([3, 3, 4, 99], name=name) == ("number", "")
+    assert recognise(index, name=name)[:2] == ("ignore", "numbers the rows")
+    assert recognise(index, name="age").kind == "number"
+    assert recognise([3, 3, 4, 99], name=name).kind == "number"
 
 
 def test_the_range_of_times_is_that_of_the_cells():
@@ -194,7 +194,8 @@ def test_formats_give_the_same_columns(tmp_path, rng, suffix):
 
 
 @pytest.mark.parametrize(
-    ("delimiter", "encoding"), [(";", "utf-8-sig"), ("|", "cp1252"), ("\t", "utf-16")]
+    ("delimiter", "encoding"),
+    [(";", "utf-8-sig"), ("|", "cp1252"), ("\t", "utf-16"), (";", "utf-16-be"), (",", "utf-32")],
 )
 def test_csv_files_of_other_programs_are_read(tmp_path, delimiter, encoding):
     rows = [
@@ -329,8 +330,8 @@ def test_targets_are_chosen(tmp_path, rng):
 
 def test_numbers_of_rows_are_recognised_in_a_sample():
     places = np.array([0, 3, 4, 9])
-    assert recognise([str(5 + place) for place in places], places) == ("ignore", "numbers the rows")
-    assert recognise(["5", "6", "7", "8"], places) == ("number", "")
+    assert recognise([str(5 + place) for place in places], places).reason == "numbers the rows"
+    assert recognise(["5", "6", "7", "8"], places).kind == "number"
 
 
 def test_a_targets_decimal_mark_is_that_of_the_training_data(tmp_path):
@@ -358,7 +359,20 @@ def test_a_targets_decimal_mark_is_that_of_the_training_data(tmp_path):
         ([f"{i},250" for i in range(40)], "number", (",", "")),
         ([f"{i},250" for i in range(1, 41)], "number", (".", "")),
         ([f"{'$€'[i % 2]}{i}" for i in range(40)], "ignore", None),
-        ([f"{i} kg" for i in range(40)], "text", None),
+        ([f"{i} kg" for i in range(1, 40)], "number", (".", "kg")),
+        ([f"{i}m²" for i in range(40)], "number", (".", "m²")),
+        ([f"EUR {i}.50" for i in range(40)], "number", (".", "EUR")),
+        ([f"-{i},50 CHF" for i in range(40)], "number", (",", "CHF")),
+        ([f"US$ {i},000" for i in range(1, 41)], "number", (".", "US$")),
+        ([f"SKU{i}" for i in range(40)], "ignore", None),
+        ([f"00{i}A" for i in range(40)], "ignore", None),
+        ([f"{i % 12 + 1} pm" for i in range(40)], "time", None),
+        ([f"{i % 24}:05" for i in range(40)], "time", None),
+        ([f"{i}:05:30" for i in range(40)], "number", (".", "s")),
+        ([f"{i}:05" for i in range(40)], "number", (".", "s")),
+        ([f"P{i}DT12H" for i in range(40)], "number", (".", "s")),
+        ([str(datetime.timedelta(hours=i)) for i in range(40)], "number", (".", "s")),
+        ([datetime.timedelta(hours=i) for i in range(40)], "number", (".", "s")),
     ],
 )
 def test_units_and_decimal_marks_are_recognised(cells, kind, form):
@@ -406,6 +420,7 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         ("a,label\n1,x\n2,x\n", "'label' is 'x' in all rows"),
         (f"a,label\n1,{'x' * 999}\n2,{'x' * 999}\n", r"'label' is 'x{49}\.\.\.x{46}' in all rows"),
         ("a,label\n1,\n2,NA\n", "'label' is empty in all rows"),
+        ("a,label\n1,x\n2,None\n", "'label' is 'x' in all rows that .* 'None' counts as missing"),
         ("a,label\n1,x\n2,y,z\n", "2 columns in its first line, but a row with 3 cells"),
         ("People of 2024\n\na,label\n1,x\n", "first line must name all columns; remove lines"),
         ("a,label\n1,x\n" + "2,y\n" * 30 + "3,x,\n", "Expected 2 fields in line 33, saw 3"),
@@ -414,8 +429,8 @@ def test_kinds_can_be_overridden(tmp_path, rng):
         ("id,label\n1,x\n2,y\n3,x\n4,y\n", r"left .*: id \(numbers the rows\)"),
         ("a,label\n" + "".join(f"{i % 3},n{i}\n" for i in range(50)), "50 different values"),
         (
-            "a,label\n" + "".join(f"{i % 3},{i}.5 kg\n" for i in range(50)),
-            "such as '0.5 kg', .*: too many for classes. Choose another target, write numbers w",
+            "a,label\n" + "".join(f"{i % 3},{i}.5 {('kg', 'lb')[i % 2]}\n" for i in range(50)),
+            "such as '0.5 kg', .*: too many for classes. Choose another target, write numbers i",
         ),
     ],
 )
@@ -523,6 +538,44 @@ def test_parquet_of_other_writers_is_read(tmp_path):
     parquet.write_table(pyarrow.table(columns).slice(0, 0), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="has no rows"):
         read_rows(tmp_path / "a.parquet")
+
+
+def test_columns_that_cannot_be_read_are_left_out(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {
+        "notes": pyarrow.array([[("a", 1)]] * 20, pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+        "size": [i % 7 for i in range(20)],
+        "label": [i % 2 for i in range(20)],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    data = read_training_data(tmp_path / "a.parquet")
+    assert [column.name for column in data.columns] == ["size", "label"]
+    assert "types cannot be read: notes (map<" in " ".join(data.warnings)
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table([[1, 2], [1, 2], ["a", "b"]], names=["size", "size", "label"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="several columns named 'size'"):
+        read_rows(tmp_path / "a.parquet")
+
+
+def test_a_broken_part_of_a_parquet_file_is_named(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"size": list(range(99)), "label": [0, 1, 0] * 33}), path)
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)  # the first columns, not the schema at the end
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read as a table"):
+        read_rows(path)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):

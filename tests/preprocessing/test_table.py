@@ -109,6 +109,23 @@ def test_numbers_are_read(value, decimal, number):
         ("$", "$", None),
         ("€5", "$", None),
         ("5%", "", None),
+        ("EUR 5.50", "EUR", 5.5),
+        ("-5.50 EUR", "EUR", -5.5),
+        ("US$ (5)", "US$", -5),
+        ("5.5kg", "kg", 5.5),
+        ("5 g", "kg", None),
+        ("90 s", "s", 90),
+        ("36:05:10", "s", 129910),
+        ("4:30,5", "s", 270.5),
+        ("1 day, 0:00:10", "s", 86410),
+        ("-1 days +23:00:00", "s", -3600),
+        ("2 days", "s", 172800),
+        ("P1W2DT3H4M5.5S", "s", 788645.5),
+        ("P1M", "s", None),
+        ("PT", "s", None),
+        ("4:75", "s", None),
+        ("4:30", "", None),
+        (datetime.timedelta(minutes=2), "s", 120),
     ],
 )
 def test_numbers_are_read_in_one_unit(value, unit, number):
@@ -179,7 +196,7 @@ def test_midnight_is_near_the_evening():
     "value",
     [
         *(None, float("nan"), "", " ", "NA", "NaN", "null", "?", Decimal("NaN"), pd.NA, pd.NaT),
-        *("#N/A", "<NA>", "-nan", "#DIV/0!"),
+        *("#N/A", "<NA>", "-nan", "#DIV/0!", ".", r"\N", "n.a.", "-Infinity"),
     ],
 )
 def test_nothing_is_recognised(value):

@@ -20,6 +20,9 @@ def tokens_of(text):
         "Zoë".encode(),
         codecs.BOM_UTF8 + "Zoë".encode(),
         "Zoë".encode("utf-16"),
+        "Zoë".encode("utf-16-le"),
+        "Zoë".encode("utf-16-be"),
+        "Zoë".encode("utf-32"),
         "Zoë".encode("cp1252"),
     ],
 )
@@ -43,9 +46,12 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     prepare = TextPreprocessing(8)
     (tmp_path / "a.txt").write_bytes(b"\x00\xff\x00")
     (tmp_path / "b.txt").write_bytes(b" \n")
+    (tmp_path / "c.txt").write_bytes(b"a word\x00")
     assert not prepare.can_open(tmp_path / "a.txt")
     with pytest.raises(InputError, match=r"a\.txt: it is not a text"):
         prepare(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"c\.txt: it is not a text"):
+        prepare(tmp_path / "c.txt")
     with pytest.raises(InputError, match=r"b\.txt is empty"):
         prepare([tmp_path / "b.txt"])
     with pytest.raises(InputError, match="must be a string or a text file, got int"):

@@ -20,6 +20,10 @@ MISSING_WORDS = frozenset(
         *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
         # Errors of spreadsheets
         *("#div/0!", "#name?", "#null!", "#num!", "#ref!", "#value!"),
+        # Other programs: statistics, databases, and people
+        *(".", "\\n", "(null)", "--", "n.a."),
+        # Numbers that are not finite, as pandas writes them
+        *("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"),
     ]
 )
 """Cells that hold nothing, in lower case and without spaces around."""
@@ -33,6 +37,32 @@ _NUMBERS = {
     for decimal, other in (".,", ",.")
 }
 """Numbers by their decimal mark; the other mark, an apostrophe or a space separates thousands."""
+
+_CURRENCY_CODE = re.compile(
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KES|KRW|"
+    "KZT|MAD|MXN|MYR|NGN|NOK|NZD|PEN|PHP|PKR|PLN|RON|RSD|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+)
+"""Codes of currencies (ISO 4217), which may stand before a number."""
+
+_UNIT = re.compile(r"%|°[CF]?|[^\W\d_]{1,7}[²³]?(/[^\W\d_]{1,7}[²³]?)?")
+"""A unit after a number, such as kg, m² or km/h."""
+
+SECONDS = "s"
+"""The unit of durations."""
+
+_CLOCK = re.compile(
+    r"((?P<days>[+-]?\d+) days?,?(\s+\+?|$))?"
+    r"(((?P<hours>\d+):(?=\d\d:))?(?P<minutes>\d+):(?P<seconds>[0-5]\d([.,]\d+)?))?"
+)
+"""A duration such as 36:05:10, 4:30 (minutes and seconds), or 1 day, 12:05:10, as Python writes."""
+
+_ISO_DURATION = re.compile(
+    r"P(?=.*\d)((?P<weeks>\d+)W)?((?P<days>\d+)D)?"
+    r"(T((?P<hours>\d+)H)?((?P<minutes>\d+)M)?((?P<seconds>\d+([.,]\d+)?)S)?)?"
+)
+"""A duration of ISO 8601 such as P1DT12H. Months and years have no fixed length."""
+
+_SECONDS_IN = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 """A whole number that is written with decimals."""
@@ -99,15 +129,20 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
     Parameters
     ----------
     value
-        A number, or a text. (5) and 5- are negative, as in accounting.
+        A number, a duration of ``datetime``, or a text. (5) and 5- are negative, as in accounting.
     decimal
         The decimal mark of a text, "." or ",". The other one, an apostrophe or a space may
         separate thousands.
     unit
-        The sign before or after the number of a text, as :func:`unit_of` finds it.
+        What stands before or after the number of a text, as :func:`unit_of` finds it. With "s",
+        durations such as 36:05:10 and PT1H30M are read as well, in seconds.
     """
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if isinstance(value, str):
         value = value.strip().replace("\u2212", "-")  # the minus sign
+        if unit == SECONDS and not math.isnan(seconds := to_seconds(value)):
+            return seconds
         value = _sign_first(_without_unit(_sign_first(value), unit))
         match = _NUMBERS[decimal].fullmatch(value)
         if not match:
@@ -123,12 +158,36 @@ def to_number(value: Any, decimal: str = ".", unit: str = "") -> float:
 
 
 def unit_of(text: str) -> str:
-    """The percent sign or currency sign before or after a number; "" if there is none."""
-    text = _sign_first(text.strip()).lstrip("+-\u2212").strip()
-    for sign in (text[:1], text[-1:]):
-        if sign == "%" or (sign and unicodedata.category(sign) == "Sc"):
-            return sign
-    return ""
+    """What stands before or after a number; "" if nothing does.
+
+    Before: the sign of a currency, as in US$ 5, or its code, as in EUR 5. After: these, a percent
+    sign, or a unit such as kg.
+    """
+    text = _sign_first(text.strip())
+    if not (number := re.search(r"\d(.*\d)?", text)):
+        return ""
+    before = text[: number.start()].strip(" +-\u2212.,\u00a0\u202f")
+    if before == "%" or _is_currency(before):
+        return before
+    after = text[number.end() :].lstrip(".,").strip()
+    is_half_of_day = after.lower() in ("am", "pm")
+    is_unit = _is_currency(after) or _UNIT.fullmatch(after)
+    return after if is_unit and not is_half_of_day else ""
+
+
+def _is_currency(text: str) -> bool:
+    if _CURRENCY_CODE.fullmatch(text):
+        return True
+    has_sign = bool(text) and unicodedata.category(text[-1]) == "Sc"
+    return has_sign and re.fullmatch("[A-Z]{0,3}", text[:-1]) is not None
+
+
+def to_seconds(text: str) -> float:
+    """Read a duration such as 36:05:10, 4:30, 2 days 03:00:00 or PT1H30M. NaN for other texts."""
+    if not text or not (match := _CLOCK.fullmatch(text) or _ISO_DURATION.fullmatch(text)):
+        return math.nan
+    found = {name: part.replace(",", ".") for name, part in match.groupdict().items() if part}
+    return sum(float(part) * _SECONDS_IN[name] for name, part in found.items())
 
 
 def _sign_first(text: str) -> str:

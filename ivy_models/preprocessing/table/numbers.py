@@ -30,7 +30,8 @@ class NumberColumn:
     decimal
         The decimal mark of numbers that are texts, "." or ",".
     unit
-        The percent or currency sign that a text has before or after the number, or "".
+        What a text has before or after the number, such as "%", "EUR" or "kg", or "". With "s",
+        durations such as 36:05:10 are numbers of seconds.
 
     Raises
     ------
