@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,6 +245,7 @@ def train(
         )
     if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
         check_output(output, data, resume or finish, overwrite)
+        ctx.with_resource(alone_in(output))
     use_backend(backend, None)
     base = _base(model_name, device)
     examples = read_training_data(
@@ -273,29 +273,28 @@ def train(
         **settings,
     )
     _say("\n".join(texts.described(model, chosen)))
-    with alone_in(output) if is_first else nullcontext():
-        clear = partial(remove_run, output) if overwrite else None
-        try:
-            fitted = fit(model, examples, chosen, output, resume, finish=finish, clear=clear)
-        except TrainingStopped as stopped:
-            done = str(stopped).partition(". ")[0]
-            _say(f"{done}. The same command with --resume continues.")
-            sys.exit(INTERRUPTED)
-        if not is_first:
-            return
-        fitted.model.save_pretrained(output)
-        _say("\n".join(texts.finished(fitted)))
-        write_report(
-            output,
-            fitted,
-            examples,
-            name=output.resolve().name,
-            data_name=data.resolve().name,
-            settings=chosen,
-            command=texts.command_of(ctx),
-            seconds=time.monotonic() - begun,
-            on_problem=_say,
-        )
+    clear = partial(remove_run, output) if overwrite else None
+    try:
+        fitted = fit(model, examples, chosen, output, resume, finish=finish, clear=clear)
+    except TrainingStopped as stopped:
+        done = str(stopped).partition(". ")[0]
+        _say(f"{done}. The same command with --resume continues.")
+        sys.exit(INTERRUPTED)
+    if not is_first:
+        return
+    fitted.model.save_pretrained(output)
+    _say("\n".join(texts.finished(fitted)))
+    write_report(
+        output,
+        fitted,
+        examples,
+        name=output.resolve().name,
+        data_name=data.resolve().name,
+        settings=chosen,
+        command=texts.command_of(ctx),
+        seconds=time.monotonic() - begun,
+        on_problem=_say,
+    )
     _say("\n".join(texts.next_steps(output, examples)))
 
 

@@ -149,6 +149,14 @@ class Batches:
         return np.random.default_rng((self.settings.seed, *stream))
 
 
+def cannot_share(sharers: str, size: int, otherwise: str) -> InputError:
+    """An error about a batch with fewer examples than there are devices or processes."""
+    return InputError(
+        f"{sharers} cannot share {size} examples. Use a larger batch_size, a smaller accumulation, "
+        f"or {otherwise}."
+    )
+
+
 def _mixed(first: TrainingBatch, second: TrainingBatch, ratio: np.float32) -> TrainingBatch:
     """Mix pairs of examples (mixup), data and goals alike."""
 

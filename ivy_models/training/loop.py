@@ -117,7 +117,8 @@ def fit(
     TrainingStopped
         After Ctrl-C and a checkpoint.
     """
-    batches, folder = check_run(model, data, settings), Path(folder)
+    batches, folder = Batches(data, settings), Path(folder)
+    _check_run(model, data, settings)
     run = identity_of(model.spec, data, settings)
     trained = model
     if settings.dropout:
@@ -297,32 +298,14 @@ def outputs_of(trainer: Trainer, examples: Examples, size: int) -> np.ndarray:
     return trainer.sum(found)
 
 
-def check_run(model: PerceiverIO, data: TrainingData, settings: Settings) -> Batches:
-    """Check a run before it begins, so that a refused one replaces nothing.
-
-    Parameters
-    ----------
-    model, data, settings
-        As in :func:`fit`.
-
-    Returns
-    -------
-    Batches
-        The batches of the run.
-
-    Raises
-    ------
-    InputError, SpecError
-        For the same reasons as :func:`fit`.
-    """
+def _check_run(model: PerceiverIO, data: TrainingData, settings: Settings) -> None:
+    """Check a run before it begins, so that a refused one replaces nothing."""
     _check_model(model, data)
-    batches = Batches(data, settings)
     _check_targets(data)
     names = names_of(data.targets)
     if settings.metric not in (None, *names):
         raise SpecError(f"metric must be one of {', '.join(names)}, got {settings.metric!r}.")
     weight_rules(model.spec, settings)
-    return batches
 
 
 def _check_model(model: PerceiverIO, data: TrainingData) -> None:

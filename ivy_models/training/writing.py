@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class Writer:
         self.folder, self.clear = folder, clear
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()  # before the first step, not after it
         self.open_records = functools.partial(Records, folder, validation, done)
         self.records: Records | None = None
         self.progress = Progress(steps, done)

@@ -263,6 +263,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     assert len(rows_of(tmp_path)) == 12
 
 
+@torch_alone
+def test_a_folder_that_cannot_be_written_is_named_before_the_first_step(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(writing.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(Batches, "__call__", lambda *_: pytest.fail("a batch was read"))
+    with pytest.raises(TrainingError, match=f"cannot write to {tmp_path}: Read-only file system"):
+        fit(PerceiverIO(SPEC), DATA, SETTINGS, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 # What the settings do
 
 

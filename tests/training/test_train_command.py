@@ -238,6 +238,7 @@ def test_refusals(run, photos, tmp_path):
         ([str(tmp_path / "empty")], 1, "has no files"),
         ([str(photos), "--output", str(tmp_path / "notes"), "--overwrite"], 2, "no training run"),
         ([str(photos), "--output", str(spec)], 2, "is a file"),
+        ([str(tmp_path / "empty"), "--output", str(spec / "new")], 2, "cannot be written: Not a d"),
         ([str(photos), "--resume", "--overwrite"], 2, "choose one"),
         ([str(photos), "--finish", "--overwrite"], 2, "choose one"),
         ([str(photos), "--output", str(photos / "model")], 2, "its files would become data"),

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ivy_models.errors import BackendError, InputError
+from ivy_models.errors import BackendError
 from ivy_models.preprocessing.targets import Target
-from ivy_models.training.batches import TrainingBatch
+from ivy_models.training.batches import TrainingBatch, cannot_share
 from ivy_models.training.losses import target_loss
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers.one_process import OneProcess
@@ -85,10 +85,7 @@ class KerasTrainer(OneProcess):
         if count == 1:
             return arrays
         if size < count:
-            raise InputError(
-                f"{count} devices cannot share {size} examples. Use a larger batch_size, a smaller "
-                "accumulation, or a model whose spec names one device."
-            )
+            raise cannot_share(f"{count} devices", size, "a model whose spec names one device")
 
         def share(array: Any) -> Any:
             if array is None:

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ivy_models.base import torchrun
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import InputError
+from ivy_models.training.batches import cannot_share
 
 
 class Processes:
@@ -93,10 +94,7 @@ class Processes:
             If there are fewer examples than processes.
         """
         if size < self.count:
-            raise InputError(
-                f"{self.count} processes cannot share {size} examples. Use a larger batch_size, a "
-                "smaller accumulation, or fewer processes."
-            )
+            raise cannot_share(f"{self.count} processes", size, "fewer processes")
         return slice(self.rank, size, self.count)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
