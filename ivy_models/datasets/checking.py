@@ -70,12 +70,14 @@ def check_files(
     """
 
     def look(index: int) -> tuple[str | None, str | None]:
+        row, name = rows[index], rows.name(index)
         try:
-            row = rows[index]
             content = _digest(files_of(row))
             prepare(row)
         except InputError as error:
-            return None, f"{rows.name(index)}: {error}"
+            if isinstance(row, Path):
+                return None, str(error).replace(str(row), name)
+            return None, f"{name}: {error}"
         return content, None
 
     found: list[tuple[str | None, str | None]] = []

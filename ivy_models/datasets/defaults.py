@@ -66,14 +66,22 @@ def sample(length: int, size: int = SAMPLE) -> np.ndarray:
 
 
 def image_preprocessing(sources: Sequence[Any]) -> ImagePreprocessing:
-    """The median size and shape of some images, at most 128 pixels, in multiples of 4."""
+    """The median size and shape of some images, at most 128 pixels, in multiples of 4.
+
+    Cameras and scanners store 10 to 14 bits in files of 16. White is then the greatest number of
+    these bits.
+    """
     from PIL import Image
 
-    def size_and_mode(source: Any) -> tuple[int, int, bool]:
+    def size_mode_and_bits(source: Any) -> tuple[int, int, bool, int]:
         with Image.open(opened(stored(source))) as image:
-            return image.height, image.width, image.mode in ("1", "L", "I;16")
+            bits = 0  # unknown: not more than 8 bits, or floats
+            if image.mode.startswith("I"):
+                bits = int(np.asarray(image).max()).bit_length()
+            return image.height, image.width, image.mode in ("1", "L", "I;16"), bits
 
-    heights, widths, are_grey = np.array(_of_sample(size_and_mode, sources, "images")).T
+    found = np.array(_of_sample(size_mode_and_bits, sources, "images"))
+    heights, widths, are_grey, bits = found.T
     ratios = np.log(widths / heights)
     ratio = np.median(ratios)
     if np.mean(np.abs(ratios - ratio) < 0.1) < 0.9:
@@ -85,7 +93,11 @@ def image_preprocessing(sources: Sequence[Any]) -> ImagePreprocessing:
     size = [
         int(np.clip(4 * round(side * np.exp(sign * ratio / 2) / 4), low, high)) for sign in (-1, 1)
     ]
-    return ImagePreprocessing((size[0], size[1]), channels=1 if are_grey.all() else 3)
+    middle = 0.5
+    if bits.all() and bits.max() < 16:
+        middle *= (2 ** int(bits.max()) - 1) / 65535
+    channels = 1 if are_grey.all() else 3
+    return ImagePreprocessing((size[0], size[1]), channels, mean=middle, std=middle)
 
 
 def sound_preprocessing(sources: Sequence[Any]) -> SoundPreprocessing:

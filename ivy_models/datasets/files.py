@@ -21,7 +21,7 @@ SUFFIXES = {
         ".aac .aif .aifc .aiff .au .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .weba .wma"
     ),
     "text": ".htm .html .md .rst .text .txt .xml",
-    "table": ".csv .tsv .json .jsonl .ndjson .parquet",
+    "table": ".csv .tsv .tab .json .jsonl .ndjson .parquet",
 }
 """How names of files end, by kind."""
 
@@ -33,8 +33,21 @@ KIND_OF_SUFFIX = {
 ADVICE = {
     ".7z .gz .rar .tar .tgz .zip .zst": " Unpack it, and name the folder or the table.",
     ".ods .xls .xlsb .xlsm .xlsx": " Save the sheet as CSV.",
+    ".arw .cr2 .dng .heic .heif .nef .psd .svg": " Save images of this kind as PNG or JPEG.",
+    ".doc .docx .odt .pdf .rtf": " Save documents of this kind as texts (.txt).",
 }
 """What to do with other files, by the ends of their names."""
+
+OF_SYSTEMS = (
+    "$RECYCLE.BIN",
+    "@eaDir",
+    "System Volume Information",
+    "Thumbs.db",
+    "__MACOSX",
+    "desktop.ini",
+    "lost+found",
+)
+"""Files and folders that operating systems and servers add to those of their users."""
 
 COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """How the names of compressed tables end, and what opens them."""
@@ -59,7 +72,9 @@ def advice_on(name: str | Path) -> str:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """All files in a folder and its subfolders, sorted, without hidden ones. Links are followed.
+    """All files in a folder and its subfolders, sorted, without hidden ones and those of systems.
+
+    Links are followed.
 
     Raises
     ------
@@ -78,7 +93,7 @@ def list_folder(folder: Path) -> list[Path]:
 def _files(folder: Path, parents: tuple[str, ...] = ()) -> Iterator[Path]:
     parents = (*parents, os.path.realpath(folder))
     for path in folder.iterdir():
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in OF_SYSTEMS:
             continue
         if path.is_file():
             yield path

@@ -31,6 +31,9 @@ from ivy_models.preprocessing import TablePreprocessing
 from ivy_models.preprocessing.table.cells import composed
 from ivy_models.preprocessing.targets import ClassTarget, Target
 
+NAMED = 3
+"""Number of broken examples that a warning names."""
+
 VALIDATION = 0.2
 """Share of the examples that are held out if no others are given."""
 
@@ -216,9 +219,11 @@ def _labelled(rows: Rows, schema: Schema, max_broken: float, warnings: list[str]
     if schema.check is not None:
         checked = check_files(indices, rows, schema.files_of, schema.check, max_broken)
         if checked.broken:
+            first, others = checked.broken[:NAMED], checked.broken[NAMED:]
+            more = f" And {counted(others, 'other')}." if others else ""
             warnings.append(
                 f"Left out, because they cannot be read: {len(checked.broken):,} of {len(known):,} "
-                f"examples. {named(checked.broken)}"
+                f"examples. {' '.join(first)}{more}"
             )
         indices, contents = checked.indices, checked.contents
     usable = {name: [own[i] for i in indices] for name, own in values.items()}

@@ -23,7 +23,7 @@ from ivy_models.datasets.files import (
     named,
     readable,
 )
-from ivy_models.datasets.tables import table_rows
+from ivy_models.datasets.tables import has_tabs, table_rows
 from ivy_models.errors import InputError
 from ivy_models.preprocessing.table.cells import composed
 
@@ -112,7 +112,8 @@ class FileRows:
             return ()
         files = counted(self.passed_over, "file")
         shown = named([file.relative_to(self.root) for file in self.passed_over])
-        return (f"Left out, because not {self.kind}s: {files}, {shown}.",)
+        advice = next(filter(None, map(advice_on, self.passed_over)), "")
+        return (f"Left out, because not {self.kind}s: {files}, {shown}.{advice}",)
 
     def name(self, index: int) -> str:
         return readable(self.files[index].relative_to(self.root))
@@ -143,7 +144,8 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
     ----------
     path
         An image, a sound or a text; a folder of these, with or without a subfolder for each class;
-        a table as CSV, TSV, JSON lines or Parquet; or a folder of tables.
+        a table as CSV, TSV, JSON lines or Parquet, or with tabs in a file that ends in .txt; or a
+        folder of tables.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def read_rows(path: str | os.PathLike[str]) -> Rows:
             f"{path} has an unknown extension.{advice_on(path)} Files that can be read are "
             f"{', '.join(f'{kind}s ({ends})' for kind, ends in SUFFIXES.items())}."
         )
-    if kind == "table":
+    if kind == "table" or (path.suffix.lower() == ".txt" and has_tabs(path)):
         return table_rows(path, [path])
     return FileRows(path.parent, (path,), kind)
 
@@ -217,11 +219,19 @@ def open_parts(path: Path) -> dict[str, Rows]:
 
 
 _PARTS = re.compile(
-    r"(train|training|validation|valid|val|dev|test|testing)([ _-]?(set|data|split))?(?![a-z])",
+    r"(train|training|validation|validate|valid|val|dev|test|testing|evaluation|eval)"
+    r"([ _-]?(set|data|split|images))?(?![a-z])",
     re.I,
 )
 
-_PART_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_PART_OF = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "evaluation": "test",
+    "eval": "test",
+}
 
 
 def _part(name: str, whole: bool = False) -> str | None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 DELIMITERS = ",;\t|"
 
+WITH_TABS = (".tsv", ".tab", ".txt")
+"""Suffixes of tables whose columns are separated by tabs."""
+
 LOOK = 20
 """Number of records that are parsed to find the delimiter."""
 
@@ -54,6 +57,8 @@ OBJECTS = (
 ADVICE = {
     ".csv": " Save it as CSV in UTF-8.",
     ".tsv": " Save it as TSV in UTF-8.",
+    ".tab": " Save it as TSV in UTF-8.",
+    ".txt": " Save it as TSV in UTF-8.",
     ".json": " Write a list of objects, one for each row.",
     ".jsonl": " Write an object in each line.",
     ".ndjson": " Write an object in each line.",
@@ -218,7 +223,7 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             "wrong, save it in UTF-8."
         )
     builder: Any = Parquet if suffix == ".parquet" else Json
-    if suffix in (".csv", ".tsv"):
+    if suffix in (".csv", *WITH_TABS):
         header, delimiter, names = _head(file, encoding)
         builder = Csv
         options |= {
@@ -382,7 +387,7 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
 
     Excel may write a first line that names the delimiter, such as ``sep=;``.
     """
-    delimiters = "\t" if suffix_of(file) == ".tsv" else DELIMITERS
+    delimiters = "\t" if suffix_of(file) in WITH_TABS else DELIMITERS
     with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
         first = next(filter(str.strip, opened), "").rstrip("\r\n")
     if is_named := re.fullmatch('(?:sep=(.)|"sep=(.)")', first):
@@ -404,6 +409,16 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
             "first line must name all columns; remove lines above it."
         )
     return header, delimiter, list(_different(name.strip() for name in names))
+
+
+def has_tabs(file: Path) -> bool:
+    """Whether a text file is a table: whether tabs divide its first lines into as many cells."""
+    encoding, *_ = _look_at(file)
+    try:
+        sizes = {len(record) for record in _records(file, encoding, "\t", LOOK)}
+    except InputError:  # a cell is too long for one of a table
+        return False
+    return len(sizes) == 1 and sizes != {1}
 
 
 def _records(file: Path, encoding: str, delimiter: str, number: int) -> list[list[str]]:

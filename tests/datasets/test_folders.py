@@ -71,6 +71,8 @@ def test_the_split_depends_on_the_seed_alone(tmp_path, rng):
         ("training", "test"),
         ("train", "dev", "test"),
         ("Training_Set", "test_set"),
+        ("train_images", "validate"),
+        ("train", "eval"),
     ],
 )
 def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
@@ -169,7 +171,45 @@ def test_broken_files_are_named_and_left_out(tmp_path, rng, monkeypatch):
     data = read_training_data(tmp_path)
     assert len(data.train) + len(data.validation) == 19
     (warning,) = data.warnings
-    assert "they cannot be read: 1 of 20 examples. cat/3.png" in warning
+    assert "they cannot be read: 1 of 20 examples. cat/3.png is not an image" in warning
+    for i in range(4, 8):
+        (tmp_path / "cat" / f"{i}.png").write_bytes(b"")
+    (warning,) = read_training_data(tmp_path, max_broken=0.5).warnings
+    assert warning.count(str(tmp_path)) == 0
+    assert warning.endswith(
+        "cat/5.png is not an image, or has a format that Pillow cannot read. And 2 others."
+    )
+
+
+def test_files_of_operating_systems_are_not_read(tmp_path, rng):
+    write_images(tmp_path, rng)
+    write_images(tmp_path, rng, classes=("@eaDir", "__MACOSX"))
+    for name in ("Thumbs.db", "desktop.ini"):
+        (tmp_path / "cat" / name).write_bytes(b"x")
+    data = read_training_data(tmp_path)
+    assert data.labels == ("cat", "dog")
+    assert not data.warnings
+
+
+def test_images_that_pillow_cannot_read_are_named(tmp_path, rng):
+    write_images(tmp_path, rng)
+    (tmp_path / "cat" / "x.heic").write_bytes(b"x")
+    (warning,) = read_training_data(tmp_path).warnings
+    assert warning.endswith("cat/x.heic. Save images of this kind as PNG or JPEG.")
+
+
+def test_images_of_twelve_bits_use_the_whole_range(tmp_path, rng):
+    for i in range(20):
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 4096, (8, 8), dtype=np.uint16)
+        pixels[0, 0], pixels[-1, -1] = 0, 4095
+        Image.fromarray(pixels).save(path)
+    data = read_training_data(tmp_path, augment=False)
+    pixels = data.train.batch(range(8)).data
+    assert (pixels.min(), pixels.max()) == pytest.approx((-1, 1), abs=1e-6)
+    write_images(tmp_path, rng, classes=("c",))  # of 8 bits
+    assert read_training_data(tmp_path).preprocessing.mean == (0.5,) * 3
 
 
 def test_copies_are_never_divided(tmp_path, rng):

@@ -242,6 +242,17 @@ def test_a_tsv_file_may_have_thousands_of_columns(tmp_path):
     assert read_rows(path).columns == tuple(names)
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".tab", ".TXT"])
+def test_tables_with_tabs_have_several_suffixes(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_text("size\tlabel\n" + "".join(f"{i % 7}\t{i % 2}\n" for i in range(20)))
+    data = read_training_data(path)
+    assert [column.kind for column in data.columns] == ["number", "class"]
+    path.write_text("A text, not a table.\n\tIt has a tab.")
+    if suffix != ".tab":
+        assert read_rows(path).kind == "text"
+
+
 def test_spaces_after_a_delimiter_are_not_part_of_a_cell(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('a, "b c"\n1, "x, y"\n2,  z\n')
