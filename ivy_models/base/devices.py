@@ -8,9 +8,11 @@ from typing import Any
 
 from ivy_models.errors import SpecError
 
-_NAME = re.compile(r"(?:.*/device:|/|Place\()?([a-z]+)(?::(\d+))?\)?", re.IGNORECASE)
-"""Matches "cpu", "cuda:1", "/GPU:0", "/job:localhost/replica:0/task:0/device:GPU:0", and a place of
-Paddle, "Place(gpu:0)"."""
+_NAME = re.compile(
+    r"(?:.*/device:|/physical_device:|/|Place\()?([a-z]+)(?::(\d+))?\)?", re.IGNORECASE | re.ASCII
+)
+"""Matches "cpu", "cuda:1", "/GPU:0", "/job:localhost/replica:0/task:0/device:GPU:0",
+"/physical_device:GPU:0", and a place of Paddle, "Place(gpu:0)"."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,32 @@ def parse_device(device: Any) -> Device:
     SpecError
         If it is not a device.
     """
-    if hasattr(device, "platform"):  # a device of JAX
-        kind, index = device.platform, device.id
-    elif not isinstance(device, str) and hasattr(device, "type"):  # a device of torch
-        kind, index = device.type, device.index
-    else:
-        is_of_paddle = type(device).__name__.endswith("Place")
-        name = str(device) if is_of_paddle else device
-        name = getattr(name, "name", name)  # a device of TensorFlow
-        match = _NAME.fullmatch(name) if isinstance(name, str) else None
-        if not match:
-            raise SpecError(
-                f'device must be a name such as "cpu", "cuda" or "cuda:1", or a device of a '
-                f"framework, got {device!r}."
-            )
-        kind, index = match[1], None if match[2] is None else int(match[2])
+    kind, index = _kind_and_index(device)
+    if not isinstance(kind, str):
+        raise SpecError(
+            f'device must be a name such as "cpu", "cuda" or "cuda:1", or a device of a '
+            f"framework, got {device!r}."
+        )
     kind = kind.lower()
     if kind == "cpu" and index == 0:
         index = None
     return Device("cuda" if kind == "gpu" else kind, index)
+
+
+def _kind_and_index(device: Any) -> tuple[Any, Any]:
+    """What a device consists of. Of anything else, the kind is no string."""
+    if hasattr(device, "platform"):  # a device of JAX
+        return device.platform, getattr(device, "id", None)
+    if hasattr(device, "type") and not isinstance(device, str):  # a device of torch
+        return device.type, getattr(device, "index", None)
+    if hasattr(device, "to_string"):  # tf.DeviceSpec
+        name = device.to_string()
+    elif type(device).__name__.endswith("Place"):  # a device of Paddle
+        name = str(device)
+    else:
+        name = getattr(device, "name", device)  # a device of TensorFlow, or a name
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    return (match[1], match[2] and int(match[2])) if match else (None, None)
 
 
 def device_name(field: str, value: Any) -> str:

@@ -128,8 +128,14 @@ def test_devices_of_frameworks():
     torch = pytest.importorskip("torch")
     assert small_spec(device=torch.device("cuda", 1)).device == "cuda:1"
     assert small_spec(device=torch.device("cpu")).device == "cpu"
+    for other in (torch.zeros(1), np.dtype("float32")):  # their "type" is something else
+        with pytest.raises(SpecError, match="device must be a name"):
+            small_spec(device=other)
     tensorflow = pytest.importorskip("tensorflow")
-    assert small_spec(device=tensorflow.config.list_logical_devices("CPU")[0]).device == "cpu"
+    config, spec = tensorflow.config, tensorflow.DeviceSpec
+    for kind in (config.list_logical_devices, config.list_physical_devices):
+        assert small_spec(device=kind("CPU")[0]).device == "cpu"
+    assert small_spec(device=spec(device_type="GPU", device_index=1)).device == "cuda:1"
 
 
 @pytest.mark.parametrize("device", ["cuda", "gpu:7", "cpu:99", "mps", "xpu:0", "tpu", "toaster"])
