@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from helpers import CHOSEN, ROOT, device_counts, second_device
 from helpers.processes import python
-from helpers.specs import language_spec, small_spec
+from helpers.specs import flow_spec, language_spec, small_spec
 
 from ivy_models.arrays import device_of
 from ivy_models.ops import ops_named
 from ivy_models.ops.base import read_only
-from ivy_models.transformers.perceiver_io import PerceiverIO
+from ivy_models.transformers.perceiver_io import Decoder, PerceiverIO
 import ivy
 
 
@@ -148,6 +148,30 @@ def test_tokens_of_half_precision_are_read_by_streaming(backend, always_streamin
         assert output.dtype == dtype
         difference = np.abs(ivy.to_numpy(ivy.astype(output, "float32")) - expected).max()
         assert difference < tolerance * expected.std()
+
+
+def test_accelerators_decode_by_products_of_half_precision(backend, monkeypatch, rng):
+    """Tensor cores compute them many times as fast as those of float32."""
+    if backend in ("numpy", "paddle"):
+        pytest.skip("has no half precision on a CPU")
+    kind, data = type(ops_named(backend)), rng.standard_normal((2, 2, 9, 11, 3), np.float32)
+    model = PerceiverIO(flow_spec(network_depth=1, num_lat_att_per_layer=1))
+    expected, matmul, halves = ivy.to_numpy(model(data)), kind.matmul, {True: 0, False: 0}
+
+    def multiply(ops, a, b):
+        halves[ops.is_on_cpu(a)] += ops.dtype(a) == ops.dtype(b) == "bfloat16"
+        return matmul(ops, a, b)
+
+    monkeypatch.setattr(Decoder, "_folding_is_cheaper", lambda *_: True)
+    monkeypatch.setattr(kind, "matmul", multiply)
+    for on_cpu in (True, False):
+        monkeypatch.setattr(kind, "is_on_cpu", lambda *_, on_cpu=on_cpu: on_cpu)
+        half = PerceiverIO(model.spec.replace(dtype="bfloat16"), v=model.v)
+        output = half(data)
+        assert output.dtype == "bfloat16"
+        difference = np.abs(ivy.to_numpy(ivy.astype(output, "float32")) - expected).max()
+        assert difference < 0.1 * expected.std()
+    assert halves[False] > halves[True]
 
 
 def test_chunks_draw_no_random_numbers(always_streaming, monkeypatch):

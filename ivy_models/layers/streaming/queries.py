@@ -64,6 +64,8 @@ def attend_from_inputs(
     """
     folded, constant = _fold(ops, params, query_norm, latents, num_heads)
     values = _projected_values(ops, params, latents, num_heads)
+    if not ops.is_on_cpu(folded):  # tensor cores take factors of half precision, and sum in float32
+        values = ops.cast(values, dtype)
     batch, rows, _ = ops.shape(folded)
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, rows)
     axes = TwoAxes.of(queries, inner_limit=chunk)
@@ -84,7 +86,8 @@ def attend_from_inputs(
         weights = ops.exp_of_difference(scores, ops.max(scores, -2, keepdims=True))
         weights = ops.multiply_into(weights, 1 / ops.sum(weights, -2, keepdims=True))
         weights = ops.reshape(weights, (batch, rows, num_queries))
-        attended = ops.matmul(ops.transpose(weights, (0, 2, 1)), values)  # sums over heads too
+        weights = ops.transpose(ops.cast(weights, ops.dtype(values)), (0, 2, 1))
+        attended = ops.widen(ops.matmul(weights, values))  # sums over heads too
         return then(attended + params["output"]["bias"])
 
     size = min(axes.outer, max(1, chunk // axes.inner))

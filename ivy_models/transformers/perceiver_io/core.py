@@ -273,7 +273,10 @@ class PerceiverIOCore(PickledByFields):
             )
 
         outputs = apply(params["decoder"], latents, decode)
-        return outputs if spec.output_scale == 1 else outputs * spec.output_scale
+        if spec.output_scale == 1:
+            return outputs
+        # Ivy makes TensorFlow promote half precision with a number to float32.
+        return ops.cast(outputs * spec.output_scale, ops.dtype(outputs))
 
 
 def apply_layer(params: Any, number: int, x: Array, compute: Callable[[Tree, Array], Array]) -> Any:
