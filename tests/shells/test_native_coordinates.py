@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import CHOSEN
 from helpers.arrays import numpy_of
 from helpers.specs import points, points_spec
 
@@ -118,6 +119,24 @@ def test_jax(case):
     for name in ("positions", "queries"):
         gradient = jax.jit(jax.grad(lambda x, n=name: apply(params, **inner | {n: x}).sum()))
         check_gradient(np.asarray(gradient(inner[name])), model, arguments, name)
+
+
+# Paddle
+
+
+@pytest.mark.skipif("paddle" not in CHOSEN, reason="needs paddle")
+def test_paddle(case):
+    import paddle
+
+    model, arguments, expected = case
+    layer = model.to_paddle_module()
+    tensors = {name: paddle.to_tensor(x) for name, x in arguments.items()}
+    np.testing.assert_allclose(layer(**tensors).detach().numpy(), expected, atol=1e-5)
+    for name in ("positions", "queries"):
+        inner = {n: x * 0.9 for n, x in tensors.items()}
+        inner[name].stop_gradient = False
+        layer(**inner).sum().backward()
+        check_gradient(inner[name].grad.numpy(), model, arguments, name)
 
 
 # Keras

@@ -9,13 +9,17 @@ from helpers import CHOSEN
 from helpers.arrays import image, numpy_of, same_weights
 from helpers.chunks import set_scores_per_chunk
 from helpers.specs import (
+    arguments_for,
     columns_data,
     columns_spec,
+    flow_spec,
     language_spec,
     multimodal_data,
     multimodal_spec,
     small_spec,
+    specs,
 )
+from hypothesis import given, settings, strategies as st
 
 from ivy_models.errors import BackendError, InputError
 from ivy_models.layers.parameters import map_tree
@@ -47,6 +51,24 @@ def test_it_computes_what_the_model_computes(model, data, rng):
     np.testing.assert_allclose(
         output.detach().numpy(), numpy_of(language(tokens, mask=mask)), atol=1e-4
     )
+
+
+@given(spec=specs(), seed=st.integers(0, 99))
+@settings(max_examples=25)
+def test_random_models(spec, seed):
+    rng = np.random.default_rng(seed)
+    arguments = arguments_for(spec, rng)
+    model = PerceiverIO(spec, seed=seed)
+    tensors = [None if x is None else paddle.to_tensor(x) for x in arguments]
+    with paddle.no_grad():
+        output = model.to_paddle_module()(*tensors)
+    np.testing.assert_allclose(output.numpy(), numpy_of(model(*arguments)), atol=1e-5, rtol=1e-4)
+
+
+def test_optical_flow(rng):
+    model, frames = PerceiverIO(flow_spec()), image(rng, 1, 2, 9, 11, 3)
+    output = model.to_paddle_module()(paddle.to_tensor(frames))
+    np.testing.assert_allclose(output.detach().numpy(), numpy_of(model(frames)), atol=1e-5)
 
 
 def test_several_modalities(rng):
