@@ -42,6 +42,12 @@ class ModuleWithWeights(ivy.Module):
     _v: Any
     _checked: tuple[str, Tree]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "v" and not isinstance(value, ivy.Container):
+            check_tree(value, "model.v")
+            value = _container(value)
+        super().__setattr__(name, value)
+
     @property
     def device(self) -> str:
         """The device of the weights, such as ``"cpu"``, ``"gpu:0"`` or ``"mps:0"``."""
@@ -140,7 +146,7 @@ class ModuleWithWeights(ivy.Module):
         if not _are_native(ops, params):
             return self._place(ops, _converted(params, _detached))
         if len({ops.dtype(leaf) for _, leaf in flatten(params)}) > 1:
-            return _container(ops, map_tree(lambda leaf: ops.cast(leaf, self.spec.dtype), params))
+            return _wrapped(ops, map_tree(lambda leaf: ops.cast(leaf, self.spec.dtype), params))
         return params
 
     def _check(self, params: Mapping, source: str) -> None:
@@ -173,7 +179,7 @@ class ModuleWithWeights(ivy.Module):
             # A matrix of another framework may be transposed in memory, which rounds otherwise.
             return copy(np.ascontiguousarray(leaf), dtype, device)
 
-        return _container(ops, unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
+        return _wrapped(ops, unflatten({n: place(n, leaf) for n, leaf in flatten(weights)}))
 
     def _copy_for(self, ops: Ops) -> Tree:
         """The weights as native arrays of another framework, or copied within it."""
@@ -233,6 +239,10 @@ def _shape_and_type(leaf: Any) -> np.ndarray:
     return np.broadcast_to(np.zeros((), kind), tuple(leaf.shape))
 
 
-def _container(ops: Ops, weights: Tree) -> ivy.Container:
+def _wrapped(ops: Ops, weights: Tree) -> ivy.Container:
     """Native arrays as a container of ``ivy.Array``."""
-    return ivy.Container(map_tree(functools.partial(to_ivy, ops), weights))
+    return _container(map_tree(functools.partial(to_ivy, ops), weights))
+
+
+def _container(weights: Mapping) -> ivy.Container:
+    return ivy.Container(weights)

@@ -259,6 +259,18 @@ def test_weights_by_their_former_names(backend, rng):
     assert "z_latents" not in model.v
 
 
+def test_weights_may_be_assigned_as_a_dict(backend, rng):
+    model, twin = (PerceiverIO(small_spec(**FEW_LAYERS), seed=seed) for seed in (0, 1))
+    data = image(rng, 6, 5, 3)
+    model.v = twin.v.cont_to_dict()
+    assert isinstance(model.v, ivy.Container)
+    np.testing.assert_array_equal(ivy.to_numpy(model(data)), ivy.to_numpy(twin(data)))
+    for value in (None, [], twin.v.latents, {1: twin.v.latents}):
+        with pytest.raises(WeightsError, match=r"model\.v"):
+            model.v = value
+    np.testing.assert_array_equal(ivy.to_numpy(model(data)), ivy.to_numpy(twin(data)))
+
+
 @pytest.mark.slow
 def test_gradients_have_the_names_of_now(backend, rng):
     if backend == "numpy":
