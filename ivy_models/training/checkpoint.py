@@ -77,7 +77,7 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is not a checkpoint that can be read: {error}") from error
     differing = [
-        f"{name} is {shown(saved.get(name))} there and {shown(value)} here"
+        _difference(name, saved.get(name), value)
         for name, value in json.loads(_json(run)).items()
         if saved.get(name) != value
     ]
@@ -87,6 +87,11 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict
             "data, or another folder."
         )
     return arrays, record
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    there, here = shown(there), shown(here)
+    return f"{name} is {there} there and {here} here" if there != here else f"{name} is another"
 
 
 def by_part(state: Mapping[str, T]) -> defaultdict[str, dict[str, T]]:

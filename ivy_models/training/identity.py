@@ -21,12 +21,12 @@ from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 def identity_of(spec: PerceiverIOSpec, data: TrainingData, settings: Settings) -> dict[str, Any]:
     """Describe a run in JSON, except the content of its examples and how weights are stored."""
     return asdict(replace(settings, shard=False)) | {
-        **{f"the spec's {name}": value for name, value in _spec_fields(spec)},
         "targets": [asdict(target) for target in data.targets],
         "number of examples": [len(data.train), len(data.validation)],
         "hash of the examples' targets": _hash_of_targets(data),
         "augmentation": data.augmentation,
-        "preprocessing": _described(data.preprocessing),
+        "preprocessing, which fits the data,": _described(data.preprocessing),
+        **{f"the spec's {name}": value for name, value in _spec_fields(spec)},
     }
 
 
