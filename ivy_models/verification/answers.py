@@ -61,10 +61,15 @@ class PhotoAnswer:
         assert isinstance(preset.preprocessing, ImagePreprocessing)
         data = preset.preprocessing(photo)
         labels = preset.label_names()
+
+        def name(index):
+            return labels[index] if labels else f"class {index}"
+
         found = run(data, {}).reshape(-1)
         best = int(found.argmax())
         is_right = bool(np.isfinite(found).all()) and best in self.classes
-        yield right_if(is_right, "class", labels[best] if labels else f"class {best}")
+        expected = "" if is_right else f"; expected {' or '.join(map(name, self.classes))}"
+        yield right_if(is_right, "class", name(best) + expected)
         numbers = run(data, self.variant).reshape(-1)[: len(self.logits)]
         yield compare("logits", numbers, np.array(self.logits), self.tolerance)
 
@@ -109,9 +114,10 @@ class TextAnswer:
 @np.errstate(all="ignore")
 def compare(what: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> Check:
     """Compare numbers by their largest difference; NaN is wrong."""
-    difference = float(np.abs(found.astype(np.float64) - expected).max())
-    return right_if(
-        difference <= tolerance,
-        what,
-        f"largest difference {difference:.2g}, tolerance {tolerance:g}",
-    )
+    differences = np.abs(found.astype(np.float64) - expected)
+    worst = np.unravel_index(differences.argmax(), differences.shape)  # NaN comes first
+    is_right = bool(differences[worst] <= tolerance)
+    detail = f"largest difference {differences[worst]:.2g}, tolerance {tolerance:g}"
+    if not is_right:
+        detail += f": got {found[worst]:.4f}, expected {expected[worst]:.4f}"
+    return right_if(is_right, what, detail)

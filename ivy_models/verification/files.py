@@ -104,7 +104,8 @@ def check_file(
         tree = load_weights(path, preset.spec)
     except WeightsError as error:
         other = _model_of(path)
-        found = f"{path} is the file of {other}." if other else str(error)
+        swapped = f"{path} is the file of {other}. Expected that of {name}, from {file.url}."
+        found = swapped if other else str(error)
         advice = "" if local else f" Remove {path}; the next run downloads it again."
         yield wrong("structure", f"{found}{advice}")
         return None

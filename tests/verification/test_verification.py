@@ -114,7 +114,9 @@ def test_a_wrong_weight(models, change, cache, name):
 
 def test_a_weight_that_is_no_number(models, change):
     change(models.path(FOURIER), np.nan)
-    assert failed(verify(FOURIER)[1]) == ["class on numpy", "logits on numpy"]
+    _, checks = verify(FOURIER)
+    assert failed(checks) == ["class on numpy", "logits on numpy"]
+    assert "; expected class " in checks["class on numpy"].detail
 
 
 def test_a_truncated_file(models, cache):
@@ -142,6 +144,9 @@ def test_a_swapped_model(models, other):
     _, checks = verify(FOURIER)
     assert failed(checks) == ["structure"]
     assert f"is the file of {other}." in checks["structure"].detail
+    assert f"Expected that of {FOURIER}, from {PRESETS[FOURIER].weights.url}." in (
+        checks["structure"].detail
+    )
 
 
 def test_another_size_of_the_model(models):
@@ -296,4 +301,6 @@ def test_comparison():
     assert not compare("x", expected + 0.009, expected, 0.01).failed
     assert compare("x", expected - 0.011, expected, 0.01).failed
     assert compare("x", np.array([1, np.nan]), expected, 0.01).failed
-    assert "0.011" in compare("x", expected - 0.011, expected, 0.01).detail
+    detail = compare("x", expected - [0, 0.011], expected, 0.01).detail
+    assert detail == "largest difference 0.011, tolerance 0.01: got 1.9890, expected 2.0000"
+    assert "got nan, expected 2" in compare("x", np.array([9, np.nan]), expected, 0.01).detail
