@@ -9,6 +9,7 @@ from typing import Any
 
 from ivy_models.errors import InputError, shown
 from ivy_models.layers.parameters import Tree
+from ivy_models.ops import ops_for
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
 _FIELDS = {
@@ -37,7 +38,9 @@ def shorter(core: PerceiverIOCore, params: Tree, **sizes: Any) -> tuple[Perceive
     """
     part = shorter_core(core, **sizes)
     if part.spec.num_latents != core.spec.num_latents:
-        params = {**params, "latents": params["latents"][: part.spec.num_latents]}
+        latents = params["latents"]
+        with ops_for(latents).on_device_of(latents):
+            params = {**params, "latents": latents[: part.spec.num_latents]}
     return part, params
 
 
