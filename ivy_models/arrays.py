@@ -73,6 +73,14 @@ def device_of(x: Array) -> str:
     return str(parse_device(device)).replace("cuda", "gpu")
 
 
+def is_on(x: Array, device: str | None) -> bool:
+    """Whether a native array is on a device. Without an index it may be any of its kind."""
+    if device is None:
+        return True
+    wanted, here = parse_device(device), parse_device(device_of(x))
+    return wanted.kind == here.kind and wanted.index in (None, here.index or 0)
+
+
 def unwrap(x: Any) -> Any:
     """The native array inside an ``ivy.Array``; anything else unchanged."""
     return x.data if isinstance(x, _IvyArray) else x

@@ -12,6 +12,7 @@ from ivy_models.arrays import (
     current_ops,
     default_device,
     device_of,
+    is_on,
     to_ivy,
     to_native,
     to_numpy,
@@ -68,6 +69,14 @@ class ModuleWithWeights(ivy.Module):
         the older library, also work for ``latents`` and ``queries``.
         """
         return self._held()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        latents = unwrap(self._v["latents"])
+        ops, backend = ops_for(latents), ivy.current_backend_str()
+        # JAX and TensorFlow copy to their default device.
+        if backend in ("", ops.name) and not is_on(latents, self.spec.device):
+            self._v = self._place(ops, _converted(self._v, _detached))
 
     @property
     def num_parameters(self) -> int:

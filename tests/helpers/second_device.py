@@ -4,6 +4,8 @@ The devices stand for two GPUs, or for a GPU and the CPU. JAX and TensorFlow div
 before they are used, so this runs in its own process.
 """
 
+import copy
+import pickle
 import sys
 from dataclasses import replace
 
@@ -46,6 +48,7 @@ def main():
     data = image(rng, 2, 6, 5, 3)
     model = check_calls(data)
     check_moves(model, data)
+    check_copies(model, data)
     check_other_inputs(rng)
     check_native(backend, model, data)
     check_training(backend)
@@ -59,6 +62,7 @@ def check_calls(data):
     output = model(data)
     latents = model.encode(data, mask=np.ones((6, 5), bool))
     assert_on(SECOND, [dict(flatten(model.v)), output, latents, model.decode(latents)])
+    assert_on(SECOND, [model(data, num_latents=2), model.encode(data, num_latents=2)])
     assert_on(SECOND, list(attention_maps(model, data)))
     assert_on(SECOND, latents_over_depth(model, data))
     assert_on("cpu", expected(data))
@@ -80,6 +84,12 @@ def check_moves(model, data):
         assert PerceiverIO(small_spec(**FEW_LAYERS)).device == SECOND
     finally:
         ivy.unset_default_device()
+
+
+def check_copies(model, data):
+    """Copies within the process, and those that pickle makes."""
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_on(SECOND, [dict(flatten(other.v)), other(data)])
 
 
 def check_other_inputs(rng):
