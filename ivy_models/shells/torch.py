@@ -175,7 +175,7 @@ class GridCrossAttention(Branch):
             v_dim,
         )
         description = _attention(*fields).parameters()
-        super().__init__(description, map_tree(torch.from_numpy, initialise(description, seed)))
+        super().__init__(description, map_tree(torch.as_tensor, initialise(description, seed)))
         self._fields = fields
 
     def forward(
@@ -220,7 +220,7 @@ class Resampler(Branch):
 
     def __init__(self, spec: ResamplerSpec, seed: int = 0):
         description = spec.parameters()
-        weights = map_tree(torch.from_numpy, initialise(description, seed))
+        weights = map_tree(torch.as_tensor, initialise(description, seed))
         super().__init__(description, weights, rms_norm_eps=spec.rms_norm_eps)
         self.spec = spec
 

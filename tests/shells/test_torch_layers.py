@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers import CHOSEN
+from helpers.resamplers import published
 from helpers.specs import flow_spec, language_spec, multimodal_data, multimodal_spec, small_spec
 
 if "torch" not in CHOSEN:
@@ -21,7 +22,7 @@ from torch.nn.utils import parametrizations, prune
 
 from ivy_models.errors import InputError, WeightsError
 from ivy_models.layers.parameters import flatten, map_tree
-from ivy_models.shells.torch import GridCrossAttention, PerceiverIO as TorchModule
+from ivy_models.shells.torch import GridCrossAttention, PerceiverIO as TorchModule, Resampler
 from ivy_models.shells.torch_layers import Branch
 from ivy_models.transformers.perceiver_io import PerceiverIOCore, initialise
 
@@ -408,6 +409,13 @@ def test_changes_after_compilation_take_effect(rng):
     assert changed()
     del hidden(module).forward
     assert not changed()
+
+
+def test_parts_of_other_models_are_made_on_the_device_of_the_context():
+    with torch.device("meta"):
+        parts = GridCrossAttention(8, 3, num_bands=2), Resampler(published("flamingo"))
+    for part in parts:
+        assert all(parameter.is_meta for parameter in part.parameters())
 
 
 def test_grid_attention_refuses_arguments_it_would_ignore():
