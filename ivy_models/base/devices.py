@@ -65,9 +65,10 @@ def _kind_and_index(device: Any) -> tuple[Any, Any]:
     """What a device consists of. Of anything else, the kind is no string."""
     if hasattr(device, "platform"):  # a device of JAX
         return device.platform, getattr(device, "id", None)
-    if hasattr(device, "type") and not isinstance(device, str):  # a device of torch
+    is_text = isinstance(device, str)
+    if not is_text and hasattr(device, "type"):  # a device of torch
         return device.type, getattr(device, "index", None)
-    if hasattr(device, "to_string"):  # tf.DeviceSpec
+    if not is_text and hasattr(device, "to_string"):  # tf.DeviceSpec
         name = device.to_string()
     elif type(device).__name__.endswith("Place"):  # a device of Paddle
         name = str(device)

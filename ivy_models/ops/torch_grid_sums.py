@@ -118,7 +118,7 @@ def _backward(ctx, _, *gradients):
     return *(x if needs else None for x, needs in zip(found, needed, strict=True)), None, None
 
 
-_grid_sums.register_autograd(_backward, setup_context=_keep)
+torch.library.register_autograd("ivy_models::grid_sums", _backward, setup_context=_keep)
 
 
 def _gradient(gradients, sources, mask, highest, scores_per_chunk, needed):
