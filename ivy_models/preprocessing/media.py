@@ -53,7 +53,9 @@ def decode(source: Any, kind: str) -> Iterator[tuple[Any, Any]]:
         options["protocol_whitelist"] = "data"  # a playlist in memory opens nothing else
     try:
         # "ignore", because the sound can be used even if the title is not UTF-8.
-        with av.open(file, metadata_errors="ignore", options=options) as container:
+        # Tags can be in any encoding. PyAV 19 always reads them.
+        tags = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+        with av.open(file, options=options, **tags) as container:
             streams = getattr(container.streams, kind)
             if not streams:
                 raise InputError(f"{name} has no {kind}.")
