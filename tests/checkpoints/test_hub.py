@@ -80,7 +80,7 @@ def hub(tmp_path):
 def load(hub, tmp_path, repository, **environment):
     """Load in a new process, because the hub's package reads the address when it is imported."""
     settings = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": tmp_path / "cache"}
-    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1"} | environment
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0"} | environment
     return subprocess.run(
         [sys.executable, "-c", SCRIPT, repository],
         env=os.environ | {key: str(value) for key, value in settings.items()},
