@@ -198,6 +198,13 @@ def waits(run: Run, name: str) -> Iterator[Row]:
     if not run.is_cuda:
         yield {"skipped": "needs CUDA"}
         return
+    for kernel in readers(run):
+        with fused_reader(kernel):
+            for row in _waits(run, name):
+                yield {"reader": "kernel" if kernel else "chunks", **row}
+
+
+def _waits(run: Run, name: str) -> Iterator[Row]:
     call = run.call(name, run.module(name), run.data(name, 1))
     expected = call()
     torch.cuda.set_sync_debug_mode("warn")
@@ -264,7 +271,11 @@ def _relative(output: torch.Tensor, expected: torch.Tensor) -> float:
 def compiled(run: Run, name: str) -> Iterator[Row]:
     """A module compiled by torch.compile."""
     module, data = run.module(name), run.data(name, 1)
-    yield run.timed(run.call(name, torch.compile(module), data))
+    for kernel in readers(run):
+        torch.compiler.reset()
+        with fused_reader(kernel):
+            row = run.timed(run.call(name, torch.compile(module), data))
+        yield {"reader": "kernel" if kernel else "chunks", **row}
 
 
 def reader(run: Run, name: str, batch: int) -> Iterator[Row]:
@@ -279,11 +290,9 @@ def reader(run: Run, name: str, batch: int) -> Iterator[Row]:
 
 def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
     """The reader in chunks and by its kernel: agreement with float64, gradients, and time."""
-    ops, weight = ops_named("torch"), torch.zeros(1, device=run.device)
-    with fused_reader(True):
-        if not ops.has_grid_sums(weight, 1):
-            yield {"skipped": "needs CUDA and Triton"}
-            return
+    if True not in readers(run):
+        yield {"skipped": "needs CUDA and Triton"}
+        return
     module, data, small = run.module(name), run.data(name, batch), run.data(name, 1)
     expected = run.call(name, run.module(name, torch.float64, "cpu"), small.double().cpu())()
     model = PerceiverIOCore(module.spec, plain_reader=False)
@@ -300,6 +309,13 @@ def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
         difference = _relative(output.double().cpu(), expected)
         yield {"reader": "kernel" if kernel else "chunks", "difference": difference, **row}
     yield {"reader": "gradients of both", "difference": _relative(*reversed(gradients))}
+
+
+def readers(run: Run) -> tuple[bool, ...]:
+    """Whether the reader uses its kernel: no, and yes where there is one."""
+    with fused_reader(True):
+        found = ops_named("torch").has_grid_sums(torch.zeros(1, device=run.device), 1)
+    return (False, True) if found else (False,)
 
 
 @contextlib.contextmanager
@@ -367,6 +383,7 @@ def training(run: Run, name: str, batch: int) -> Iterator[Row]:
 
 def jax_calls(run: Run, name: str, batch: int) -> Iterator[Row]:
     """The model on JAX, where it is installed and has the device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch has memory too
     import jax
 
     from ivy_models.shells.jax import split
@@ -413,7 +430,7 @@ def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str,
 
 def run_step(run: Run, function: Callable[..., Iterator[Row]], settings: Row) -> Iterator[Row]:
     """The rows of a step; if it fails, its error as the last row."""
-    begins = {"step": function.__name__.removesuffix("_calls"), **settings}
+    begins = {"step": name_of(function), **settings}
     try:
         with torch.no_grad():
             for row in function(run, **settings):
@@ -426,7 +443,12 @@ def run_step(run: Run, function: Callable[..., Iterator[Row]], settings: Row) ->
         set_tf32(False)
         gc.collect()
         if run.is_cuda:
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # the device may be what failed
+                torch.cuda.empty_cache()
+
+
+def name_of(step: Callable[..., Iterator[Row]]) -> str:
+    return step.__name__.removesuffix("_calls")
 
 
 def table(rows: list[Row], machine: Row) -> str:
@@ -455,13 +477,13 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     machine = describe_machine(chosen.device)
     print(json.dumps(machine), flush=True)
     for function, settings in steps(chosen.small):
-        if chosen.steps and function.__name__.removesuffix("_calls") not in chosen.steps:
+        if chosen.steps and name_of(function) not in chosen.steps:
             continue
         if time.perf_counter() - start > chosen.seconds:
-            late = {"step": function.__name__, **settings, "skipped": "out of time"}
-            rows.append(late)
-            continue
-        for row in run_step(run, function, settings):
+            found = [{"step": name_of(function), **settings, "skipped": "out of time"}]
+        else:
+            found = run_step(run, function, settings)
+        for row in found:
             rows.append(row)
             print(json.dumps(row), flush=True)
         if chosen.output:
