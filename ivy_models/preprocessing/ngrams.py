@@ -40,8 +40,8 @@ class NgramPreprocessing(TextTokens):
     vocabulary_size
         V, the number of different tokens.
     frequent
-        F < V n-grams, as they are in the text above, each with a token of its own: V - F, V - F +
-        1, ... The others share the first V - F tokens. :meth:`with_most_frequent` finds them.
+        F < V n-grams of such a text, each with a token of its own, from V - F on. The others share
+        the first V - F tokens. :meth:`with_most_frequent` finds them.
 
     Raises
     ------
@@ -136,7 +136,13 @@ class NgramPreprocessing(TextTokens):
         -------
         NgramPreprocessing
             One with ``frequent``, the most frequent first.
+
+        Raises
+        ------
+        SpecError
+            If the number is not an integer of at least 1, or not below V.
         """
+        number = positive_int("number", number)
         counts: Counter[str] = Counter()
         for text in map(self.normalised, texts):
             for size in self.sizes:

@@ -89,6 +89,8 @@ def test_wrong_texts_and_fields_are_refused():
         NgramPreprocessing(8, vocabulary_size=0)
     with pytest.raises(SpecError, match="n-grams of 2 or 3 or 4 characters, got 'abcde'"):
         NgramPreprocessing(8, frequent=["ab", "abcde"])
+    with pytest.raises(SpecError, match="number must be an integer of at least 1, got 0"):
+        prepare.with_most_frequent(["ab"], 0)
     with pytest.raises(SpecError, match="frequent has the n-gram 'ab' twice"):
         NgramPreprocessing(8, frequent=["ab", "ba", "ab"])
     with pytest.raises(SpecError, match="has 2 n-grams; expected fewer than vocabulary_size=2"):
