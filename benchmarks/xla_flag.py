@@ -36,7 +36,7 @@ def measure(name: str, calls: int) -> dict[str, float]:
 
     preset = PRESETS[name]
     core, rng = PerceiverIOCore(preset.spec), np.random.default_rng(0)
-    shape = (1, *data_shape(preset.spec, preset.preprocessing))
+    shape = (1, *data_shape(preset.spec, preset.data_preprocessing()))
     if preset.spec.vocabulary_size is None:
         data = rng.standard_normal(shape, np.float32)
     else:

@@ -96,7 +96,7 @@ def test_flops_of_loops_count_every_turn(monkeypatch, always_streaming):
 
 def test_published_models():
     for name, preset in PRESETS.items():
-        costs = model_costs(preset.spec, data_shape(preset.spec, preset.preprocessing))
+        costs = model_costs(preset.spec, data_shape(preset.spec, preset.data_preprocessing()))
         assert list(costs) == [*PARTS, "total"]
         assert costs["total"].parameters == preset.num_parameters, name
         assert costs["total"].flops <= costs["total"].plain_flops, name
@@ -158,7 +158,7 @@ def test_queries_of_unknown_number_are_refused():
 def test_data_shape():
     def shape(name, size=None):
         preset = PRESETS[f"perceiver_io_{name}"]
-        return data_shape(preset.spec, preset.preprocessing, size)
+        return data_shape(preset.spec, preset.data_preprocessing(), size)
 
     assert shape("imagenet_conv") == (224, 224, 3)
     assert shape("imagenet_fourier", [300]) == (300, 300, 3)

@@ -58,7 +58,7 @@ def test_products_have_few_axes(name, streams, request):
     if streams:
         request.getfixturevalue("always_streaming")
     preset = PRESETS[name]
-    shape = data_shape(preset.spec, preset.preprocessing)
+    shape = data_shape(preset.spec, preset.data_preprocessing())
     for program in traced(preset.spec, shape):
         ranks = list(product_ranks(program))
         assert len(ranks) > 10
