@@ -105,9 +105,12 @@ def test_the_working_folder_can_be_read_only(tmp_path, temporary, home):
     assert root.is_relative_to(tmp_path if home == "with a home" else temporary)
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0),
+    reason="a folder that is gone makes Python 3.13.0 fail at attributes that a module lacks",
+)
 def test_the_working_folder_can_be_gone(work, tmp_path):
-    # NumPy first: on Python 3.13.0 the import of NumPy 2.5 itself fails in a folder that is gone.
-    code = f"import numpy, os; os.rmdir({str(work)!r}); {ROOT_OF_IVY}"
+    code = f"import os; os.rmdir({str(work)!r}); {ROOT_OF_IVY}"
     assert python(code, work, **{CACHE_VARIABLE: str(tmp_path / "cache")}).startswith(str(tmp_path))
 
 
