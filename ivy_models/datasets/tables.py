@@ -56,9 +56,7 @@ OBJECTS = (
 
 ADVICE = {
     ".csv": " Save it as CSV in UTF-8.",
-    ".tsv": " Save it as TSV in UTF-8.",
-    ".tab": " Save it as TSV in UTF-8.",
-    ".txt": " Save it as TSV in UTF-8.",
+    **dict.fromkeys(WITH_TABS, " Save it as TSV in UTF-8."),
     ".json": " Write a list of objects, one for each row.",
     ".jsonl": " Write an object in each line.",
     ".ndjson": " Write an object in each line.",
@@ -413,11 +411,14 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
 
 def has_tabs(file: Path) -> bool:
     """Whether a text file is a table: whether tabs divide its first lines into as many cells."""
-    encoding, *_ = _look_at(file)
     try:
+        with _opened(file) as opened:
+            encoding = wide_encoding(opened.read(START)) or "utf-8-sig"
         sizes = {len(record) for record in _records(file, encoding, "\t", LOOK)}
     except InputError:  # a cell is too long for one of a table
         return False
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {reason(error)}.") from error
     return len(sizes) == 1 and sizes != {1}
 
 
