@@ -52,8 +52,8 @@ def decode(source: Any, kind: str) -> Iterator[tuple[Any, Any]]:
     else:
         options["protocol_whitelist"] = "data"  # a playlist in memory opens nothing else
     try:
-        # "ignore", because the sound can be used even if the title is not UTF-8.
-        # Tags can be in any encoding. PyAV 19 always reads them.
+        # "ignore", because the sound can be used even if the title is not UTF-8. PyAV 19 ignores
+        # such errors without being told.
         tags = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
         with av.open(file, options=options, **tags) as container:
             streams = getattr(container.streams, kind)
