@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from helpers import ROOT
 
-from ivy_models.checkpoints.folder import read_config, read_native
+from ivy_models import PerceiverIO
+from ivy_models.checkpoints.folder import read_native
 from ivy_models.preprocessing import NgramPreprocessing
 
 FOLDER = ROOT / "examples" / "languages"
@@ -169,14 +170,18 @@ def test_a_start_has_the_embeddings_of_a_linear_model(example, tmp_path, monkeyp
     start = example[2]
     monkeypatch.setattr(start, "BATCH", 8)
     monkeypatch.setattr(start, "NGRAMS", NgramPreprocessing(16, (2, 3), 512))
+    monkeypatch.setattr(start, "SHARED", 496)
     rows = ["text,language", *["eine Datei,de", "a file,en"] * 80]
     (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
     output = tmp_path / "start"
     monkeypatch.setattr(sys, "argv", ["start.py", str(tmp_path), "--output", str(output)])
     start.main()
-    assert read_config(output)[1]["labels"] == ["de", "en"]
+    model = PerceiverIO.from_pretrained(output)
+    assert model.labels == ("de", "en")
     embedding = read_native(output)["input/text_0/embedding"]
-    tokens, mask = start.NGRAMS.tokens(["eine Datei", "a file"])
+    ngrams = model.preprocessing.columns[0].preprocessing
+    assert len(ngrams.frequent) == 16
+    tokens, mask = ngrams.tokens(["eine Datei", "a file"])
     german, english = (embedding[own[seen]].mean(0) for own, seen in zip(tokens, mask, strict=True))
     cosine = german @ english / np.linalg.norm(german) / np.linalg.norm(english)
     assert cosine < 0  # they tell the languages apart
