@@ -6,14 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ivy_models.base.atomic_files import replaced
-from ivy_models.errors import TrainingError, shown
+from ivy_models.errors import TrainingError
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def save(
     """
     # safetensors writes an array's memory and ignores its strides.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    metadata = {"run": _json(run), "record": _json(record)}
+    metadata = {"run": as_json(run), "record": as_json(record)}
     with replaced(folder / FILE) as path:
         try:
             save_file(contiguous, path, metadata)
@@ -47,51 +47,32 @@ def save(
             raise OSError(None, str(error)) from error
 
 
-def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Read the checkpoint of a run.
+class Saved(NamedTuple):
+    """A checkpoint, as :func:`save` wrote it."""
 
-    Parameters
-    ----------
-    folder
-        The folder of the run.
-    run
-        What identifies the run.
+    arrays: dict[str, np.ndarray]
+    run: dict[str, Any]
+    record: dict[str, Any]
 
-    Returns
-    -------
-    tuple or None
-        The arrays and the record. None if there is no checkpoint.
+
+def load(folder: Path) -> Saved | None:
+    """Read the checkpoint of a run's folder. None if there is none.
 
     Raises
     ------
     TrainingError
-        If the checkpoint is of another run, or cannot be read.
+        If it cannot be read.
     """
     path = folder / FILE
     if not path.exists():
         return None
     try:
         with safe_open(path, "numpy") as file:
-            saved, record = (json.loads(file.metadata()[name]) for name in ("run", "record"))
+            run, record = (json.loads(file.metadata()[name]) for name in ("run", "record"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is not a checkpoint that can be read: {error}") from error
-    differing = [
-        _difference(name, saved.get(name), value)
-        for name, value in json.loads(_json(run)).items()
-        if saved.get(name) != value
-    ]
-    if differing:
-        raise TrainingError(
-            f"{path} belongs to another run: {', '.join(differing)}. Use the same settings and "
-            "data, or another folder."
-        )
-    return arrays, record
-
-
-def _difference(name: str, there: Any, here: Any) -> str:
-    there, here = shown(there), shown(here)
-    return f"{name} is {there} there and {here} here" if there != here else f"{name} is another"
+    return Saved(arrays, run, record)
 
 
 def by_part(state: Mapping[str, T]) -> defaultdict[str, dict[str, T]]:
@@ -103,5 +84,5 @@ def by_part(state: Mapping[str, T]) -> defaultdict[str, dict[str, T]]:
     return parts
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
     return json.dumps(value, default=float)  # numbers of NumPy

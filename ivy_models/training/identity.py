@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,68 +12,92 @@ import numpy as np
 
 from ivy_models.datasets import TrainingData
 from ivy_models.datasets.files import named
-from ivy_models.errors import TrainingError
+from ivy_models.errors import TrainingError, shown
+from ivy_models.training.checkpoint import Saved, as_json, by_part
 from ivy_models.training.settings import Settings
 from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 
+Run = dict[str, dict[str, Any]]
+"""Facts of a run by group, in JSON. An earlier group explains differences of a later one."""
 
-def identity_of(spec: PerceiverIOSpec, data: TrainingData, settings: Settings) -> dict[str, Any]:
-    """Describe a run in JSON, except the content of its examples and how weights are stored."""
-    return asdict(replace(settings, shard=False)) | {
-        "targets": [asdict(target) for target in data.targets],
-        "number of examples": [len(data.train), len(data.validation)],
-        "hash of the examples' targets": _hash_of_targets(data),
-        "augmentation": data.augmentation,
-        "preprocessing, which fits the data,": _described(data.preprocessing),
-        **{f"the spec's {name}": value for name, value in _spec_fields(spec)},
-    }
+FROM_CONTENT = ("fitted to the data", "spec")
+"""Groups of facts that follow from the content of the examples."""
 
 
-class Content:
-    """The content of a run's examples, a number for each.
+class Identity:
+    """A run, as it is compared with the one that it continues.
 
     Parameters
     ----------
-    data
-        The examples.
+    spec, data, settings
+        Everything that the run depends on. How weights are stored makes no difference.
     """
 
-    def __init__(self, data: TrainingData):
+    def __init__(self, spec: PerceiverIOSpec, data: TrainingData, settings: Settings):
+        self.run: Run = {
+            "data": {
+                "number of examples": [len(data.train), len(data.validation)],
+                "augmentation": data.augmentation,
+                **{
+                    f"kind of the column {column.name!r}": column.kind
+                    for column in data.columns
+                    if column.kind != "ignore"
+                },
+            },
+            "settings": asdict(replace(settings, shard=False)),
+            "fitted to the data": {
+                "targets": [asdict(target) for target in data.targets],
+                "preprocessing": _described(data.preprocessing),
+            },
+            "spec": json.loads(spec.replace(device=None).to_json()),
+        }
         self._examples = {"training": data.train, "validation": data.validation}
         self.digests = {part: each.digests() for part, each in self._examples.items()}
-        """uint64 (n,) for each part, which a checkpoint stores."""
+        """uint64 (n,) for each part: a number for the content of each example."""
 
-    def check(self, saved: dict[str, np.ndarray], folder: Path) -> None:
-        """Check that the examples are those of a checkpoint in a folder.
+    def check(self, saved: Saved, path: Path) -> None:
+        """Check that a checkpoint is of this run.
+
+        Parameters
+        ----------
+        saved
+            The checkpoint.
+        path
+            Its path, for messages.
 
         Raises
         ------
         TrainingError
-            If some have changed; the message names them.
+            If something differs. The message says what: the first cause, not what follows from it.
         """
+        here: Run = json.loads(as_json(self.run))
+        for group in here:
+            if group == FROM_CONTENT[0]:
+                self._check_content(by_part(saved.arrays)["digests"], path)
+            if different := list(_differences(saved.run.get(group, {}), here[group])):
+                raise TrainingError(
+                    f"{path} belongs to another run: {named(different, 5)}. Use the same data and "
+                    "settings, or another folder."
+                )
+
+    def _check_content(self, digests: Mapping[str, np.ndarray], path: Path) -> None:
         for part, examples in self._examples.items():
-            changed = np.flatnonzero(saved[part] != self.digests[part])
+            changed = np.flatnonzero(digests[part] != self.digests[part])
             if len(changed):
                 name = getattr(examples, "name", lambda index: f"example {index + 1}")
                 raise TrainingError(
-                    f"The data for {part} changed since the checkpoint in {folder} was written: "
+                    f"The data for {part} changed since {path} was written: "
                     f"{named([name(int(i)) for i in changed])}. Restore them, or start a new run."
                 )
 
 
-def _spec_fields(spec: PerceiverIOSpec) -> Iterable[tuple[str, Any]]:
-    """Names and values in JSON, except the device."""
-    return json.loads(spec.replace(device=None).to_json()).items()
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*here, *there]):
+        if there.get(name) != here.get(name):
+            old, new = shown(there.get(name)), shown(here.get(name))
+            yield f"{name} is {old} there and {new} here" if old != new else f"{name} is another"
 
 
 def _described(preprocessing: Any) -> str:
     """A text that is the same for equal preprocessing. Users' own is known by its type alone."""
     return repr(preprocessing) if is_dataclass(preprocessing) else type(preprocessing).__name__
-
-
-def _hash_of_targets(data: TrainingData) -> str:
-    found = hashlib.sha256()
-    for examples in (data.train, data.validation):
-        for values in examples.encoded_targets().values():
-            found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()[:8]

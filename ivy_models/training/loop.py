@@ -20,7 +20,7 @@ from ivy_models.ops.base import HALF_TYPES
 from ivy_models.preprocessing.targets import is_known
 from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
-from ivy_models.training.identity import Content, identity_of
+from ivy_models.training.identity import Identity
 from ivy_models.training.interruption import Interruption, heeded_interruptions
 from ivy_models.training.measures import default_metric, measures, names_of, score
 from ivy_models.training.records import STEP
@@ -119,20 +119,22 @@ def fit(
     """
     batches, folder = Batches(data, settings), Path(folder)
     _check_run(model, data, settings)
-    run = identity_of(model.spec, data, settings)
+    identity = Identity(model.spec, data, settings)
     trained = model
     if settings.dropout:
         weights: Any = model.v
         trained = type(model)(model.spec.replace(fc_dropout=settings.dropout), v=weights)
-    trainer = make_trainer(trained, data.targets, settings, batches.steps)
     saved = None
     if resume or finish:
-        saved = checkpoint.load(folder, run)
+        saved = checkpoint.load(folder)
     elif clear is None:
         _refuse_existing(folder)
-    loop = _Loop(trainer, batches, settings, folder, run, clear)
     if saved is not None:
-        loop.load(*saved)
+        identity.check(saved, folder / checkpoint.FILE)
+    trainer = make_trainer(trained, data.targets, settings, batches.steps)
+    loop = _Loop(trainer, batches, settings, folder, identity, clear)
+    if saved is not None:
+        loop.load(saved)
     if not finish:
         with heeded_interruptions() as interruption:
             loop.run(interruption, on_epoch)
@@ -159,7 +161,7 @@ class _Loop:
         batches: Batches,
         settings: Settings,
         folder: Path,
-        identity: dict[str, Any],
+        identity: Identity,
         clear: Callable[[], None] | None,
     ):
         self.trainer, self.batches, self.settings = trainer, batches, settings
@@ -175,7 +177,6 @@ class _Loop:
         self.best = 0
         """Index of the best epoch in the history."""
         self.kept_weights: dict[str, np.ndarray] = {}
-        self.content = Content(self.data)
 
     @property
     def kept(self) -> int:
@@ -265,16 +266,15 @@ class _Loop:
         """Write a checkpoint with the state of the trainer."""
         arrays = {f"trainer/{name}": array for name, array in state.items()}
         arrays |= {f"kept/{name}": array for name, array in self.kept_weights.items()}
-        arrays |= {f"digests/{part}": own for part, own in self.content.digests.items()}
+        arrays |= {f"digests/{part}": own for part, own in self.identity.digests.items()}
         record = {name: getattr(self, name) for name in _RECORD}
-        checkpoint.save(self.folder, arrays, self.identity, record)
+        checkpoint.save(self.folder, arrays, self.identity.run, record)
 
-    def load(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    def load(self, saved: checkpoint.Saved) -> None:
         """Continue from a checkpoint."""
-        parts = checkpoint.by_part(arrays)
-        self.content.check(parts["digests"], self.folder)
+        parts = checkpoint.by_part(saved.arrays)
         self.kept_weights = parts["kept"]
-        vars(self).update({name: record[name] for name in _RECORD})
+        vars(self).update({name: saved.record[name] for name in _RECORD})
         self.trainer.load(parts["trainer"], self.done)
 
 

@@ -223,6 +223,32 @@ def test_stopped_and_resumed(run, photos, tmp_path, monkeypatch):
     assert (tmp_path / "stopped" / "model.safetensors").read_bytes() == second
 
 
+def test_data_that_changed_are_named(run, table, tmp_path):
+    """A new category changes the preprocessing and the spec, which are no causes."""
+    data = tmp_path / "people.csv"
+    command = ["train", str(data), "--output", str(tmp_path / "model"), "--target", "buys"]
+    command += [*TINY, "--epochs", "1"]
+    rows = table.read_text().splitlines()
+    data.write_text("\n".join(rows))
+    assert run(*command).exit_code == 0
+    for changed, message in (
+        (
+            [*rows[:5], rows[5].replace(rows[5].split(",")[1], "Kiel"), *rows[6:]],
+            "was written: row 5.",
+        ),
+        (rows[:-1], "number of examples is"),
+    ):
+        data.write_text("\n".join(changed))
+        result = run(*command, "--resume")
+        assert result.exit_code == 1
+        said = " ".join(result.stderr.partition("Error: ")[2].split())
+        assert message in said
+        assert "modalities" not in said
+    data.write_text("\n".join(rows))
+    result = run(*command, "--resume", "--column", "city=ignore")
+    assert "kind of the column 'city' is category there and None here" in result.stderr
+
+
 def test_refusals(run, photos, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "README.md").write_text("mine")
