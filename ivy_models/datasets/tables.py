@@ -28,7 +28,7 @@ from ivy_models.datasets.files import COMPRESSIONS, kind_of, named, suffix_of
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
 from ivy_models.preprocessing.table.cells import composed
-from ivy_models.preprocessing.text import wide_encoding
+from ivy_models.preprocessing.text import START, wide_encoding
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,9 +42,6 @@ LOOK = 20
 """Number of records that are parsed to find the delimiter."""
 
 CHUNK = 1 << 20
-
-START = 1 << 16
-"""Number of bytes by which UTF-16 is recognised."""
 
 OTHER = "cp1252"
 """Encoding of texts that are not in UTF-8, UTF-16 or UTF-32."""

@@ -27,6 +27,9 @@ NUM_SPECIAL = len(SPECIAL_TOKENS)
 VOCABULARY_SIZE = 256 + NUM_SPECIAL
 """Number of different tokens."""
 
+START = 1 << 16
+"""Number of bytes by which UTF-16 is recognised."""
+
 _SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 
 
@@ -278,7 +281,7 @@ def decode_text(content: bytes) -> str:
 
 def encoding_of(content: bytes) -> str:
     """The encoding of a text: UTF-16 or UTF-32, UTF-8, or else Windows-1252."""
-    if (wide := wide_encoding(content)) is not None:
+    if (wide := wide_encoding(content[:START])) is not None:
         return wide
     try:
         content.decode("utf-8-sig")
