@@ -83,16 +83,23 @@ DATE_FORMATS = (
     "%d.%m.%y",
     "%d-%b-%Y",
     "%d-%b-%y",
+    "%d/%b/%Y",
     "%d %b %Y",
     "%d %B %Y",
     "%b %d, %Y",
     "%B %d, %Y",
+    "%b %d %Y",
     "%Y-%m",
     "%m/%Y",
     "%b %Y",
     "%B %Y",
+    "%b-%Y",
+    "%b-%y",
 )
-"""Formats of dates and months, in the order in which they are tried. A time may follow the date."""
+"""Formats of dates and months, in the order in which they are tried.
+
+The day of the week may stand before the date, and a time with its zone after it.
+"""
 
 COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 """A date such as 20240131, which may also be an integer."""
@@ -103,8 +110,25 @@ _TIME = re.compile(
 )
 """A time of the day, with 24 or 12 hours. A number alone is none."""
 
-_TIME_OF_DATE = re.compile(r",?\s+(?P<time>\d{1,2}:.*)")
-"""The time at the end of a date."""
+_DAY_OF_WEEK = re.compile(
+    r"(mon|tue|wed|thu|fri|sat|sun|(mon|tues|wednes|thurs|fri|satur|sun)day)\.?,?\s+", re.I
+)
+
+_TIME_INSIDE = re.compile(r"(\w+\s+\d{1,2})\s+(\d\d?:\d\d:\d\d(?:\s+\S+)?)\s+(\d{4})\Z")
+"""A date with the year at its end, as C, Unix and JSON of social networks write it."""
+
+_TIME_OF_DATE = re.compile(
+    r"(,?\s+(at\s+)?|:)(?P<time>\d{1,2}:.*?)"
+    r"(\s*(?P<zone>Z|[A-Z]{3}|(UTC|GMT)?[+-]\d\d:?\d\d)(\s+\(.*\))?)?\Z"
+)
+"""The time at the end of a date, and its zone."""
+
+_ZONES = {
+    **dict.fromkeys(("Z", "UTC", "GMT"), 0),
+    **{f"{zone}ST": -hours for zone, hours in (("E", 5), ("C", 6), ("M", 7), ("P", 8))},
+    **{f"{zone}DT": 1 - hours for zone, hours in (("E", 5), ("C", 6), ("M", 7), ("P", 8))},
+}
+"""Hours of the zones that RFC 2822 names, before those of UTC."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -242,12 +266,28 @@ def _parsed(text: str, form: str) -> datetime.datetime | None:
         if form == "iso":
             text = re.sub(r" UTC$", "Z", text)
             return None if text.isdigit() else _in_utc(datetime.datetime.fromisoformat(text))
+        text = _DAY_OF_WEEK.sub("", text.strip("[]"), count=1)
+        text = _TIME_INSIDE.sub(r"\1 \3 \2", text)
         found = _TIME_OF_DATE.search(text)
-        day = datetime.datetime.strptime(text[: found.start()] if found else text, form)
-    except ValueError:
+        date = datetime.datetime.strptime(text[: found.start()] if found else text, form)
+        if found:
+            time = _parsed_time(found["time"])
+            date = time and datetime.datetime.combine(date, time) - _zone(found["zone"])
+    except (ValueError, OverflowError):
         return None
-    time = _parsed_time(found["time"]) if found else datetime.time()
-    return None if time is None else datetime.datetime.combine(day, time)
+    return date
+
+
+def _zone(name: str | None) -> datetime.timedelta:
+    """The difference of a zone from UTC."""
+    if name is None:
+        return datetime.timedelta()
+    if not (offset := re.search(r"([+-])(\d\d):?(\d\d)", name)):
+        if name not in _ZONES:
+            raise ValueError(f"unknown zone {name}")
+        return datetime.timedelta(hours=_ZONES[name])
+    minutes = 60 * int(offset[2]) + int(offset[3])
+    return datetime.timedelta(minutes=int(f"{offset[1]}{minutes}"))
 
 
 def _in_utc(date: datetime.datetime) -> datetime.datetime | None:
