@@ -163,7 +163,7 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None, name: str 
         return Recognised("ignore", f"always {next(iter(categories))}")
     if isinstance(known[0], bool):
         return Recognised("category")
-    if all(COMPACT_DATE.fullmatch(str(cell)) for cell in known) and date_format(known):
+    if are_compact_dates(known):
         return Recognised("date")
     enough = MOSTLY * len(known)
     number_form, numbers = best_number_format(known)
@@ -174,7 +174,7 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None, name: str 
     date_form, dates = best_date_format(known)
     if dates >= enough:
         return Recognised("date")
-    if _num_times(known) >= enough:
+    if num_times(known) >= enough:
         return Recognised("time")
     kind, reason = _kind_of_texts(known, len(categories))
     if numbers >= dates:
@@ -266,18 +266,19 @@ def _are_durations(texts: Sequence[str]) -> bool:
     looked = [texts[int(place)] for place in sample(len(texts), LOOK)] if texts else []
     if sum(not math.isnan(to_seconds(text.strip())) for text in looked) < MOSTLY * len(looked):
         return False
-    return bool(texts) and _num_times(texts) < MOSTLY * len(texts)
+    return bool(texts) and num_times(texts) < MOSTLY * len(texts)
 
 
-def _num_times(known: Sequence[Any]) -> int:
+def num_times(known: Sequence[Any]) -> int:
     """Number of cells that are times of the day."""
     return sum(not math.isnan(to_hours(cell)) for cell in known)
 
 
-def date_format(known: Sequence[Any]) -> str | None:
-    """The first format by which nearly all cells are dates, or None."""
-    form, count = best_date_format(known)
-    return form if count >= MOSTLY * len(known) else None
+def are_compact_dates(known: Sequence[Any]) -> bool:
+    """Whether cells are dates such as 20240131, though they are numbers too."""
+    if not all(COMPACT_DATE.fullmatch(str(cell)) for cell in known):
+        return False
+    return sum(to_date(cell, "%Y%m%d") is not None for cell in known) >= MOSTLY * len(known)
 
 
 def best_date_format(known: Sequence[Any]) -> tuple[str, int]:

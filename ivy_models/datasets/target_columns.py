@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from ivy_models.datasets.columns import (
+    MOSTLY,
     NESTED,
     Column,
+    are_compact_dates,
+    best_date_format,
     best_number_format,
+    num_times,
     number_format,
 )
 from ivy_models.datasets.defaults import sample
@@ -73,7 +77,8 @@ class TargetColumn:
     Raises
     ------
     InputError
-        If all cells are equal or empty, or there are too many different classes.
+        If all cells are equal or empty, are dates or times, or there are too many different
+        classes.
     """
 
     def __init__(self, name: str, cells: Sequence[Any], kind: str | None, as_written: bool = False):
@@ -88,6 +93,12 @@ class TargetColumn:
                 "these, or choose another target."
             )
         looked = [known[place] for place in sample(len(known), LOOK)]
+        if kind is None and (dates := _dates_or_times(looked)):
+            raise InputError(
+                f"The target {name!r} has {dates}, such as {shown(repr(known[0]))}. Write numbers "
+                "instead, such as the days or hours since a fixed one, or choose another target. "
+                "If each of them is a class, set its kind to class."
+            )
         self._format, _ = best_number_format(looked)
         is_number = number_format(looked) is not None
         self.kind = kind or (self._recognised(looked) if is_number else "class")
@@ -172,6 +183,15 @@ class TargetColumn:
                 f"none: {named(single)}."
             )
         return found
+
+
+def _dates_or_times(known: Sequence[Any]) -> str:
+    """ "dates" or "times of the day" if nearly all cells are, otherwise an empty text."""
+    enough = MOSTLY * len(known)
+    if are_compact_dates(known) or best_date_format(known)[1] >= enough:
+        return "dates"
+    is_time = number_format(known) is None and num_times(known) >= enough
+    return "times of the day" if is_time else ""
 
 
 def _natural(value: str) -> tuple[int, float, str]:

@@ -116,7 +116,7 @@ def test_formats_of_dates_are_recognised(form, time):
     assert detail.endswith(f"written {written}") == (written != "iso")
 
 
-@pytest.mark.parametrize("form", ["%Y-%m", "%m/%Y", "%b %Y", "%B %Y"])
+@pytest.mark.parametrize("form", ["%Y-%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"])
 def test_months_are_dates(form):
     months = [datetime.date(2024, month, 1).strftime(form) for month in (3, 5, 11)]
     kind, *_ = recognise(months)
@@ -310,6 +310,21 @@ def test_a_target_of_lists_is_refused(tmp_path, cell):
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match="'label' has cells of type .*; expected a word or a numb"):
         read_training_data(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [("%Y-%m-%d", "dates"), ("%Y%m%d", "dates"), ("%a, %d %b %Y", "dates"), ("%H:%M", "times of")],
+)
+def test_a_target_of_dates_is_refused(tmp_path, form, what):
+    """A class for each day is never what is meant, and 20240131 is no number to predict."""
+    start, step = datetime.datetime(2024, 1, 1), datetime.timedelta(days=1, minutes=5)
+    rows = [{"size": i % 7, "on": (start + i % 9 * step).strftime(form)} for i in range(40)]
+    write_csv(tmp_path / "a.csv", rows)
+    with pytest.raises(InputError, match=f"'on' has {what}.*such as '.*set its kind to class"):
+        read_training_data(tmp_path / "a.csv", "on")
+    (target,) = read_training_data(tmp_path / "a.csv", "on", {"on": "class"}).targets
+    assert len(target.labels) == 9
 
 
 def test_targets_are_chosen(tmp_path, rng):
