@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,20 +39,33 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
 
     DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
     class the output is accuracy, F1 and the confusion matrix; for a number, the mean absolute
-    error, the root mean squared error and R2. If a source cannot be read, it is left out and the
-    exit code is 1.
+    error, the root mean squared error and R2. A source that cannot be read, or whose class the
+    model does not have, is left out, and the exit code is 1.
 
     Example: ivy-models evaluate my_model held_out_photos
     """
     from tqdm import tqdm
 
     from ivy_models.tasks.prediction import predict, targets_of
-    from ivy_models.training.report.metrics import predicted_value, target_metrics
+    from ivy_models.training.report.metrics import (
+        check_known,
+        predicted_value,
+        target_metrics,
+        true_values,
+    )
 
     model = load()
     rows = rows_for(model.preprocessing, data)
     targets = _chosen(targets_of(model), names)
-    true = {target.name: _encoded(target, rows, data) for target in targets}
+    true, is_complete = {}, True
+    for target in targets:
+        values = _values(target, rows, data)
+        true[target.name] = true_values(target, values)
+        sentences, some = _left_out(target, values, true[target.name])
+        is_complete = is_complete and not some
+        for sentence in sentences:
+            click.echo(f"Warning: {sentence}", err=True)
+        check_known(target, true[target.name])
     predicted: dict[str, list[float]] = {target.name: [] for target in targets}
     usable = []
     found = predict(model, (rows[i] for i in range(len(rows))), batch_size)
@@ -76,6 +90,7 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
     click.echo(json.dumps(metrics, indent=2) if as_json else "\n\n".join(paragraphs(metrics)))
     if failures := len(rows) - len(usable):
         click.echo(f"{failures} of {len(rows)} sources could not be predicted.", err=True)
+    if failures or not is_complete:
         sys.exit(1)
 
 
@@ -91,10 +106,9 @@ def _chosen(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
     return [target for target in targets if not names or target.name in names]
 
 
-def _encoded(target: Target, rows: Rows, data: Path) -> Any:
-    """The truth of all rows, as :func:`.target_metrics` takes it."""
+def _values(target: Target, rows: Rows, data: Path) -> list[Any]:
+    """The values of a target in all rows."""
     from ivy_models.errors import InputError
-    from ivy_models.training.report.metrics import true_values
 
     if target.name not in rows.columns:
         names = ", ".join(rows.columns)
@@ -102,7 +116,28 @@ def _encoded(target: Target, rows: Rows, data: Path) -> Any:
         raise InputError(
             f"{data} has no values of the target {target.name!r} to compare with. {has}."
         )
-    return true_values(target, rows.column(target.name))
+    return rows.column(target.name)
+
+
+def _left_out(target: Target, values: Sequence[Any], true: Any) -> tuple[list[str], bool]:
+    """Sentences about rows without a truth, and whether some of these have another value."""
+    from ivy_models.datasets.files import named
+    from ivy_models.errors import shown
+    from ivy_models.preprocessing.table.cells import is_missing
+    from ivy_models.preprocessing.targets import ClassTarget, is_known
+
+    unknown = [v for v, known in zip(values, is_known(target, true), strict=True) if not known]
+    others = Counter(str(value) for value in unknown if not is_missing(value))
+    sentences = []
+    if missing := len(unknown) - others.total():
+        said = f"without a value of {target.name!r}: {missing:,} of {len(values):,} rows"
+        sentences.append(f"Left out, {said}.")
+    if others:
+        has = "the model has no such class" if isinstance(target, ClassTarget) else "not a number"
+        listed = named([f"{shown(value)} ({count:,})" for value, count in others.most_common()])
+        said = f"{others.total():,} of {len(values):,} rows, {target.name} {listed}"
+        sentences.append(f"Left out, because {has}: {said}.")
+    return sentences, bool(others)
 
 
 def paragraphs(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

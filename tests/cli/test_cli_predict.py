@@ -121,6 +121,31 @@ def test_cells_that_are_not_known_are_named(run, table, tmp_path):
         assert "'city'" not in result.stderr
 
 
+def test_rows_without_a_known_truth_are_counted(run, table, photos, tmp_path):
+    """One unknown class does not refuse the others; as for broken rows, the exit code is 1."""
+    model, data = str(table / "model"), tmp_path / "new.csv"
+    rows = ["29,Rome,900,yes", ",Oslo,1100,no", "30,Bern,free,maybe", "31,Bern,,perhaps"]
+    data.write_text("\n".join(["age,city,error,buys", *rows, "32,Rome,1000,maybe"]))
+    result = run("evaluate", model, str(data), "--json")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "Warning: Left out, without a value of 'error': 1 of 5 rows.",
+        "Warning: Left out, because not a number: 1 of 5 rows, error free (1).",
+        "Warning: Left out, because the model has no such class: 3 of 5 rows, buys maybe (2), "
+        "perhaps (1).",
+    ]
+    metrics = json.loads(result.stdout)
+    assert (metrics["error"]["examples"], metrics["buys"]["examples"]) == (3, 2)
+    data.write_text("\n".join(["age,city,error,buys", rows[0], "30,Bern,,no"]))
+    result = run("evaluate", model, str(data), "--target", "error")
+    assert result.exit_code == 0
+    assert result.stderr == "Warning: Left out, without a value of 'error': 1 of 2 rows.\n"
+    data.write_text("\n".join(["age,city,error,buys", rows[2]]))
+    result = run("evaluate", model, str(data), "--target", "buys")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No example has a known value of the target 'buys'. It is one of" in result.stderr
+
+
 def test_refusals(run, photos, table, tmp_path):
     image_model, table_model = str(photos / "model"), str(table / "model")
     (tmp_path / "notes.txt").write_text("text")
@@ -145,7 +170,7 @@ def test_refusals(run, photos, table, tmp_path):
         (("evaluate", image_model, str(photos / "data" / "round")), 1, "It has no subfolders"),
         (("evaluate", image_model, str(photos / "data"), "--target", "x"), 2, "no target 'x'"),
         (("predict", image_model, "x.png", "--output", str(tmp_path)), 2, "is a folder"),
-        (("evaluate", "perceiver_io_digits", str(photos / "data")), 1, "has no class 'round'"),
+        (("evaluate", "perceiver_io_digits", str(photos / "data")), 1, "label round (3)"),
     ):
         result = run(*arguments)
         assert result.exit_code == code, result.output

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ivy_models.errors import InputError, not_installed
-from ivy_models.preprocessing.table.cells import is_missing, to_category, to_number
-from ivy_models.preprocessing.targets import ClassTarget, Target, is_known
+from ivy_models.errors import InputError, not_installed, shown
+from ivy_models.preprocessing.table.cells import to_category, to_number
+from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target, is_known
 from ivy_models.tasks.classification import Prediction
 
 
@@ -42,15 +42,21 @@ def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> d
         If scikit-learn is not installed.
     """
     is_class = isinstance(target, ClassTarget)
+    check_known(target, true)
     known = is_known(target, true)
-    if not known.any():
-        raise InputError(f"No example has a known value of the target {target.name!r}.")
     if not np.isfinite(predicted).all():
         raise InputError(f"The model predicts numbers that are not finite for {target.name!r}.")
     true, predicted = true[known], predicted[known]
     if is_class:
         return _class_metrics(target.labels, true, predicted)
     return _number_metrics(true, predicted)
+
+
+def check_known(target: Target, true: np.ndarray) -> None:
+    """Refuse a truth of which nothing is known."""
+    if not is_known(target, true).any():
+        has = f" It is one of {shown(target.labels)}." if isinstance(target, ClassTarget) else ""
+        raise InputError(f"No example has a known value of the target {target.name!r}.{has}")
 
 
 def _class_metrics(labels: Sequence[str], true: np.ndarray, predicted: np.ndarray) -> dict:
@@ -119,22 +125,17 @@ def summary(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
     """Convert the values of a target's column to the truth that :func:`target_metrics` takes.
 
-    Raises
-    ------
-    InputError
-        If a class is unknown, or a number is not one.
+    Values that are missing, classes that the target does not have, and words instead of numbers are
+    unknown: MISSING or NaN.
     """
     if isinstance(target, ClassTarget):
+        places: dict[Any, int] = {label: place for place, label in enumerate(target.labels)}
         names = (
-            value if isinstance(value, str) and value in target.labels else to_category(value)
+            value if isinstance(value, str) and value in places else to_category(value)
             for value in values  # a folder can be called "none"
         )
-        return np.array([target.encode(name) for name in names], np.int64)
-    numbers = np.array([to_number(value, target.decimal, target.unit) for value in values])
-    wrong = [v for v, n in zip(values, numbers, strict=True) if np.isnan(n) and not is_missing(v)]
-    if wrong:
-        raise InputError(f"The target {target.name!r} must have numbers, got {wrong[0]!r}.")
-    return numbers
+        return np.array([places.get(name, MISSING) for name in names], np.int64)
+    return np.array([to_number(value, target.decimal, target.unit) for value in values])
 
 
 def predicted_value(target: Target, value: Prediction | float) -> float:
