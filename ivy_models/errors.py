@@ -65,6 +65,11 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"Expected one of {', '.join(names)}."
 
 
+def printable(text: str) -> str:
+    """A text on one line, with escapes for control characters, which could change a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def shown(value: Any) -> str:
     """Format a value from a file for a message: short, and without terminal control characters."""
     if isinstance(value, str):

@@ -30,7 +30,7 @@ from ivy_models.cli.predict import predict
 from ivy_models.cli.train import train
 from ivy_models.cli.verify import verify
 from ivy_models.cli.video import video
-from ivy_models.errors import IvyModelsError
+from ivy_models.errors import IvyModelsError, printable
 
 
 class _Group(click.Group):
@@ -54,7 +54,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except IvyModelsError as error:
-            raise click.ClickException(str(error)) from error
+            lines = map(printable, str(error).splitlines())
+            raise click.ClickException("\n".join(lines)) from error
         except OSError as error:
             if error.filename is None:
                 raise  # of stdout or stderr, or a bug

@@ -14,6 +14,7 @@ import click
 from ivy_models.cli.model_data import rows_for
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
 from ivy_models.cli.predict import error_line
+from ivy_models.errors import printable, shown
 
 if TYPE_CHECKING:
     from ivy_models.datasets.rows import Rows
@@ -64,7 +65,7 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
         sentences, some = _left_out(target, values, true[target.name])
         is_complete = is_complete and not some
         for sentence in sentences:
-            click.echo(f"Warning: {sentence}", err=True)
+            click.echo(f"Warning: {printable(sentence)}", err=True)
         check_known(target, true[target.name])
     predicted: dict[str, list[float]] = {target.name: [] for target in targets}
     usable = []
@@ -122,7 +123,6 @@ def _values(target: Target, rows: Rows, data: Path) -> list[Any]:
 def _left_out(target: Target, values: Sequence[Any], true: Any) -> tuple[list[str], bool]:
     """Sentences about rows without a truth, and whether some of these have another value."""
     from ivy_models.datasets.files import named
-    from ivy_models.errors import shown
     from ivy_models.preprocessing.table.cells import is_missing
     from ivy_models.preprocessing.targets import ClassTarget, is_known
 

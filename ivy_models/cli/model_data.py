@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ivy_models.errors import InputError
+from ivy_models.errors import InputError, printable
 
 if TYPE_CHECKING:
     from ivy_models.datasets.rows import Rows
@@ -47,8 +47,8 @@ def rows_for(preprocessing: Any, path: Path) -> Rows:
                 f"{path} lacks columns that the model reads: {named(lacking)}. Add them, with "
                 "empty cells where a value is unknown."
             )
-        for sentence in unread_columns(rows, preprocessing):
-            click.echo(f"Warning: {sentence}", err=True)
+        for sentence in (*rows.warnings, *unread_columns(rows, preprocessing)):
+            click.echo(f"Warning: {printable(sentence)}", err=True)
         return rows
     if path.is_dir():
         files = tuple(file for file in list_folder(path) if kind_of(file) == kind)

@@ -16,6 +16,7 @@ import click
 from ivy_models.cli.model_data import rows_for
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
 from ivy_models.cli.outputs import check_output_file
+from ivy_models.errors import printable
 
 if TYPE_CHECKING:
     from ivy_models.preprocessing.targets import Target
@@ -85,7 +86,7 @@ def predict(load, data: Path, output: Path | None, output_format: str, batch_siz
 
 def error_line(name: str, error: Exception) -> str:
     """Name a source in the message about it, if the message does not."""
-    message = str(error)
+    name, message = printable(name), printable(str(error))
     return f"Error: {message}" if name in message else f"Error: {name}: {message}"
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ivy_models.errors import printable
+
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Align the first column left and the others right; the first row is the header."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -18,6 +21,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def left_table(rows: Sequence[Sequence[str]]) -> str:
     """Align all columns left, indented; the first row is the header."""
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
     return "\n".join(f"  {line}".rstrip() for line in lines)

@@ -11,6 +11,7 @@ import click
 
 from ivy_models.cli.described import target_text
 from ivy_models.cli.tables import left_table
+from ivy_models.errors import printable
 from ivy_models.layers.parameters import count
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
@@ -30,7 +31,7 @@ def recognised(data: Path, examples: TrainingData) -> Iterator[str]:
     yield left_table([("", "column", "kind", "found"), *rows])
     yield f"{len(examples.train):,} examples to train, {len(examples.validation):,} to validate"
     for warning in examples.warnings:
-        yield f"Warning: {warning}"
+        yield f"Warning: {printable(warning)}"
 
 
 def described(model: PerceiverIO, settings: Any) -> Iterator[str]:

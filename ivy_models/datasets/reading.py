@@ -95,7 +95,7 @@ def read_training_data(
     path = user_path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
-    parts = open_parts(path)
+    parts, outside = open_parts(path)
     rows = parts["train"]
     chosen = {composed(name): kind for name, kind in (columns or {}).items()}
     if target is not None:
@@ -105,7 +105,7 @@ def read_training_data(
         schema = TableSchema.of(rows, target, chosen, preprocessing)
     else:
         schema = FileSchema.of(rows, target, chosen, preprocessing)
-    warnings = list(schema.warnings)
+    warnings = [*outside, *schema.warnings]
     warnings += [sentence for target in schema.targets for sentence in target.warnings()]
     others = _validation_rows(parts, validation, schema, warnings)
     warnings += [*rows.warnings, *(others.warnings if others else ())]

@@ -193,29 +193,47 @@ def folder_rows(folder: Path) -> Rows:
     return FileRows(folder, own, kind, others)
 
 
-def open_parts(path: Path) -> dict[str, Rows]:
+def open_parts(path: Path) -> tuple[dict[str, Rows], list[str]]:
     """Read the rows of a file or folder by part: "train", "validation" or "test".
 
     Parts are subfolders of these names, or tables whose names begin with them. Without such names
     all rows are "train".
+
+    Returns
+    -------
+    tuple
+        The rows by part, and sentences about what belongs to no part.
     """
     if not path.is_dir():
-        return {"train": read_rows(path)}
+        return {"train": read_rows(path)}, []
     files = list_folder(path)
-    folders = {
-        part: folder
-        for folder in sorted(path.iterdir())
-        if folder.is_dir() and (part := _part(folder.name, whole=True))
-    }
+    folders: dict[str, Path] = {}
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and (part := part_named(folder.name)):
+            folders.setdefault(part, folder)
     if {"train"} < set(folders):
-        return {part: folder_rows(folder) for part, folder in folders.items()}
+        own = set(folders.values())
+        others = [file for file in files if kind_of(file) and own.isdisjoint(file.parents)]
+        parts = {part: folder_rows(folder) for part, folder in folders.items()}
+        return parts, _outside(path, others, list(folders.values()))
     tables: dict[str, list[Path]] = {}
+    others = []
     for file in files:
-        if kind_of(file) == "table" and (part := _part(file.name)):
-            tables.setdefault(part, []).append(file)
+        if kind_of(file) == "table":
+            part = part_named(file.name, is_beginning=True)
+            (tables.setdefault(part, []) if part else others).append(file)
     if {"train"} < set(tables):
-        return {part: table_rows(path, own) for part, own in tables.items()}
-    return {"train": folder_rows(path)}
+        read = {part: table_rows(path, own) for part, own in tables.items()}
+        return read, _outside(path, others, [file for own in tables.values() for file in own])
+    return {"train": folder_rows(path)}, []
+
+
+def _outside(path: Path, others: Sequence[Path], parts: Sequence[Path]) -> list[str]:
+    """A sentence about files of a folder that belong to no part."""
+    if not others:
+        return []
+    found, read = (named([own.relative_to(path) for own in each]) for each in (others, parts))
+    return [f"Left out, because not in the parts {read}: {counted(others, 'file')}, {found}."]
 
 
 _PARTS = re.compile(
@@ -234,7 +252,7 @@ _PART_OF = {
 }
 
 
-def _part(name: str, whole: bool = False) -> str | None:
-    """The part that a name begins with, or that it is as a whole."""
-    found = _PARTS.fullmatch(name) if whole else _PARTS.match(name)
+def part_named(name: str, is_beginning: bool = False) -> str | None:
+    """The part of the data that a name says, as a whole or at its beginning, or None."""
+    found = _PARTS.match(name) if is_beginning else _PARTS.fullmatch(name)
     return _PART_OF.get(found[1].lower(), "validation") if found else None

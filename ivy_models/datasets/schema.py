@@ -19,14 +19,14 @@ from ivy_models.datasets.columns import (
 )
 from ivy_models.datasets.defaults import default_preprocessing, sample
 from ivy_models.datasets.files import named
-from ivy_models.datasets.rows import TARGET, Rows
+from ivy_models.datasets.rows import TARGET, Rows, part_named
 from ivy_models.datasets.tables import TableRows
 from ivy_models.datasets.target_columns import TARGET_KINDS, TargetColumn, target_names
 from ivy_models.errors import InputError
 from ivy_models.preprocessing import ImageColumn, SoundColumn, TablePreprocessing
 from ivy_models.preprocessing.prepared import kind_read_by
 from ivy_models.preprocessing.sources import NamedFile
-from ivy_models.preprocessing.table.cells import is_missing
+from ivy_models.preprocessing.table.cells import is_missing, to_category
 
 LOOK, SAMPLE = 10_000, 100_000
 """Number of rows, spread over all, by which columns are recognised, and described."""
@@ -210,9 +210,11 @@ class TableSchema:
             if kind := chosen.get(name) or rows.file_kind(name):
                 kinds[name] = kind, "as chosen"
             else:
-                kind, reason, warning = recognise(rows.cells(name, looked), looked, name)
+                cells = rows.cells(name, looked)
+                kind, reason, warning = recognise(cells, looked, name)
                 kinds[name] = kind, reason
                 warnings += [warning] if warning else []
+                warnings += _parts_in(name, cells) if kind == "category" else []
         if all(kind == "ignore" for kind, _ in kinds.values()):
             found = named([f"{name} ({reason})" for name, (_, reason) in kinds.items()], 10)
             raise InputError(
@@ -292,6 +294,18 @@ class TableSchema:
             return self.given, found
         in_order = [fitted[name] for name in self.rows.columns if name in fitted]
         return TablePreprocessing(in_order), found
+
+
+def _parts_in(name: str, cells: Sequence[Any]) -> list[str]:
+    """A sentence about a column that says which rows are for training, and which for testing."""
+    values = sorted(set(map(to_category, cells)) - {None})
+    if not {"train"} < {part_named(value) for value in values} <= {"train", "validation", "test"}:
+        return []
+    return [
+        f"The column {name!r} names parts of the data, {named(values)}, but it is read like any "
+        "other. To keep the parts apart, write a table for each, such as train.csv and test.csv. "
+        "Otherwise set its kind to ignore."
+    ]
 
 
 def _missing(rows: TableRows, name: str) -> str:

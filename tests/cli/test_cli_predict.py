@@ -119,6 +119,10 @@ def test_cells_that_are_not_known_are_named(run, table, tmp_path):
         said = "Warning: 100% of the cells of 'age' are not known as number, such as '29 years', so"
         assert result.stderr.startswith(said)
         assert "'city'" not in result.stderr
+    data.write_text("age,city,error,buys\n29,Z\xfcrich,900,yes\n", encoding="cp1252")
+    assert (
+        "not written in UTF-8, so it is read as Windows" in run("predict", model, str(data)).stderr
+    )
 
 
 def test_rows_without_a_known_truth_are_counted(run, table, photos, tmp_path):

@@ -85,6 +85,15 @@ def test_parts_that_are_given_are_kept_apart(tmp_path, rng, parts):
     assert (len(data.train), len(data.validation)) == (6, 4)
 
 
+def test_files_outside_the_parts_are_named(tmp_path, rng):
+    for folder in ("train", "test", "testing", "more"):
+        write_images(tmp_path / folder, rng, count=2)
+    (tmp_path / "notes.log").write_text("of no kind")
+    (warning,) = read_training_data(tmp_path).warnings
+    said = "Left out, because not in the parts test, train: 8 files, more/cat/0.png, more/cat/1.png"
+    assert warning.startswith(said)
+
+
 def test_a_part_without_classes_is_not_used(tmp_path, rng):
     write_images(tmp_path / "train", rng, count=5)
     write_images(tmp_path, rng, classes=("test",))
@@ -369,6 +378,22 @@ def test_links_to_folders_are_followed(tmp_path):
     rows = read_rows(tmp_path / "data")
     assert {rows.name(i).split("/")[0] for i in range(len(rows))} == {"cat", "dog"}
     assert len(rows) < 10
+
+
+def test_metadata_are_the_columns_of_a_table(tmp_path, rng):
+    """As in Hugging Face's imagefolder, the folders' names are then not the target."""
+    write_images(tmp_path, rng, count=20)
+    rows = [
+        f"{c}/{i}.png,{i % 7},{('train', 'test')[i % 2]}" for c in ("cat", "dog") for i in range(20)
+    ]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label,split", *rows]))
+    data = read_training_data(tmp_path)
+    assert [(column.name, column.kind) for column in data.columns] == [
+        ("file_name", "image"),
+        ("label", "class"),
+        ("split", "category"),
+    ]
+    assert "The column 'split' names parts of the data, test, train, but it is" in data.warnings[0]
 
 
 def test_names_that_are_not_utf_8(tmp_path):

@@ -285,6 +285,13 @@ def test_files_of_a_folder_are_one_table_or_several_parts(tmp_path, rng):
         read_rows(tmp_path)
 
 
+def test_tables_outside_the_parts_are_named(tmp_path, rng):
+    for name in ("train", "test", "sample_submission"):
+        write_csv(tmp_path / f"{name}.csv", people(rng))
+    said = "not in the parts test.csv, train.csv: 1 file, sample_submission.csv."
+    assert any(warning.endswith(said) for warning in read_training_data(tmp_path).warnings)
+
+
 def test_validation_rows_in_another_format_are_named(tmp_path):
     for name, form in (("train", "%Y-%m-%d"), ("valid", "%d.%m.%Y")):
         days = [datetime.date(2024, 1 + i % 12, 1 + i % 28).strftime(form) for i in range(30)]

@@ -196,6 +196,26 @@ def test_texts(run, texts, tmp_path):
     assert "<h1>Worst mistakes: label</h1>" in page
 
 
+def test_control_characters_of_names_are_escaped(run, texts, tmp_path):
+    """Names of folders can hold line breaks, and escapes that change a terminal."""
+    odd = "good\n\x1b[31m"
+    for name, own in (("good", odd), ("bad", "bad")):
+        (tmp_path / "texts" / own).mkdir(parents=True)
+        for file in (texts / name).iterdir():
+            (tmp_path / "texts" / own / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "texts" / odd / "1.txt").write_bytes(b"")
+    data, model = str(tmp_path / "texts"), str(tmp_path / "model")
+    trained = run("train", data, "--output", model, *TINY, "--epochs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert r"2 classes: bad (10), good\n\x1b[31m (11)" in trained.stderr
+    evaluated = run("evaluate", model, data)
+    for result in (trained, evaluated, run("evaluate", model, str(texts))):
+        assert "\x1b" not in result.output
+    assert r"good\n\x1b[31m" in evaluated.stdout
+    found = csv.DictReader(io.StringIO(run("predict", model, data).stdout))
+    assert {row["source"].rpartition("/")[0] for row in found} == {odd, "bad"}
+
+
 def test_stopped_and_resumed(run, photos, tmp_path, monkeypatch):
     """Ctrl-C ends with a sentence; the resumed run gives the weights of a run that went through."""
     options = [*TINY, "--epochs", "6"]
