@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ivy_models.errors import InputError
 
@@ -33,6 +34,8 @@ KIND_OF_SUFFIX = {
 ADVICE = {
     ".7z .gz .rar .tar .tgz .zip .zst": " Unpack it, and name the folder or the table.",
     ".ods .xls .xlsb .xlsm .xlsx": " Save the sheet as CSV.",
+    ".arrow .avro .db .dta .feather .h5 .hdf5 .mat .npy .npz .orc .pickle .pkl .rda .rds .sas7bdat "
+    ".sav .sqlite .sqlite3": " Save the table as CSV or Parquet.",
     ".arw .cr2 .dng .heic .heif .nef .psd .svg": " Save images of this kind as PNG or JPEG.",
     ".doc .docx .odt .pdf .rtf": " Save documents of this kind as texts (.txt).",
 }
@@ -58,6 +61,11 @@ def suffix_of(name: str | Path) -> str:
     inner, suffix = os.path.splitext(os.fspath(name).lower())
     own = os.path.splitext(inner)[1]
     return own if suffix in COMPRESSIONS and KIND_OF_SUFFIX.get(own) == "table" else suffix
+
+
+def open_file(file: Path, mode: str = "rb", **options: Any) -> Any:
+    """Open a file, and decompress it if its name says that it is compressed."""
+    return COMPRESSIONS.get(file.suffix.lower(), open)(file, mode, **options)
 
 
 def kind_of(name: str | Path) -> str | None:

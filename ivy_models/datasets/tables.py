@@ -1,7 +1,7 @@
-"""Tables on disk: CSV, JSON lines and Parquet, read by Hugging Face's ``datasets``.
+"""Tables on disk: CSV, JSON and Parquet, read by Hugging Face's ``datasets``.
 
 ``datasets`` converts a file to Arrow in its cache once, and maps that into memory, so that a table
-may be larger than the memory. Nothing is asked of its hub. Cells of CSV stay texts here:
+may be larger than the memory. Nothing is asked of its hub. Cells of CSV and JSON stay texts here:
 guesses of a type differ between parts of one file.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ivy_models.datasets.files import COMPRESSIONS, kind_of, named, suffix_of
+from ivy_models.datasets.files import kind_of, named, open_file, suffix_of
 from ivy_models.errors import InputError, package_missing, shown
 from ivy_models.preprocessing.sources import NamedFile, reason
 from ivy_models.preprocessing.table.cells import composed
@@ -46,17 +46,9 @@ CHUNK = 1 << 20
 OTHER = "cp1252"
 """Encoding of texts that are not in UTF-8, UTF-16 or UTF-32."""
 
-OBJECTS = (
-    "expected an object for each row, one in a line or all in a list. pandas writes them with "
-    'to_json(FILE, orient="records").'
-)
-
 ADVICE = {
     ".csv": " Save it as CSV in UTF-8.",
     **dict.fromkeys(WITH_TABS, " Save it as TSV in UTF-8."),
-    ".json": " Write a list of objects, one for each row.",
-    ".jsonl": " Write an object in each line.",
-    ".ndjson": " Write an object in each line.",
 }
 """What to do with a broken table, by its suffix."""
 
@@ -203,8 +195,9 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
     try:
         import datasets
         from datasets.packaged_modules.csv.csv import Csv
-        from datasets.packaged_modules.json.json import Json
         from datasets.packaged_modules.parquet.parquet import Parquet
+
+        from ivy_models.datasets.json_tables import JsonTable
     except ImportError as error:
         raise package_missing("Reading tables needs", "datasets") from error
     encoding, digest, is_empty = _look_at(file)
@@ -217,7 +210,7 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             f"{file.name} is not written in UTF-8, so it is read as Windows-1252. If letters are "
             "wrong, save it in UTF-8."
         )
-    builder: Any = Parquet if suffix == ".parquet" else Json
+    builder: Any = Parquet if suffix == ".parquet" else JsonTable
     if suffix in (".csv", *WITH_TABS):
         header, delimiter, names = _head(file, encoding)
         builder = Csv
@@ -231,8 +224,8 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             "na_filter": False,
             "index_col": False,
         }
-    if builder is Json and not is_empty:
-        _check_objects(file, encoding)
+    if builder is JsonTable:
+        options["file"] = str(file)
     if is_empty or options.get("column_names") == []:
         return datasets.Dataset.from_dict({})
     with _quiet(datasets):
@@ -244,6 +237,8 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             if not built.info.splits["train"].num_examples:  # all lines are blank
                 return datasets.Dataset.from_dict({})
             table = built.as_dataset(split="train")
+        except InputError:
+            raise
         except Exception as error:
             first = _cause(error)
             if isinstance(first, OSError) and first.errno:  # the file itself was read before
@@ -256,8 +251,6 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
             raise InputError(
                 f"{file} cannot be read as a table: {reason(first)}.{ADVICE.get(suffix, '')}"
             ) from error
-        if builder is Json and len(table) == 1:
-            _check_cells(datasets, file, table)
         return _named_once(_plain(datasets, table))
 
 
@@ -290,19 +283,6 @@ def _is_known(datasets: Any, kind: Any) -> bool:
     except (ValueError, NotImplementedError, TypeError):
         return False
     return True
-
-
-def _check_objects(file: Path, encoding: str) -> None:
-    with _opened(file, "rt", encoding=encoding, errors="replace") as opened:
-        head = opened.read(CHUNK).lstrip()
-    if head and not re.match(r"\{|\[\s*[{\]]", head):
-        raise InputError(f"{file} has {shown(repr(head))} at its beginning; {OBJECTS}")
-
-
-def _check_cells(datasets: Any, file: Path, table: Dataset) -> None:
-    """Refuse a single row of lists and objects: the file has an object of columns."""
-    if not any(isinstance(feature, datasets.Value) for feature in table.features.values()):
-        raise InputError(f"{file} has one object, of columns; {OBJECTS}")
 
 
 def _cause(error: Exception) -> Exception:
@@ -345,10 +325,6 @@ def _quiet(datasets: Any) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _opened(file: Path, mode: str = "rb", **options: Any) -> Any:
-    return COMPRESSIONS.get(file.suffix.lower(), open)(file, mode, **options)
-
-
 def _look_at(file: Path) -> tuple[str, str, bool]:
     """The encoding of a file if it is a text, a hash of it for the cache, and whether it is empty.
 
@@ -357,7 +333,7 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with _opened(file) as opened:
+        with open_file(file) as opened:
             start = opened.read(START)
             is_empty = is_last = not start
             encoding = wide_encoding(start) or "utf-8-sig"
@@ -383,7 +359,7 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
     Excel may write a first line that names the delimiter, such as ``sep=;``.
     """
     delimiters = "\t" if suffix_of(file) in WITH_TABS else DELIMITERS
-    with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
+    with open_file(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
         first = next(filter(str.strip, opened), "").rstrip("\r\n")
     if is_named := re.fullmatch('(?:sep=(.)|"sep=(.)")', first):
         delimiters = is_named[1] or is_named[2]
@@ -409,7 +385,7 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
 def has_tabs(file: Path) -> bool:
     """Whether a text file is a table: whether tabs divide its first lines into as many cells."""
     try:
-        with _opened(file) as opened:
+        with open_file(file) as opened:
             encoding = wide_encoding(opened.read(START)) or "utf-8-sig"
         sizes = {len(record) for record in _records(file, encoding, "\t", LOOK)}
     except InputError:  # a cell is too long for one of a table
@@ -421,7 +397,7 @@ def has_tabs(file: Path) -> bool:
 
 def _records(file: Path, encoding: str, delimiter: str, number: int) -> list[list[str]]:
     """The first records of a CSV file that are not blank lines."""
-    with _opened(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
+    with open_file(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
         try:
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
             return list(itertools.islice(filter(None, reader), number))
