@@ -48,22 +48,20 @@ class JsonTable(datasets.ArrowBasedBuilder):
     """Converts a file to Arrow in the cache of ``datasets``, with constant memory."""
 
     BUILDER_CONFIG_CLASS = JsonConfig
+    config: JsonConfig
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo()
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        file = Path(self.config.file)
-        types = _types(file, self.config.encoding)
+        types = _types(Path(self.config.file), self.config.encoding)
         self.info.features = datasets.Features.from_arrow_schema(pa.schema(list(types.items())))
-        options = {"file": file, "types": types}
-        return [datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs=options)]
+        return [datasets.SplitGenerator(name="train", gen_kwargs={"types": types})]
 
-    def _generate_tables(
-        self, file: Path, types: Mapping[str, pa.DataType]
-    ) -> Iterator[tuple[Any, pa.Table]]:
-        rows = objects(file, self.config.encoding)
-        while types and (chunk := list(itertools.islice(rows, ROWS))):
+    def _generate_tables(self, **kwargs: Any) -> Iterator[tuple[Any, pa.Table]]:
+        types: Mapping[str, pa.DataType] = kwargs["types"]
+        rows = objects(Path(self.config.file), self.config.encoding)
+        while chunk := list(itertools.islice(rows, ROWS)):
             columns = {
                 name: _array([row.get(name) for row in chunk], kind) for name, kind in types.items()
             }
@@ -130,7 +128,7 @@ def objects(file: Path, encoding: str) -> Iterator[dict[str, Any]]:
         start = re.match(r"\s*\[", text)
         at, end = (start.end(), "]") if start else (0, "")
         while True:
-            at += len(_BETWEEN.match(text, at)[0])
+            at = next(_BETWEEN.finditer(text, at)).end()
             if text[at : at + 1] not in ("", "{"):
                 break
             if at < len(text):

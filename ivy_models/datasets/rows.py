@@ -223,7 +223,7 @@ def open_parts(path: Path) -> tuple[dict[str, Rows], list[str]]:
             part = part_named(file.name, is_beginning=True)
             (tables.setdefault(part, []) if part else others).append(file)
     if {"train"} < set(tables):
-        read = {part: table_rows(path, own) for part, own in tables.items()}
+        read: dict[str, Rows] = {part: table_rows(path, own) for part, own in tables.items()}
         return read, _outside(path, others, [file for own in tables.values() for file in own])
     return {"train": folder_rows(path)}, []
 

@@ -298,7 +298,7 @@ class TableSchema:
 
 def _parts_in(name: str, cells: Sequence[Any]) -> list[str]:
     """A sentence about a column that says which rows are for training, and which for testing."""
-    values = sorted(set(map(to_category, cells)) - {None})
+    values = sorted({value for value in map(to_category, cells) if value is not None})
     if not {"train"} < {part_named(value) for value in values} <= {"train", "validation", "test"}:
         return []
     return [
