@@ -314,8 +314,8 @@ def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
 def readers(run: Run) -> tuple[bool, ...]:
     """Whether the reader uses its kernel: no, and yes where there is one."""
     with fused_reader(True):
-        found = ops_named("torch").has_grid_sums(torch.zeros(1, device=run.device), 1)
-    return (False, True) if found else (False,)
+        found = ops_named("torch").has_grid_sums(torch.zeros((1, 1), device=run.device))
+    return (False, True) if found and run.is_cuda else (False,)
 
 
 @contextlib.contextmanager

@@ -361,8 +361,8 @@ class Ops(ABC):
             weights = drop(weights)
         return self.cast(self.matmul(weights, v) / total, dtype)
 
-    def has_grid_sums(self, like: Array, channels: int) -> bool:
-        """Whether :meth:`grid_sums` can be called with arrays like this, of K channels."""
+    def has_grid_sums(self, x: Array, *sources: Array) -> bool:
+        """Whether :meth:`grid_sums` takes ``x`` (B, M, K), and others made of ``sources``."""
         return False
 
     def grid_sums(
@@ -374,7 +374,7 @@ class Ops(ABC):
         inner_scores: Array,
         mask: Array | None,
     ) -> tuple[Array, ...]:
-        """The reader's sums over a grid by a kernel that keeps its scores in registers.
+        """The reader's sums over a grid by a kernel that keeps its scores in registers or caches.
 
         A framework without such a kernel computes them in chunks.
 
@@ -394,9 +394,9 @@ class Ops(ABC):
         Returns
         -------
         tuple
-            The highest score and the sum of the weights, exp(score - highest), (B, R); the sums of
-            weights * inverse times x, (B, R, K), over inner, (B, R, outer), and over outer,
-            (B, R, inner).
+            A score near the highest, and the sum of the weights, exp(score - that), (B, R); the
+            sums of weights * inverse times x, (B, R, K), over inner, (B, R, outer), and over
+            outer, (B, R, inner).
         """
         raise NotImplementedError
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ivy_models.base.devices import Device, parse_device
 from ivy_models.errors import BackendError
+from ivy_models.ops import numpy_grid_sums
 from ivy_models.ops.base import HALF_TYPES, LAYER_NORM_EPSILON, MASKED_SCORE, Ops, same_padding
 
 
@@ -182,6 +183,13 @@ class NumpyOps(NumpyLikeOps):
         out = np.matmul(scores, v)
         out /= total
         return out
+
+    def has_grid_sums(self, x, *sources):
+        return x.shape[-1] <= numpy_grid_sums.MAX_CHANNELS
+
+    def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
+        sources = x, inverse, query, outer_scores, inner_scores
+        return numpy_grid_sums.grid_sums(*sources, mask, numpy_grid_sums.num_threads())
 
     def conv2d(self, x, weight, stride):
         height, width, channels, out_channels = weight.shape

@@ -203,6 +203,15 @@ class PaddleOps(Ops):
             return _by_numpy(_NUMPY.exp_of_difference, x, y)
         return paddle.exp(operator.sub(*_spread(x, y)))
 
+    def has_grid_sums(self, x, *sources):
+        return _takes_numpy(x, *sources) and _NUMPY.has_grid_sums(x)
+
+    def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
+        sources = x, inverse, query, outer_scores, inner_scores
+        views = [None if array is None else _view(array) for array in (*sources, mask)]
+        with np.errstate(all="ignore"):
+            return tuple(map(_tensor, _NUMPY.grid_sums(*views)))
+
     def linear(self, x, weight, bias):
         return F.linear(x, weight, bias)
 
@@ -285,10 +294,14 @@ def _takes_numpy(*arrays: Any) -> bool:
     )
 
 
+def _view(x: Any) -> np.ndarray:
+    return np.from_dlpack(x.detach())
+
+
 @np.errstate(all="ignore")
 def _by_numpy(function: Callable[..., np.ndarray], *arrays: Any) -> Any:
     """Apply a function of NumPy, which may write its results into the first array."""
-    views = [np.from_dlpack(x.detach()) for x in arrays]
+    views = list(map(_view, arrays))
     out = function(*views)
     return arrays[0] if out is views[0] else _tensor(out)
 

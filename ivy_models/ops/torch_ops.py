@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import (
+    _get_current_dispatch_mode,
+    is_traceable_wrapper_subclass,
+)
 from torch.utils.checkpoint import checkpoint
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import (
-    LAYER_NORM_EPSILON,
-    Ops,
-    same_padding,
-)
+from ivy_models.ops import numpy_grid_sums
+from ivy_models.ops.base import LAYER_NORM_EPSILON, Ops, same_padding
 from ivy_models.ops.torch_attention import twice_differentiable
 from ivy_models.ops.torch_constants import constant
 from ivy_models.ops.torch_linear import (
@@ -281,22 +281,31 @@ class TorchOps(Ops):
         formula = functools.partial(super().attention, key_mask=key_mask)
         return twice_differentiable(_fused_attention(q, k, v, key_mask), formula, q, k, v)
 
-    def has_grid_sums(self, like, channels):
+    def has_grid_sums(self, x, *sources):
         # Exported programs run without this library.
-        records = torch.compiler.is_exporting() or is_tracing() or is_transformed()
-        if os.environ.get(FUSED_READER) != "1" or records or like.dtype != torch.float32:
+        if torch.compiler.is_exporting() or is_tracing() or is_transformed():
             return False
-        if is_traceable_wrapper_subclass(like) or not _runs_triton(like.device):
+        if any(is_traceable_wrapper_subclass(source) for source in (x, *sources)):
+            return False
+        if x.device.type == "cpu":
+            return x.shape[-1] <= numpy_grid_sums.MAX_CHANNELS and _takes_numpy(x, *sources)
+        is_chosen = os.environ.get(FUSED_READER) == "1" and _runs_triton(x.device)
+        if not is_chosen or any(source.dtype != torch.float32 for source in sources):
             return False
         from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
 
-        return channels <= MAX_CHANNELS
+        return x.shape[-1] <= MAX_CHANNELS
 
     def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
+        sources = x, inverse, query, outer_scores, inner_scores, mask
+        if x.device.type == "cpu":
+            arrays = (None if s is None else self.to_numpy(s.detach()) for s in sources)
+            with np.errstate(all="ignore"):
+                sums = numpy_grid_sums.grid_sums(*arrays, threads=torch.get_num_threads())
+            return tuple(map(torch.from_numpy, sums))
         from ivy_models.ops.torch_grid_sums import grid_sums  # needs Triton
 
-        sources = x, inverse, query, outer_scores, inner_scores
-        return grid_sums(*sources, mask, self.scores_per_chunk(x))
+        return grid_sums(*sources, self.scores_per_chunk(x))
 
     def is_on_cpu(self, like):
         return like.device.type in ("cpu", "meta")
@@ -348,6 +357,15 @@ def _has_room(x: torch.Tensor, y: torch.Tensor) -> bool:
         not (makes_program() or is_transformed() or needs_gradient(x, y))
         and torch.broadcast_shapes(x.shape, y.shape) == x.shape
         and torch.promote_types(x.dtype, y.dtype) == x.dtype
+    )
+
+
+def _takes_numpy(*arrays: torch.Tensor) -> bool:
+    """Whether NumPy can compute in the memory of arrays, which no tool of torch would see."""
+    return (
+        not (makes_program() or needs_gradient(*arrays))
+        and _get_current_dispatch_mode() is None
+        and all(x.dtype in (torch.float32, torch.float64) for x in arrays)
     )
 
 

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from ivy_models.layers.attention import rows_per_chunk
-from ivy_models.layers.features import Features, Inputs
+from ivy_models.layers.features import Inputs
 from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.layers.streaming.channel_groups import (
     ChannelGroup,
@@ -18,15 +18,19 @@ from ivy_models.layers.streaming.two_axes import TwoAxes
 from ivy_models.ops import Array, Ops
 
 
-def takes_kernel(ops: Ops, folded: Array, inputs: Inputs, axes: TwoAxes) -> bool:
-    """Whether the kernel can compute the sums of folded queries (B, R, C)."""
-    return (
-        isinstance(inputs.positions, FourierPositionEncoding)
-        and isinstance(inputs.data, Features)
-        and inputs.data.encoding is None
-        and ops.has_grid_sums(folded, inputs.num_own_channels)
-        and folded.shape[1] * (axes.outer + axes.inner) <= ops.scores_per_chunk(folded)
-    )
+def takes_kernel(ops: Ops, groups: list[ChannelGroup], inputs: Inputs, axes: TwoAxes) -> bool:
+    """Whether the kernel can compute the sums of these groups."""
+    if not isinstance(inputs.positions, FourierPositionEncoding):
+        return False
+    if inputs.data is None or inputs.data.encoding is not None:
+        return False
+    query = groups[0].query
+    # The scores of outer and inner indices are held whole.
+    most = max(ops.scores_per_chunk(query), axes.outer * axes.inner)
+    if query.shape[1] * (axes.outer + axes.inner) > most:
+        return False
+    sources = (x for group in groups for x in (group.query, group.constant, group.features.base))
+    return ops.has_grid_sums(inputs.data.base, *(x for x in sources if x is not None))
 
 
 def sums_by_kernel(

@@ -145,7 +145,7 @@ def _softmax_sums(ops: Ops, folded: Array, inputs: Inputs, input_mask: Array | N
     chunk = rows_per_chunk(ops.scores_per_chunk(folded), batch, max(rows, inputs.num_own_channels))
     axes = TwoAxes.of(inputs, inner_limit=chunk)
     groups = split_channels(ops, ops.take(folded, axes.order, -1), inputs, axes)
-    if takes_kernel(ops, folded, inputs, axes):
+    if takes_kernel(ops, groups, inputs, axes):
         highest, total, weight_sum, sums = sums_by_kernel(ops, groups, axes, batch, input_mask)
     else:
         size = chunk // axes.inner
