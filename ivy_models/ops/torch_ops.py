@@ -299,7 +299,7 @@ class TorchOps(Ops):
     def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
         sources = x, inverse, query, outer_scores, inner_scores, mask
         if x.device.type == "cpu":
-            arrays = (None if s is None else self.to_numpy(s.detach()) for s in sources)
+            arrays: list[Any] = [s if s is None else self.to_numpy(s.detach()) for s in sources]
             with np.errstate(all="ignore"):
                 sums = numpy_grid_sums.grid_sums(*arrays, threads=torch.get_num_threads())
             return tuple(map(torch.from_numpy, sums))

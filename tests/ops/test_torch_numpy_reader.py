@@ -18,9 +18,12 @@ pytestmark = [
 def calls(monkeypatch):
     """The calls of NumPy's reader."""
     calls, grid_sums = [], numpy_grid_sums.grid_sums
-    monkeypatch.setattr(
-        numpy_grid_sums, "grid_sums", lambda *sources: calls.append(1) or grid_sums(*sources)
-    )
+
+    def counted(*sources, threads):
+        calls.append(threads)
+        return grid_sums(*sources, threads)
+
+    monkeypatch.setattr(numpy_grid_sums, "grid_sums", counted)
     return calls
 
 
