@@ -47,7 +47,7 @@ def test_every_option(case):
             np.testing.assert_allclose(encoded, latents, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["tied", "io, tied", "tokens"])
+@pytest.mark.parametrize("case", ["tied", "no bands", "io, tied", "tokens"])
 def test_backends(backend, case):
     data, mask, queries = call_arguments(case)
     expected = output_of(model := original(case), data, mask, queries)
@@ -93,6 +93,11 @@ def test_files_of_every_release(case, tmp_path):
 
 def named(prefix, case):
     return {f"{prefix}{name}": tensor for name, tensor in original(case).state_dict().items()}
+
+
+def without(part):
+    """The state of a PerceiverLM without a part."""
+    return {name: x for name, x in original("tokens").state_dict().items() if part not in name}
 
 
 @pytest.mark.parametrize("case", ["images", "io", "tokens"])
@@ -163,7 +168,14 @@ class _Own(torch.nn.Linear):
             PERCEIVER | {"weight_tie_layers": True},
             "differs from the same weight of another layer",
         ),
-        (original("images").state_dict(), PERCEIVER | {"self_per_cross_attn": 0}, "at least 1"),
+        (
+            original("images").state_dict(),
+            PERCEIVER | {"self_per_cross_attn": 0},
+            "has self_per_cross_attn=0, no self-attention",
+        ),
+        (original("io", depth=0), {}, "has depth=0, no self-attention"),
+        (without("pos_emb."), CASES["tokens"][1], "num_tokens and max_seq_len describe a Perceive"),
+        (original("tokens").perceiver_io.state_dict(), CASES["tokens"][1], "lack an embedding"),
         ({"weight": np.ones(2)}, {}, "have no latents"),
         (named("a.", "io") | named("b.", "io"), IO, r"several Perceivers: 'a\.', 'b\.'"),
         (

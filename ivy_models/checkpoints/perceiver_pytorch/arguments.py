@@ -84,6 +84,9 @@ def spec_of(class_name: str, arguments: Mapping[str, Any]) -> PerceiverIOSpec:
     inverted = given.inverted_cross_attn
     if any(inverted) if isinstance(inverted, (list, tuple)) else inverted:
         raise WeightsError(_lacks("inverted_cross_attn", "attention normalised over its queries"))
+    for name in ("depth", "self_per_cross_attn"):
+        if values.get(name) == 0:
+            raise WeightsError(_lacks(f"{name}=0", "no self-attention"))
     if given.attn_residual:
         raise WeightsError(_lacks("attn_residual", "attention over the results of earlier layers"))
     try:

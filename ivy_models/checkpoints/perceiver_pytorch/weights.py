@@ -68,6 +68,7 @@ def read_perceiver_pytorch(source: Any, arguments: Mapping[str, Any]) -> Checked
         what = "the state" if isinstance(source, Mapping) else str(source)
         source = source if isinstance(source, Mapping) else _read_file(source)
         class_name, source = _perceiver_in(source)
+        _check_embeddings(class_name, arguments)
     spec = spec_of(class_name, arguments)
     arrays = {name: to_numpy(array, name) for name, array in source.items()}
     weights = _translated(spec, class_name, _canonical(spec, class_name, arrays))
@@ -115,6 +116,16 @@ def _perceiver_in(state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         class_name = "Perceiver"
     inside = [name for name in state if name.startswith(prefix)]
     return class_name, {name.removeprefix(prefix): state[name] for name in inside}
+
+
+def _check_embeddings(class_name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse the weights of a PerceiverLM that lack its embeddings."""
+    of_tokens = [name for name in ("num_tokens", "max_seq_len") if name in arguments]
+    if of_tokens and class_name != "PerceiverLM":
+        raise WeightsError(
+            f"{' and '.join(of_tokens)} describe a PerceiverLM, but the weights lack an embedding "
+            "of it: token_emb.weight or pos_emb.weight. Pass the state_dict() of the whole module."
+        )
 
 
 def _canonical(
