@@ -25,7 +25,7 @@ class FourierPositionEncoding:
     Parameters
     ----------
     num_bands
-        Number of bands for each axis.
+        Number of bands for each axis. 0: the positions alone.
     max_resolution
         The resolution (inputs along an axis) that the highest band resolves: one number, or one
         for each axis. None: the size of the encoded grid.
@@ -90,6 +90,8 @@ class FourierPositionEncoding:
         self, ops: Ops, positions: Array, shape: Sequence[int] | None = None
     ) -> tuple[Array, ...]:
         """The arrays that the features are a concatenation of."""
+        if not self.num_bands:
+            return (positions,)
         num_axes = positions.shape[-1]
         frequencies = _frequencies(self, tuple(self._resolutions(num_axes, shape)))
         return (positions, *ops.waves(positions, frequencies))

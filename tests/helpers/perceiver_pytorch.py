@@ -21,6 +21,7 @@ CASES = {
         PERCEIVER | {"weight_tie_layers": True, "self_per_cross_attn": 2, "attn_dropout": 0.1},
     ),
     "no positions": ("Perceiver", PERCEIVER | {"fourier_encode_data": False, "ff_dropout": 0.2}),
+    "no bands": ("Perceiver", PERCEIVER | {"num_freq_bands": 0, "max_freq": 2}),
     "no head": ("Perceiver", PERCEIVER | {"final_classifier_head": False, "depth": 1}),
     "sequences": ("Perceiver", PERCEIVER | {"input_axis": 1, "input_channels": 2}),
     "videos": ("Perceiver", PERCEIVER | {"input_axis": 3, "num_freq_bands": 1, "depth": 2}),

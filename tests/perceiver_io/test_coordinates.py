@@ -91,6 +91,14 @@ def test_all_backends_agree(reader, rng, options):
         np.testing.assert_allclose(output, outputs[0], atol=1e-4)
 
 
+def test_positions_without_bands_are_channels(backend, reader, rng):
+    spec = points_spec(num_fourier_freq_bands=0, max_fourier_freq=None)
+    data, positions = points(rng, spec)
+    channels = small_spec(**FEW_LAYERS, num_input_axes=1, input_dim=5, fourier_encode_input=False)
+    expected = outputs_of(channels)(np.concatenate([data, positions], -1))
+    np.testing.assert_allclose(outputs_of(spec)(data, positions=positions), expected, atol=1e-5)
+
+
 def test_a_range_is_mapped_to_that_of_the_grid(backend, rng):
     data, positions = points(rng, points_spec())
     expected = outputs_of(points_spec())(data, positions=positions)
@@ -238,6 +246,7 @@ def test_positions_are_refused_by_a_grid_model(backend, rng):
     ("changes", "message"),
     [
         ({"num_position_axes": 0}, "at least 1"),
+        ({"num_fourier_freq_bands": -1}, "at least 0"),
         ({"num_input_axes": 2}, "num_input_axes=1"),
         ({"max_fourier_freq": None}, "needs max_fourier_freq"),
         ({"max_fourier_freq": (5.0,)}, "one for each axis"),

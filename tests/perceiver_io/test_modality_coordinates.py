@@ -15,7 +15,6 @@ from ivy_models import attention_maps
 from ivy_models.errors import InputError, SpecError
 from ivy_models.models.data_shape import data_shape
 from ivy_models.transformers.perceiver_io import (
-    InputModality,
     PerceiverIO,
     PerceiverIOCore,
     PerceiverIOSpec,
@@ -52,15 +51,22 @@ def outputs_of(spec, *arguments, **named):
     return numpy_of(PerceiverIO(spec, v=noisy(spec))(*arguments, **named))
 
 
-def test_points_of_a_grid_give_what_the_grid_gives(backend, reader, rng):
+@pytest.mark.parametrize(
+    "bands",
+    [{}, {"fourier_band_spacing": "logarithmic"}, {"num_fourier_freq_bands": 0}],
+    ids=["linear", "logarithmic", "none"],
+)
+def test_points_of_a_grid_give_what_the_grid_gives(backend, reader, rng, bands):
     data, _ = sites_data(rng)
-    grid = InputModality("sites", 3, 2, num_fourier_freq_bands=4, max_fourier_freq=(16.0, 12.0))
+    sites = replace(SITES, **bands)
+    grid = replace(sites, num_input_axes=2, num_position_axes=None, position_range=(-1, 1))
     on_grid = data | {"sites": data["sites"].reshape(2, 6, 5, 3)}
     expected = outputs_of(SPEC.replace(input_modalities=(FACTS, grid)), on_grid)
     lines = np.linspace(0, 1, 6), np.linspace(0, 1, 5)
     positions = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(30, 2)
     for given in (positions, np.broadcast_to(positions, (2, 30, 2))):  # shared, and one each
-        output = outputs_of(SPEC, data, positions={"sites": given})
+        spec = SPEC.replace(input_modalities=(FACTS, sites))
+        output = outputs_of(spec, data, positions={"sites": given})
         np.testing.assert_allclose(output, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -211,8 +217,11 @@ def test_missing_points_are_refused(case):
         ({"position_range": (1, 0)}, "lowest < highest"),
         ({"num_position_axes": None, "num_input_axes": 2}, "position_range needs num_position"),
         ({"learned_position_dim": 4}, "either fourier_encode_input"),
+        ({"fourier_band_spacing": "cubic"}, "sites: fourier_band_spacing must be one of"),
     ],
 )
 def test_contradicting_fields_are_refused(changes, match):
     with pytest.raises(SpecError, match=match):
         replace(SITES, **changes)
+    with pytest.raises(SpecError, match="needs Fourier features"):
+        replace(PROJECTED, fourier_band_spacing="logarithmic")

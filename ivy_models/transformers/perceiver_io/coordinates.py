@@ -59,7 +59,8 @@ class Coordinates:
         ranges = ranges * num_axes if len(ranges) == 1 else ranges
         if not has_features:
             return cls(ranges)
-        if highest is None or (isinstance(highest, Sequence) and len(highest) != num_axes):
+        is_missing = highest is None and spec.num_fourier_freq_bands
+        if is_missing or (isinstance(highest, Sequence) and len(highest) != num_axes):
             raise SpecError(
                 f"{field}={num_axes} needs max_fourier_freq, one number or one for each axis, got "
                 f"{highest}. Coordinates have no grid whose size could be the default."

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ivy_models.base.fields import numbers, optional, positive_int, positive_number, sizes, text
+from ivy_models.base.fields import count, numbers, optional, positive_number, sizes, text
 from ivy_models.errors import InputError, SpecError
 
 VALIDATORS = {
     "name": text,
-    "num_fourier_freq_bands": optional(positive_int),
+    "num_fourier_freq_bands": optional(count),
     "max_fourier_freq": optional(numbers(positive_number)),
     "patch_shape": optional(sizes),
 }

@@ -82,7 +82,7 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     fourier_encode_input
         Whether inputs get Fourier features of their positions.
     num_fourier_freq_bands
-        Frequency bands for each axis.
+        Frequency bands for each axis. 0: the positions alone.
     max_fourier_freq
         The resolution that the highest band resolves, one number or one for each axis. None: the
         size of the data in each call.

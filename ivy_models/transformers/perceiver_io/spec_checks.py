@@ -25,6 +25,7 @@ from ivy_models.base.fields import (
 from ivy_models.errors import SpecError
 from ivy_models.layers.attention import ACTIVATIONS
 from ivy_models.transformers.perceiver_io.inputs import InputModality
+from ivy_models.transformers.perceiver_io.inputs.base import check_spacing
 from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
 from ivy_models.transformers.perceiver_io.queries import OutputModality
 
@@ -35,9 +36,6 @@ DROPOUT_RATES = ("attn_dropout", "fc_dropout", "seq_dropout")
 """Fields that matter only in training."""
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-
-SPACINGS = ("linear", "logarithmic")
-"""How the frequencies of Fourier features are spaced."""
 
 MAX_LAYERS = 10_000
 """Maximum number of self-attention layers, each of which adds names to the parameter tree."""
@@ -109,17 +107,7 @@ def _check_tokens(spec: PerceiverIOSpec) -> None:
 
 def _check_coordinates(spec: PerceiverIOSpec) -> None:
     has_queries = spec.num_query_position_axes is not None
-    if spec.fourier_band_spacing not in SPACINGS:
-        raise SpecError(
-            f"fourier_band_spacing must be one of {', '.join(map(repr, SPACINGS))}, got "
-            f"{spec.fourier_band_spacing!r}."
-        )
-    has_features = spec.fourier_encode_input or has_queries
-    if spec.fourier_band_spacing != "linear" and not has_features:
-        raise SpecError(
-            f"fourier_band_spacing={spec.fourier_band_spacing!r} needs Fourier features, which "
-            "fourier_encode_input=False leaves out."
-        )
+    check_spacing(spec, spec.fourier_encode_input or has_queries)
     has_coordinates = has_queries or spec.num_position_axes is not None
     if spec.position_range != (-1, 1) and not has_coordinates:
         raise SpecError(
@@ -209,7 +197,7 @@ _VALIDATORS: dict[str, Validator] = {
     "with_decoder": flag,
     "with_final_head": flag,
     "fourier_encode_input": flag,
-    "num_fourier_freq_bands": positive_int,
+    "num_fourier_freq_bands": count,
     "max_fourier_freq": optional(numbers(positive_number)),
     "device": optional(device_name),
     "dtype": dtype_name,

@@ -27,6 +27,9 @@ Axes = tuple[int, ...]
 OpenAxes = tuple[int | None, ...]
 """Sizes of axes. Unknown sizes are None."""
 
+SPACINGS = ("linear", "logarithmic")
+"""How the frequencies of Fourier features are spaced."""
+
 Convert = Callable[[Any, str], Array]
 """``convert(x, name)`` converts a user's array to the model's framework; errors use ``name``."""
 
@@ -257,6 +260,26 @@ def size_of_axes(size: Sequence[int], num_axes: int) -> Axes:
             f"size must have one number for each of the data's {num_axes} axes, got {size}."
         )
     return size * num_axes if len(size) == 1 else size
+
+
+def check_spacing(spec: InputFields, has_features: bool) -> None:
+    """Check the spacing of the frequency bands.
+
+    Raises
+    ------
+    SpecError
+        If there is no such spacing, or there are no bands.
+    """
+    spacing = spec.fourier_band_spacing
+    if spacing not in SPACINGS:
+        raise SpecError(
+            f"fourier_band_spacing must be one of {', '.join(map(repr, SPACINGS))}, got "
+            f"{spacing!r}."
+        )
+    if spacing != "linear" and not has_features:
+        raise SpecError(
+            f"fourier_band_spacing={spacing!r} needs Fourier features, and there are none."
+        )
 
 
 def check_one_an_axis(spec: InputFields, name: str, num_axes: int) -> None:

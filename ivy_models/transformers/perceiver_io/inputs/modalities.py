@@ -28,6 +28,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
     InputKind,
     OpenAxes,
     check_one_an_axis,
+    check_spacing,
 )
 from ivy_models.transformers.perceiver_io.inputs.coordinates import CoordinateInput
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
@@ -57,8 +58,8 @@ class InputModality:
         one token, such as a category.
     num_fourier_freq_bands
         Frequency bands of the positions' Fourier features for each axis. None: positions are
-        learned, or there are none.
-    max_fourier_freq, patch_shape
+        learned, or there are none. 0: the positions alone.
+    max_fourier_freq, fourier_band_spacing, patch_shape
         As in :class:`PerceiverIOSpec`.
     vocabulary_size
         Number of different tokens, if the data are tokens, integers: a sequence (*batch, length)
@@ -90,6 +91,7 @@ class InputModality:
     stem_dim: int | None = None
     num_position_axes: int | None = None
     position_range: Sequence[float] | Sequence[Sequence[float]] = (-1.0, 1.0)
+    fourier_band_spacing: str = "linear"
 
     def __post_init__(self):
         check_fields(self, **_VALIDATORS)
@@ -106,6 +108,7 @@ class InputModality:
             raise SpecError(f"{self.name}: position_range needs num_position_axes.")
         try:
             check_stem(self)
+            check_spacing(self, self.fourier_encode_input)
             self.adapter()
         except SpecError as error:
             raise SpecError(f"{self.name}: {error}") from error
@@ -120,17 +123,12 @@ class InputModality:
             return CoordinateInput.of(self)
         return (GridAdapter if self.vocabulary_size is None else TokenAdapter).of(self)
 
-    # The adapters read these of a spec.
+    # The adapters read this of a spec.
 
     @property
     def fourier_encode_input(self) -> bool:
         """Whether inputs get Fourier features of their positions."""
         return self.num_fourier_freq_bands is not None
-
-    @property
-    def fourier_band_spacing(self) -> str:
-        """How the frequencies of Fourier features are spaced."""
-        return "linear"
 
 
 _VALIDATORS = {
@@ -144,6 +142,7 @@ _VALIDATORS = {
     "stem_dim": optional(positive_int),
     "num_position_axes": optional(positive_int),
     "position_range": ranges,
+    "fourier_band_spacing": text,
 }
 
 

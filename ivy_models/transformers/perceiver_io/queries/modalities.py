@@ -48,7 +48,7 @@ class OutputModality:
         the same as ``[]``, with an axis of size 1 in the output.
     num_fourier_freq_bands
         Frequency bands of the queries' Fourier features for each axis. Position i of n along an
-        axis is -1 + 2 i / n. None: the queries are learned.
+        axis is -1 + 2 i / n. 0: the positions alone. None: the queries are learned.
     max_fourier_freq
         As in :class:`PerceiverIOSpec`.
     learned_query_dim
