@@ -121,6 +121,43 @@ def test_jax(case):
         check_gradient(np.asarray(gradient(inner[name])), model, arguments, name)
 
 
+def test_vmap_over_any_of_the_arguments(case, rng):
+    jax = pytest.importorskip("jax")
+    model, arguments, expected = case
+    apply, params = model.to_jax()
+    arguments |= {"mask": rng.random((2, 11)) < 0.7, "query_mask": rng.random((2, 6)) < 0.7}
+    expected = numpy_of(model(**arguments))
+    shared = {name: x[0] for name, x in arguments.items()}
+    mapped = jax.jit(jax.vmap(lambda named: apply(params, **named)))(arguments)
+    np.testing.assert_allclose(mapped, expected, atol=1e-5)
+    for name in arguments:
+        one = jax.vmap(lambda x, n=name: apply(params, **shared | {n: x}))
+        both = {n: np.stack([x[0], x[int(n == name)]]) for n, x in arguments.items()}
+        np.testing.assert_allclose(
+            jax.jit(one)(arguments[name]), numpy_of(model(**both)), atol=1e-5, err_msg=name
+        )
+
+
+def test_derivatives_at_one_point(case):
+    """As of a field that a neural network represents: a function of one coordinate vector."""
+    jax = pytest.importorskip("jax")
+    model, arguments, _ = case
+    apply, params = model.to_jax()
+    fixed = {"data": arguments["data"][0], "positions": arguments["positions"][0]}
+
+    def field(point):
+        return apply(params, **fixed, queries=point[None])[0, 0]
+
+    points = arguments["queries"][0] * np.float32(0.9)
+    slopes = jax.jit(jax.vmap(jax.grad(field)))(points)
+    forward = jax.jit(jax.vmap(jax.jacfwd(field)))(points)
+    np.testing.assert_allclose(slopes, forward, rtol=1e-3, atol=1e-4)
+    mixed, reverse = (
+        jax.jit(jax.vmap(second(jax.jacrev(field))))(points) for second in (jax.jacfwd, jax.jacrev)
+    )
+    np.testing.assert_allclose(mixed, reverse, rtol=1e-3, atol=1e-2)
+
+
 # Paddle
 
 
