@@ -12,9 +12,11 @@ import torch
 import transformers
 from helpers import CHOSEN, unset_backends
 from helpers.huggingface import CASES, IMAGE_SHAPES, huggingface_model
+from transformers.activations import ACT2FN
 from verify_reference import relative_difference
 
 from ivy_models.checkpoints.huggingface import weights as huggingface
+from ivy_models.checkpoints.huggingface.config import ACTIVATIONS
 from ivy_models.checkpoints.huggingface.weights import (
     read_huggingface,
     read_huggingface_spec,
@@ -177,12 +179,17 @@ def test_every_backend_gives_the_same(backend, saved, rng):
     check_same_outputs(case, model, ours, rng)
 
 
-@pytest.mark.parametrize("case", ["SequenceClassification", "ImageClassificationFourier"])
+@pytest.mark.parametrize(
+    "case", ["SequenceClassification", "ImageClassificationFourier", "OpticalFlow"]
+)
 @pytest.mark.parametrize(
     "changes",
     [
         {"cross_attention_shape_for_attention": "q"},
         {"qk_channels": 16, "num_cross_attention_heads": 4},
+        {"qk_channels": 16, "cross_attention_shape_for_attention": "q"},
+        {"qk_channels": 24, "v_channels": 16},
+        {"qk_channels": 24, "v_channels": 16, "cross_attention_shape_for_attention": "q"},
         {"qk_channels": None, "v_channels": None, "num_cross_attention_heads": 1},
     ],
 )
@@ -232,6 +239,12 @@ def test_activations(name, written, saved, tmp_path, backend, rng):
     config = json.loads((tmp_path / "again" / "config.json").read_text())
     assert config["hidden_act"] == written
     assert read_huggingface_spec(tmp_path / "again") == spec
+
+
+@pytest.mark.parametrize("name", [name for name in ACT2FN if name not in ACTIVATIONS])
+def test_other_activations_are_refused(name, changed):
+    with pytest.raises(WeightsError, match=f"hidden_act is '{name}'; this library reads"):
+        read_huggingface_spec(changed(hidden_act=name))
 
 
 # Reading and writing

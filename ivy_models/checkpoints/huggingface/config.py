@@ -346,11 +346,8 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
         "hidden_act": _hidden_act(spec),
         "attention_probs_dropout_prob": spec.attn_dropout,
         "dtype": spec.dtype,
+        **_query_widths(spec, name),
     }
-    if spec.latent_head_dim is not None:
-        config["qk_channels"] = spec.num_self_att_heads * spec.latent_head_dim
-    elif spec.cross_head_dim is not None:
-        config["cross_attention_shape_for_attention"] = "q"
     num_labels, positions = spec.output_dim, list(spec.learned_position_shape or ())
     if name in ("PerceiverForMaskedLM", "PerceiverForSequenceClassification"):
         config |= {
@@ -371,6 +368,25 @@ def config_of(spec: PerceiverIOSpec) -> dict[str, Any]:
     config["label2id"] = {f"LABEL_{label}": label for label in range(num_labels)}
     _check_same(spec, spec_of(config, name), name)
     return config
+
+
+def _query_widths(spec: PerceiverIOSpec, name: str) -> dict[str, Any]:
+    """The values from which transformers gets the channels of queries and keys.
+
+    ``qk_channels`` counts in the encoder alone, and the shape for attention where that is None.
+    """
+    heads, head_dim = spec.decoder_heads
+    if name == "PerceiverForMaskedLM" or spec.queries_dim == spec.latent_dim:  # no trace in decoder
+        like_queries = spec.cross_head_dim is not None and spec.latent_head_dim is None
+    else:
+        like_queries = spec.queries_dim == (heads * head_dim if head_dim else spec.latent_dim)
+    qk_channels = None
+    if spec.latent_head_dim is not None:
+        qk_channels = spec.num_self_att_heads * spec.latent_head_dim
+    elif spec.cross_head_dim is not None and not like_queries:
+        qk_channels = spec.latent_dim
+    shape = "q" if like_queries else "kv"
+    return {"qk_channels": qk_channels, "cross_attention_shape_for_attention": shape}
 
 
 def _hidden_act(spec: PerceiverIOSpec) -> str:
