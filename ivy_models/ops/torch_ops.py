@@ -245,7 +245,7 @@ class TorchOps(Ops):
     def linear(self, x, weight, bias):
         if _is_slow_half(x):
             bias = None if bias is None else bias.float()
-            return self.linear(x.float(), weight.float(), bias).half()
+            return self.linear(x.float(), weight.float(), bias).to(x.dtype)
         return linear(x, weight, bias)
 
     def layer_norm(self, x, scale, offset):
@@ -272,7 +272,7 @@ class TorchOps(Ops):
         if drop is not None or is_transformed():
             return super().attention(q, k, v, key_mask, drop)
         if _is_slow_half(q):
-            return self.attention(q.float(), k.float(), v.float(), key_mask).half()
+            return self.attention(q.float(), k.float(), v.float(), key_mask).to(q.dtype)
         unequal = q.shape[-1] != v.shape[-1]
         if key_mask is None and unequal and q.device.type == "cpu" and q.dtype.itemsize >= 4:
             # No fused kernel supports this, and torch's plain one also searches for masked rows.
@@ -389,10 +389,19 @@ def _padded_attention(q, k, v, key_mask):
     return _fused_attention(q, k, v, key_mask, scale)[..., :channels]
 
 
+def _emulates_bfloat16() -> bool:
+    """Whether this processor has no instructions for bfloat16, as far as torch tells."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # of recent releases
+    has_any = found.get("avx512_bf16") or found.get("amx_bf16")
+    return found.get("architecture") == "x86_64" and not has_any
+
+
+SLOW_ON_CPUS = {torch.float16, *([torch.bfloat16] if _emulates_bfloat16() else [])}
+"""Types whose products take a multiple of float32's time: 100 times in float16, 4 in bfloat16."""
+
+
 def _is_slow_half(x: torch.Tensor) -> bool:
-    """Whether ``x`` is float16 on a CPU, where torch's products take a hundred times as long as in
-    float32."""
-    return x.dtype == torch.float16 and x.device.type == "cpu"
+    return x.dtype in SLOW_ON_CPUS and x.device.type == "cpu"
 
 
 @functools.cache

@@ -15,7 +15,7 @@ if "torch" not in CHOSEN:
 import torch
 import torch.nn.functional as F
 
-from ivy_models.ops import torch_linear
+from ivy_models.ops import torch_linear, torch_ops
 
 OPS = ops_named("torch")
 needs_onednn = pytest.mark.skipif(
@@ -178,3 +178,34 @@ def test_autocast_casts_a_tied_weight_once(rng):
     with Seen(), torch.autocast("cpu", torch.bfloat16):
         module(data)
     assert sum(is_parameter) == spec.network_depth
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_types_that_a_cpu_emulates_are_computed_in_float32(monkeypatch, rng, dtype):
+    monkeypatch.setattr(torch_ops, "SLOW_ON_CPUS", {torch.float16, torch.bfloat16})
+    x, weight, bias = (
+        torch.from_numpy(rng.standard_normal(shape, "float32")).to(dtype)
+        for shape in ((2, 5, 8), (8, 3), (3,))
+    )
+    found = OPS.linear(x, weight, bias)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, (x.float() @ weight.float() + bias.float()).to(dtype))
+    heads = x[:, None]
+    attended = OPS.attention(heads, heads, heads)
+    assert attended.dtype == dtype
+    wanted = OPS.attention(*[heads.float()] * 3).to(dtype)
+    assert torch.equal(attended, wanted)
+
+
+@pytest.mark.parametrize(
+    ("found", "emulates"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "aarch64"}, False),
+        ({}, False),
+    ],
+)
+def test_processors_without_bfloat16_are_known(monkeypatch, found, emulates):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert torch_ops._emulates_bfloat16() == emulates
