@@ -254,11 +254,14 @@ def best_number_format(known: Sequence[Any]) -> tuple[NumberFormat, int]:
     unit = units[0][0] if units else ""
     if isinstance(next(iter(others), None), timedelta) or _are_durations(texts):
         unit = SECONDS
-    formats = [NumberFormat(decimal, unit) for decimal in (".", ",")]
-    counts = [sum(not np.isnan(to_number(text, *form)) for text in texts) for form in formats]
+    counts = {}
+    for form in (NumberFormat(".", unit), NumberFormat(",", unit)):
+        counts[form] = sum(not np.isnan(to_number(text, *form)) for text in texts)
+        if counts[form] == len(texts):
+            break
     # 1,234 has three decimals if the column also has 0,5 or 1234,5.
-    form, count = max(zip(formats, counts, strict=True), key=lambda counted: counted[1])
-    return form, count + len(others)
+    form = max(counts, key=lambda form: counts[form])
+    return form, counts[form] + len(others)
 
 
 def _are_durations(texts: Sequence[str]) -> bool:

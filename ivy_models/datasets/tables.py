@@ -16,9 +16,10 @@ import itertools
 import lzma
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,14 @@ class TableRows:
     def kind(self) -> str:
         return "table"
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         return tuple(self.dataset.column_names)
+
+    @cached_property
+    def _features(self) -> Mapping[str, Any]:
+        """The columns' types. ``datasets`` copies all of them each time that it is asked."""
+        return self.dataset.features
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row. The name of an image or sound that exists beside the table knows its path."""
@@ -113,7 +119,7 @@ class TableRows:
 
     def file_kind(self, name: str) -> str | None:
         """Return "image" or "sound" if the table says that a column holds these."""
-        return {"Image": "image", "Audio": "sound"}.get(type(self.dataset.features[name]).__name__)
+        return {"Image": "image", "Audio": "sound"}.get(type(self._features[name]).__name__)
 
     def _listed(self, name: str, arrow: Any) -> list[Any]:
         with _in_range(self.path):
@@ -121,7 +127,7 @@ class TableRows:
 
     def _named(self, name: str, cells: list[Any]) -> list[Any]:
         """Cells of a column; names of classes instead of their numbers."""
-        names = getattr(self.dataset.features[name], "names", None)
+        names = getattr(self._features[name], "names", None)
         return [names[cell] if cell is not None else None for cell in cells] if names else cells
 
     def _arrow(self, name: str) -> Any:

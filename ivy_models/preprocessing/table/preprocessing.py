@@ -172,14 +172,17 @@ class TablePreprocessing:
         return max((column.num_channels for column in self._numbers), default=0)
 
     def _encoded_numbers(self, rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
-        encoded = [column.encode([row[column.name] for row in rows]) for column in self._numbers]
-        data = [
-            np.pad(part, [(0, 0), (0, self._num_channels - part.shape[1])])
-            for parts, _ in encoded
-            for part in parts
-        ]
-        mask = [is_known for parts, is_known in encoded for _ in parts]
-        return np.stack(data, 1), np.stack(mask, 1)
+        number_of = sum(column.num_numbers for column in self._numbers)
+        data = np.zeros((len(rows), number_of, self._num_channels), np.float32)
+        mask = np.zeros(data.shape[:2], bool)
+        at = 0
+        for column in self._numbers:
+            parts, is_known = column.encode([row[column.name] for row in rows])
+            for part in parts:
+                data[:, at, : part.shape[1]] = part
+                mask[:, at] = is_known
+                at += 1
+        return data, mask
 
     def _encoded_categories(self, rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
         data = np.zeros((len(rows), len(self._categories)), np.int32)
