@@ -44,8 +44,26 @@ LOOK = 20
 
 CHUNK = 1 << 20
 
+MAX_CELL = (1 << 31) - 1
+"""Upper bound on the characters of a cell; the default of ``csv`` is 131,072."""
+
 OTHER = "cp1252"
 """Encoding of texts that are not in UTF-8, UTF-16 or UTF-32."""
+
+JSON = (".json", ".jsonl", ".ndjson")
+
+CONTENTS = {
+    b"PK\x03\x04": ("an archive or a sheet, as in .zip and .xlsx", ()),
+    b"\xd0\xcf\x11\xe0": ("a sheet, as in .xls", ()),
+    b"\x1f\x8b": ("compressed, as in .gz", ()),
+    b"PAR1": ("a table of Parquet", (".parquet",)),
+    b"\x89PNG": ("an image", ()),
+    b"<!DOCTYPE": ("a web page", ()),
+    b"<html": ("a web page", ()),
+    b"[{": ("JSON", JSON),
+    b'{"': ("JSON", JSON),
+}
+"""What a file holds by its first bytes, and the suffixes of tables of this kind."""
 
 ADVICE = {
     ".csv": " Save it as CSV in UTF-8.",
@@ -342,6 +360,7 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
         with open_file(file) as opened:
             start = opened.read(START)
             is_empty = is_last = not start
+            _check_start(file, start)
             encoding = wide_encoding(start) or "utf-8-sig"
             decoder = codecs.getincrementaldecoder(encoding)()
             opened.seek(0)
@@ -357,6 +376,16 @@ def _look_at(file: Path) -> tuple[str, str, bool]:
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{file} cannot be read: {reason(error)}.") from error
     return encoding, digest.hexdigest(), is_empty
+
+
+def _check_start(file: Path, start: bytes) -> None:
+    """Refuse a file whose first bytes and name are of different kinds."""
+    for begin, (what, suffixes) in CONTENTS.items():
+        if start.startswith(begin) and suffix_of(file) not in suffixes:
+            raise InputError(
+                f"{file} is {what}, but its name ends in {suffix_of(file)}. Give it the name of "
+                "its kind, or save it as the kind of its name."
+            )
 
 
 def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
@@ -394,7 +423,7 @@ def has_tabs(file: Path) -> bool:
         with open_file(file) as opened:
             encoding = wide_encoding(opened.read(START)) or "utf-8-sig"
         sizes = {len(record) for record in _records(file, encoding, "\t", LOOK)}
-    except InputError:  # a cell is too long for one of a table
+    except InputError:
         return False
     except OSError as error:
         raise InputError(f"{file} cannot be read: {reason(error)}.") from error
@@ -403,12 +432,15 @@ def has_tabs(file: Path) -> bool:
 
 def _records(file: Path, encoding: str, delimiter: str, number: int) -> list[list[str]]:
     """The first records of a CSV file that are not blank lines."""
+    limit = csv.field_size_limit(MAX_CELL)
     with open_file(file, "rt", encoding=encoding, errors="replace", newline="") as opened:
         try:
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
             return list(itertools.islice(filter(None, reader), number))
         except csv.Error as error:
             raise InputError(f"{file} cannot be read as CSV: {error}.") from error
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _different(names: Iterable[str]) -> Iterator[str]:

@@ -396,6 +396,13 @@ def test_metadata_are_the_columns_of_a_table(tmp_path, rng):
     assert "The column 'split' names parts of the data, test, train, but it is" in data.warnings[0]
 
 
+def test_broken_links_are_named(tmp_path, rng):
+    write_images(tmp_path, rng)
+    (tmp_path / "cat" / "11.png").symlink_to(tmp_path / "nowhere.png")
+    (warning,) = read_training_data(tmp_path).warnings
+    assert "1 of 21 examples. cat/11.png cannot be read: " in warning
+
+
 def test_names_that_are_not_utf_8(tmp_path):
     folder = os.fsencode(tmp_path) + b"/cat\xff"
     try:

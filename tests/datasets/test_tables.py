@@ -132,6 +132,14 @@ def test_dates_may_be_whole_numbers():
     assert recognise([20240131, 20249999, 20240315])[0] == "number"
 
 
+@pytest.mark.parametrize("kind", [int, str])
+def test_identifiers_that_are_one_as_floats_are_categories(kind):
+    users = [kind(2**63 + i % 4) for i in range(40)]
+    assert recognise(users).kind == "category"
+    assert number_format(users) is None
+    assert recognise([kind(10**18 + i % 4 * 10**16) for i in range(40)]).kind == "number"
+
+
 def test_the_best_format_is_used_for_a_kind_that_is_chosen():
     """Less than 95 % of the cells have it, so the kind is not recognised."""
     days = ["31.12.2023", "30.12.2023", "unknown"]
@@ -328,7 +336,7 @@ def test_a_target_of_dates_is_refused(tmp_path, form, what):
     start, step = datetime.datetime(2024, 1, 1), datetime.timedelta(days=1, minutes=5)
     rows = [{"size": i % 7, "on": (start + i % 9 * step).strftime(form)} for i in range(40)]
     write_csv(tmp_path / "a.csv", rows)
-    with pytest.raises(InputError, match=f"'on' has {what}.*such as '.*set its kind to class"):
+    with pytest.raises(InputError, match=f"'on' has {what}.*such as .*set its kind to class"):
         read_training_data(tmp_path / "a.csv", "on")
     (target,) = read_training_data(tmp_path / "a.csv", "on", {"on": "class"}).targets
     assert len(target.labels) == 9
@@ -480,6 +488,28 @@ def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json.*|a\.parquet cannot be read as a table"):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "what"),
+    [
+        ("a.csv", b"PK\x03\x04", "an archive or a sheet"),
+        ("a.csv", b"\x1f\x8b\x08", "compressed"),
+        ("a.tsv", b"<!DOCTYPE html>", "a web page"),
+        ("a.csv", b'[{"a": 1}]', "JSON"),
+        ("a.json", b"PAR1", "a table of Parquet"),
+    ],
+)
+def test_a_name_of_another_kind_is_refused(tmp_path, name, start, what):
+    """Parsed as a table, they have strange columns, or no rows."""
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(InputError, match=f"{name} is {what}.*, but its name ends in {name[1:]}"):
+        read_rows(tmp_path / name)
+
+
+def test_cells_may_be_long(tmp_path):
+    (tmp_path / "a.csv").write_text(f"a,label\n{'word ' * 30_000},x\nb,y\n")
+    assert len(read_rows(tmp_path / "a.csv")[0]["a"]) == 150_000
 
 
 @pytest.mark.parametrize(
@@ -715,6 +745,13 @@ def test_equal_rows_in_both_parts_are_counted(tmp_path):
     number = np.isin(parts[1], parts[0]).sum()
     assert number
     assert f"Of 12 rows for validation, {number} are equal to rows for" in data.warnings[-1]
+
+
+def test_a_folder_of_save_to_disk_is_named(tmp_path):
+    table = datasets.Dataset.from_dict({"size": [1, 2], "label": ["a", "b"]})
+    table.save_to_disk(tmp_path / "saved")
+    with pytest.raises(InputError, match="saved was written by save_to_disk.*to_parquet instead"):
+        read_rows(tmp_path / "saved")
 
 
 def test_columns_of_files_are_relative_to_the_table(tmp_path, rng, monkeypatch):
