@@ -62,6 +62,9 @@ LOOK = 20
 _CODE = re.compile(r"\s*0\d+[^\W\d_]*\s*")
 """A number that begins with 0, and perhaps ends in letters."""
 
+_LONG = re.compile(r"-?\d{16,}")
+"""A whole number that may have more digits than a float."""
+
 NESTED = (Mapping, list, bytes)
 """Types of cells that hold more than a word or a number."""
 
@@ -157,7 +160,8 @@ def recognise(cells: Sequence[Any], places: np.ndarray | None = None, name: str 
     if file_kind := _kind_of_files(known):
         return Recognised(file_kind)
     if any(isinstance(cell, NESTED) for cell in known):
-        return Recognised("ignore", f"cells of type {type(known[0]).__name__}")
+        what = "bytes" if isinstance(known[0], bytes) else "lists or objects"
+        return Recognised("ignore", f"cells are {what}")
     categories = Counter(map(to_category, known))
     if len(categories) == 1:
         return Recognised("ignore", f"always {next(iter(categories))}")
@@ -242,8 +246,12 @@ def number_format(known: Sequence[Any]) -> NumberFormat | None:
 
 
 def _are_codes(known: Sequence[Any]) -> bool:
-    """Whether some cells are codes, such as those of towns, because they begin with 0."""
-    return any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in known)
+    """Whether some cells are codes: they begin with 0, or they differ, but not as floats."""
+    if any(isinstance(cell, str) and _CODE.fullmatch(cell) for cell in known):
+        return True
+    texts = (str(cell).strip() for cell in known if isinstance(cell, (int, str)))
+    long = set(filter(_LONG.fullmatch, texts))
+    return len(set(map(float, long))) < len(long)
 
 
 def best_number_format(known: Sequence[Any]) -> tuple[NumberFormat, int]:
