@@ -82,7 +82,7 @@ def advice_on(name: str | Path) -> str:
 def list_folder(folder: Path) -> list[Path]:
     """All files in a folder and its subfolders, sorted, without hidden ones and those of systems.
 
-    Links are followed.
+    Links are followed; broken ones are files that cannot be read.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _files(folder: Path, parents: tuple[str, ...] = ()) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name.startswith(".") or path.name in OF_SYSTEMS:
             continue
-        if path.is_file():
+        if path.is_file() or not path.exists():
             yield path
         elif path.is_dir() and os.path.realpath(path) not in parents:  # no endless circle of links
             yield from _files(path, parents)

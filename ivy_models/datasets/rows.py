@@ -183,6 +183,11 @@ def folder_rows(folder: Path) -> Rows:
     A table in a subfolder counts if there are no images, sounds or texts.
     """
     files = list_folder(folder)
+    if folder / "state.json" in files and any(file.suffix == ".arrow" for file in files):
+        raise InputError(
+            f"{folder} was written by save_to_disk of Hugging Face's datasets. Write the table "
+            "with to_parquet instead."
+        )
     tables = [file for file in files if kind_of(file) == "table"]
     at_top = [file for file in tables if file.parent == folder]
     if at_top or (tables and not any(kind_of(file) not in (None, "table") for file in files)):

@@ -95,7 +95,7 @@ class TargetColumn:
         looked = [known[place] for place in sample(len(known), LOOK)]
         if kind is None and (dates := _dates_or_times(looked)):
             raise InputError(
-                f"The target {name!r} has {dates}, such as {shown(repr(known[0]))}. Write numbers "
+                f"The target {name!r} has {dates}, such as {shown(str(known[0]))}. Write numbers "
                 "instead, such as the days or hours since a fixed one, or choose another target. "
                 "If each of them is a class, set its kind to class."
             )
