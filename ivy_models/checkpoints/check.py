@@ -196,6 +196,21 @@ ONLY_CONCERNS = {
 }
 """Fields that may differ too if these branches are fresh: no trained weight depends on them."""
 
+OF_POSITIONS = {
+    "position_range": "num_position_axes",
+    "num_fourier_freq_bands": "fourier_encode_input",
+    "max_fourier_freq": "fourier_encode_input",
+    "fourier_band_spacing": "fourier_encode_input",
+}
+"""Fields of positions, of inputs and of queries. Each concerns inputs if another field is set."""
+
+
+def concerned(field: str, *specs: PerceiverIOSpec) -> tuple[str, ...] | None:
+    """Branches of the weights that depend on a field in which specs differ. None: all may."""
+    if field in OF_POSITIONS and not any(getattr(spec, OF_POSITIONS[field]) for spec in specs):
+        return ("queries",)
+    return ONLY_CONCERNS.get(field)
+
 
 def differing_fields(
     published: PerceiverIOSpec, spec: PerceiverIOSpec, fresh: Sequence[str] = ()
@@ -207,8 +222,8 @@ def differing_fields(
         if field.name not in NOT_COMPARED
         and _compared(spec, field.name) != _compared(published, field.name)
         and not (
-            field.name in ONLY_CONCERNS
-            and all(is_within(branch, fresh) for branch in ONLY_CONCERNS[field.name])
+            (branches := concerned(field.name, published, spec))
+            and all(is_within(branch, fresh) for branch in branches)
         )
     ]
 
@@ -242,7 +257,8 @@ def check_spec(
     table = "\n".join(f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
     advice = "Change these fields, or build the model with pretrained=False."
     # Without a head or learned queries there is no branch to retrain.
-    if spec.with_final_head and spec.learn_query and ONLY_CONCERNS.keys() >= set(names):
-        branches = sorted({*fresh, *(b for name in names for b in ONLY_CONCERNS[name])})
-        advice += f" To retrain these branches, pass fresh={branches}."
+    branches = [concerned(name, published, spec) for name in names]
+    if spec.with_final_head and spec.learn_query and all(branches):
+        retrained = sorted({*fresh, *(branch for some in branches for branch in some or ())})
+        advice += f" To retrain these branches, pass fresh={retrained}."
     raise WeightsError(f"The spec does not describe the model of {source}:\n{table}\n{advice}")

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers import TINY
-from helpers.specs import flow_spec, language_spec, small_spec
+from helpers.specs import field_spec, flow_spec, language_spec, points_spec, small_spec
 from verify_reference import tiny_flow_spec, tiny_language_spec, tiny_spec, tiny_video_spec
 
 from ivy_models import (
@@ -34,6 +34,9 @@ TEXTS = {
 }
 TOKENS = {"output_dim": 9, "tied_head": False}
 POOLED = {"pooling": "mean", "query_shape": None}
+FIELD = {"learn_query": False, "query_shape": None, "num_query_position_axes": 2}
+FIELD |= {"query_per_input": False}
+BANDS = {"num_fourier_freq_bands": 3, "max_fourier_freq": 9, "fourier_band_spacing": "logarithmic"}
 CASES = {
     "imagenet_fourier": tiny_spec,
     "imagenet_learned": tiny_spec,
@@ -90,6 +93,10 @@ def check_mixed(weights, loaded, spec, fresh, seed):
         (small_spec(), POOLED, ["decoder"]),
         (small_spec(**POOLED), {"pooling": None, "query_shape": ()}, ["queries", "decoder"]),
         (small_spec(with_decoder=False), {"with_decoder": True}, ["queries", "decoder"]),
+        (small_spec(max_fourier_freq=9.0), FIELD | {"position_range": (0, 2)}, ["queries"]),
+        (field_spec(), {"position_range": (0, 2)}, ["queries"]),
+        (points_spec(), FIELD, ["queries", "decoder"]),
+        (language_spec(query_residual=True), TOKENS | FIELD | BANDS, ["queries", "decoder"]),
         (language_spec(), TEXTS, ["queries", "decoder"]),
         (language_spec(), TOKENS, ["decoder/head"]),
         (
@@ -238,12 +245,20 @@ def test_a_field_may_differ_only_where_all_that_it_concerns_is_fresh(field):
         {"network_depth": 3},
         {"num_fourier_freq_bands": 5},
         {"num_cross_att_heads": 2, "cross_head_dim": 6},
+        {"fourier_band_spacing": "logarithmic"},
     ],
 )
 def test_the_rest_of_the_spec_is_still_compared(saved, changes):
     folder = saved(small_spec())
     with pytest.raises(WeightsError, match=next(iter(changes))):
         load_weights(folder, small_spec(output_dim=3, **changes), ["queries", "decoder"])
+
+
+def test_positions_of_inputs_are_still_compared(saved):
+    spec = points_spec()
+    with pytest.raises(WeightsError, match="position_range") as refusal:
+        load_weights(saved(spec), spec.replace(position_range=(0, 1)), ["queries", "decoder"])
+    assert "fresh=" not in str(refusal.value)
 
 
 def test_the_rest_of_a_checkpoint_is_still_compared(tmp_path):
