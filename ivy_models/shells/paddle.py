@@ -17,6 +17,7 @@ from ivy_models.shells.attention_call import converted_attention
 from ivy_models.shells.call import checked_call
 from ivy_models.shells.part_names import attribute_name
 from ivy_models.shells.resampler_call import converted_call
+from ivy_models.shells.shorter import shorter
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 from ivy_models.transformers.perceiver_io.resampler.spec import ResamplerSpec
 from ivy_models.transformers.perceiver_io.spec import PerceiverIOSpec
@@ -108,6 +109,10 @@ class PerceiverIO(Branch):
         queries: Any = None,
         positions: Any = None,
         query_mask: Any = None,
+        *,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
     ) -> Any:
         """Run the model; arguments and errors as in a call of ``ivy_models``' ``PerceiverIO``.
 
@@ -117,9 +122,11 @@ class PerceiverIO(Branch):
             The outputs of that call, as tensors.
         """
         key = _GLOBAL_GENERATOR if self.training else None
-        ops, weights = ops_named("paddle"), self.weights()
+        core, weights = shorter(
+            self.core, self.weights(), depth=depth, num_layers=num_layers, num_latents=num_latents
+        )
         arguments = data, mask, queries, key, positions, query_mask
-        return checked_call(ops, self.spec, self.core, weights, *arguments)
+        return checked_call(ops_named("paddle"), core.spec, core, weights, *arguments)
 
 
 class GridCrossAttention(Branch):

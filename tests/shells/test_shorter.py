@@ -166,3 +166,30 @@ def test_jax_function(rng):
     gradients = jax.jit(jax.grad(lambda p: apply(p, data, num_latents=3).sum()))(params)
     assert np.abs(gradients["latents"][:3]).max() > 0
     assert np.abs(gradients["latents"][3:]).max() == 0
+
+
+@pytest.mark.skipif("paddle" not in CHOSEN, reason="needs Paddle")
+def test_paddle_layer(rng):
+    import paddle
+
+    spec, weights = MODELS["tied"], noisy(MODELS["tied"])
+    layer, data = PerceiverIO(spec, v=weights).to_paddle_module(), data_for(spec, rng)
+    for sizes in SIZES[1:]:
+        core, part = smaller(spec, weights, sizes)
+        check_same(layer(paddle.to_tensor(data), **sizes).detach(), core(part, data))
+    with pytest.raises(InputError, match="depth must be an integer from 1 to 3"):
+        layer(paddle.to_tensor(data), depth=4)
+    layer(paddle.to_tensor(data), num_latents=3).sum().backward()
+    gradient = layer.latents.grad.numpy()
+    assert np.abs(gradient[:3]).max() > 0 == np.abs(gradient[3:]).max()
+
+
+def test_keras_model(rng):
+    pytest.importorskip("keras")
+    spec, weights = MODELS["tied"], noisy(MODELS["tied"])
+    network, data = PerceiverIO(spec, v=weights).to_keras_model(), data_for(spec, rng)
+    for sizes in SIZES[1:]:
+        core, part = smaller(spec, weights, sizes)
+        check_same(network(data, **sizes), core(part, data))
+    with pytest.raises(InputError, match="depth must be an integer from 1 to 3"):
+        network(data, depth=4)
