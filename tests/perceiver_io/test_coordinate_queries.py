@@ -173,6 +173,7 @@ def test_a_million_queries_are_decoded_within_200_megabytes(latents):
         (np.zeros((11, 2), np.int32), "floats"),
         (np.full((11, 2), [0.5, 1.01]), "from 1.01 to 1.01 on axis 1"),
         (np.full((11, 2), [np.nan, 0.0]), "finite numbers from -1 to 1"),
+        ({"queries": np.zeros((11, 2), np.float32), "mask": None}, "queries is a mapping"),
     ],
 )
 def test_wrong_coordinates_are_refused(backend, rng, queries, message):

@@ -54,6 +54,11 @@ class GivenQueries(Queries):
         return math.prod(self.shape), self.dim
 
     def with_mask(self, given: Any, query_mask: Any) -> Any:
+        if isinstance(given, Mapping):
+            raise InputError(
+                "queries is a mapping, which is for models with output_modalities; expected an "
+                f"array (*batch, *query_axes, {self.dim})."
+            )
         if query_mask is None or given is None:
             return super().with_mask(given, query_mask)
         return {"queries": given, "mask": query_mask}
