@@ -2,15 +2,26 @@
 
 import re
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from helpers import CHOSEN
-from helpers.perceiver_pytorch import CASES, IO, PERCEIVER, call_arguments, original, output_of
+from helpers.perceiver_pytorch import (
+    CASES,
+    IO,
+    PERCEIVER,
+    call_arguments,
+    made,
+    original,
+    output_of,
+    random_case,
+)
 from perceiver_pytorch.gated import Perceiver as GatedPerceiver
 
+from ivy_models import accelerate
 from ivy_models.arrays import to_numpy
 from ivy_models.checkpoints.perceiver_pytorch.arguments import arguments_of, spec_of
 from ivy_models.checkpoints.perceiver_pytorch.weights import read_perceiver_pytorch
@@ -54,6 +65,28 @@ def test_backends(backend, case):
     read = PerceiverIO.from_perceiver_pytorch(model)
     arguments = (None if x is None else x.numpy() for x in (data, mask, queries))
     np.testing.assert_allclose(to_numpy(read(*arguments), ""), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_random_options(seed):
+    torch.manual_seed(seed)
+    name, arguments, call = random_case(np.random.default_rng(seed))
+    model = made(name, arguments)
+    expected = output_of(model, *call)
+    scale = max(1, np.abs(expected).max())
+    for backend in {"numpy", "torch"} & {*CHOSEN}:
+        ivy.set_backend(backend)
+        for read in (
+            PerceiverIO.from_perceiver_pytorch(model),
+            PerceiverIO.from_perceiver_pytorch(model.state_dict(), **arguments),
+        ):
+            np.testing.assert_allclose(to_numpy(read(*call), ""), expected, atol=1e-5 * scale)
+        ivy.unset_backend()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        accelerated = accelerate(model)
+    np.testing.assert_allclose(output_of(accelerated, *call), expected, atol=1e-5 * scale)
 
 
 FORMER = {
