@@ -36,10 +36,14 @@ EXTRAS = {
     "newest": (*BACKENDS, "examples", "media", "hub"),
 }
 # These tests need packages outside the default extras, some of which require newer releases than
-# the lower bounds: transformers, perceiver-pytorch, onnx, peft, captum, sphinx, nbclient, mypy,
-# twine, datasets, kornia.
+# the lower bounds: transformers, perceiver-pytorch, onnx, onnxruntime, peft, captum, sphinx,
+# nbclient, mypy, twine, datasets, pandas, kornia.
 NEED_MORE = (
+    "cli/test_cli_engines",
+    "cli/test_cli_predict",
+    "preprocessing/test_table",
     "shells/test_accelerate",
+    "shells/test_accelerate_perceiver_pytorch",
     "shells/test_accelerate_with_tools",
     "project/test_docs",
     "checkpoints/test_huggingface",
@@ -48,11 +52,18 @@ NEED_MORE = (
     "project/test_packaging",
     "project/test_site",
     "project/test_types",
+    "shells/test_distributed",
+    "shells/test_onnx",
+    "shells/test_onnx_model",
+    "shells/test_open_sizes",
+    "shells/test_resampler_modules",
     "shells/test_torch_layers",
     "shells/test_torch_module",
     "shells/test_transformers_suite",
     "datasets/test_folders",
     "datasets/test_tables",
+    "training/test_train_command",
+    "training/test_train_page",
 )
 IGNORED = [f"--ignore=tests/{name}.py" for name in NEED_MORE]
 

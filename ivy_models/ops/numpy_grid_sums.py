@@ -29,7 +29,7 @@ ROW_BLOCK, INNER_BLOCK = 64, 1024
 PRODUCT = 2**18
 """Multiplications in one product of matrices. OpenBLAS spreads larger ones over its threads."""
 
-GROUP = 2**22
+GROUP = 2**20
 """Numbers (x, 1, sigma) to hold at a time."""
 
 MARGIN = 20
@@ -69,7 +69,8 @@ def grid_sums(
 def _sums(each, x, inverse, query, outer_scores, inner_scores, mask):
     """The sums of one element of the batch: x (outer, inner, K), query (R, K), and so on."""
     outer, inner, channels = x.shape
-    size = min(ROW_BLOCK, max(1, PRODUCT // (min(inner, INNER_BLOCK) * (channels + 2))))
+    most = max(1, PRODUCT // (min(inner, INNER_BLOCK) * (channels + 2)))
+    size = min(ROW_BLOCK, 2 ** (most.bit_length() - 1))  # blocks of rows share cores evenly
     blocks = [
         _Rows(*(source[start : start + size] for source in (query, outer_scores, inner_scores)))
         for start in range(0, len(query), size)

@@ -196,7 +196,10 @@ def test_quantised_safetensors_are_refused_by_their_type(tmp_path, dtype):
     from safetensors.torch import save_file
 
     path = tmp_path / "model.safetensors"
-    save_file({"latents": torch.zeros(3).to(getattr(torch, dtype))}, path)
+    try:
+        save_file({"latents": torch.zeros(3).to(getattr(torch, dtype))}, path)
+    except KeyError:
+        pytest.skip("this release of safetensors cannot write the type")
     with pytest.raises(WeightsError, match="latents is of type F8_E.*expected F64, F32") as error:
         read_safetensors(path)
     assert "broken" not in str(error.value)

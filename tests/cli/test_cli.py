@@ -139,6 +139,7 @@ def test_convert(run, tmp_path):
 
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 def test_convert_from_perceiver_pytorch(run, tmp_path):
+    pytest.importorskip("perceiver_pytorch")
     import torch
     from helpers.perceiver_pytorch import IO, original
 

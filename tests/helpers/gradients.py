@@ -52,7 +52,10 @@ def value_and_gradients(name, core, arguments, dtype):
 def _floats_of(name, dtype):
     if name != "jax" or dtype != "float64":
         return contextlib.nullcontext()
-    from jax import enable_x64
+    try:
+        from jax import enable_x64
+    except ImportError:  # older releases
+        from jax.experimental import enable_x64
 
     return enable_x64(True)
 
