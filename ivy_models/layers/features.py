@@ -10,10 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ivy_models.layers.position_encoding import FourierPositionEncoding
 from ivy_models.ops import Array, Ops, is_known, ops_for
+
+
+class Encoding(Protocol):
+    """What makes rows from coordinates, such as :class:`.FourierPositionEncoding`."""
+
+    def num_channels(self, num_axes: int) -> int: ...
+    def encode_native(self, ops: Ops, positions: Array) -> Array: ...
+    def parts(self, ops: Ops, positions: Array) -> tuple[Array, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,14 @@ class Features:
     weight, bias
         (K, C') and (C',). None: the rows are used without a projection.
     encoding
-        Makes the rows of K channels from the base, which holds coordinates in [-1, 1]. They are
+        Makes the rows of K channels from the base, such as from coordinates in [-1, 1]. They are
         made when they are needed, chunk by chunk. None: the base holds the rows.
     """
 
     base: Array
     weight: Array | None = None
     bias: Array | None = None
-    encoding: FourierPositionEncoding | None = None
+    encoding: Encoding | None = None
 
     @property
     def row_dim(self) -> int:

@@ -13,6 +13,7 @@ from helpers.specs import sites_data, sites_spec
 
 from ivy_models import attention_maps
 from ivy_models.errors import InputError, SpecError
+from ivy_models.layers.features import Inputs
 from ivy_models.models.data_shape import data_shape
 from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
@@ -82,11 +83,25 @@ def test_hidden_points_may_be_anything(backend, reader, rng, sites):
     assert np.abs(outputs_of(spec, data, mask, positions=positions) - expected).max() > 1e-2
 
 
+def test_hidden_points_are_made_a_chunk_at_a_time(backend, rng, monkeypatch):
+    data, positions = sites_data(rng, 7)
+    mask = {"sites": rng.random((2, 7)) < 0.5}
+    expected = outputs_of(SPEC, data, mask, positions=positions)
+    monkeypatch.setattr(Reader, "plain_is_cheaper", lambda *_: False)
+    monkeypatch.setattr(Inputs, "dense", lambda *_: pytest.fail("all features at once"))
+    set_scores_per_chunk(monkeypatch, 7 * 18 * 4)
+    output = outputs_of(SPEC, data, mask, positions=positions)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("hides", [False, True])
 @pytest.mark.parametrize("name", TRAINED)
-def test_gradients_of_both_ways_of_reading_agree(name, rng, monkeypatch):
+def test_gradients_of_both_ways_of_reading_agree(name, hides, rng, monkeypatch):
     set_scores_per_chunk(monkeypatch, 7 * 18 * 4)
     data, positions = sites_data(rng, 7)
     arguments = {"params": noisy(SPEC), "data": SPEC.input().with_positions(data, positions)}
+    if hides:
+        arguments["input_mask"] = {"sites": rng.random((2, 7)) < 0.6}
 
     def gradients(plain):
         core = PerceiverIOCore(SPEC, plain_reader=plain)

@@ -32,6 +32,7 @@ from ivy_models.transformers.perceiver_io.inputs.base import (
 )
 from ivy_models.transformers.perceiver_io.inputs.coordinates import CoordinateInput
 from ivy_models.transformers.perceiver_io.inputs.grid import GridAdapter
+from ivy_models.transformers.perceiver_io.inputs.hidden import hidden_points
 from ivy_models.transformers.perceiver_io.inputs.stems import check_stem
 from ivy_models.transformers.perceiver_io.inputs.tokens import TokenAdapter
 from ivy_models.transformers.perceiver_io.modality import VALIDATORS, check_modality, check_names
@@ -333,6 +334,8 @@ class MultimodalInput(InputKind):
         if modality.name not in seen:
             return inputs
         token = ops.widen(params["mask_token"])
+        if modality.num_position_axes is not None:
+            return hidden_points(ops, inputs, seen[modality.name], token)
         dense = inputs.dense(ops, like=token)
         token = ops.broadcast_to(token, ops.shape(dense))
         return Inputs.from_array(ops.where(seen[modality.name][..., None], dense, token))
