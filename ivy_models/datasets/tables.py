@@ -16,6 +16,7 @@ import itertools
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -236,7 +237,13 @@ def _read(file: Path, warnings: list[str]) -> Dataset:
         )
     builder: Any = Parquet if suffix == ".parquet" else JsonTable
     if suffix in (".csv", *WITH_TABS):
-        header, delimiter, names = _head(file, encoding)
+        header, delimiter, written = _head(file, encoding)
+        names = list(_different(written))
+        if repeated := [name for name, n in Counter(written).items() if name and n > 1]:
+            warnings.append(
+                f"{file.name} has several columns named {named(list(map(repr, repeated)))}. The "
+                "later ones have a number after their name here."
+            )
         builder = Csv
         options |= {
             "sep": delimiter,
@@ -414,7 +421,7 @@ def _head(file: Path, encoding: str) -> tuple[int, str, list[str]]:
             f"{len(longer[0])} cells: {named([repr(shown(cell)) for cell in longer[0]], 5)}. The "
             "first line must name all columns; remove lines above it."
         )
-    return header, delimiter, list(_different(name.strip() for name in names))
+    return header, delimiter, [name.strip() for name in names]
 
 
 def has_tabs(file: Path) -> bool:

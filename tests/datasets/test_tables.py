@@ -724,6 +724,15 @@ def test_columns_without_a_name_are_numbered(tmp_path):
     ]
 
 
+def test_columns_of_one_name_are_named(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,a,a 2,,\n1,2,3,4,5,6\n")
+    table = read_rows(tmp_path / "a.csv")
+    assert table.columns == ("a", "b", "a 2", "a 2 2", "column 5", "column 6")
+    assert [warning.partition(".csv ")[2] for warning in table.warnings] == [
+        "has several columns named 'a'. The later ones have a number after their name here."
+    ]
+
+
 def test_numbers_that_are_not_finite_are_missing(tmp_path):
     values = ["inf", "nan", "1e999", "-inf", *range(100)]
     rows = [{"a": value, "b": i % 3, "label": i % 2} for i, value in enumerate(values)]
