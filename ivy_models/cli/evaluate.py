@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ivy_models.cli.model_data import rows_for
+from ivy_models.cli.model_data import each_row, rows_for
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
 from ivy_models.cli.predict import error_line
 from ivy_models.errors import printable, shown
@@ -69,7 +69,7 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
         check_known(target, true[target.name])
     predicted: dict[str, list[float]] = {target.name: [] for target in targets}
     usable = []
-    found = predict(model, (rows[i] for i in range(len(rows))), batch_size)
+    found = predict(model, each_row(rows, batch_size), batch_size)
     for index, each in enumerate(
         tqdm(found, total=len(rows), unit="row", disable=not sys.stderr.isatty())
     ):

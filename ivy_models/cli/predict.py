@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ivy_models.cli.model_data import rows_for
+from ivy_models.cli.model_data import each_row, rows_for
 from ivy_models.cli.options import InputPath, batch_size_from, model_options
 from ivy_models.cli.outputs import check_output_file
 from ivy_models.errors import printable
@@ -62,7 +62,7 @@ def predict(load, data: Path, output: Path | None, output_format: str, batch_siz
     model = load()
     rows = rows_for(model.preprocessing, data)
     targets = targets_of(model)
-    found = predict_each(model, (rows[i] for i in range(len(rows))), batch_size)
+    found = predict_each(model, each_row(rows, batch_size), batch_size)
     failures = 0
     # Results printed to the same terminal would break the bar.
     hidden = (output is None and sys.stdout.isatty()) or not sys.stderr.isatty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from ivy_models.arrays import to_numpy
 from ivy_models.errors import InputError
+from ivy_models.preprocessing import TablePreprocessing
 from ivy_models.preprocessing.sources import is_file, name_of, reason, short
 
 if TYPE_CHECKING:
@@ -90,16 +92,43 @@ def outputs_of_each(
 
 def _outputs(model, sources, batch_size, cannot) -> Iterator[Output]:
     read, num_usable = [], 0  # the next batch
-    for source in sources:
-        try:
-            read.append((source, prepare_one(model, source), None))
-            num_usable += 1
-        except InputError as error:
-            read.append((source, None, error))
+    for each in _prepared(model, sources, batch_size):
+        read.append(each)
+        num_usable += each[2] is None
         if num_usable == batch_size or not num_usable:
             yield from _outputs_of_batch(model, read, cannot)
             read, num_usable = [], 0
     yield from _outputs_of_batch(model, read, cannot)
+
+
+def _prepared(model, sources, batch_size) -> Iterator[tuple[Any, Prepared | None, Any]]:
+    """Each source, and what the preprocessing makes of it or its error."""
+    sources = iter(sources)
+    # Columns of a table are encoded faster for many rows at once.
+    size = batch_size if isinstance(model.preprocessing, TablePreprocessing) else 1
+    while group := list(itertools.islice(sources, size)):
+        if size > 1:
+            try:
+                prepared = _prepared_rows(model, group)
+            except Exception:  # one row is at fault, and is named below
+                pass
+            else:
+                yield from prepared
+                continue
+        for source in group:
+            try:
+                yield source, prepare_one(model, source), None
+            except InputError as error:
+                yield source, None, error
+
+
+def _prepared_rows(model, rows) -> list[tuple[Any, Prepared, None]]:
+    data, mask = model.preprocessing(rows)
+    parts = [
+        tuple({name: part[i] for name, part in whole.items()} for whole in (data, mask))
+        for i in range(len(rows))
+    ]
+    return [(row, part, None) for row, part in zip(rows, parts, strict=True)]
 
 
 def _outputs_of_batch(model, read, cannot) -> Iterator[Output]:

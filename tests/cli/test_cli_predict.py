@@ -9,7 +9,7 @@ import pytest
 from helpers.specs import small_spec
 from PIL import Image
 
-from ivy_models import classify
+from ivy_models import classify, predict
 from ivy_models.models.sizes import spec_for
 from ivy_models.preprocessing import (
     CategoryColumn,
@@ -106,6 +106,17 @@ def test_a_table_with_two_targets(run, table):
     refused = run("classify", "--model", model, data)
     assert refused.exit_code == 1
     assert "ivy-models predict" in refused.stderr
+
+
+def test_rows_are_prepared_together_as_alone(table):
+    model = PerceiverIO.from_pretrained(table / "model")
+    rows = [{"age": "29", "city": "Rome"}, {"age": None, "city": "Oslo"}]
+    for own in (rows, [rows[0], {"age": "1"}, rows[1]]):
+        for together, alone in zip(predict(model, own, 3), predict(model, own), strict=True):
+            assert str(together.error) == str(alone.error)
+            assert (alone.values is None) == ("city" not in alone.source)
+            if alone.values is not None:
+                assert together.values["error"] == pytest.approx(alone.values["error"], rel=1e-5)
 
 
 def test_cells_that_are_not_known_are_named(run, table, tmp_path):
