@@ -102,7 +102,7 @@ class TableRows:
     def kind(self) -> str:
         return "table"
 
-    @cached_property
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(self.dataset.column_names)
 

@@ -124,11 +124,11 @@ def _prepared(model, sources, batch_size) -> Iterator[tuple[Any, Prepared | None
 
 def _prepared_rows(model, rows) -> list[tuple[Any, Prepared, None]]:
     data, mask = model.preprocessing(rows)
-    parts = [
-        tuple({name: part[i] for name, part in whole.items()} for whole in (data, mask))
-        for i in range(len(rows))
-    ]
-    return [(row, part, None) for row, part in zip(rows, parts, strict=True)]
+
+    def row_of(whole: dict[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
+        return {name: part[i] for name, part in whole.items()}
+
+    return [(row, (row_of(data, i), row_of(mask, i)), None) for i, row in enumerate(rows)]
 
 
 def _outputs_of_batch(model, read, cannot) -> Iterator[Output]:
