@@ -8,7 +8,12 @@ from pathlib import Path
 import click
 
 from ivy_models.cli.folders import list_files, select_files
-from ivy_models.cli.options import InputPath, batch_size_option, model_options
+from ivy_models.cli.options import (
+    InputPath,
+    batch_size_option,
+    format_options,
+    model_options,
+)
 from ivy_models.cli.records import FORMATS
 
 
@@ -28,15 +33,7 @@ from ivy_models.cli.records import FORMATS
     type=click.IntRange(1),
     help="Number of labels for each file.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    default="text",
-    show_default=True,
-    type=click.Choice(list(FORMATS)),
-    help="Output format.",
-)
-@click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
+@format_options(*FORMATS)
 def classify(sources, files_from, load, batch_size: int, top: int, output_format: str) -> None:
     """Print the most probable labels of images, sounds or texts.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ivy_models.cli.options import InputPath, batch_size_from, model_options
+from ivy_models.cli.options import InputPath, batch_size_from, format_options, model_options
 from ivy_models.cli.records import csv_lines, source_name
 
 COLUMNS = ("source", "language", "name", "probability", "error")
@@ -44,15 +44,7 @@ COLUMNS = ("source", "language", "name", "probability", "error")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a picture of the letters that the model attended to. For one text only.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    default="text",
-    show_default=True,
-    type=click.Choice(["text", "jsonl", "csv"]),
-    help="Output format.",
-)
-@click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
+@format_options("text", "jsonl", "csv")
 @batch_size_from(64)
 def language(texts, files, lines, load, among, threshold, letters, output_format, batch_size):
     """Print the language of TEXTS, or of text files.

@@ -142,6 +142,33 @@ size_option = click.option(
 )
 
 
+def format_options(default: str, *others: str):
+    """Add --format, and --json for ``jsonl``, which become the argument ``output_format``."""
+    options = [
+        click.option(
+            "--format",
+            "output_format",
+            default=default,
+            show_default=True,
+            type=click.Choice([default, *others]),
+            help="Output format.",
+        ),
+        # Not a flag value of the same argument, for which click 8.2 loses the default.
+        click.option("--json", "as_json", is_flag=True, help="Same as --format jsonl."),
+    ]
+
+    def add(command):
+        @functools.wraps(command)
+        def with_format(output_format, as_json, **named):
+            return command(output_format="jsonl" if as_json else output_format, **named)
+
+        for option in reversed(options):
+            with_format = option(with_format)
+        return with_format
+
+    return add
+
+
 def model_options(default: str | None, task: str, engines: bool = True) -> Callable:
     """Add the options that choose and load a model; the command receives ``load``.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ivy_models.cli.model_data import each_row, rows_for
-from ivy_models.cli.options import InputPath, batch_size_from, model_options
+from ivy_models.cli.options import InputPath, batch_size_from, format_options, model_options
 from ivy_models.cli.outputs import check_output_file
 from ivy_models.errors import printable
 
@@ -32,15 +32,7 @@ Writer = Callable[[str, "Predicted"], None]
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File to write. Default: standard output."
 )
-@click.option(
-    "--format",
-    "output_format",
-    default="csv",
-    show_default=True,
-    type=click.Choice(["csv", "jsonl"]),
-    help="Output format.",
-)
-@click.option("--json", "output_format", flag_value="jsonl", help="Same as --format jsonl.")
+@format_options("csv", "jsonl")
 @batch_size_from(64)
 def predict(load, data: Path, output: Path | None, output_format: str, batch_size: int) -> None:
     """Predict the classes and numbers of DATA with MODEL.
