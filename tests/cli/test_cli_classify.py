@@ -92,7 +92,7 @@ def test_a_folder_is_read_whole(run, tmp_path, rng):
     image = Image.fromarray(rng.integers(0, 256, (9, 8), np.uint8))
     names = ["a.jp2", "b.tga", "c.ico", "d.pcx", "e.jfif", "f.pgm"]
     for name in names:
-        image.save(tmp_path / name)
+        image.save(tmp_path / name, sizes=[image.size])  # by default Pillow 10.1 saves no icon
     image.save(tmp_path / "without_suffix", "PNG")
     image.save(tmp_path / "wrong.txt", "GIF")
     (tmp_path / "broken.png").write_text("no image")

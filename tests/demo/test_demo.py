@@ -282,6 +282,7 @@ def test_requests_of_other_sites_are_refused(client, header):
     ],
 )
 def test_wrong_options_are_refused(run, arguments, code, message):
+    pytest.importorskip("flask")
     result = run("demo", "--no-browser", *arguments)
     assert (result.exit_code, message in result.stderr) == (code, True)
 

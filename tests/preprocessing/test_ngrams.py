@@ -98,7 +98,7 @@ def test_wrong_texts_and_fields_are_refused():
 
 
 def test_a_column_of_n_grams_is_chosen(tmp_path):
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets.packaged_modules")  # there is a folder tests/datasets
     (tmp_path / "a.csv").write_text("text,label\n" + "So it is,en\nEs ist so,de\n" * 10)
     data = read_training_data(tmp_path / "a.csv", columns={"text": "ngrams"})
     assert data.preprocessing == TablePreprocessing([TextColumn("text", NgramPreprocessing(16))])
