@@ -58,6 +58,9 @@ def cases():
     shallow = {"network_depth": 1, "num_lat_att_per_layer": 1}  # JAX takes seconds to compile each
     learned = {"fourier_encode_input": False, "learned_position_dim": 6}
     sound, *others = multimodal_spec().input_modalities[::-1]
+    sites = sites_spec(**shallow)
+    facts, points = sites.input_modalities
+    logarithmic = replace(points, fourier_band_spacing="logarithmic")
     return {
         "patches": small_spec(
             patch_shape=(1, 2),
@@ -130,7 +133,7 @@ def cases():
             input_modalities=(replace(sound, max_fourier_freq=7.0), *others),
         ),
         "columns": columns_spec(**shallow),
-        "sites": sites_spec(**shallow),
+        "sites": sites.replace(input_modalities=(facts, logarithmic)),
     }
 
 
