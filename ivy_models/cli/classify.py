@@ -8,12 +8,7 @@ from pathlib import Path
 import click
 
 from ivy_models.cli.folders import list_files, select_files
-from ivy_models.cli.options import (
-    InputPath,
-    batch_size_option,
-    format_options,
-    model_options,
-)
+from ivy_models.cli.options import InputPath, batch_size_option, format_options, model_options
 from ivy_models.cli.records import FORMATS
 
 

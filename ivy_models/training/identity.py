@@ -20,8 +20,8 @@ from ivy_models.transformers.perceiver_io import PerceiverIOSpec
 Run = dict[str, dict[str, Any]]
 """Facts of a run by group, in JSON. An earlier group explains differences of a later one."""
 
-FROM_CONTENT = ("fitted to the data", "spec")
-"""Groups of facts that follow from the content of the examples."""
+FITTED = "fitted to the data"
+"""The first group of facts that follow from the content of the examples."""
 
 
 class Identity:
@@ -45,7 +45,7 @@ class Identity:
                 },
             },
             "settings": asdict(replace(settings, shard=False)),
-            "fitted to the data": {
+            FITTED: {
                 "targets": [asdict(target) for target in data.targets],
                 "preprocessing": _described(data.preprocessing),
             },
@@ -72,7 +72,7 @@ class Identity:
         """
         here: Run = json.loads(as_json(self.run))
         for group in here:
-            if group == FROM_CONTENT[0]:
+            if group == FITTED:
                 self._check_content(by_part(saved.arrays)["digests"], path)
             if different := list(_differences(saved.run.get(group, {}), here[group])):
                 raise TrainingError(
