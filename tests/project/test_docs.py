@@ -23,6 +23,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from docutils.core import publish_string
 from helpers import CHOSEN, ROOT, unset_backends
 from helpers.compiling import optimize_programs
 from PIL import Image
@@ -186,3 +187,11 @@ def test_commands(arguments, output):
 def test_links_lead_to_files(page):
     for target in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in PAGES if path.parent == ROOT], ids=lambda p: p.name
+)
+def test_markup_is_valid(page):
+    """The package index refuses a README with a warning. Sphinx reads the pages of docs/ alone."""
+    publish_string(page.read_text(), settings_overrides={"halt_level": 2, "report_level": 5})
