@@ -67,13 +67,11 @@ def inputs_of(spec: Any) -> Iterator[str]:
 
 def finished(fitted: Fitted) -> Iterator[str]:
     """Say how good the best epoch is."""
-    results = (
-        f"{name.removeprefix('validation_').replace('_', ' ')} {value:.4g}"
-        for name, value in fitted.best.items()
-        if name.startswith("validation_")
-    )
+    from ivy_models.training.measures import validation_text
+
+    best = fitted.best
     yield ""
-    yield f"Best epoch: {fitted.best['epoch']:g} of {len(fitted.history)}: {', '.join(results)}"
+    yield f"Best epoch: {best['epoch']:g} of {len(fitted.history)}: {validation_text(best)}"
 
 
 def next_steps(output: Path, examples: TrainingData) -> Iterator[str]:

@@ -12,6 +12,15 @@ from ivy_models.training.losses import target_loss
 
 LOWER_IS_BETTER = ("loss", "mae", "rmse")
 
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R2",
+}
+"""Names of metrics for people, by their keys."""
+
 
 def measures(
     output: np.ndarray,
@@ -92,3 +101,18 @@ def score(results: Mapping[str, float], metric: str) -> tuple[float, float]:
     value = results[metric]
     sign = -1 if metric.rpartition("/")[2] in LOWER_IS_BETTER else 1
     return (sign * value if np.isfinite(value) else -np.inf, -results["loss"])
+
+
+def value_text(key: str, value: float) -> str:
+    """A result as text, such as "91.0%"."""
+    return f"{value:.1%}" if key == "accuracy" else f"{value:.4g}"
+
+
+def validation_text(row: Mapping[str, float]) -> str:
+    """The validation's results of a row of the history, such as "loss 0.2, accuracy 91.0%"."""
+    parts = []
+    for name, value in row.items():
+        if name.startswith("validation_"):
+            target, _, key = name.removeprefix("validation_").rpartition("/")
+            parts.append(f"{target} {NAMES.get(key, key)} {value_text(key, value)}".lstrip())
+    return ", ".join(parts)

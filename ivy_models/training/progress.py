@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from ivy_models.training.measures import validation_text
+
 
 class Progress:
     """The progress bar of a run.
@@ -29,12 +31,8 @@ class Progress:
 
     def epoch(self, row: Mapping[str, float], is_best: bool) -> None:
         """Print the results of an epoch."""
-        results = (f"{name} {value:.4g}" for name, value in row.items() if name not in _HIDDEN)
-        line = f"epoch {row['epoch']:g}: {', '.join(results)}{' (best)' if is_best else ''}"
-        self._bar.write(line.replace("_", " "), file=sys.stderr)
+        line = f"epoch {row['epoch']:g}: loss {row['loss']:.4g}; validation: {validation_text(row)}"
+        self._bar.write(f"{line} (best)" if is_best else line, file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()
-
-
-_HIDDEN = ("step", "epoch", "learning_rate")

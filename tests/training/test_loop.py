@@ -383,7 +383,8 @@ def test_the_metric_and_the_patience_decide_when_a_run_ends(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(fitted.history)  # no terminal, no progress bar
     assert lines[best].endswith("(best)")
-    assert re.match(r"epoch 1: loss \d\.\d+, validation loss \d\.\d+, ", lines[0])
+    results = r"loss \d\.\d+, kind accuracy \d+\.\d%, kind macro F1 0\.\d+, size mean "
+    assert re.match(rf"epoch 1: loss \d\.\d+; validation: {results}", lines[0])
     again = fit(PerceiverIO(SPEC), DATA, settings, tmp_path, resume=True)
     assert len(again.history) == len(fitted.history)
 

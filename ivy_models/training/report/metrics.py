@@ -12,6 +12,7 @@ from ivy_models.errors import InputError, not_installed, shown
 from ivy_models.preprocessing.table.cells import to_category, to_number
 from ivy_models.preprocessing.targets import MISSING, ClassTarget, Target, is_known
 from ivy_models.tasks.classification import Prediction
+from ivy_models.training.measures import NAMES, value_text
 
 
 def target_metrics(target: Target, true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -105,21 +106,11 @@ def sklearn_metrics() -> ModuleType:
     return sklearn.metrics
 
 
-NAMES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "mae": "mean absolute error",
-    "rmse": "root mean squared error",
-    "r2": "R2",
-}
-"""Names of metrics for people, by their keys."""
-
-
 def summary(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name and the value of each metric of a target that is one number, as text."""
     for key, name in NAMES.items():
         if (value := metrics.get(key)) is not None:
-            yield name, f"{value:.1%}" if key == "accuracy" else f"{value:.4g}"
+            yield name, value_text(key, value)
 
 
 def true_values(target: Target, values: Sequence[Any]) -> np.ndarray:
