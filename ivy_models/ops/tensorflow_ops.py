@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from typing import Any
 
 import tensorflow as tf
 
@@ -206,7 +207,17 @@ class TensorflowOps(Ops):
         # XLA would be faster, but gradients cannot pass through a loop that it compiled.
         # Each program has one shape of arguments. TensorFlow counts the tracings of a Python
         # function and would warn of too many, but a partial is not the same function.
-        return tf.function(functools.partial(function), autograph=False)
+        program = tf.function(functools.partial(function), autograph=False)
+
+        def call(*arguments):
+            # Loops refer to the variables that they were traced with, which may be gone by now.
+            return program(*tf.nest.map_structure(_value, arguments))
+
+        return call
+
+
+def _value(x: Any) -> Any:
+    return tf.convert_to_tensor(x) if isinstance(x, tf.Variable) else x
 
 
 def _device(device: str | None) -> str | None:

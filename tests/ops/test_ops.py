@@ -1,5 +1,6 @@
 """Native operations compared with Ivy's and with their formulas."""
 
+import gc
 import math
 import sys
 
@@ -207,6 +208,22 @@ def test_attention_gives_zeros_where_every_key_is_masked(both, rng):
 def test_attention_with_scores_that_overflow_exp(both, rng):
     q, k, v = 1e4 * normal(rng, 1, 1, 3, 4), normal(rng, 1, 1, 5, 4), normal(rng, 1, 1, 5, 4)
     assert np.isfinite(both("attention", q, k, v)).all()
+
+
+def test_programs_outlive_the_variables_of_their_first_call():
+    """A loop in a program refers to variables that it was traced with."""
+    tf, ops = pytest.importorskip("tensorflow"), ops_named("tensorflow")
+    program = ops.compile(lambda tree, x: ops.loop(2, lambda _, carry: carry * tree["a"], x))
+
+    def call(value):
+        a, x = tf.Variable(value), tf.Variable(5.0)
+        with tf.GradientTape() as tape:
+            product = program({"a": a}, x)
+        return float(product), float(tape.gradient(product, a))
+
+    assert call(2.0) == (20.0, 20.0)
+    gc.collect()
+    assert call(3.0) == (45.0, 30.0)
 
 
 @pytest.mark.parametrize(
