@@ -12,6 +12,7 @@ from helpers.specs import FEW_LAYERS, small_spec
 
 from ivy_models.errors import BackendError, InputError, SpecError, WeightsError
 from ivy_models.ops import ops_named
+from ivy_models.transformers.helpers import FeedForward, PreNorm
 from ivy_models.transformers.perceiver_io import (
     PerceiverIO,
     PerceiverIOSpec,
@@ -37,6 +38,34 @@ def test_packages_have_the_model_and_its_module(package):
         expected = globals()[name]
         assert names[name] is getattr(module, name) is getattr(module.perceiver_io, name)
         assert names[name] is expected
+
+
+# The older library's modules
+
+
+def test_feed_forward(backend, rng):
+    module, x = FeedForward(4), ivy.array(image(rng, 3, 4))
+    hidden = ivy.gelu(ivy.matmul(x, ivy.matrix_transpose(module.v["net/submodules/v0/w"])))
+    expected = ivy.matmul(hidden, ivy.matrix_transpose(module.v["net/submodules/v2/w"]))
+    np.testing.assert_allclose(ivy.to_numpy(module(x)), ivy.to_numpy(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["key_dim", "context_dim"])
+def test_layer_norm_before_a_module(backend, rng, name):
+    def normed(x):
+        x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)
+
+    x, keys, values = (image(rng, 3, 4) for _ in range(3))
+    module = PreNorm(4, lambda *args, **kwargs: [*args, *kwargs.values()], **{name: 4})
+    if name == "key_dim":
+        found = module(*map(ivy.array, (x, keys, values)))
+        expected = [normed(x), normed(keys), values]
+    else:
+        found = module(ivy.array(x), context=ivy.array(keys))
+        expected = [normed(x), normed(keys)]
+    for array, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ivy.to_numpy(array), wanted, atol=1e-5)
 
 
 # Building
@@ -269,6 +298,21 @@ def test_weights_may_be_assigned_as_a_dict(backend, rng):
         with pytest.raises(WeightsError, match=r"model\.v"):
             model.v = value
     np.testing.assert_array_equal(ivy.to_numpy(model(data)), ivy.to_numpy(twin(data)))
+
+
+@pytest.mark.slow
+def test_ivys_optimizers_train_a_model(backend, rng):
+    if backend == "numpy":
+        pytest.skip("NumPy has no gradients")
+    model, data = PerceiverIO(small_spec(**FEW_LAYERS)), ivy.array(image(rng, 6, 5, 3))
+    optimizer, losses = ivy.Adam(1e-3), []
+    for _ in range(3):
+        loss, gradients = ivy.execute_with_gradients(
+            lambda v: ivy.mean(model(data, v=v) ** 2), model.v
+        )
+        losses.append(float(ivy.to_numpy(loss)))
+        model.v = optimizer.step(model.v, gradients)
+    assert losses[0] > losses[1] > losses[2]
 
 
 @pytest.mark.slow
