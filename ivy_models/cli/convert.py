@@ -17,14 +17,14 @@ from ivy_models.cli.options import ModelName
 @click.option(
     "--model",
     type=ModelName(),
-    help="Model that SOURCE has weights for, if SOURCE is a file (see `ivy-models list`).",
+    help="Model whose weights are in SOURCE, if SOURCE is a file (see `ivy-models list`).",
 )
 @click.option(
     "--perceiver-pytorch",
     "arguments",
     metavar="JSON",
-    help="SOURCE has the state of a model of perceiver-pytorch, made with these arguments of its "
-    'constructor, such as \'{"depth": 6, "dim": 32, "queries_dim": 32}\'.',
+    help="Constructor arguments of the perceiver-pytorch model whose weights are in SOURCE, such "
+    'as \'{"depth": 6, "dim": 32, "queries_dim": 32}\'.',
 )
 @click.option(
     "--layout",
@@ -33,7 +33,7 @@ from ivy_models.cli.options import ModelName
     type=click.Choice(["native", "huggingface"]),
     help="Layout of OUTPUT: this library's (native) or that of transformers (huggingface).",
 )
-@click.option("--half", is_flag=True, help="Write the weights in float16, in half the bytes.")
+@click.option("--half", is_flag=True, help="Write the weights in float16, which halves the size.")
 def convert(
     source: Path, output: Path, model: str | None, arguments: str | None, layout: str, half: bool
 ) -> None:
@@ -41,7 +41,7 @@ def convert(
 
     SOURCE is a folder written by this library or by transformers, or a weights file: a pickle
     of the original implementation, a .safetensors file with this library's names, or a .pt or
-    .safetensors file of perceiver-pytorch. A model that is already in OUTPUT is replaced.
+    .safetensors file of perceiver-pytorch. An existing model in OUTPUT is replaced.
 
     Example: ivy-models convert my_model for_transformers --layout huggingface
     """
@@ -56,8 +56,8 @@ def convert(
         raise click.UsageError(f"There is no file or folder {source}.")
     if not source.is_dir() and not described:
         raise click.UsageError(
-            f"{source} is not a folder: name its model with --model, or give the arguments of its "
-            "constructor with --perceiver-pytorch."
+            f"{source} is a file, which does not describe its model: name the model with --model, "
+            "or pass its constructor arguments with --perceiver-pytorch."
         )
     if source.is_dir() and described:
         raise click.UsageError(
@@ -81,6 +81,6 @@ def _parsed(arguments: str) -> dict[str, Any]:
         raise click.UsageError(f"--perceiver-pytorch is not JSON: {error}.") from error
     if not isinstance(parsed, dict):
         raise click.UsageError(
-            "--perceiver-pytorch is not a JSON object of names and values of arguments."
+            "--perceiver-pytorch must be a JSON object that maps argument names to values."
         )
     return parsed

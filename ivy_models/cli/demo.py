@@ -19,7 +19,7 @@ from ivy_models.ops import BACKENDS, ops_named
     multiple=True,
     default=["perceiver_io_fashion"],
     show_default="perceiver_io_fashion",
-    help="Model name (see `ivy-models list`) or folder. Repeat to offer several; the first one is "
+    help="Model name (see `ivy-models list`) or folder. Repeat for several; the first one is "
     "selected when the page opens.",
 )
 @click.option(
@@ -34,8 +34,8 @@ from ivy_models.ops import BACKENDS, ops_named
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="IPv4 address to listen on. With an address other than the default, everyone who can "
-    "reach it can use the page.",
+    help="IPv4 address to listen on. Everyone who can reach this address can use the page; the "
+    "default is this machine only.",
 )
 @click.option(
     "--port",
@@ -44,7 +44,7 @@ from ivy_models.ops import BACKENDS, ops_named
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--browser/--no-browser", default=True, help="Open the page in a browser, or do not.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
 def demo(models, backend: str, device: str | None, host: str, port: int, browser: bool) -> None:
     """Serve a local web page that classifies images.
 

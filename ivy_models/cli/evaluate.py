@@ -31,7 +31,7 @@ MANY = 20
     "--target",
     "names",
     multiple=True,
-    help="Target to evaluate. Repeat to name several. Default: all targets of the model.",
+    help="Target to evaluate. Repeat for several. Default: all targets of the model.",
 )
 @batch_size_from(64)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
@@ -40,8 +40,8 @@ def evaluate(load, data: Path, names: tuple[str, ...], batch_size: int, as_json:
 
     DATA is a folder with a subfolder for each class, or a table that has the target's column. For a
     class the output is accuracy, F1 and the confusion matrix; for a number, the mean absolute
-    error, the root mean squared error and R2. A source that cannot be read, or whose class the
-    model does not have, is left out, and the exit code is 1.
+    error, the root mean squared error and R2. Sources that cannot be read, and those
+    whose class the model does not have, are left out; the exit code is then 1.
 
     Example: ivy-models evaluate my_model held_out_photos
     """

@@ -20,11 +20,9 @@ from ivy_models.cli.options import ModelName, size_option
     "ones.",
 )
 @size_option
-@click.option("--any-size", is_flag=True, help="Leave the size of the data open.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), help="Fix the batch size. Default: it is open."
-)
-@click.option("--mask", is_flag=True, help="Let the graph take a mask as well.")
+@click.option("--any-size", is_flag=True, help="Accept data of any size.")
+@click.option("--batch-size", type=click.IntRange(1), help="Fixed batch size. Default: any.")
+@click.option("--mask", is_flag=True, help="Add a mask to the graph's inputs.")
 def export(
     model: str,
     output: Path,
@@ -37,8 +35,8 @@ def export(
     """Write MODEL as the ONNX file OUTPUT.
 
     ONNX Runtime and other engines execute the file without this library. MODEL is a model name
-    (see `ivy-models list`) or a model folder. A file that is already there is replaced. With a
-    fixed size the graph needs less memory and time.
+    (see `ivy-models list`) or a model folder. An existing file is replaced. With a fixed size the
+    graph needs less memory and time.
 
     Example: ivy-models export perceiver_io_digits digits.onnx
     """
@@ -50,7 +48,7 @@ def export(
     from ivy_models.transformers.perceiver_io import PerceiverIO
 
     if any_size and size is not None:
-        raise click.UsageError("--any-size leaves the size open: leave out --size.")
+        raise click.UsageError("Pass --size or --any-size, not both.")
     if model not in PRESETS and weights is not None:
         raise click.UsageError(f"{model} is a folder with its own weights: leave out --weights.")
     set_backend("numpy")

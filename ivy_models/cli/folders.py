@@ -57,8 +57,7 @@ def select_files(listed: Iterable[tuple[Source, list[Source]]], preprocessing: A
         kept = [file for file in files if file is path or can_open(file)]
         if not kept:
             raise click.UsageError(
-                f"There are no files in {path} that the model's preprocessing can open; "
-                f"there are {_names(files)}."
+                f"The model's preprocessing can open none of the files in {path}: {_names(files)}."
             )
         selected += kept
         passed_over |= dict.fromkeys(

@@ -32,7 +32,8 @@ def info(
 ) -> None:
     """Print a model's description and the cost of one call.
 
-    NAME is a model name (see `ivy-models list`) or a model folder. Nothing is downloaded or run.
+    NAME is a model name (see `ivy-models list`) or a model folder. The command downloads
+    nothing and does not run the model.
 
     Example: ivy-models info perceiver_io_imagenet_fourier --size 384x512
     """

@@ -60,11 +60,13 @@ def language(texts, files, lines, load, among, threshold, letters, output_format
     if lines is not None:
         given += [text for line in lines if (text := line.strip())]
     if not given:
-        raise click.UsageError("Give at least one text, or --file or --lines.")
+        raise click.UsageError("Pass at least one text, --file or --lines.")
     if letters is not None and len(given) != 1:
         raise click.UsageError(f"--letters draws one text; {len(given)} were given.")
     if letters is not None and load.engine is not None:
-        raise click.UsageError("--letters needs attention weights, which an engine does not give.")
+        raise click.UsageError(
+            "--letters needs attention weights, which an engine does not return."
+        )
     model = load()
     record, failures = FORMATS[output_format](), 0
     options = {

@@ -136,8 +136,8 @@ size_option = click.option(
     type=Size(),
     multiple=True,
     callback=_sizes,
-    help="Size of the data: 224, 384x512 (height x width), or a number of tokens or samples. With "
-    "several modalities NAME=SIZE, once for each whose size is open. "
+    help="Size of the data: 224, 384x512 (height x width), or a number of tokens or samples. For "
+    "a model with several modalities, NAME=SIZE for each modality whose size is not fixed. "
     "Default: the size that the model was trained on.",
 )
 
@@ -211,7 +211,7 @@ def model_options(default: str | None, task: str, engines: bool = True) -> Calla
             click.option(
                 "--engine",
                 type=click.Choice(list(ENGINES)),
-                help="Engine that runs an ONNX file, instead of a backend.",
+                help="Engine that runs the model if it is an ONNX file.",
             )
         )
 

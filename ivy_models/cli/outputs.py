@@ -20,8 +20,10 @@ def check_output_file(output: Path, *inputs: Path) -> None:
     if not folder.is_dir():
         raise click.UsageError(f"There is no folder {folder}.")
     if output.is_dir():
-        raise click.UsageError(f"{output} is a folder; name a file.")
+        raise click.UsageError(f"{output} is a folder. Name a file.")
     if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
-        raise click.UsageError(f"{output} is the data, which would be lost; name another file.")
+        raise click.UsageError(
+            f"{output} is an input, which would be overwritten. Name another file."
+        )
     if not os.access(output if output.exists() else folder, os.W_OK):
         raise click.UsageError(f"{output} cannot be written: permission denied.")

@@ -37,11 +37,11 @@ Writer = Callable[[str, "Predicted"], None]
 def predict(load, data: Path, output: Path | None, output_format: str, batch_size: int) -> None:
     """Predict the classes and numbers of DATA with MODEL.
 
-    MODEL is a folder that `ivy-models train` wrote, or any other model with preprocessing. DATA is
-    what it reads: a file or a folder of images, sounds or texts, or a table (CSV, JSON lines,
-    Parquet). Each source gives one row: its file or row number, then for each target the class and
-    its probability, or the number. If a source cannot be read, the others are still predicted and
-    the exit code is 1.
+    MODEL is a folder written by `ivy-models train`, or any other model with preprocessing. DATA is
+    an image, sound or text, a folder of them, or a table (CSV, JSON lines, Parquet). The output has
+    one row for each file, or for each row of a table: its name or number, then the class and its
+    probability, or the number, for each target. If a source cannot be read,
+    the others are still predicted and the exit code is 1.
 
     Example: ivy-models predict my_model new_photos --output labels.csv
     """

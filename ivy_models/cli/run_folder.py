@@ -34,10 +34,10 @@ def check_output(output: Path, data: Path, resume: bool, overwrite: bool) -> Non
         )
     if resume and overwrite:
         raise click.UsageError(
-            "--overwrite removes the run that --resume and --finish need; choose one."
+            "--overwrite deletes the run that --resume and --finish need. Choose one of them."
         )
     if output.exists() and not output.is_dir():
-        raise click.UsageError(f"{output} is a file; name a folder.")
+        raise click.UsageError(f"{output} is a file. Name a folder.")
     if not output.is_dir():
         return
     if not os.access(output, os.W_OK):
@@ -45,7 +45,9 @@ def check_output(output: Path, data: Path, resume: bool, overwrite: bool) -> Non
     if all(path.name.startswith(PREFIX) for path in output.iterdir()):
         return  # empty, or a run was killed before its first file
     if not (output / records.FILE).exists():
-        raise click.UsageError(f"{output} is not empty, and has no training run; name another one.")
+        raise click.UsageError(
+            f"{output} is not empty and has no training run. Name another folder."
+        )
     if not (resume or overwrite):
         raise click.UsageError(
             f"{output} has a training run. Continue it with --resume, replace it with --overwrite, "

@@ -64,7 +64,7 @@ class NamedKind(click.ParamType):
     "columns",
     multiple=True,
     type=NamedKind(),
-    help="Kind of a column instead of the one recognised: number, category, date, time (of the "
+    help="Kind of a column, if it is recognised wrongly: number, category, date, time (of the "
     "day), text, ngrams (short sequences of characters of a text), image, sound, or ignore.",
 )
 @data_option(
@@ -76,8 +76,7 @@ class NamedKind(click.ParamType):
 @data_option(
     "--augment/--no-augment",
     default=None,
-    help="Augment images or sounds at random while training, or not at all. Default: random shifts "
-    "only.",
+    help="Turn random augmentation of images or sounds on or off. Default: random shifts only.",
 )
 @data_option(
     "--flip",
@@ -115,12 +114,12 @@ class NamedKind(click.ParamType):
 @training_option(
     "--epochs",
     type=click.FloatRange(0, min_open=True),
-    help="Passes over the examples. Default: depends on their number.",
+    help="Number of passes over the examples. Default: depends on the number of examples.",
 )
 @training_option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Examples per step. Default: up to 64, fewer for few examples.",
+    help="Examples per step. Default: 64, or fewer if there are few examples.",
 )
 @training_option(
     "--learning-rate", type=float, help="Peak learning rate. Default: depends on the model's size."
@@ -153,7 +152,7 @@ class NamedKind(click.ParamType):
     "--accumulate",
     default=1,
     show_default=True,
-    help="Parts to split a batch into (gradient accumulation). Saves memory.",
+    help="Number of parts of a batch (gradient accumulation). Saves memory.",
 )
 @training_option(
     "--precision",
@@ -165,13 +164,13 @@ class NamedKind(click.ParamType):
 @training_option(
     "--rematerialise",
     is_flag=True,
-    help="Recompute activations in the backward pass (gradient checkpointing). Saves memory, "
-    "takes time.",
+    help="Recompute activations in the backward pass (gradient checkpointing). Saves memory "
+    "and costs time.",
 )
 @training_option(
     "--shard",
     is_flag=True,
-    help="Under torchrun, divide the weights among the processes (FSDP), to save memory.",
+    help="Divide the weights among the processes of torchrun (FSDP). Saves memory.",
 )
 @training_option(
     "--patience",
@@ -240,8 +239,8 @@ def train(
         raise click.UsageError(f"torchrun works with --backend torch, not with {backend}.")
     if settings["shard"] and not torchrun.is_launched():
         raise click.UsageError(
-            "--shard divides the weights among the processes of torchrun. Start it with: torchrun "
-            "--nproc-per-node 2 -m ivy_models train"
+            "--shard needs several processes. Start them with: torchrun --nproc-per-node 2 -m "
+            "ivy_models train"
         )
     if is_first := torchrun.rank() == 0:  # the others may come when the run has begun
         check_output(output, data, resume or finish, overwrite)

@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_written(run, monkeypatch, tmp_path):
     assert result.exit_code == 0
     (tmp_path / "folder.flo").mkdir()
     result = run("flow", SEVEN, SEVEN, str(tmp_path / "folder.flo"))
-    assert (result.exit_code, "is a folder; name a file" in result.stderr) == (2, True)
+    assert (result.exit_code, "is a folder. Name a file" in result.stderr) == (2, True)
 
 
 def test_list(run):

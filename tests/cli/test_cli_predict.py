@@ -175,7 +175,11 @@ def test_refusals(run, photos, table, tmp_path):
         (("predict", image_model, str(tmp_path)), 1, "The model reads images; there are none"),
         (("predict", image_model, str(table / "rows.csv")), 1, "rows.csv is a table"),
         (("predict", table_model, str(photos / "data")), 1, "reads rows of a table"),
-        (("predict", table_model, rows, "--output", rows), 2, "the data, which would be lost"),
+        (
+            ("predict", table_model, rows, "--output", rows),
+            2,
+            "an input, which would be overwritten",
+        ),
         (
             ("classify", "--model", str(tmp_path / "one"), rows),
             2,
