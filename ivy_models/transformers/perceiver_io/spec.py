@@ -43,13 +43,19 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         N, the number of latents.
     latent_dim
         D, channels of a latent.
-    num_cross_att_heads, num_self_att_heads
-        H, the number of heads, of the reader and the decoder, and of the processor.
-    cross_head_dim, latent_head_dim
-        Channels of one head. None: the inputs' channels C in the reader, and D in the decoder
-        and the processor, divided by the number of heads.
-    num_decoder_heads, decoder_head_dim
-        The same for the decoder only. None: as above.
+    num_cross_att_heads
+        H, the number of heads, of the reader and the decoder.
+    num_self_att_heads
+        H, the number of heads, of the processor.
+    cross_head_dim
+        Channels of a head of the reader and the decoder. None: the inputs' channels C in the
+        reader, and D in the decoder, divided by the number of heads.
+    latent_head_dim
+        Channels of a head of the processor. None: D divided by the number of heads.
+    num_decoder_heads
+        H of the decoder alone. None: ``num_cross_att_heads``.
+    decoder_head_dim
+        Channels of a head of the decoder alone. None: as ``cross_head_dim`` says.
     weight_tie_layers
         Whether all ``network_depth`` layers share one set of weights.
     untied_first_layer
@@ -60,9 +66,11 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
     query_shape
         Axes of the learned queries, and so of the output. For a classifier, ``[]`` gives outputs
         (B, output_dim) and ``[1]`` gives (B, 1, output_dim).
-    attn_dropout, fc_dropout
-        Dropout rates of attention weights and of MLP outputs, for training in torch, Keras, JAX or
-        Paddle. A call of the Ivy module is inference and applies no dropout.
+    attn_dropout
+        Dropout rate of attention weights, for training in torch, Keras, JAX or Paddle. A call of
+        the Ivy module is inference and applies no dropout.
+    fc_dropout
+        Dropout rate of the outputs of MLPs, applied like ``attn_dropout``.
     seq_dropout
         Share of the inputs that the latents do not read in training, chosen at random in each
         call.
