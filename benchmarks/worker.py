@@ -22,6 +22,7 @@ from subjects import MODELS, Case
 
 from ivy_models.measure.memory import meter
 from ivy_models.ops import Ops, ops_named
+from ivy_models.ops.numpy_grid_sums import num_threads
 
 AT_LEAST = 0.1
 """Minimum seconds of successive calls per measurement. The first call is measured alone."""
@@ -86,6 +87,8 @@ def load(case: Case) -> Subject:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     os.environ["JAX_ENABLE_X64"] = str(int(case.dtype == "float64"))
+    if case.framework == "paddle":  # which sets 1 when it is imported, unless this is set
+        os.environ.setdefault("OMP_NUM_THREADS", str(num_threads()))
     rng = np.random.default_rng(0)
     if MODELS[case.model].vocabulary_size is None:
         data = rng.standard_normal((case.batch, *case.shape)).astype(case.dtype)
