@@ -323,7 +323,8 @@ class TorchOps(Ops):
 
     def rematerialise_chunks(self, function):
         # A chunk draws no random numbers, whose state CUDA graphs forbid to read.
-        return self._rematerialised(function, preserve_rng_state=False)
+        rematerialised = self._rematerialised(function, preserve_rng_state=False)
+        return function if rematerialised is function else _once_stored(function, rematerialised)
 
     def _rematerialised(self, function, **settings):
         # Compilers decide themselves what they store.
@@ -424,3 +425,31 @@ def _device(device: str | None) -> torch.device | None:
         raise BackendError(
             f'Unknown torch device {device!r}; use "cpu", "cuda" or "cuda:0".'
         ) from error
+
+
+class _StoredError(Exception):
+    """A tensor would be stored for the backward pass."""
+
+
+def _once_stored(function, rematerialised):
+    """``function``, and from the first time that it would store a tensor, ``rematerialised``.
+
+    torch's first checkpoint imports its compiler, for seconds and 80 MB. Nothing is stored if no
+    gradient is needed, which the arguments do not show: the function may close over arrays.
+    """
+    stores = False
+
+    def refuse(_):
+        raise _StoredError
+
+    def call(*arguments):
+        nonlocal stores
+        if not stores:
+            try:
+                with torch.autograd.graph.saved_tensors_hooks(refuse, refuse):
+                    return function(*arguments)
+            except _StoredError:
+                stores = True
+        return rematerialised(*arguments)
+
+    return call

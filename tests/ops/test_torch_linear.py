@@ -1,5 +1,7 @@
 """Torch's linear layers: oneDNN's kernels, and the memory stored for the gradient."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from helpers import CHOSEN
@@ -209,3 +211,24 @@ def test_types_that_a_cpu_emulates_are_computed_in_float32(monkeypatch, rng, dty
 def test_processors_without_bfloat16_are_known(monkeypatch, found, emulates):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     assert torch_ops._emulates_bfloat16() == emulates
+
+
+def test_chunks_are_recomputed_only_where_a_gradient_needs_them():
+    """torch's checkpoint, which imports its compiler, is not for calls without gradients."""
+    calls, x = [], torch.linspace(0.1, 1, 4)
+
+    def chunk(factor):  # which closes over x
+        calls.append(factor)
+        return OPS.exp(x * factor)
+
+    compute = OPS.rematerialise_chunks(chunk)
+    with patch.object(torch_ops, "checkpoint", side_effect=AssertionError):
+        assert not compute(2.0).requires_grad
+    calls.clear()
+    x.requires_grad_()
+    total = compute(2.0).sum() + compute(3.0).sum()
+    assert calls == [2.0, 2.0, 3.0]  # the first one stops where it would store
+    (gradient,) = torch.autograd.grad(total, x)
+    assert calls == [2.0, 2.0, 3.0, 3.0, 2.0]
+    expected = 2 * torch.exp(2 * x) + 3 * torch.exp(3 * x)
+    torch.testing.assert_close(gradient, expected)
