@@ -57,7 +57,8 @@ def export(
     else:
         loaded = PerceiverIO.from_pretrained(model)
     shape: Any
-    if any_size:
+    fills_masks = loaded.tokenizer is not None and loaded.preprocessing is None
+    if any_size or (size is None and fills_masks):  # it is given texts as they are, unpadded
         shape = loaded.spec.input().open_shape()
     else:
         shape = data_shape(loaded.spec, loaded.preprocessing, size)

@@ -36,7 +36,8 @@ def test_fill_mask_and_flow(run, tmp_path, rng):
     ivy.set_backend("numpy")
     model, path = PerceiverIO(language_spec()), str(tmp_path / "model.onnx")
     model.tokenizer = ByteTokenizer()
-    model.to_onnx(path)
+    model.save_pretrained(tmp_path / "model")
+    assert run("export", str(tmp_path / "model"), path).exit_code == 0
     for engine in ENGINES:
         result = run("fill-mask", "a [MASK]", "--model", path, "--engine", engine, "--top", "2")
         assert result.exit_code == 0, result.output
