@@ -7,6 +7,7 @@ bytes before it. ONNX is protobuf, in which an entry that is appended to a file 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from ivy_models.base.paths import user_path
@@ -23,9 +24,14 @@ the metadata, and the names and the meaning of the graph's inputs and outputs.""
 _MAX_KEY = 64
 
 
-def sealed(content: bytes) -> bytes:
-    """Append the seal to the content of an ONNX file."""
-    return content + _seal(content)
+def write_sealed(path: Path, content: Iterable[bytes]) -> None:
+    """Write the parts of an ONNX file, and the seal."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for part in content:
+            digest.update(part)
+            file.write(part)
+        file.write(_seal(digest.hexdigest()))
 
 
 def read_sealed(path: str | Path) -> bytes:
@@ -43,11 +49,11 @@ def read_sealed(path: str | Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    body = content[: -len(_seal(b""))]
-    if content == sealed(body):
+    body = memoryview(content)[:-_LENGTH]
+    if content[-_LENGTH:] == _seal(hashlib.sha256(body).hexdigest()):
         return content
     family = SEAL.rpartition(b".")[0]
-    end = content[-len(_seal(b"")) - _MAX_KEY :]
+    end = content[-_LENGTH - _MAX_KEY :]
     if family in end and SEAL not in end:
         raise WeightsError(
             f"{path} was exported by a version of this library with another format of ONNX files. "
@@ -59,8 +65,11 @@ def read_sealed(path: str | Path) -> bytes:
     )
 
 
-def _seal(content: bytes) -> bytes:
+def _seal(digest: str) -> bytes:
     """An entry of ModelProto.metadata_props (field 14): key (field 1) and value (field 2)."""
-    digest = hashlib.sha256(content).hexdigest().encode()
-    entry = b"\x0a" + bytes([len(SEAL)]) + SEAL + b"\x12" + bytes([len(digest)]) + digest
+    value = digest.encode()
+    entry = b"\x0a" + bytes([len(SEAL)]) + SEAL + b"\x12" + bytes([len(value)]) + value
     return b"\x72" + bytes([len(entry)]) + entry
+
+
+_LENGTH = len(_seal(hashlib.sha256().hexdigest()))

@@ -29,7 +29,7 @@ def _taken_from(body: GraphProto) -> list[NodeProto]:
     changing, outputs = {x.name for x in body.input}, {x.name for x in body.output}
     kept, taken = [], []
     for node in body.node:
-        if changing.isdisjoint(_used_by(node)) and outputs.isdisjoint(node.output):
+        if changing.isdisjoint(used_by(node)) and outputs.isdisjoint(node.output):
             taken.append(node)
         else:
             kept.append(node)
@@ -39,12 +39,12 @@ def _taken_from(body: GraphProto) -> list[NodeProto]:
     return taken
 
 
-def _used_by(node: NodeProto) -> Iterator[str]:
+def used_by(node: NodeProto) -> Iterator[str]:
     """Names of the values that a node uses, within its bodies too."""
     yield from node.input
     for body in _bodies(node):
         for inner in body.node:
-            yield from _used_by(inner)
+            yield from used_by(inner)
 
 
 def _bodies(node: NodeProto) -> list[GraphProto]:

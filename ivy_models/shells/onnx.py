@@ -16,10 +16,11 @@ from ivy_models import __version__
 from ivy_models.base.atomic_files import replaced
 from ivy_models.base.paths import user_path
 from ivy_models.checkpoints.folder import config_text
-from ivy_models.checkpoints.onnx_file import CONFIG, sealed
+from ivy_models.checkpoints.onnx_file import CONFIG, write_sealed
+from ivy_models.checkpoints.onnx_weights import serialized
 from ivy_models.errors import InputError, WeightsError
-from ivy_models.layers.parameters import Tree, flatten, map_tree
-from ivy_models.ops.onnx_loops import hoist
+from ivy_models.layers.parameters import Tree, flatten, unflatten
+from ivy_models.ops.onnx_loops import hoist, used_by
 from ivy_models.ops.onnx_ops import OnnxArray, OnnxOps
 from ivy_models.shells.call import checked_call
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -45,30 +46,35 @@ def export(
     mask: bool = False,
 ) -> None:
     """Write a model as an ONNX file; see :meth:`.PerceiverIO.to_onnx`."""
-    weights = map_tree(_single, weights)
-    size = sum(weight.nbytes for _, weight in flatten(weights))
+    named = {f"weights.{name}": np.asarray(x, np.float32) for name, x in flatten(weights)}
+    size = sum(weight.nbytes for weight in named.values())
     if size >= MAX_BYTES:
         raise WeightsError(f"The weights have {size:,} bytes; an ONNX file holds less than 2 GiB.")
-    model = graph(spec, weights, shape, mask)
+    model = graph(spec, {name: weight.shape for name, weight in named.items()}, shape, mask)
+    used = {name for node in model.graph.node for name in used_by(node)}
+    named = {name: weight for name, weight in named.items() if name in used}
     model.producer_name, model.producer_version = "ivy_models", __version__
     onnx.helper.set_model_props(model, {CONFIG: config_text(spec, task)})
     path = user_path(path)
     try:
         with replaced(path) as temporary:
-            temporary.write_bytes(sealed(model.SerializeToString()))
+            write_sealed(temporary, serialized(model, named))
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def graph(
-    spec: PerceiverIOSpec, weights: Tree, shape: Any = None, mask: bool = False
+    spec: PerceiverIOSpec,
+    weights: Mapping[str, tuple[int, ...]],
+    shape: Any = None,
+    mask: bool = False,
 ) -> onnx.ModelProto:
-    """Build the graph of a call.
+    """Build the graph of a call, without the numbers of its weights.
 
     Parameters
     ----------
     weights
-        Float32 arrays.
+        Shapes of the weights by their names in the graph, such as ``weights.latents``.
     shape, mask
         As :meth:`.PerceiverIO.to_onnx` takes them.
 
@@ -101,13 +107,22 @@ def graph(
     if queries is not None:
         queries = given("queries", np.float32, (batch, *queries))
     ops, core = OnnxOps(), PerceiverIOCore(spec)
-    params = map_tree(ops.asarray, weights)
+    params = {name: argument(Tensor(np.float32, sizes)) for name, sizes in weights.items()}
+    tree = unflatten(
+        {
+            name.removeprefix("weights."): OnnxArray(var, weights[name])
+            for name, var in params.items()
+        }
+    )
     with type_warning_level(TypeWarningLevel.NONE):  # OnnxArray knows the shapes that spox does not
-        output = checked_call(ops, spec, core, params, **data, mask=seen, queries=queries)
+        output = checked_call(ops, spec, core, tree, **data, mask=seen, queries=queries)
     results = output if isinstance(output, dict) else {"": output}
     outputs = {f"output.{name}" if name else "output": x.var for name, x in results.items()}
-    model = build(inputs, outputs)
+    model = build(inputs | params, outputs)
     hoist(model.graph)
+    arguments = [x for x in model.graph.input if x.name not in params]
+    del model.graph.input[:]
+    model.graph.input.extend(arguments)
     model.ir_version = IR_VERSION
     return model
 
@@ -137,7 +152,3 @@ def _map_shapes(function: Callable[[Sequence], tuple], shapes: Any) -> Any:
     if isinstance(shapes, Mapping):
         return {name: _map_shapes(function, shape) for name, shape in shapes.items()}
     return function(shapes)
-
-
-def _single(weight: np.ndarray) -> np.ndarray:
-    return np.asarray(weight, np.float32)

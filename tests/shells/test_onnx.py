@@ -1,6 +1,7 @@
 """ONNX files that the core writes itself, run by ONNX Runtime."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import pytest
 from helpers import CHOSEN
 from helpers.arrays import numpy_of
 from helpers.chunks import set_scores_per_chunk
+from helpers.processes import ONE_HEAP, python
 from helpers.specs import (
     arguments_for,
     columns_data,
@@ -276,4 +278,29 @@ def test_the_command_refuses_contradictions(run, tmp_path):
     ):
         result = run("export", *arguments, str(tmp_path / "x.onnx"))
         assert result.exit_code == 2
-        assert "leave out" in result.output
+        assert "not both" in result.output or "leave out" in result.output
+
+
+EXPORTED = """
+import resource, sys
+import numpy as np
+import ivy_models, ivy
+from ivy_models import PerceiverIO, PerceiverIOSpec
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+ivy.set_backend("numpy")
+sizes = {"input_dim": 3, "num_input_axes": 1, "output_dim": 2, "query_shape": [], "queries_dim": 8}
+sizes |= {"network_depth": 1, "num_lat_att_per_layer": 2, "num_latents": 4}
+PerceiverIO(PerceiverIOSpec(**sizes, latent_dim=8)).to_onnx(sys.argv[1])
+model = PerceiverIO(PerceiverIOSpec(**sizes, latent_dim=1024))
+before = peak()
+model.to_onnx(sys.argv[1])
+print((peak() - before) / (4 * model.num_parameters))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+def test_the_weights_are_not_copied(path):
+    assert float(python(EXPORTED, path, **ONE_HEAP)) < 0.75

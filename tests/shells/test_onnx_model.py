@@ -195,7 +195,7 @@ def test_files_that_are_refused(path, tmp_path):
 
 
 def test_a_sealed_file_that_does_not_run(engine, path):
-    path.write_bytes(onnx_file.sealed(b"hello"))
+    onnx_file.write_sealed(path, [b"hello"])
     with pytest.raises(WeightsError, match=rf"model\.onnx does not run in {engine}"):
         OnnxModel(path, engine)
 
