@@ -361,6 +361,20 @@ class Ops(ABC):
             weights = drop(weights)
         return self.cast(self.matmul(weights, v) / total, dtype)
 
+    def _attention_by(
+        self,
+        softmax: Callable[[Array], Array],
+        scores: Array,
+        v: Array,
+        key_mask: Array | None,
+    ) -> Array:
+        """The same from scores (B, H, N, M) by a framework's softmax over their last axis."""
+        if key_mask is None:
+            return self.matmul(softmax(scores), v)
+        keys = key_mask[:, None, None, :]
+        weights = softmax(self.where(keys, scores, MASKED_SCORE))
+        return self.matmul(self.where(keys, weights, 0.0), v)
+
     def has_grid_sums(self, x: Array, *sources: Array) -> bool:
         """Whether :meth:`grid_sums` takes ``x`` (B, M, K), and others made of ``sources``."""
         return False

@@ -52,6 +52,9 @@ class JaxOps(NumpyLikeOps):
             place = NamedSharding(place.mesh, PartitionSpec())
         return jax.device_put(x, place)
 
+    def detach(self, x):
+        return lax.stop_gradient(x)
+
     def to_numpy(self, x):
         if isinstance(x, Tracer):
             raise InputError(

@@ -19,7 +19,6 @@ from ivy_models.errors import BackendError, InputError
 from ivy_models.ops.base import (
     HALF_TYPES,
     LAYER_NORM_EPSILON,
-    MASKED_SCORE,
     Ops,
     broadcast_batch,
     same_padding,
@@ -227,11 +226,7 @@ class PaddleOps(Ops):
         if drop is not None or self.dtype(q) in HALF_TYPES:
             return super().attention(q, k, v, key_mask, drop)
         scores = paddle.matmul(q * q.shape[-1] ** -0.5, k, transpose_y=True)
-        if key_mask is None:
-            return paddle.matmul(F.softmax(scores, -1), v)
-        keys = key_mask[:, None, None, :]
-        weights = F.softmax(self.where(keys, scores, MASKED_SCORE), -1)
-        return paddle.matmul(self.where(keys, weights, 0.0), v)
+        return self._attention_by(F.softmax, scores, v, key_mask)
 
     def fold_in(self, key, number):
         return key

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError, InputError
-from ivy_models.ops.base import Ops, broadcast_batch
+from ivy_models.ops.base import HALF_TYPES, Ops, broadcast_batch
 
 
 class TensorflowOps(Ops):
@@ -35,6 +35,9 @@ class TensorflowOps(Ops):
     def on_device_of(self, like):
         # A tensor that is being traced may have no device yet.
         return tf.device(like.device) if like.device else contextlib.nullcontext()
+
+    def detach(self, x):
+        return tf.stop_gradient(x)
 
     def to_numpy(self, x):
         if not hasattr(x, "numpy"):
@@ -133,7 +136,7 @@ class TensorflowOps(Ops):
         return tf.reduce_mean(x, axis, keepdims=keepdims)  # of open sizes too
 
     def max(self, x, axis, keepdims=False):
-        return tf.reduce_max(x, axis, keepdims=keepdims)
+        return tf.reduce_max(tf.stop_gradient(x), axis, keepdims=keepdims)
 
     def maximum(self, a, b):
         return tf.maximum(a, b)
@@ -192,6 +195,12 @@ class TensorflowOps(Ops):
         joined = tf.transpose(steps, (1, 0, 2, 3))
         _, _, rows, channels = joined.shape
         return tf.reshape(joined, (-1, times * rows, channels))
+
+    def attention(self, q, k, v, key_mask=None, drop=None):
+        if drop is not None or self.dtype(q) in HALF_TYPES:
+            return super().attention(q, k, v, key_mask, drop)
+        scores = self.matmul(q * q.shape[-1] ** -0.5, self.transpose(k, (0, 1, 3, 2)))
+        return self._attention_by(tf.nn.softmax, scores, v, key_mask)
 
     def rematerialise(self, function):
         return tf.recompute_grad(function)
