@@ -22,7 +22,13 @@ from ivy_models.training import checkpoint
 from ivy_models.training.batches import Batches, TrainingBatch, ahead
 from ivy_models.training.identity import Identity
 from ivy_models.training.interruption import Interruption, heeded_interruptions
-from ivy_models.training.measures import default_metric, measures, names_of, score
+from ivy_models.training.measures import (
+    default_metric,
+    is_perfect,
+    measures,
+    names_of,
+    score,
+)
 from ivy_models.training.records import STEP
 from ivy_models.training.settings import Settings
 from ivy_models.training.trainers import Trainer, make_trainer
@@ -224,8 +230,14 @@ class _Loop:
     def _is_over(self) -> bool:
         if self.done == self.batches.steps:
             return True
-        patience, without_gain = self.settings.patience, len(self.history) - 1 - self.best
+        patience, without_gain = self.settings.patience, len(self.history) - 1 - self._last_gain()
         return patience is not None and without_gain >= patience
+
+    def _last_gain(self) -> int:
+        """Index of the last epoch that was better: once all is right, a lower loss is no gain."""
+        epochs = range(len(self.history))
+        right = (epoch for epoch in epochs if is_perfect(self._validated(epoch), self.metric))
+        return next(right, self.best)
 
     def _step(self, batch: TrainingBatch) -> Results:
         parts = batch.parts(self.settings.accumulation)
@@ -259,8 +271,11 @@ class _Loop:
         return results
 
     def _score(self, epoch: int) -> tuple[float, float]:
+        return score(self._validated(epoch), self.metric)
+
+    def _validated(self, epoch: int) -> dict[str, float]:
         row = self.history[epoch]
-        return score({name: row[f"validation_{name}"] for name in self.names}, self.metric)
+        return {name: row[f"validation_{name}"] for name in self.names}
 
     def save(self, state: dict[str, np.ndarray]) -> None:
         """Write a checkpoint with the state of the trainer."""

@@ -103,6 +103,11 @@ def score(results: Mapping[str, float], metric: str) -> tuple[float, float]:
     return (sign * value if np.isfinite(value) else -np.inf, -results["loss"])
 
 
+def is_perfect(results: Mapping[str, float], metric: str) -> bool:
+    """Whether no result can be better by a metric: all examples are right."""
+    return metric.rpartition("/")[2] not in LOWER_IS_BETTER and results[metric] == 1
+
+
 def value_text(key: str, value: float) -> str:
     """A result as text, such as "91.0%"."""
     return f"{value:.1%}" if key == "accuracy" else f"{value:.4g}"

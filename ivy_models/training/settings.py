@@ -84,7 +84,8 @@ class Settings:
     keep
         Whether the result has the weights of the "best" or of the "last" epoch.
     patience
-        Epochs without improvement after which the run stops. None: never.
+        Epochs without improvement after which the run stops. None: never. When all validation
+        examples are right by the metric, a lower loss is no improvement.
     seed
         Seed of the order of the examples, augmentation, mixup and dropout.
 

@@ -390,6 +390,18 @@ def test_the_metric_and_the_patience_decide_when_a_run_ends(tmp_path, capsys):
 
 
 @torch_alone
+def test_once_all_is_right_a_lower_loss_does_not_prolong_the_run(tmp_path):
+    few = examples(0, 12)
+    learned = replace(DATA, train=few, validation=few)
+    settings = replace(PLAIN, epochs=200, learning_rate=0.02, weight_decay=0.0, patience=5)
+    fitted = fit(PerceiverIO(SPEC), learned, replace(settings, metric="kind/accuracy"), tmp_path)
+    accuracies = [row["validation_kind/accuracy"] for row in fitted.history]
+    assert accuracies.index(1) == len(fitted.history) - 6
+    losses = [row["validation_loss"] for row in fitted.history]
+    assert fitted.best == fitted.history[losses.index(min(losses[-6:]))]
+
+
+@torch_alone
 def test_events_for_tensorboard(run_on):
     pytest.importorskip("tensorboard")
     from tensorboard.compat.proto.event_pb2 import Event
