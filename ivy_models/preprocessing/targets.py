@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +39,14 @@ class ClassTarget:
 
     def __post_init__(self):
         check_fields(self, name=text, labels=texts)
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+        if len(self.labels) < 2:
             raise SpecError(
-                f"The target {self.name!r} needs at least two different classes, got {self.labels}."
+                f"The target {self.name!r} needs at least two classes, got {shown(self.labels)}."
+            )
+        if repeated := [label for label, count in Counter(self.labels).items() if count > 1]:
+            raise SpecError(
+                f"The target {self.name!r} has several classes called {shown(repeated[0])}. Give "
+                "each class a name of its own."
             )
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -71,6 +72,8 @@ def predict(model: AnyModel, sources: Iterable[Any], batch_size: int = 1) -> Ite
 def targets_of(model: AnyModel) -> tuple[Target, ...]:
     """Return a model's targets; those of a classifier without targets are its labels.
 
+    Labels that several classes have, such as ImageNet's "crane", get the numbers of the classes.
+
     Raises
     ------
     InputError
@@ -81,7 +84,7 @@ def targets_of(model: AnyModel) -> tuple[Target, ...]:
         targets = model.targets
     else:
         labels = model.labels or tuple(f"class {i}" for i in range(channels))
-        targets = (ClassTarget(LABEL, labels),)
+        targets = (ClassTarget(LABEL, _distinct(labels)),)
     if (width := sum(target.width for target in targets)) != channels:
         raise InputError(
             f"The targets of the model, {', '.join(target.name for target in targets)}, have "
@@ -89,6 +92,13 @@ def targets_of(model: AnyModel) -> tuple[Target, ...]:
             "model.targets, or model.labels, to those that the model was trained on."
         )
     return targets
+
+
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    counts = Counter(labels)
+    return tuple(
+        label if counts[label] == 1 else f"{label} (class {i})" for i, label in enumerate(labels)
+    )
 
 
 def _predicted(found: Output, targets: tuple[Target, ...]) -> Predicted:

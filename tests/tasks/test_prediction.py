@@ -8,9 +8,10 @@ from helpers.specs import small_spec
 from PIL import Image
 
 from ivy_models import Prediction, classify, predict
-from ivy_models.errors import InputError, WeightsError
+from ivy_models.errors import InputError, SpecError, WeightsError
 from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
+from ivy_models.tasks.prediction import targets_of
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 TARGETS = (
@@ -64,6 +65,25 @@ def test_a_classifier_without_targets_predicts_its_label(files):
     (found,) = predict(model, files[:1])
     assert isinstance(found.values["label"], Prediction)
     assert found.values["label"].label.startswith("class ")
+
+
+def test_labels_of_several_classes_get_numbers(files):
+    """ImageNet has two classes called crane."""
+    model = image_model()
+    model.labels = ["crane", "dog", "crane", "cat", "cow"]
+    (target,) = targets_of(model)
+    assert target.labels == ("crane (class 0)", "dog", "crane (class 2)", "cat", "cow")
+    (found,) = predict(model, files[:1])
+    assert found.values["label"].label in target.labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(("a",), "at least two classes, got .*a"), (("a", "b", "a"), "several classes called a")],
+)
+def test_classes_are_several_and_have_different_names(labels, message):
+    with pytest.raises(SpecError, match=message):
+        ClassTarget("kind", labels)
 
 
 def test_masks_of_the_preprocessing_are_used():
