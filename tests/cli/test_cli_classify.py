@@ -84,7 +84,7 @@ def test_a_folder_without_images(run, tmp_path):
         (tmp_path / f"{i}.txt").write_text("no image")
     result = run("classify", str(tmp_path))
     assert result.exit_code == 2
-    assert "the model's preprocessing can open" in " ".join(result.stderr.split())
+    assert "The model's preprocessing can open none of the files" in " ".join(result.stderr.split())
     assert "2 more" in result.stderr
 
 
