@@ -287,7 +287,7 @@ class TorchOps(Ops):
             return False
         if any(is_traceable_wrapper_subclass(source) for source in (x, *sources)):
             return False
-        if x.device.type == "cpu":
+        if _is_on_cpu(x):
             return x.shape[-1] <= numpy_grid_sums.MAX_CHANNELS and _takes_numpy(x, *sources)
         is_chosen = os.environ.get(FUSED_READER) == "1" and _runs_triton(x.device)
         if not is_chosen or any(source.dtype != torch.float32 for source in sources):
@@ -298,7 +298,7 @@ class TorchOps(Ops):
 
     def grid_sums(self, x, inverse, query, outer_scores, inner_scores, mask):
         sources = x, inverse, query, outer_scores, inner_scores, mask
-        if x.device.type == "cpu":
+        if _is_on_cpu(x):
             arrays: list[Any] = [s if s is None else self.to_numpy(s.detach()) for s in sources]
             with np.errstate(all="ignore"):
                 sums = numpy_grid_sums.grid_sums(*arrays, threads=torch.get_num_threads())
@@ -425,6 +425,10 @@ def _device(device: str | None) -> torch.device | None:
         raise BackendError(
             f'Unknown torch device {device!r}; use "cpu", "cuda" or "cuda:0".'
         ) from error
+
+
+def _is_on_cpu(x):
+    return x.device.type == "cpu"
 
 
 class _StoredError(Exception):

@@ -65,11 +65,12 @@ def draw(*shape):
 
 def with_kernel(call):
     """The result of a call, as on a GPU that runs Triton."""
-    own, torch_ops._runs_triton = torch_ops._runs_triton, lambda device: True
+    runs_triton, is_on_cpu = torch_ops._runs_triton, torch_ops._is_on_cpu
+    torch_ops._runs_triton, torch_ops._is_on_cpu = lambda device: True, lambda x: False
     try:
         return call()
     finally:
-        torch_ops._runs_triton = own
+        torch_ops._runs_triton, torch_ops._is_on_cpu = runs_triton, is_on_cpu
 
 
 def both(module, data, launches=1, compiled=None, **arguments):
