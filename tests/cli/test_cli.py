@@ -153,7 +153,7 @@ def test_convert_from_perceiver_pytorch(run, tmp_path):
     assert PerceiverIO.from_pretrained(folder).spec == expected.spec
     for source, arguments, message, code in (
         (path, [option, "{"], "is not JSON", 2),
-        (path, [option, "[1]"], "is not a JSON object", 2),
+        (path, [option, "[1]"], "must be a JSON object", 2),
         (path, [option, "{}"], "needs depth, dim, queries_dim", 1),
         (path, [option, "{}", "--model", "perceiver_io_digits"], "not both", 2),
         (folder, [option, "{}"], "leave out --model and --perceiver-pytorch", 2),
