@@ -230,14 +230,19 @@ class _Loop:
     def _is_over(self) -> bool:
         if self.done == self.batches.steps:
             return True
-        patience, without_gain = self.settings.patience, len(self.history) - 1 - self._last_gain()
-        return patience is not None and without_gain >= patience
+        patience = self.settings.patience
+        if patience is None or len(self.history) <= patience:
+            return False
+        return len(self.history) - 1 - self._last_gain() >= patience
 
     def _last_gain(self) -> int:
         """Index of the last epoch that was better: once all is right, a lower loss is no gain."""
-        epochs = range(len(self.history))
-        right = (epoch for epoch in epochs if is_perfect(self._validated(epoch), self.metric))
-        return next(right, self.best)
+        if not self._is_perfect(self.best):  # so none is; this runs after each step
+            return self.best
+        return next(filter(self._is_perfect, range(len(self.history))))
+
+    def _is_perfect(self, epoch: int) -> bool:
+        return is_perfect(self._validated(epoch), self.metric)
 
     def _step(self, batch: TrainingBatch) -> Results:
         parts = batch.parts(self.settings.accumulation)
