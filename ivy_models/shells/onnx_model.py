@@ -160,8 +160,7 @@ class OnnxModel:
             if len(array.shape) != len(expected) or any(b not in (None, a) for a, b in pairs):
                 raise InputError(
                     f"{name} has shape {array.shape}, batch first; {self.path} was exported for "
-                    f"{_shown(expected)}. Export the model for this shape or for "
-                    "any size."
+                    f"{_shown(expected)}. Export the model for this shape or for any size."
                 )
         return feeds
 
