@@ -62,7 +62,7 @@ settings.load_profile("default")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", help="device of the models, such as cuda, mps or cpu:1")
+    parser.addoption("--device", help="device of the models, such as cuda or cpu:1")
 
 
 def pytest_configure(config):
@@ -84,7 +84,7 @@ def no_handler_of_dead_children():
 @pytest.fixture
 def device_of_run(request):
     """The device of the models, as Ivy names it. A test's own parameter may be called device."""
-    return request.config.getoption("--device") or "cpu"
+    return devices.name_of_ivy(request.config.getoption("--device") or "cpu")
 
 
 @pytest.fixture(params=CHOSEN)

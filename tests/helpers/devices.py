@@ -3,6 +3,7 @@
 import pytest
 
 from helpers import unset_backends
+from ivy_models.base.devices import parse_device
 from ivy_models.errors import BackendError
 from ivy_models.ops import ops_named
 
@@ -37,6 +38,14 @@ def divide_cpu(backend):
 
         [cpu], one = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one, one])
+
+
+def name_of_ivy(device):
+    """Ivy's name of a device: "gpu:0" for "cuda"."""
+    device = parse_device(device)
+    if device.kind != "cuda":
+        return str(device)
+    return f"gpu:{device.index or 0}"
 
 
 def skip_without(device, backend):
