@@ -70,6 +70,7 @@ class Run:
     def __init__(self, device: str, small: bool):
         self.device, self.small = torch.device(device), small
         self.is_cuda = self.device.type == "cuda"
+        self.trees: dict[str, Any] = {}
 
     def spec(self, name: str) -> Any:
         spec = PRESETS[f"perceiver_io_{MODELS[name][0]}"].spec
@@ -82,9 +83,10 @@ class Run:
     def module(self, name: str, dtype: torch.dtype = torch.float32, device: Any = None) -> Any:
         """A torch module with random weights, the same ones in each data type."""
         spec = self.spec(name).replace(dtype=str(dtype).removeprefix("torch."))
-        tree = initialise(PerceiverIOCore(spec).parameters(), 0)
+        if name not in self.trees:
+            self.trees[name] = initialise(PerceiverIOCore(spec).parameters(), 0)
         place = {"device": device or self.device, "dtype": dtype}
-        return PerceiverIO(spec, map_tree(lambda w: torch.as_tensor(w, **place), tree))
+        return PerceiverIO(spec, map_tree(lambda w: torch.tensor(w, **place), self.trees[name]))
 
     def data(self, name: str, batch: int, device: Any = None) -> Any:
         shape = SMALL_SHAPES[name] if self.small else MODELS[name][1]
@@ -193,19 +195,20 @@ def agreement(run: Run, name: str) -> Iterator[Row]:
         yield {"precision": precision, "difference": _relative(output.double().cpu(), expected)}
 
 
-def waits(run: Run, name: str) -> Iterator[Row]:
+def waits(run: Run, name: str, precision: str) -> Iterator[Row]:
     """How often a later call waits for the device, and the call as a CUDA graph."""
     if not run.is_cuda:
         yield {"skipped": "needs CUDA"}
         return
+    dtype, tf32 = PRECISIONS[precision]
+    set_tf32(tf32)
     for kernel in readers(run):
         with fused_reader(kernel):
-            for row in _waits(run, name):
+            for row in _waits(run, run.call(name, run.module(name, dtype), run.data(name, 1))):
                 yield {"reader": "kernel" if kernel else "chunks", **row}
 
 
-def _waits(run: Run, name: str) -> Iterator[Row]:
-    call = run.call(name, run.module(name), run.data(name, 1))
+def _waits(run: Run, call: Callable[[], torch.Tensor]) -> Iterator[Row]:
     expected = call()
     torch.cuda.set_sync_debug_mode("warn")
     try:
@@ -219,7 +222,7 @@ def _waits(run: Run, name: str) -> Iterator[Row]:
     with torch.cuda.graph(graph):
         output = call()
     row = run.timed(graph.replay)
-    yield {"captured": True, "same": bool(torch.allclose(output, expected, atol=1e-5)), **row}
+    yield {"captured": True, "difference": _relative(output, expected), **row}
 
 
 def chunks(run: Run, name: str, batch: int) -> Iterator[Row]:
@@ -268,24 +271,28 @@ def _relative(output: torch.Tensor, expected: torch.Tensor) -> float:
     return float(f"{difference.item():.2e}")
 
 
-def compiled(run: Run, name: str) -> Iterator[Row]:
-    """A module compiled by torch.compile."""
-    module, data = run.module(name), run.data(name, 1)
+def compiled(run: Run, name: str, precision: str, mode: str) -> Iterator[Row]:
+    """A module compiled by torch.compile; the mode reduce-overhead makes it a CUDA graph."""
+    module, data = run.module(name, PRECISIONS[precision][0]), run.data(name, 1)
     for kernel in readers(run):
         torch.compiler.reset()
         with fused_reader(kernel):
-            row = run.timed(run.call(name, torch.compile(module), data))
+            call = run.call(name, torch.compile(module, mode=mode), data)
+            call()
+            row = run.timed(call)
         yield {"reader": "kernel" if kernel else "chunks", **row}
 
 
-def reader(run: Run, name: str, batch: int) -> Iterator[Row]:
-    """The reader alone: plain attention, and streaming."""
-    module, data = run.module(name), run.data(name, batch)
-    weights, core = module.weights(), PerceiverIOCore(module.spec)
-    for plain in (True, False):
+def reader(run: Run, name: str, batch: int, precision: str) -> Iterator[Row]:
+    """The reader alone: plain attention, and streaming in chunks and by its kernel."""
+    dtype, tf32 = PRECISIONS[precision]
+    set_tf32(tf32)
+    module, data = run.module(name, dtype), run.data(name, batch)
+    for plain, kernel in ((True, False), *((False, kernel) for kernel in readers(run))):
         core = PerceiverIOCore(module.spec, plain_reader=plain, processor=lambda _, z: z)
-        call = functools.partial(core.encode, weights, data)
-        yield {"reader": "plain" if plain else "streaming", **run.timed(call, 3)}
+        with fused_reader(kernel):
+            row = run.timed(functools.partial(core.encode, module.weights(), data), 3)
+        yield {"reader": "plain" if plain else "kernel" if kernel else "chunks", **row}
 
 
 def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
@@ -306,7 +313,8 @@ def fused(run: Run, name: str, batch: int) -> Iterator[Row]:
                 loss = output.square().mean()
                 found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
             gradients.append(torch.cat([x.flatten() for x in found if x is not None]))
-        difference = _relative(output.double().cpu(), expected)
+        output = output.reshape(expected.shape).double().cpu()
+        difference = _relative(output, expected)
         yield {"reader": "kernel" if kernel else "chunks", "difference": difference, **row}
     yield {"reader": "gradients of both", "difference": _relative(*reversed(gradients))}
 
@@ -321,12 +329,15 @@ def readers(run: Run) -> tuple[bool, ...]:
 @contextlib.contextmanager
 def fused_reader(kernel: bool) -> Iterator[None]:
     """Let the reader use its kernel where there is one, or not."""
-    before = os.environ.get(FUSED_READER, "0")
+    before = os.environ.get(FUSED_READER)
     os.environ[FUSED_READER] = str(int(kernel))
     try:
         yield
     finally:
-        os.environ[FUSED_READER] = before
+        if before is None:
+            del os.environ[FUSED_READER]
+        else:
+            os.environ[FUSED_READER] = before
 
 
 def flash_perceiver(run: Run, name: str, batch: int) -> Iterator[Row]:
@@ -405,11 +416,12 @@ def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str,
     batches = (2,) if small else (1, 32)
     for name in ("fourier 224", "flow"):
         yield agreement, {"name": name}
-        yield waits, {"name": name}
+        yield waits, {"name": name, "precision": "float32"}
+    yield waits, {"name": "fourier 224", "precision": "bfloat16"}
     for name, batch in (("fourier 224", batches[-1]), ("fourier 1024", 1), ("flow", 1)):
         yield fused, {"name": name, "batch": batch}
     for precision, batch in itertools.product(PRECISIONS, batches):
-        for function in (speed, stock):
+        for function in (speed, stock) if precision != "TF32" else (speed,):
             yield function, {"name": "fourier 224", "batch": batch, "precision": precision}
     for batch in batches:
         yield flash_perceiver, {"name": "fourier 224", "batch": batch}
@@ -422,10 +434,12 @@ def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str,
     yield chunks, {"name": "fourier 224", "batch": batches[-1]}
     for name in ("fourier 1024", "flow"):
         yield chunks, {"name": name, "batch": 1}
-    yield reader, {"name": "fourier 224", "batch": batches[-1]}
+    for precision in ("float32", "bfloat16"):
+        yield reader, {"name": "fourier 224", "batch": batches[-1], "precision": precision}
     for batch in batches:
         yield jax_calls, {"name": "fourier 224", "batch": batch}
-    yield compiled, {"name": "fourier 224"}
+    for mode in ("default", "reduce-overhead"):
+        yield compiled, {"name": "fourier 224", "precision": "bfloat16", "mode": mode}
 
 
 def run_step(run: Run, function: Callable[..., Iterator[Row]], settings: Row) -> Iterator[Row]:
