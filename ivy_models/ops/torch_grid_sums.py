@@ -24,6 +24,9 @@ from ivy_models.ops.base import MASKED_SCORE
 MAX_CHANNELS = 128
 """Largest K: more do not fit into the registers of a program."""
 
+FEW_CHANNELS = 4
+"""Largest K that a thread multiplies by itself. More are multiplied by tensor cores."""
+
 PROGRAMS = 1024
 """About as many programs as keep a GPU busy: several for each of its processors."""
 
@@ -61,6 +64,14 @@ def grid_sums(
     return _grid_sums(x, inverse, query, outer_scores, inner_scores, mask, scores_per_chunk)
 
 
+def try_kernel(device: torch.device) -> None:
+    """Run the kernel on a small grid, which raises an error of any class if Triton cannot."""
+    x, inverse, query = (
+        torch.zeros(shape, device=device) for shape in ((1, 1, 3), (1, 1, 1), (1, 1, 3))
+    )
+    grid_sums(x, inverse, query, inverse, inverse, None, 1)
+
+
 # Programs that torch.compile makes call these two operations, and see only their results' shapes.
 
 
@@ -73,7 +84,8 @@ def grid_sums(
 def _grid_sums(x, inverse, query, outer_scores, inner_scores, mask, scores_per_chunk):
     """The kernel."""
     sources = x, inverse, query, outer_scores, inner_scores
-    sums = _by_kernel([source.contiguous() for source in sources], mask)
+    with torch.cuda.device_of(x):  # on which Triton launches
+        sums = _by_kernel([source.contiguous() for source in sources], mask)
     return tuple(s.contiguous() for s in sums)
 
 
@@ -207,9 +219,9 @@ def _by_kernel(sources, mask):
     """The highest scores and the sums, merged from those of the programs."""
     x, inverse, query, _, _ = sources
     (batch, outer, inner), (_, rows, channels) = inverse.shape, query.shape
-    wide = max(16, triton.next_power_of_2(channels))
-    block = 32 if wide <= 64 else 16
-    row_blocks, inner_blocks = triton.cdiv(rows, block), triton.cdiv(inner, block)
+    few = channels <= FEW_CHANNELS
+    row_block, inner_block, warps = _block(channels)
+    row_blocks, inner_blocks = triton.cdiv(rows, row_block), triton.cdiv(inner, inner_block)
     # Ranges of outer indices. They, and so the order of the sums, are the same on every GPU.
     size = triton.cdiv(outer, triton.cdiv(PROGRAMS, batch * row_blocks * inner_blocks))
     ranges = triton.cdiv(outer, size)
@@ -219,13 +231,14 @@ def _by_kernel(sources, mask):
         return x.new_empty(shape, dtype=torch.float32)
 
     highest = of_programs()
-    sums = [of_programs(length) for length in (1, channels, size, block)]
-    launch = _kernel[(row_blocks * inner_blocks * ranges, batch)]  # pyright: ignore[reportIndexIssue]
+    sums = [of_programs(length) for length in (1, channels, size, inner_block)]
+    launch = _kernel[(row_blocks * inner_blocks * ranges * batch,)]  # pyright: ignore[reportIndexIssue]
     launch(
         *sources,
         x if mask is None else mask.contiguous(),
         highest,
         *sums,
+        batch,
         rows,
         outer,
         inner,
@@ -234,24 +247,32 @@ def _by_kernel(sources, mask):
         int(query.shape[0] == batch),
         masked=mask is not None,
         masked_score=MASKED_SCORE,
-        row_block=block,
-        inner_block=block,
-        wide=wide,
+        row_block=row_block,
+        inner_block=inner_block,
+        few=few,
+        wide=max(1 if few else 16, triton.next_power_of_2(channels)),
+        num_warps=warps,
     )
     top = highest.amax((0, 1))
     share = torch.exp(highest - top)[..., None]
-    total, of_x, by_outer, by_inner = (s * share for s in sums)
+    total, of_x, by_outer, by_inner = (s.mul_(share) for s in sums)
     by_outer, by_inner = by_outer.sum(1), by_inner.sum(0)  # over the blocks, over the ranges
     by_outer, by_inner = (s.permute(1, 2, 0, 3).flatten(2) for s in (by_outer, by_inner))
     total, of_x = total.sum((0, 1))[..., 0], of_x.sum((0, 1))
     return top, total, of_x, by_outer[..., :outer], by_inner[..., :inner]
 
 
+def _block(channels):
+    """Rows, inner indices and warps of a program, by time on an H200."""
+    if channels <= FEW_CHANNELS:
+        return 16, 128, 4
+    return (32, 32, 4) if channels <= 64 else (16, 16, 4)
+
+
 @triton.jit
 def _scores(
     j,
     is_inner,
-    is_channel,
     x_at,
     inverse_at,
     mask_at,
@@ -261,14 +282,26 @@ def _scores(
     channels,
     masked: tl.constexpr,
     masked_score: tl.constexpr,
+    few: tl.constexpr,
     wide: tl.constexpr,
 ):
-    """For the inputs j: scores (rows, inputs), x (inputs, channels) and inverse (inputs,)."""
-    here = x_at + j[:, None] * channels + tl.arange(0, wide)[None, :]
-    x = tl.load(here, mask=is_inner[:, None] & is_channel[None, :], other=0.0).to(tl.float32)
+    """For the inputs j: scores (rows, inputs), x and inverse (inputs,).
+
+    Few channels come first, so that a thread has all of them, and their products need no other.
+    """
+    c = tl.arange(0, wide)
+    if few:
+        here = x_at + j[None, :] * channels + c[:, None]
+        is_number = is_inner[None, :] & (c < channels)[:, None]
+        x = tl.load(here, mask=is_number, other=0.0).to(tl.float32)
+        scores = tl.sum(query[:, :, None] * x[:, None, :], 0)
+    else:
+        here = x_at + j[:, None] * channels + c[None, :]
+        is_number = is_inner[:, None] & (c < channels)[None, :]
+        x = tl.load(here, mask=is_number, other=0.0).to(tl.float32)
+        # Three products of tensor cores, whose sum is about as exact as a product in float32.
+        scores = tl.dot(query, tl.trans(x), input_precision="tf32x3")
     inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
-    # Three products of tensor cores, whose sum is about as exact as a product in float32.
-    scores = tl.dot(query, tl.trans(x), input_precision="tf32x3")
     scores = (scores + outer_scores[:, None] + inner_scores) * inverse[None, :]
     if masked:
         takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
@@ -289,6 +322,7 @@ def _kernel(
     of_x_at,
     by_outer_at,
     by_inner_at,
+    batch,
     rows,
     outer,
     inner,
@@ -299,9 +333,11 @@ def _kernel(
     masked_score: tl.constexpr,
     row_block: tl.constexpr,
     inner_block: tl.constexpr,
+    few: tl.constexpr,
     wide: tl.constexpr,
 ):
-    program, element = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    programs = tl.num_programs(0) // batch  # of an element
+    program, element = tl.program_id(0) % programs, (tl.program_id(0) // programs).to(tl.int64)
     row_blocks, inner_blocks = tl.cdiv(rows, row_block), tl.cdiv(inner, inner_block)
     r = program % row_blocks * row_block + tl.arange(0, row_block)
     part = program // row_blocks
@@ -309,47 +345,64 @@ def _kernel(
     start = part // inner_blocks * size
     stop = tl.minimum(outer, start + size)
     c = tl.arange(0, wide)
-    is_row, is_inner, is_channel = r < rows, i < inner, c < channels
+    is_row, is_inner = r < rows, i < inner
 
+    # A channel of x is a row of the query's block if there are few, and a column if there are many.
     of_query = element * each * rows + r
-    here = query_at + of_query[:, None] * channels + c[None, :]
-    query = tl.load(here, mask=is_row[:, None] & is_channel[None, :], other=0.0)
+    if few:
+        is_number = is_row[None, :] & (c < channels)[:, None]
+        here = query_at + of_query[None, :] * channels + c[:, None]
+    else:
+        is_number = is_row[:, None] & (c < channels)[None, :]
+        here = query_at + of_query[:, None] * channels + c[None, :]
+    query = tl.load(here, mask=is_number, other=0.0)
     here = inner_scores_at + of_query[:, None] * inner + i[None, :]
     inner_scores = tl.load(here, mask=is_row[:, None] & is_inner[None, :], other=0.0)
     outer_scores_at += of_query * outer
 
-    highest = tl.full((row_block,), float("-inf"), tl.float32)
+    highest = tl.full((row_block, inner_block), float("-inf"), tl.float32)
     for o in range(start, stop):
         outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
         j = (element * outer + o) * inner + i
         scores, _, _ = _scores(
-            j, is_inner, is_channel, x_at, inverse_at, mask_at, query, outer_scores,
-            inner_scores, channels, masked, masked_score, wide,
+            j, is_inner, x_at, inverse_at, mask_at, query, outer_scores, inner_scores, channels,
+            masked, masked_score, few, wide,
         )  # fmt: skip
-        highest = tl.maximum(highest, tl.max(scores, 1))
+        highest = tl.maximum(highest, scores)
+    highest = tl.max(highest, 1)
 
-    of_program = (part.to(tl.int64) * tl.num_programs(1) + element) * rows + r
+    of_program = (part.to(tl.int64) * batch + element) * rows + r
     by_outer_at += of_program * size
-    total = tl.zeros((row_block,), tl.float32)
-    of_x = tl.zeros((row_block, wide), tl.float32)
+    total = tl.zeros((row_block, inner_block), tl.float32)
     by_inner = tl.zeros((row_block, inner_block), tl.float32)
+    if few:
+        of_x = tl.zeros((wide, row_block, inner_block), tl.float32)
+    else:
+        of_x = tl.zeros((row_block, wide), tl.float32)
     for o in range(start, stop):
         outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
         j = (element * outer + o) * inner + i
         scores, x, inverse = _scores(
-            j, is_inner, is_channel, x_at, inverse_at, mask_at, query, outer_scores,
-            inner_scores, channels, masked, masked_score, wide,
+            j, is_inner, x_at, inverse_at, mask_at, query, outer_scores, inner_scores, channels,
+            masked, masked_score, few, wide,
         )  # fmt: skip
         weights = tl.exp(scores - highest[:, None])
-        total += tl.sum(weights, 1)
+        total += weights
         weights *= inverse[None, :]
-        of_x += tl.dot(weights, x, input_precision="tf32x3")
         by_inner += weights
+        if few:
+            of_x += weights[None, :, :] * x[:, None, :]
+        else:
+            of_x += tl.dot(weights, x, input_precision="tf32x3")
         tl.store(by_outer_at + o - start, tl.sum(weights, 1), mask=is_row)
 
     tl.store(highest_at + of_program, highest, mask=is_row)
-    tl.store(total_at + of_program, total, mask=is_row)
-    here = of_x_at + of_program[:, None] * channels + c[None, :]
-    tl.store(here, of_x, mask=is_row[:, None] & is_channel[None, :])
+    tl.store(total_at + of_program, tl.sum(total, 1), mask=is_row)
+    if few:
+        here = of_x_at + of_program[None, :] * channels + c[:, None]
+        tl.store(here, tl.sum(of_x, 2), mask=is_number)
+    else:
+        here = of_x_at + of_program[:, None] * channels + c[None, :]
+        tl.store(here, of_x, mask=is_number)
     here = by_inner_at + of_program[:, None] * inner_block + tl.arange(0, inner_block)[None, :]
     tl.store(here, by_inner, mask=is_row[:, None])
