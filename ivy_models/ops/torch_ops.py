@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import (
+    _disable_current_modes,
     _get_current_dispatch_mode,
     is_traceable_wrapper_subclass,
 )
@@ -38,7 +40,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 FUSED_READER = "IVY_MODELS_FUSED_READER"
-"""Environment variable: 1 lets a Triton kernel read grids on NVIDIA's GPUs."""
+"""Environment variable: 0 reads grids on NVIDIA's GPUs in chunks, not by a Triton kernel."""
 
 HEAD_UNIT = 8
 """CUDA's fused attention takes heads of a multiple of 8 channels, in float32 of 4. Without it the
@@ -289,8 +291,9 @@ class TorchOps(Ops):
             return False
         if _is_on_cpu(x):
             return x.shape[-1] <= numpy_grid_sums.MAX_CHANNELS and _takes_numpy(x, *sources)
-        is_chosen = os.environ.get(FUSED_READER) == "1" and _runs_triton(x.device)
-        if not is_chosen or any(source.dtype != torch.float32 for source in sources):
+        if any(source.dtype != torch.float32 for source in sources):
+            return False
+        if os.environ.get(FUSED_READER) == "0" or not _runs_triton(x.device):
             return False
         from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
 
@@ -407,13 +410,28 @@ def _is_slow_half(x: torch.Tensor) -> bool:
 
 @functools.cache
 def _runs_triton(device: torch.device) -> bool:
-    """Whether Triton is here, and the device one of NVIDIA's with tensor cores for float32."""
-    return (
-        device.type == "cuda"
-        and torch.version.cuda is not None
-        and importlib.util.find_spec("triton") is not None
-        and torch.cuda.get_device_capability(device) >= (8, 0)
-    )
+    """Whether the device is one of NVIDIA's with tensor cores for float32, and Triton works."""
+    if (
+        device.type != "cuda"
+        or torch.version.cuda is None
+        or importlib.util.find_spec("triton") is None
+        or torch.cuda.get_device_capability(device) < (8, 0)
+    ):
+        return False
+    from ivy_models.ops.torch_grid_sums import try_kernel
+
+    try:
+        with _disable_current_modes():  # which make tensors without numbers
+            try_kernel(device)
+    except Exception as error:  # of any class: Triton needs a C compiler and Python's headers
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"Grids are read in chunks on {device}, which takes longer, because Triton does not "
+            f"work here: {type(error).__name__}: {reason}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _device(device: str | None) -> torch.device | None:

@@ -32,7 +32,6 @@ def main():
         return by_kernel(sources, mask)
 
     by_kernel, torch_grid_sums._by_kernel = torch_grid_sums._by_kernel, launch
-    os.environ[torch_ops.FUSED_READER] = "1"
     torch_grid_sums.PROGRAMS = 2  # so that programs read several outer indices
     torch_ops.TorchOps.scores_per_chunk = lambda *_: 350  # several chunks for the gradient
     Reader.plain_is_cheaper = lambda *_: False
@@ -197,11 +196,11 @@ def check_fake_device():
 
 
 def check_what_takes_chunks():
-    """Other data types, too many channels or inputs, transforms, and the default."""
+    """Other data types, too many channels or inputs, transforms, and the variable."""
     data = draw(1, 2, 3, 3)
     both(made("float64"), data.double(), launches=0)
     both(made(input_dim=130), draw(1, 2, 3, 130), launches=0)
     both(made(num_input_axes=1), draw(1, 60, 3), launches=0)
     both(torch.func.vmap(made()), data[None], launches=0)
-    del os.environ[torch_ops.FUSED_READER]
+    os.environ[torch_ops.FUSED_READER] = "0"
     both(made(), data, launches=0)

@@ -1,6 +1,8 @@
 """The Triton kernel of the reader, in Triton's interpreter."""
 
 import importlib.util
+import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers import CHOSEN
@@ -17,3 +19,21 @@ MAIN = "from helpers import grid_kernel; grid_kernel.main()"
 )
 def test_models_and_their_gradients_are_as_without_the_kernel():
     python(MAIN, TRITON_INTERPRET="1")
+
+
+@pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
+def test_grids_are_read_in_chunks_where_triton_cannot_compile(monkeypatch):
+    import torch
+
+    from ivy_models.ops import torch_ops
+
+    def try_kernel(device):
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+    name = "ivy_models.ops.torch_grid_sums"
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(try_kernel=try_kernel))
+    monkeypatch.setattr(torch_ops.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    with pytest.warns(UserWarning, match="in chunks on cuda:0.*Failed to find C compiler.$"):
+        assert not torch_ops._runs_triton.__wrapped__(torch.device("cuda:0"))
