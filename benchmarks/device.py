@@ -233,7 +233,9 @@ def chunks(run: Run, name: str, batch: int) -> Iterator[Row]:
         for exponent in (20, 22, 24, 26):
             number = 2**exponent
             TorchOps.scores_per_chunk = lambda self, like, number=number: number
-            yield {"scores": f"2^{exponent}", **run.timed(call, 3)}
+            with fused_reader(False):
+                row = run.timed(call, 3)
+            yield {"scores": f"2^{exponent}", **row}
     finally:
         TorchOps.scores_per_chunk = chosen
 
@@ -413,33 +415,41 @@ def jax_calls(run: Run, name: str, batch: int) -> Iterator[Row]:
 
 def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str, Any]]]:
     """The steps with their settings, the most important first."""
-    batches = (2,) if small else (1, 32)
+    one, many = 1, 2 if small else 32
+    fourier = {"name": "fourier 224"}
     for name in ("fourier 224", "flow"):
         yield agreement, {"name": name}
         yield waits, {"name": name, "precision": "float32"}
-    yield waits, {"name": "fourier 224", "precision": "bfloat16"}
-    for name, batch in (("fourier 224", batches[-1]), ("fourier 1024", 1), ("flow", 1)):
+    yield waits, fourier | {"precision": "bfloat16"}
+    for name, batch in (("fourier 224", many), ("fourier 1024", one), ("flow", one)):
         yield fused, {"name": name, "batch": batch}
-    for precision, batch in itertools.product(PRECISIONS, batches):
-        for function in (speed, stock) if precision != "TF32" else (speed,):
-            yield function, {"name": "fourier 224", "batch": batch, "precision": precision}
-    for batch in batches:
-        yield flash_perceiver, {"name": "fourier 224", "batch": batch}
-    for name, batch in itertools.product(list(MODELS)[1:], batches):
+    for batch in (one, many):
+        for precision in PRECISIONS:
+            yield speed, fourier | {"batch": batch, "precision": precision}
+        for precision in ("float32", "bfloat16"):
+            yield stock, fourier | {"batch": batch, "precision": precision}
+        yield flash_perceiver, fourier | {"batch": batch}
+    yield from others(one)
+    yield training, fourier | {"batch": 2 if small else 8}
+    for mode in ("default", "reduce-overhead"):
+        yield compiled, fourier | {"precision": "bfloat16", "mode": mode}
+    for batch in (one, many):
+        yield jax_calls, fourier | {"batch": batch}
+    for precision in ("float32", "bfloat16"):
+        yield reader, fourier | {"batch": many, "precision": precision}
+    yield chunks, fourier | {"batch": many}
+    for name in ("fourier 1024", "flow"):
+        yield chunks, {"name": name, "batch": one}
+    yield from others(many)
+
+
+def others(batch: int) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str, Any]]]:
+    """Steps of the larger models."""
+    for name in list(MODELS)[1:]:
         for precision in PRECISIONS:
             yield speed, {"name": name, "batch": batch, "precision": precision}
         if name != "video":
             yield stock, {"name": name, "batch": batch, "precision": "bfloat16"}
-    yield training, {"name": "fourier 224", "batch": 2 if small else 8}
-    yield chunks, {"name": "fourier 224", "batch": batches[-1]}
-    for name in ("fourier 1024", "flow"):
-        yield chunks, {"name": name, "batch": 1}
-    for precision in ("float32", "bfloat16"):
-        yield reader, {"name": "fourier 224", "batch": batches[-1], "precision": precision}
-    for batch in batches:
-        yield jax_calls, {"name": "fourier 224", "batch": batch}
-    for mode in ("default", "reduce-overhead"):
-        yield compiled, {"name": "fourier 224", "precision": "bfloat16", "mode": mode}
 
 
 def run_step(run: Run, function: Callable[..., Iterator[Row]], settings: Row) -> Iterator[Row]:
