@@ -295,7 +295,7 @@ class TorchOps(Ops):
             return False
         if os.environ.get(FUSED_READER) == "0" or not _runs_triton(x.device):
             return False
-        from ivy_models.ops.torch_grid_sums import MAX_CHANNELS
+        from ivy_models.ops.torch_grid_kernels import MAX_CHANNELS
 
         return x.shape[-1] <= MAX_CHANNELS
 

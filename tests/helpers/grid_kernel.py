@@ -17,7 +17,7 @@ from helpers.device_counts import formula, module_on
 from helpers.fake_devices import Count
 from helpers.specs import FEW_LAYERS, flow_spec, multimodal_spec, small_spec
 from ivy_models.layers.parameters import map_tree
-from ivy_models.ops import torch_grid_sums, torch_ops
+from ivy_models.ops import torch_grid_kernels, torch_grid_sums, torch_ops
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io import Reader, initialise
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -25,17 +25,23 @@ from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 launched = []
 """Shapes of the inputs that the kernel has read."""
 
+differentiated = []
+"""A number for each launch of the gradient's kernel."""
+
 
 def main():
     def launch(sources, mask):
         launched.append(tuple(sources[0].shape))
-        return by_kernel(sources, mask)
+        return sums(sources, mask)
 
-    by_kernel, torch_grid_sums._by_kernel = torch_grid_sums._by_kernel, launch
-    torch_grid_sums.PROGRAMS = 2  # so that programs read several outer indices
+    sums, torch_grid_kernels.sums = torch_grid_kernels.sums, launch
+    gradients = torch_grid_kernels.gradients_of_rows
+    torch_grid_kernels.gradients_of_rows = lambda *x: differentiated.append(1) or gradients(*x)
+    torch_grid_kernels.PROGRAMS = 2  # so that programs read several outer indices
     torch_ops.TorchOps.scores_per_chunk = lambda *_: 350  # several chunks for the gradient
     Reader.plain_is_cheaper = lambda *_: False
     check_axes_and_masks()
+    assert differentiated
     check_channels()
     check_kinds()
     check_data_types()
@@ -91,10 +97,15 @@ def assert_close(ours, theirs, tolerance, name):
 
 
 def check(module, data, launches=1, **arguments):
-    """Compare the outputs and all gradients."""
+    """Compare the outputs and the gradients, with those for the data and without."""
     sources = dict(module.named_parameters())
+    check_gradients(sources, module, data, launches, **arguments)
     if isinstance(data, torch.Tensor):
         sources["data"] = data.requires_grad_()
+        check_gradients(sources, module, data, launches, **arguments)
+
+
+def check_gradients(sources, module, data, launches, **arguments):
     results = both(module, data, launches, **arguments)
     assert_close(*results, 1e-5, "output")
     weights = draw(*results[0].shape)
