@@ -375,20 +375,26 @@ def flash_perceiver(run: Run, name: str, batch: int) -> Iterator[Row]:
     yield {"subject": "FlashPerceiver", **run.timed(lambda: model(inputs))}
 
 
-def training(run: Run, name: str, batch: int) -> Iterator[Row]:
-    """Forward and backward pass."""
+def training(run: Run, name: str, batch: int, precision: str) -> Iterator[Row]:
+    """Forward and backward pass of weights in float32, with autocast in half precision."""
+    dtype, tf32 = PRECISIONS[precision]
+    set_tf32(tf32)
 
     def step(forward, module):
         module.zero_grad()
-        forward().float().square().mean().backward()
+        with torch.autocast(run.device.type, dtype, enabled=dtype != torch.float32):
+            output = forward()
+        output.float().square().mean().backward()
 
     with torch.enable_grad():
-        for rematerialise in (False, True):
-            module, data = run.module(name), run.data(name, batch)
+        data = run.data(name, batch)
+        for kernel, rematerialise in itertools.product(readers(run), (False, True)):
+            module = run.module(name).train()
             module.rematerialise = rematerialise
-            forward = functools.partial(module.train(), data)
-            row = run.timed(functools.partial(step, forward, module), 3)
-            yield {"subject": "rematerialised" if rematerialise else "ours", **row}
+            with fused_reader(kernel):
+                row = run.timed(functools.partial(step, lambda m=module: m(data), module), 3)
+            reader = "kernel" if kernel else "chunks"
+            yield {"subject": "ours", "reader": reader, "rematerialised": rematerialise, **row}
         theirs, data = run.theirs(name, batch)
         row = run.timed(functools.partial(step, lambda: theirs(inputs=data).logits, theirs), 3)
         yield {"subject": "transformers", **row}
@@ -430,7 +436,8 @@ def steps(small: bool) -> Iterator[tuple[Callable[..., Iterator[Row]], dict[str,
             yield stock, fourier | {"batch": batch, "precision": precision}
         yield flash_perceiver, fourier | {"batch": batch}
     yield from others(one)
-    yield training, fourier | {"batch": 2 if small else 8}
+    for precision in ("float32", "bfloat16"):
+        yield training, fourier | {"batch": 2 if small else 8, "precision": precision}
     for mode in ("default", "reduce-overhead"):
         yield compiled, fourier | {"precision": "bfloat16", "mode": mode}
     for batch in (one, many):
