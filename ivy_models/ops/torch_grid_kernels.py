@@ -188,6 +188,34 @@ def _products(by_row, x, few: tl.constexpr):
 
 
 @triton.jit
+def _scores(
+    x_at,
+    inverse_at,
+    mask_at,
+    j,
+    is_inner,
+    query,
+    outer_scores,
+    inner_scores,
+    channels,
+    masked: tl.constexpr,
+    masked_score: tl.constexpr,
+    few: tl.constexpr,
+    wide: tl.constexpr,
+):
+    """Scores (rows, inputs) of the inputs j, their x and inverse, and which take part."""
+    x = _load(x_at, j, is_inner, channels, few, wide)
+    inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
+    scores = _products(query, x, few) + outer_scores[:, None] + inner_scores
+    scores *= inverse[None, :]
+    takes_part = is_inner
+    if masked:
+        takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
+        scores = tl.where(takes_part[None, :], scores, masked_score)
+    return tl.where(is_inner[None, :], scores, float("-inf")), x, inverse, takes_part
+
+
+@triton.jit
 def _no_sums(
     row_block: tl.constexpr, inner_block: tl.constexpr, few: tl.constexpr, wide: tl.constexpr
 ):
@@ -275,16 +303,12 @@ def _sums(
 
     highest = tl.full((row_block, inner_block), float("-inf"), tl.float32)
     for o in range(start, stop):
-        j = (element * outer + o) * inner + i
-        x = _load(x_at, j, is_inner, channels, few, wide)
-        inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
         outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
-        scores = _products(query, x, few) + outer_scores[:, None] + inner_scores
-        scores *= inverse[None, :]
-        if masked:
-            takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
-            scores = tl.where(takes_part[None, :], scores, masked_score)
-        highest = tl.maximum(highest, tl.where(is_inner[None, :], scores, float("-inf")))
+        scores, _, _, _ = _scores(
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
+            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+        )  # fmt: skip
+        highest = tl.maximum(highest, scores)
     highest = tl.max(highest, 1)
 
     total = tl.zeros((row_block, inner_block), tl.float32)
@@ -292,16 +316,11 @@ def _sums(
     of_x = _no_sums(row_block, inner_block, few, wide)
     by_outer_at += of_program * size
     for o in range(start, stop):
-        j = (element * outer + o) * inner + i
-        x = _load(x_at, j, is_inner, channels, few, wide)
-        inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
         outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
-        scores = _products(query, x, few) + outer_scores[:, None] + inner_scores
-        scores *= inverse[None, :]
-        if masked:
-            takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
-            scores = tl.where(takes_part[None, :], scores, masked_score)
-        scores = tl.where(is_inner[None, :], scores, float("-inf"))
+        scores, x, inverse, _ = _scores(
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
+            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+        )  # fmt: skip
         weights = tl.exp(scores - highest[:, None])
         total += weights
         weights *= inverse[None, :]
@@ -368,19 +387,16 @@ def _gradients(
     by_channel = _no_sums(row_block, inner_block, few, wide)
     by_outer_at += of_program * size
     for o in range(start, stop):
-        j = (element * outer + o) * inner + i
-        x = _load(x_at, j, is_inner, channels, few, wide)
-        inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
         outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
-        scores = _products(query, x, few) + outer_scores[:, None] + inner_scores
-        weights = tl.exp(scores * inverse[None, :] - highest[:, None])
-        takes_part = is_inner
-        if masked:
-            takes_part = tl.load(mask_at + j, mask=is_inner, other=0) != 0
+        scores, x, inverse, takes_part = _scores(
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
+            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+        )  # fmt: skip
+        weights = tl.exp(scores - highest[:, None])
         of_outer = tl.load(of_outer_at + o, mask=is_row, other=0.0)
         of_scaled = _products(of_x, x, few) + of_outer[:, None] + of_inner
         of_scores = weights * (of_total[:, None] + of_scaled * inverse[None, :]) * inverse[None, :]
-        # What is masked has a score of any size, and so a weight of any size.
+        # If all inputs are masked, their weights are 1.
         of_scores = tl.where(takes_part[None, :], of_scores, 0.0)
         by_inner += of_scores
         by_channel = _add(by_channel, of_scores, x, few)
