@@ -238,7 +238,15 @@ def columns_spec(**changes):
         "input_modalities": (
             InputModality("a comment", 14, 1, vocabulary_size=19, learned_position_shape=(11,)),
             InputModality("city", 6, 0, vocabulary_size=4),
-            InputModality("numbers", 2, 1, learned_position_shape=(3,), learned_position_dim=5),
+            InputModality(
+                "numbers",
+                2,
+                1,
+                stem="column_projection",
+                stem_dim=4,
+                learned_position_shape=(3,),
+                learned_position_dim=5,
+            ),
             InputModality("photo", 3, 2, num_fourier_freq_bands=2, stem="convolution", stem_dim=8),
             InputModality("relief", 1, 2, patch_shape=(2, 3), stem="projection", stem_dim=7),
         ),

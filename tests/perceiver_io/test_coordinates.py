@@ -251,6 +251,7 @@ def test_positions_are_refused_by_a_grid_model(backend, rng):
         ({"max_fourier_freq": None}, "needs max_fourier_freq"),
         ({"max_fourier_freq": (5.0,)}, "one for each axis"),
         ({"stem": "convolution", "stem_dim": 4}, "stem=None"),
+        ({"stem": "column_projection", "stem_dim": 4}, "stem=None"),
         ({"patch_shape": (2,)}, "leave out"),
         ({"vocabulary_size": 9}, "leave out"),
         ({"learned_position_shape": (11,)}, "leave out"),

@@ -110,6 +110,13 @@ def cases():
             output_scale=0.3,
             activation="relu",
         ),
+        "column projection": small_spec(
+            **learned,
+            learned_position_shape=(5, 4),
+            **shallow,
+            stem="column_projection",
+            stem_dim=4,
+        ),
         "language": language_spec(**shallow),
         "flow": flow_spec(**shallow, max_fourier_freq=None),
         "coordinates": points_spec(**shallow, fourier_band_spacing="logarithmic"),

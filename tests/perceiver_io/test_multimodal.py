@@ -212,7 +212,12 @@ def test_each_kind_of_input_is_that_of_a_model_of_its_own(ops, rng):
 
     alone = {
         "a comment": {"vocabulary_size": 19, "learned_position_shape": (11,)},
-        "numbers": {"learned_position_shape": (3,), "learned_position_dim": 5},
+        "numbers": {
+            "learned_position_shape": (3,),
+            "learned_position_dim": 5,
+            "stem": "column_projection",
+            "stem_dim": 4,
+        },
         "photo": {"num_fourier_freq_bands": 2, "stem": "convolution", "stem_dim": 8},
         "relief": {"patch_shape": (2, 3), "stem": "projection", "stem_dim": 7},
     }

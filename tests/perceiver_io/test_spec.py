@@ -74,6 +74,7 @@ def test_the_mission_spec_is_the_published_model():
         ({"stem": "resnet", "stem_dim": 4}, "stem must be one of None"),
         ({"stem": "projection"}, "Set both stem and stem_dim"),
         ({"stem": "convolution", "stem_dim": 4, "num_input_axes": 1}, "2 axes"),
+        ({"stem": "column_projection", "stem_dim": 4}, "needs learned positions"),
         ({"learned_position_shape": (4, 4)}, "go together"),
         (
             {"learned_position_shape": (4, 4), "learned_position_dim": 3},

@@ -56,10 +56,21 @@ def callable_parts(module):
     ]
 
 
+def columns():
+    return small_spec(
+        stem="column_projection",
+        stem_dim=4,
+        fourier_encode_input=False,
+        learned_position_shape=(6, 5),
+        learned_position_dim=3,
+    )
+
+
 def cases(rng):
     return [
         (small_spec(), images(rng)),
         (small_spec(stem="projection", stem_dim=4), images(rng)),
+        (columns(), images(rng)),
         (language_spec(), tokens(rng)),
         *(
             (small_spec(stem=stem, stem_dim=4), torch.from_numpy(pixels))
@@ -75,7 +86,7 @@ def as_dict(output):
     return output if isinstance(output, dict) else {"": output}
 
 
-@pytest.mark.parametrize("case", range(8))
+@pytest.mark.parametrize("case", range(9))
 def test_every_layer_and_block_runs_its_hooks_and_computes_the_same(case, rng):
     spec, data = cases(rng)[case]
     module, fired = module_of(spec), set()

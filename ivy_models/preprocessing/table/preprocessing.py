@@ -213,8 +213,8 @@ class TablePreprocessing:
         Parameters
         ----------
         dim
-            Channels of an embedding and a learned position. Numbers and positions, and images and
-            sounds with theirs, are at most a little wider.
+            Channels of an embedding and a learned position. Numbers with their positions have
+            twice as many, images and sounds with theirs at most a little more.
         """
         modalities: list[InputModality] = []
         if self._numbers:
@@ -224,6 +224,8 @@ class TablePreprocessing:
                     NUMBERS,
                     self._num_channels,
                     1,
+                    stem="column_projection",
+                    stem_dim=dim,
                     learned_position_shape=(number_of,),
                     learned_position_dim=dim,
                 )

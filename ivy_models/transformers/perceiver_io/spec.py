@@ -116,14 +116,15 @@ class PerceiverIOSpec(PickledByFields, FieldMapping):
         that of any framework, stored as a name.
         In half precision the reader, layer norms and softmax still compute in float32.
     stem
-        Transformation of the data's channels before positions are added. None: no
-        transformation. "projection": a linear layer. "convolution": convolution, batch norm, ReLU
-        and max pool, which reduce each of two axes to a quarter. "centred_convolution": the same
-        with the padding of Hugging Face transformers, which reduces 224 to 55 instead of 56.
-        "two_convolutions": twice a convolution, instance norm, ReLU and max pool, which reduce
-        each axis to a quarter as well, for images from which a new model learns.
-        "frame_pair": for data (*batch, 2, height, width, input_dim), the 3x3 neighbourhoods of a
-        pixel in both frames, through a linear layer.
+        Transformation of the data's channels before positions are added. None: no transformation.
+        "projection": a linear layer. "column_projection": a linear layer for each of the learned
+        positions, such as the columns of a table. "convolution": convolution, batch norm, ReLU and
+        max pool, which reduce each of two axes to a quarter. "centred_convolution": the same with
+        the padding of Hugging Face transformers, which reduces 224 to 55 instead of 56.
+        "two_convolutions": twice a convolution, instance norm, ReLU and max pool, which reduce each
+        axis to a quarter as well, for images from which a new model learns. "frame_pair": for data
+        (*batch, 2, height, width, input_dim), the 3x3 neighbourhoods of a pixel in both frames,
+        through a linear layer.
     stem_dim
         Channels after the stem.
     learned_position_shape

@@ -54,6 +54,7 @@ class CoordinateInput(InputKind):
         if (
             spec.num_input_axes != 1
             or STEMS[spec.stem].mixes
+            or STEMS[spec.stem].needs_positions
             or spec.vocabulary_size is not None
             or spec.patch_shape is not None
             or spec.learned_position_shape is not None

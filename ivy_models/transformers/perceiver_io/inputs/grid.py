@@ -85,13 +85,13 @@ class GridAdapter(InputKind):
         Axes of the grid.
     stem
         What happens to the channels first. None: nothing. "projection": a linear layer.
-        "frame_pair": data (B, 2, Y, X, channels); the 3x3 neighbourhoods of a pixel in both
-        frames, padded with zeros, through a linear layer. "convolution": a 7x7 convolution of
-        stride 2, batch norm with its stored statistics, ReLU, and a 3x3 max pool of stride 2,
-        padded as TensorFlow does. "centred_convolution": the same, but the convolution is padded
-        by 3 on every side and the max pool not at all. "two_convolutions": twice a 3x3
-        convolution of stride 1, instance norm of most channels, ReLU, and a 3x3 max pool of
-        stride 2, padded as TensorFlow does.
+        "column_projection": a linear layer for each of the learned positions. "frame_pair": data
+        (B, 2, Y, X, channels); the 3x3 neighbourhoods of a pixel in both frames, padded with zeros,
+        through a linear layer. "convolution": a 7x7 convolution of stride 2, batch norm with its
+        stored statistics, ReLU, and a 3x3 max pool of stride 2, padded as TensorFlow does.
+        "centred_convolution": the same, but the convolution is padded by 3 on every side and the
+        max pool not at all. "two_convolutions": twice a 3x3 convolution of stride 1, instance norm
+        of most channels, ReLU, and a 3x3 max pool of stride 2, padded as TensorFlow does.
     stem_dim
         Channels after the stem.
     positions
@@ -126,6 +126,11 @@ class GridAdapter(InputKind):
         if spec.learned_position_shape is not None and spec.learned_position_dim is not None:
             shape = tuple(spec.learned_position_shape)
             positions = LearnedPositions(shape, spec.learned_position_dim)
+        elif stem.needs_positions:
+            raise SpecError(
+                f'stem="{spec.stem}" needs learned positions: set learned_position_shape, '
+                "learned_position_dim and fourier_encode_input=False."
+            )
         elif spec.fourier_encode_input and spec.num_fourier_freq_bands is not None:
             positions = FourierPositionEncoding(
                 spec.num_fourier_freq_bands,
@@ -139,7 +144,9 @@ class GridAdapter(InputKind):
 
     @functools.cached_property
     def _stem(self) -> Stem:
-        return STEMS[self.stem](self.patch_dim, self.stem_dim or self.patch_dim)
+        learned = self.positions if isinstance(self.positions, LearnedPositions) else None
+        count = 0 if learned is None else math.prod(learned.shape)
+        return STEMS[self.stem](self.patch_dim, self.stem_dim or self.patch_dim, count)
 
     @property
     def num_channels(self) -> int:

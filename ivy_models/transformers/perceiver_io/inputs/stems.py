@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ from ivy_models.layers.parameters import (
     lecun_normal,
     linear,
     ones,
+    truncated_normal,
     zeros,
 )
 from ivy_models.layers.position_encoding import FourierPositionEncoding
@@ -37,13 +39,19 @@ class Stem:
         Channels of the data, or of a whole patch.
     dim
         Channels after the stem.
+    num_positions
+        M, the number of learned positions. 0: there are none.
     """
 
     data_dim: int
     dim: int
+    num_positions: int = 0
 
     mixes: ClassVar[bool] = False
     """Whether an input combines several elements of the data, which excludes masks and patches."""
+
+    needs_positions: ClassVar[bool] = False
+    """Whether there must be learned positions."""
 
     num_data_axes: ClassVar[int | None] = None
     """Number of axes that the data must have. None: any number."""
@@ -95,6 +103,35 @@ class Projection(Stem):
 
     def features(self, params: Tree, flat: Array) -> Features:
         return projected(params["projection"], flat)
+
+
+class ColumnProjection(Stem):
+    """A linear layer for each position, for positions that hold different things.
+
+    It embeds the columns of a table. Its weight (M data_dim, dim) has the rows of each column in
+    turn. Without it, the values of all columns are read by the same weights.
+    """
+
+    needs_positions = True
+
+    def parameters(self) -> Tree:
+        fan_in = truncated_normal(self.data_dim**-0.5)  # of each column
+        return {
+            "column_projection": linear(self.num_positions * self.data_dim, self.dim, fan_in),
+        }
+
+    def __call__(self, ops: Ops, params: Tree, data: Array) -> Array:
+        layer, axes = params["column_projection"], ops.shape(data)[1:-1]
+        data = ops.reshape(data, (-1, self.num_positions, self.data_dim))
+        if callable(layer):
+            own = np.eye(self.num_positions, dtype=np.float32)[..., None]
+            data = data[:, :, None] * ops.constant(own, data)
+            data = layer(ops.reshape(data, (-1, self.num_positions, math.prod(data.shape[2:]))))
+        else:
+            weight = ops.reshape(layer["weight"], (self.num_positions, self.data_dim, self.dim))
+            data = ops.matmul(ops.transpose(data, (1, 0, 2)), weight)
+            data = ops.transpose(data, (1, 0, 2)) + layer["bias"]
+        return ops.reshape(data, (-1, *axes, self.dim))
 
 
 class FramePair(Stem):
@@ -257,6 +294,7 @@ STRIDES = {"convolution": 2, "convolution_0": 1, "convolution_1": 1}
 STEMS: dict[str | None, type[Stem]] = {
     None: Stem,
     "projection": Projection,
+    "column_projection": ColumnProjection,
     "convolution": Convolution,
     "centred_convolution": CentredConvolution,
     "two_convolutions": TwoConvolutions,
