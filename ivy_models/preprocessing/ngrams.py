@@ -100,8 +100,9 @@ class NgramPreprocessing(TextTokens):
         starts = np.arange(places)
         mask = np.stack([starts + size <= lengths[:, None] for size in self.sizes], -1)
         hashes = np.stack([_hashes(characters, size, places) for size in self.sizes], -1)
-        tokens = np.where(mask, self._tokens_of(hashes), PAD)
-        return tokens.reshape(len(texts), -1).astype(np.int32), mask.reshape(len(texts), -1)
+        tokens = np.full(mask.shape, PAD, np.int32)
+        tokens[mask] = self._tokens_of(hashes[mask])
+        return tokens.reshape(len(texts), -1), mask.reshape(len(texts), -1)
 
     def _tokens_of(self, hashes: np.ndarray) -> np.ndarray:
         shared = np.uint32(self.vocabulary_size - len(self.frequent))
