@@ -53,14 +53,6 @@ def grid_sums(
     return _grid_sums(x, inverse, query, outer_scores, inner_scores, mask, scores_per_chunk)
 
 
-def try_kernel(device: torch.device) -> None:
-    """Run the kernel on a small grid, which raises an error of any class if Triton cannot."""
-    x, inverse, query = (
-        torch.zeros(shape, device=device) for shape in ((1, 1, 3), (1, 1, 1), (1, 1, 3))
-    )
-    grid_sums(x, inverse, query, inverse, inverse, None, 1)
-
-
 # Programs that torch.compile makes call these two operations, and see only their results' shapes.
 
 

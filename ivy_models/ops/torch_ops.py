@@ -418,16 +418,16 @@ def _runs_triton(device: torch.device) -> bool:
         or torch.cuda.get_device_capability(device) < (8, 0)
     ):
         return False
-    from ivy_models.ops.torch_grid_sums import try_kernel
+    from ivy_models.ops.torch_grid_check import check_kernels
 
     try:
         with _disable_current_modes():  # which make tensors without numbers
-            try_kernel(device)
-    except Exception as error:  # of any class: Triton needs a C compiler and Python's headers
+            check_kernels(device)
+    except Exception as error:  # of any class, by Triton
         reason = str(error).strip().partition("\n")[0]
         warnings.warn(
             f"Grids are read in chunks on {device}, which takes longer, because Triton does not "
-            f"work here: {type(error).__name__}: {reason}",
+            f"work there: {type(error).__name__}: {reason}",
             stacklevel=2,
         )
         return False

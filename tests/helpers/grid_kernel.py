@@ -8,6 +8,7 @@ import functools
 import os
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -18,6 +19,7 @@ from helpers.fake_devices import Count
 from helpers.specs import FEW_LAYERS, flow_spec, multimodal_spec, small_spec
 from ivy_models.layers.parameters import map_tree
 from ivy_models.ops import torch_grid_kernels, torch_grid_sums, torch_ops
+from ivy_models.ops.torch_grid_check import check_kernels
 from ivy_models.shells.torch import PerceiverIO
 from ivy_models.transformers.perceiver_io import Reader, initialise
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
@@ -40,6 +42,7 @@ def main():
     torch_grid_kernels.PROGRAMS = 2  # so that programs read several outer indices
     torch_ops.TorchOps.scores_per_chunk = lambda *_: 350  # several chunks for the gradient
     Reader.plain_is_cheaper = lambda *_: False
+    check_first_use()
     check_axes_and_masks()
     assert differentiated
     check_channels()
@@ -50,6 +53,18 @@ def main():
     check_compiled()
     check_fake_device()
     check_what_takes_chunks()
+
+
+def check_first_use():
+    """The comparison before the first use passes, also within torch's modes, or names a fault."""
+    cpu = torch.device("cpu")
+    with FakeTensorMode(), torch.inference_mode(), torch_ops._disable_current_modes():
+        check_kernels(cpu)
+    kernel = torch_grid_kernels.gradients_of_rows
+    torch_grid_kernels.gradients_of_rows = lambda *x: tuple(1.01 * g for g in kernel(*x))
+    with pytest.raises(ArithmeticError, match=r"its results differ by 1.0e-02"):
+        check_kernels(cpu)
+    torch_grid_kernels.gradients_of_rows = kernel
 
 
 def made(dtype="float32", **changes):

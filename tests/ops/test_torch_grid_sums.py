@@ -27,11 +27,11 @@ def test_grids_are_read_in_chunks_where_triton_cannot_compile(monkeypatch):
 
     from ivy_models.ops import torch_ops
 
-    def try_kernel(device):
+    def check_kernels(device):
         raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
-    name = "ivy_models.ops.torch_grid_sums"
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(try_kernel=try_kernel))
+    name = "ivy_models.ops.torch_grid_check"
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(check_kernels=check_kernels))
     monkeypatch.setattr(torch_ops.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
