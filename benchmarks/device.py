@@ -106,13 +106,14 @@ class Run:
         return lambda: module(data, queries={"image": some, "audio": some, "label": None})
 
     def theirs(self, name: str, batch: int) -> tuple[Any, torch.Tensor]:
-        """The model of transformers, and its data."""
+        """The model of transformers, with the same random weights each time, and its data."""
         import transformers
         from subjects import huggingface_config
 
         spec = self.spec(name)
         config = huggingface_config(spec)
         data = self.data(name, batch)
+        torch.manual_seed(0)
         with torch.device(self.device):
             if name.startswith("fourier"):
                 config.image_size = data.shape[1]
