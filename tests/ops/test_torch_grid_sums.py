@@ -15,7 +15,7 @@ MAIN = "from helpers import grid_kernel; grid_kernel.main()"
 @pytest.mark.skipif(
     # Not imported here: beside other frameworks, its library can abort the process.
     importlib.util.find_spec("triton") is None,
-    reason="needs triton, which takes 0.9 GB; pip install triton",
+    reason="needs triton; .ci/run installs it for this file",
 )
 def test_models_and_their_gradients_are_as_without_the_kernel():
     python(MAIN, TRITON_INTERPRET="1")
