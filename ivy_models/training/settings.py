@@ -18,11 +18,19 @@ from ivy_models.base.fields import (
     text,
 )
 from ivy_models.errors import SpecError
+from ivy_models.preprocessing import TablePreprocessing
+from ivy_models.preprocessing.table import ImageColumn, SoundColumn
 
 BACKENDS = ("torch", "jax", "tensorflow", "paddle")
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 600, 10, 40
 """The default number of epochs makes this number of updates, within these limits."""
+
+WEIGHT_DECAY, MOST_DECAY = 0.05, 4.0
+"""AdamW's decay by default, and at most for a small table."""
+
+DECAY_EPOCHS = 5
+"""The weights of a new model of a table are an average of the updates of this number of epochs."""
 
 UPDATES = 8
 """Least number of updates in an epoch by default, where the examples suffice."""
@@ -100,7 +108,7 @@ class Settings:
     batch_size: int = 64
     learning_rate: float = 1e-3
     warmup: float = 0.05
-    weight_decay: float = 0.05
+    weight_decay: float = WEIGHT_DECAY
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     dropout: float = 0.0
@@ -186,3 +194,21 @@ def default_epochs(examples: int, batch_size: int) -> int:
     """Number of epochs that makes about STEPS updates."""
     updates = max(1, examples // batch_size)
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / updates)))
+
+
+def default_weight_decay(
+    preprocessing: Any, examples: int, batch_size: int, learning_rate: float
+) -> float:
+    """AdamW's decay for a new model: more for a small table, which it would learn by heart.
+
+    AdamW's weights are an average of the updates of about 1 / (learning rate x decay) steps; this
+    number of epochs should not depend on the number of examples (Wang and Aitchison, 2024, "How to
+    set AdamW's weight decay as you scale model and dataset size", arXiv 2405.13698).
+    """
+    files = (ImageColumn, SoundColumn)
+    if not isinstance(preprocessing, TablePreprocessing) or any(
+        isinstance(column, files) for column in preprocessing.columns
+    ):
+        return WEIGHT_DECAY
+    steps = DECAY_EPOCHS * max(1, examples // batch_size)
+    return 1 / max(learning_rate * steps, 1 / MOST_DECAY)

@@ -16,9 +16,19 @@ from PIL import Image
 
 from ivy_models import classify
 from ivy_models.errors import TrainingError
+from ivy_models.preprocessing import (
+    ImageColumn,
+    ImagePreprocessing,
+    NumberColumn,
+    TablePreprocessing,
+)
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 from ivy_models.training.progress import Progress
-from ivy_models.training.settings import default_batch_size, default_epochs
+from ivy_models.training.settings import (
+    default_batch_size,
+    default_epochs,
+    default_weight_decay,
+)
 from ivy_models.transformers.perceiver_io import PerceiverIO
 
 TINY = ["--model", "tiny", "--epochs", "2", "--batch-size", "8"]
@@ -146,6 +156,7 @@ def test_a_table(run, table, tmp_path):
     assert result.exit_code == 0, result.output
     for said in ("annual income  number", "city           category", "comment        text"):
         assert said in result.stderr
+    assert "| weight_decay | 4.0 |" in (tmp_path / "README.md").read_text()
     model = PerceiverIO.from_pretrained(tmp_path)
     assert model.labels is None
     assert model.targets[0] == ClassTarget("buys", ("no", "yes"))
@@ -354,3 +365,14 @@ def test_more_examples_need_fewer_epochs():
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] == 40
     assert epochs[-1] == 10
+
+
+def test_small_tables_have_more_weight_decay():
+    numbers = NumberColumn("age", 40, 15, [18, 40, 90])
+    table = TablePreprocessing([numbers])
+    decays = [default_weight_decay(table, n, 64, 2e-3) for n in (64, 1600, 6400, 10**6)]
+    assert decays == pytest.approx([4, 4, 1, 0.0064], rel=0.01)
+    assert default_weight_decay(table, 1600, 64, 0.0) == 4
+    photo = ImageColumn("photo", ImagePreprocessing((8, 8)))
+    for others in (ImagePreprocessing((8, 8)), TablePreprocessing([numbers, photo]), None):
+        assert default_weight_decay(others, 1600, 64, 2e-3) == 0.05
