@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch._guards import TracingContext
 
 ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """oneDNN's linear layer, or None if torch is built without it. In float32 torch itself calls MKL,
@@ -94,7 +95,7 @@ def _product(
     """``x @ columns.T + bias``."""
     if not _takes_onednn(x, columns, bias):
         return F.linear(x, columns, bias)
-    onednn = _opaque_onednn if torch.compiler.is_compiling() else _onednn
+    onednn = _opaque_onednn if is_compiling() else _onednn
     out = onednn(x.reshape(-1, x.shape[-1]), columns, bias)
     return out.reshape(*x.shape[:-1], columns.shape[0])
 
@@ -161,7 +162,15 @@ def makes_program() -> bool:
 
     Programs have gradients of their own, and hold no functions of this library.
     """
-    return torch.compiler.is_compiling() or is_tracing()
+    return is_compiling() or is_tracing()
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` records operations.
+
+    Before torch 2.13, its own function is false within the functions that Dynamo does not enter.
+    """
+    return torch.compiler.is_compiling() or TracingContext.try_get() is not None
 
 
 def is_transformed() -> bool:
@@ -170,7 +179,7 @@ def is_transformed() -> bool:
     They refuse custom gradients, kernels without a gradient, and fused attention. Compilers
     decompose these operations themselves.
     """
-    return not torch.compiler.is_compiling() and (
+    return not is_compiling() and (
         torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
         or torch.autograd.forward_ad._current_level >= 0
     )

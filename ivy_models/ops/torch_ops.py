@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import (
     _disable_current_modes,
     _get_current_dispatch_mode,
@@ -71,7 +72,7 @@ class TorchOps(Ops):
         return x.device.type != "cpu" and not self.is_traced(x)
 
     def lacks_numbers(self, x):
-        return self.is_array(x) and x.is_meta
+        return self.is_array(x) and (x.is_meta or isinstance(x, FakeTensor))
 
     def more_than_numbers(self, x):
         if type(x).__name__ == "MaskedTensor":

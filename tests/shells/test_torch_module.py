@@ -172,7 +172,7 @@ def test_with_weights_takes_wrapped_modules():
     for wrapped in (torch.nn.DataParallel(module), torch.compile(module)):
         trained = PerceiverIO(small_spec()).with_weights(wrapped)
         latents = ivy.to_numpy(trained.v["latents"])
-        np.testing.assert_array_equal(latents, module.latents.detach().numpy())
+        np.testing.assert_array_equal(latents, module.latents.detach().cpu().numpy())
 
 
 def test_with_weights_refuses_weights_that_do_not_fit():
