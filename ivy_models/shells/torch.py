@@ -44,7 +44,7 @@ def _call(*arguments: Any) -> Any:
     return _run(*arguments)
 
 
-@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
+@torch.compiler.disable  # hooks and replaced layers run uncompiled
 def _call_layers(*arguments: Any) -> Any:
     return _run(*arguments)
 
@@ -223,6 +223,7 @@ class Resampler(Branch):
         weights = map_tree(torch.as_tensor, initialise(description, seed))
         super().__init__(description, weights, rms_norm_eps=spec.rms_norm_eps)
         self.spec = spec
+        self._fields = astuple(spec)  # which Dynamo can compute since torch 2.13 only
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -236,7 +237,7 @@ class Resampler(Branch):
         params = self.tree()
         call = _resample if is_plain(params) else _resample_by_layers
         arguments = inputs, latents, mask, positions, latent_positions
-        return call(astuple(self.spec), params, *arguments)
+        return call(self._fields, params, *arguments)
 
 
 @torch.compiler.allow_in_graph  # like _call
@@ -244,7 +245,7 @@ def _resample(fields: tuple, *arguments: Any) -> torch.Tensor:
     return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
 
 
-@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
+@torch.compiler.disable  # hooks and replaced layers run uncompiled
 def _resample_by_layers(fields: tuple, *arguments: Any) -> torch.Tensor:
     return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
 

@@ -165,7 +165,8 @@ class Branch(nn.Module):
             name: _child(getattr(self, self._attributes[name]), name, leaves)
             for name, leaves in self._branches.items()
         }
-        return tree | {name: getattr(self, name) for name in self._leaves}
+        # Dynamo takes no union of dicts before torch 2.8.
+        return {**tree, **{name: getattr(self, name) for name in self._leaves}}
 
     def weights(self) -> Tree:
         """The weights as a tree of tensors that share this module's memory and gradients.
@@ -181,7 +182,8 @@ class Branch(nn.Module):
             child, path = getattr(self, self._attributes[name]), f"{self._path}.{name}"
             own = getattr(child, "weights", None)
             tree[name] = own() if callable(own) else _own_weights(child, path, leaves)
-        return tree | {name: getattr(self, name) for name in self._leaves}
+        # Dynamo takes no union of dicts before torch 2.8.
+        return {**tree, **{name: getattr(self, name) for name in self._leaves}}
 
 
 class Call:
@@ -260,7 +262,7 @@ def _child(child: nn.Module, name: str, leaves: frozenset[str]) -> Any:
     """A child's weights, or what calls it. ``leaves`` are the weights that it was made with."""
     if isinstance(child, Branch) and type(child).forward is Branch.forward:
         if not _has_hooks(child):
-            if not (child._is_block and _any_global_hook()):
+            if not (child._is_block and any_global_hook()):
                 return child.tree()
         elif not child._is_block:
             raise InputError(
@@ -269,7 +271,7 @@ def _child(child: nn.Module, name: str, leaves: frozenset[str]) -> Any:
                 "whole module, or on a block or layer inside it, such as a torch.nn.Linear."
             )
         return Call(child)
-    plain = not _has_hooks(child) and not _any_global_hook()
+    plain = not _has_hooks(child) and not any_global_hook()
     if plain and _is_plain_layer(child, leaves):
         return _layer_weights(child)
     return ImageCall(child) if name in (*STRIDES, "batch_norm") else Call(child)
@@ -283,7 +285,7 @@ def _layer_weights(layer: Any) -> Any:
     if isinstance(layer, nn.RMSNorm):
         return {"scale": layer.weight}
     if isinstance(layer, BatchNorm):
-        return dict(layer.named_parameters()) | dict(layer.named_buffers())
+        return {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
     if isinstance(layer, nn.Conv2d):
         return {"weight": layer.weight.permute(2, 3, 1, 0)}
     bias = {} if layer.bias is None else {"bias": layer.bias}
@@ -326,7 +328,7 @@ def _hooks_of(module: nn.Module) -> tuple[Mapping[int, Callable[..., Any]], ...]
     )
 
 
-def _any_global_hook() -> bool:
+def any_global_hook() -> bool:
     return any(len(hooks) for hooks in _GLOBAL_HOOKS)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch._C import _functorch
 from torch.autograd import forward_ad
-from torch.nn.modules import module
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
+
+from ivy_models.shells.torch_layers import any_global_hook
 
 
 def is_intercepted() -> bool:
@@ -24,5 +25,5 @@ def is_intercepted() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         # torch.device(...) and torch.set_default_device only choose the device of new tensors.
         or any(type(mode) is not DeviceContext for mode in _get_current_function_mode_stack())
-        or bool(module._has_any_global_hook())
+        or any_global_hook()
     )
