@@ -37,10 +37,12 @@ def check_kernels(device: torch.device) -> None:
 def _sources(device):
     """One element of a batch: a grid with axes of more than one block, and 3 channels."""
     rows, outer, inner, channels = 48, 16, 144, 3
-    numbers = torch.Generator().manual_seed(0)
     shapes = (outer * inner, channels), (rows, channels), (rows, outer), (rows, inner)
-    x, *of_rows = (torch.randn(1, *shape, generator=numbers) for shape in shapes)
-    inverse = 0.5 + torch.rand(1, outer, inner, generator=numbers)
+    generator = torch.Generator("cpu").manual_seed(0)
+    # Users may have set other defaults.
+    settings = {"generator": generator, "device": "cpu", "dtype": torch.float32}
+    x, *of_rows = (torch.randn(1, *shape, **settings) for shape in shapes)
+    inverse = 0.5 + torch.rand(1, outer, inner, **settings)
     return [source.to(device) for source in (x, inverse, *of_rows)]
 
 
