@@ -26,7 +26,7 @@ from ivy_models import spec_for
 from ivy_models.datasets import TrainingData
 from ivy_models.datasets.reading import read_training_data
 from ivy_models.training.loop import fit
-from ivy_models.training.settings import Settings
+from ivy_models.training.settings import Settings, default_weight_decay
 from ivy_models.transformers.perceiver_io import PerceiverIO
 import ivy
 
@@ -261,6 +261,7 @@ def measure(name: str, seed: int, only: str | None, settings: dict[str, Any]) ->
                 **changed,
             )
             chosen = {"backend": "torch", "epochs": kind.epochs, "seed": seed} | settings
+            chosen.setdefault("weight_decay", weight_decay(data, Settings(**chosen)))
             start = time.process_time()
             with tempfile.TemporaryDirectory() as run:
                 fitted = fit(PerceiverIO(spec, seed=seed), data, Settings(**chosen), run)
@@ -268,6 +269,12 @@ def measure(name: str, seed: int, only: str | None, settings: dict[str, Any]) ->
             result = {n: f"{v:.4f}" for n, v in fitted.best.items() if n.startswith("validation")}
             last = fitted.history[-1][f"validation_{fitted.metric}"]
             print(f"  {candidate:28} {seconds:5.0f} s {result} last {last:.4f}", flush=True)
+
+
+def weight_decay(data: Any, settings: Settings) -> float:
+    """That of ``ivy-models train`` for a new model."""
+    sizes = len(data.train), settings.batch_size, settings.learning_rate
+    return default_weight_decay(data.preprocessing, *sizes)
 
 
 def main() -> None:
