@@ -8,6 +8,7 @@ are merged by torch's operations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,11 +89,14 @@ class _Programs:
         sizes = batch, rows, outer, inner, channels
         return cls(*sizes, row_block, inner_block, warps, size, x)
 
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Numbers of ranges of outer indices, and of blocks of inner ones."""
+        return triton.cdiv(self.outer, self.size), triton.cdiv(self.inner, self.inner_block)
+
     def empty(self, length: int) -> torch.Tensor:
         """Room for numbers of each program: (ranges, inner blocks, B, R, length)."""
-        ranges = triton.cdiv(self.outer, self.size)
-        inner_blocks = triton.cdiv(self.inner, self.inner_block)
-        shape = (ranges, inner_blocks, self.batch, self.rows, length)
+        shape = (*self.parts, self.batch, self.rows, length)
         return self.like.new_empty(shape, dtype=torch.float32)
 
     def empty_sums(self) -> list[torch.Tensor]:
@@ -106,12 +110,9 @@ class _Programs:
         mask: torch.Tensor | None,
         *others: torch.Tensor,
     ) -> None:
+        """Launch all programs of a kernel. ``others`` are further arrays, in its order."""
         x, query, few = sources[0], sources[2], self.channels <= FEW_CHANNELS
-        ranges, inner_blocks = (
-            triton.cdiv(self.outer, self.size),
-            triton.cdiv(self.inner, self.inner_block),
-        )
-        programs = triton.cdiv(self.rows, self.row_block) * inner_blocks * ranges
+        programs = triton.cdiv(self.rows, self.row_block) * math.prod(self.parts)
         with torch.cuda.device_of(x):  # on which Triton launches
             kernel[(programs * self.batch,)](
                 *(source.contiguous() for source in sources),
@@ -141,9 +142,9 @@ class _Programs:
 
 
 def _block(channels: int) -> tuple[int, int, int]:
-    """Rows, inner indices and warps of a program."""
+    """Rows, inner indices and warps of a program. With few channels its registers suffice."""
     if channels <= FEW_CHANNELS:
-        return 16, 128, 4
+        return 16, 64, 4
     return (32, 32, 4) if channels <= 64 else (16, 16, 4)
 
 
