@@ -178,6 +178,20 @@ def _store(at, here, exists, numbers, channels, few: tl.constexpr, wide: tl.cons
 
 
 @triton.jit
+def _load_by_inner(at, here, i, is_row, is_inner, inner):
+    """Numbers of rows by inner index."""
+    at += here[:, None] * inner + i[None, :]
+    return tl.load(at, mask=is_row[:, None] & is_inner[None, :], other=0.0)
+
+
+@triton.jit
+def _store_by_inner(at, here, is_row, numbers, inner_block: tl.constexpr):
+    """Store a block's numbers of rows by inner index."""
+    at += here[:, None] * inner_block + tl.arange(0, inner_block)[None, :]
+    tl.store(at, numbers, mask=is_row[:, None])
+
+
+@triton.jit
 def _products(by_row, x, few: tl.constexpr):
     """Sums over the channels of rows and inputs, (rows, inputs)."""
     if few:
@@ -196,7 +210,8 @@ def _scores(
     j,
     is_inner,
     query,
-    outer_scores,
+    is_row,
+    outer_scores_at,
     inner_scores,
     channels,
     masked: tl.constexpr,
@@ -207,6 +222,7 @@ def _scores(
     """Scores (rows, inputs) of the inputs j, their x and inverse, and which take part."""
     x = _load(x_at, j, is_inner, channels, few, wide)
     inverse = tl.load(inverse_at + j, mask=is_inner, other=0.0)
+    outer_scores = tl.load(outer_scores_at, mask=is_row, other=0.0)
     scores = _products(query, x, few) + outer_scores[:, None] + inner_scores
     scores *= inverse[None, :]
     takes_part = is_inner
@@ -296,18 +312,15 @@ def _sums(
         batch, rows, outer, inner, size, each, row_block, inner_block
     )
     is_row, is_inner = r < rows, i < inner
-    is_both = is_row[:, None] & is_inner[None, :]
     query = _load(query_at, of_query, is_row, channels, few, wide)
-    here = inner_scores_at + of_query[:, None] * inner + i[None, :]
-    inner_scores = tl.load(here, mask=is_both, other=0.0)
+    inner_scores = _load_by_inner(inner_scores_at, of_query, i, is_row, is_inner, inner)
     outer_scores_at += of_query * outer
 
     highest = tl.full((row_block, inner_block), float("-inf"), tl.float32)
     for o in range(start, stop):
-        outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
         scores, _, _, _ = _scores(
-            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
-            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query, is_row,
+            outer_scores_at + o, inner_scores, channels, masked, masked_score, few, wide,
         )  # fmt: skip
         highest = tl.maximum(highest, scores)
     highest = tl.max(highest, 1)
@@ -317,10 +330,9 @@ def _sums(
     of_x = _no_sums(row_block, inner_block, few, wide)
     by_outer_at += of_program * size
     for o in range(start, stop):
-        outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
         scores, x, inverse, _ = _scores(
-            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
-            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query, is_row,
+            outer_scores_at + o, inner_scores, channels, masked, masked_score, few, wide,
         )  # fmt: skip
         weights = tl.exp(scores - highest[:, None])
         total += weights
@@ -332,8 +344,7 @@ def _sums(
     tl.store(highest_at + of_program, highest, mask=is_row)
     tl.store(total_at + of_program, tl.sum(total, 1), mask=is_row)
     _store(of_x_at, of_program, is_row, of_x, channels, few, wide)
-    here = by_inner_at + of_program[:, None] * inner_block + tl.arange(0, inner_block)[None, :]
-    tl.store(here, by_inner, mask=is_row[:, None])
+    _store_by_inner(by_inner_at, of_program, is_row, by_inner, inner_block)
 
 
 @triton.jit
@@ -370,28 +381,24 @@ def _gradients(
         batch, rows, outer, inner, size, each, row_block, inner_block
     )
     is_row, is_inner = r < rows, i < inner
-    is_both = is_row[:, None] & is_inner[None, :]
     query = _load(query_at, of_query, is_row, channels, few, wide)
-    here = inner_scores_at + of_query[:, None] * inner + i[None, :]
-    inner_scores = tl.load(here, mask=is_both, other=0.0)
+    inner_scores = _load_by_inner(inner_scores_at, of_query, i, is_row, is_inner, inner)
     outer_scores_at += of_query * outer
 
     of_row = element * rows + r
     highest = tl.load(highest_at + of_row, mask=is_row, other=0.0)
     of_total = tl.load(of_total_at + of_row, mask=is_row, other=0.0)
     of_x = _load(of_x_at, of_row, is_row, channels, few, wide)
-    here = of_inner_at + of_row[:, None] * inner + i[None, :]
-    of_inner = tl.load(here, mask=is_both, other=0.0)
+    of_inner = _load_by_inner(of_inner_at, of_row, i, is_row, is_inner, inner)
     of_outer_at += of_row * outer
 
     by_inner = tl.zeros((row_block, inner_block), tl.float32)
     by_channel = _no_sums(row_block, inner_block, few, wide)
     by_outer_at += of_program * size
     for o in range(start, stop):
-        outer_scores = tl.load(outer_scores_at + o, mask=is_row, other=0.0)
         scores, x, inverse, takes_part = _scores(
-            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query,
-            outer_scores, inner_scores, channels, masked, masked_score, few, wide,
+            x_at, inverse_at, mask_at, (element * outer + o) * inner + i, is_inner, query, is_row,
+            outer_scores_at + o, inner_scores, channels, masked, masked_score, few, wide,
         )  # fmt: skip
         weights = tl.exp(scores - highest[:, None])
         of_outer = tl.load(of_outer_at + o, mask=is_row, other=0.0)
@@ -404,5 +411,4 @@ def _gradients(
         tl.store(by_outer_at + o - start, tl.sum(of_scores, 1), mask=is_row)
 
     _store(of_query_at, of_program, is_row, by_channel, channels, few, wide)
-    here = by_inner_at + of_program[:, None] * inner_block + tl.arange(0, inner_block)[None, :]
-    tl.store(here, by_inner, mask=is_row[:, None])
+    _store_by_inner(by_inner_at, of_program, is_row, by_inner, inner_block)

@@ -85,13 +85,11 @@ def _(x, inverse, query, outer_scores, inner_scores, mask, scores_per_chunk):
 def _grid_sums_gradient(gradients, sources, mask, highest, scores_per_chunk, needed):
     if any(needed[:2]):  # those for the data, sums over rows
         found = _gradient(gradients, sources, mask, highest, scores_per_chunk, needed)
-        return tuple(highest.new_empty(0) if x is None else x for x in found)
-    of_rows = torch_grid_kernels.gradients_of_rows(gradients, sources, mask, highest)
-    nothing = [highest.new_empty(0) for _ in sources[:2]]
-    return *nothing, *(
-        _joined([x], None, source) if needs else highest.new_empty(0)
-        for x, source, needs in zip(of_rows, sources[2:], needed[2:], strict=True)
-    )
+    else:
+        of_rows = torch_grid_kernels.gradients_of_rows(gradients, sources, mask, highest)
+        rows = zip(of_rows, sources[2:], needed[2:], strict=True)
+        found = [None, None, *(_joined([x], None, s) if needs else None for x, s, needs in rows)]
+    return tuple(highest.new_empty(0) if x is None else x for x in found)
 
 
 @_grid_sums_gradient.register_fake
