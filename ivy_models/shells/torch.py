@@ -44,7 +44,7 @@ def _call(*arguments: Any) -> Any:
     return _run(*arguments)
 
 
-@torch.compiler.disable()  # hooks and replaced layers run uncompiled
+@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
 def _call_layers(*arguments: Any) -> Any:
     return _run(*arguments)
 
@@ -245,7 +245,7 @@ def _resample(fields: tuple, *arguments: Any) -> torch.Tensor:
     return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
 
 
-@torch.compiler.disable()  # hooks and replaced layers run uncompiled
+@torch.compiler.disable(reason="hooks and replaced layers run uncompiled")
 def _resample_by_layers(fields: tuple, *arguments: Any) -> torch.Tensor:
     return converted_call(ops_named("torch"), _resampler_spec(*fields), *arguments)
 

@@ -165,8 +165,7 @@ class Branch(nn.Module):
             name: _child(getattr(self, self._attributes[name]), name, leaves)
             for name, leaves in self._branches.items()
         }
-        # Dynamo takes no union of dicts before torch 2.8.
-        return {**tree, **{name: getattr(self, name) for name in self._leaves}}
+        return tree | {name: getattr(self, name) for name in self._leaves}
 
     def weights(self) -> Tree:
         """The weights as a tree of tensors that share this module's memory and gradients.
@@ -182,8 +181,7 @@ class Branch(nn.Module):
             child, path = getattr(self, self._attributes[name]), f"{self._path}.{name}"
             own = getattr(child, "weights", None)
             tree[name] = own() if callable(own) else _own_weights(child, path, leaves)
-        # Dynamo takes no union of dicts before torch 2.8.
-        return {**tree, **{name: getattr(self, name) for name in self._leaves}}
+        return tree | {name: getattr(self, name) for name in self._leaves}
 
 
 class Call:
@@ -285,7 +283,7 @@ def _layer_weights(layer: Any) -> Any:
     if isinstance(layer, nn.RMSNorm):
         return {"scale": layer.weight}
     if isinstance(layer, BatchNorm):
-        return {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+        return dict(layer.named_parameters()) | dict(layer.named_buffers())
     if isinstance(layer, nn.Conv2d):
         return {"weight": layer.weight.permute(2, 3, 1, 0)}
     bias = {} if layer.bias is None else {"bias": layer.bias}
