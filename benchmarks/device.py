@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -332,15 +333,8 @@ def readers(run: Run) -> tuple[bool, ...]:
 @contextlib.contextmanager
 def fused_reader(kernel: bool) -> Iterator[None]:
     """Let the reader use its kernel where there is one, or not."""
-    before = os.environ.get(FUSED_READER)
-    os.environ[FUSED_READER] = str(int(kernel))
-    try:
+    with mock.patch.dict(os.environ, {FUSED_READER: str(int(kernel))}):
         yield
-    finally:
-        if before is None:
-            del os.environ[FUSED_READER]
-        else:
-            os.environ[FUSED_READER] = before
 
 
 def flash_perceiver(run: Run, name: str, batch: int) -> Iterator[Row]:
