@@ -43,15 +43,26 @@ THEIRS = {
 }
 """The class of transformers, and the shape of its data, of which 3x3 patches are channels."""
 
+IMAGES, GIVEN = {"data": (2, 6, 5, 3)}, {"learn_query": False, "query_shape": None}
 POINTS = {"data": (2, 11, 3), "positions": (2, 11, 2)}
 SMALL = {
-    "grid": (small_spec(), {"data": (2, 6, 5, 3), "mask": (2, 6, 5)}),
+    "grid": (small_spec(), IMAGES | {"mask": (2, 6, 5)}),
     "flow": (flow_spec(), {"data": (2, 2, 9, 11, 3)}),
     "video": (multimodal_spec(), {"data": {"sound": (2, 28, 1), "image": (2, 2, 6, 10, 3)}}),
     "points": (points_spec(), POINTS),
     "tokens": (language_spec(), {"data": (2, 9), "mask": (2, 9)}),
 }
 """Specs, and shapes of the arguments of a call."""
+
+WITH_MASKS = {
+    "points": (points_spec(), POINTS | {"mask": (2, 11)}),
+    "queries": (small_spec(**GIVEN), IMAGES | {"queries": (2, 3, 14), "query_mask": (2, 3)}),
+    "coordinates of queries": (
+        small_spec(**GIVEN, num_query_position_axes=2, max_fourier_freq=8),
+        IMAGES | {"queries": (2, 3, 2), "query_mask": (2, 3)},
+    ),
+}
+"""The same, of calls whose arguments are on the host."""
 
 HEAD_SIZES = set()
 """Channels of the heads that fused attention was called with on CUDA."""
@@ -138,12 +149,24 @@ def training(spec, batch):
         return {name: counts_of(step, on_host=True) for name, step in steps.items()}
 
 
+def arguments(device, spec, shapes):
+    """The arguments of a call."""
+    types = {"data": torch.int64 if spec.vocabulary_size else torch.float32}
+    types |= dict.fromkeys(("mask", "query_mask"), torch.bool)
+    return {name: made(device, s, types.get(name, torch.float32)) for name, s in shapes.items()}
+
+
+def from_host(spec, shapes):
+    """The device of the output of a call, the numbers of which are on the host."""
+    with FakeTensorMode(), torch.no_grad():
+        return str(module_on("cuda", spec)(**arguments("cpu", spec, shapes)).device)
+
+
 def small(device, spec, name):
     """Counts of a second call, with data on the device, and of one whose loss has a gradient."""
     with FakeTensorMode():
         module = module_on(device, spec)
-        types = {"mask": torch.bool, "data": torch.int64 if spec.vocabulary_size else torch.float32}
-        data = {n: made(device, s, types.get(n, torch.float32)) for n, s in SMALL[name][1].items()}
+        data = arguments(device, spec, SMALL[name][1])
         classes = torch.zeros((), dtype=torch.int64, device=device)
 
         def train():
@@ -177,6 +200,7 @@ def main():
         for device, dtype, names in CASES
         for name in names
     }
+    result["from the host"] = {name: from_host(*case) for name, case in WITH_MASKS.items()}
     result["head sizes"] = sorted(HEAD_SIZES)
     F.scaled_dot_product_attention = own
     Reader.plain_is_cheaper = cheaper

@@ -98,6 +98,11 @@ def test_later_calls_neither_copy_to_the_device_nor_wait_for_it(counts):
 
 
 @pytest.mark.slow
+def test_arguments_on_the_host_reach_the_device(counts):
+    assert set(counts["from the host"].values()) == {"cuda:0"}
+
+
+@pytest.mark.slow
 def test_cuda_gets_heads_that_its_fused_attention_takes(counts):
     assert counts["head sizes"]
     assert all(size % 8 == 0 for size in counts["head sizes"])

@@ -114,7 +114,7 @@ class Coordinates:
                 f"{name} is of type {ops.dtype(given)}; coordinates are floats. Convert them, such "
                 'as by astype("float32") of NumPy.'
             )
-        given = ops.widen(given)
+        given = ops.widen(given if mask is None else ops.move(given, like=mask))
         self._check_steps(ops.dtype(given), name)
         centre, half, limit = (ops.constant(x, like=given) for x in _scale(self.ranges))
         mapped = (given - centre) / half

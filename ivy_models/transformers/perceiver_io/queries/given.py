@@ -89,7 +89,9 @@ class GivenQueries(Queries):
 
     def _prepared(self, ops: Ops, queries: Array, mask: Array | None = None) -> Array:
         """Queries (..., O, E) with zeros where the mask (B, O, 1) is False."""
-        return queries if mask is None else ops.where(mask, queries, 0.0)
+        if mask is None:
+            return queries
+        return ops.where(mask, ops.move(queries, like=mask), 0.0)
 
     def output_axes(self, given: Any, batch_shape: OpenAxes, grid_shape: Any) -> Any:
         if given is None:

@@ -90,6 +90,7 @@ def _source(
                 f"mask has shape {shape} and type {dtype}; expected booleans {sizes[:-1]}, True "
                 "where an input is read."
             )
+        mask = ops.move(mask, like=inputs)
         inputs = ops.where(mask[..., None], inputs, 0.0)  # NaN there must not reach the sums
     return Source(inputs, mask, _positions(ops, spec, "positions", positions, inputs))
 
