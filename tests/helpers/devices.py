@@ -1,5 +1,7 @@
 """Devices that the tests run models on: ``pytest --device``."""
 
+import os
+
 import pytest
 
 from helpers import unset_backends
@@ -10,6 +12,8 @@ from ivy_models.ops import ops_named
 
 def prepare(device, backends):
     """Make a second CPU device if the tests need it, and forbid products of lower precision."""
+    # JAX would reserve most of a GPU's memory, of which each worker of xdist needs some.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     for name in backends:
         if device == "cpu:1" and name in ("jax", "tensorflow"):
             divide_cpu(name)
