@@ -26,13 +26,16 @@ FEW_CHANNELS = 4
 """Largest K that a thread multiplies by itself. More are multiplied by tensor cores, which take at
 least 16."""
 
-PROGRAMS = 1024
-"""About as many programs as keep a GPU busy: several for each of its processors."""
+INNER_BLOCK = 32
+"""Inner indices of a program."""
+
+PROGRAMS = 4096
+"""About as many programs as keep a GPU busy: some 30 for each of its processors."""
 
 
 def sums(sources: Sequence[torch.Tensor], mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     """The highest scores and the sums; sources and results as of ``grid_sums``."""
-    programs = _Programs.of(sources)
+    programs = _Programs.of(sources, *_block(sources[2].shape[-1], rows_of_few=32))
     highest, total = programs.empty(1), programs.empty(1)
     of_x, by_outer, by_inner = programs.empty_sums()
     programs.run(_sums, sources, mask, highest, total, of_x, by_outer, by_inner)
@@ -58,7 +61,7 @@ def gradients_of_rows(
     sources, mask, highest
         As of ``grid_sums``, and its result.
     """
-    programs = _Programs.of(sources)
+    programs = _Programs.of(sources, *_block(sources[2].shape[-1], rows_of_few=16))
     found = programs.empty_sums()
     programs.run(_gradients, sources, mask, highest, *gradients, *found)
     return programs.merged(*found)
@@ -74,25 +77,23 @@ class _Programs:
     inner: int
     channels: int
     row_block: int
-    inner_block: int
     warps: int
     size: int  # of a range of outer indices
     like: torch.Tensor
 
     @classmethod
-    def of(cls, sources: Sequence[torch.Tensor]) -> _Programs:
+    def of(cls, sources: Sequence[torch.Tensor], row_block: int, warps: int) -> _Programs:
         x, inverse, query, _, _ = sources
         (batch, outer, inner), (_, rows, channels) = inverse.shape, query.shape
-        row_block, inner_block, warps = _block(channels)
-        blocks = triton.cdiv(rows, row_block) * triton.cdiv(inner, inner_block)
+        blocks = triton.cdiv(rows, row_block) * triton.cdiv(inner, INNER_BLOCK)
         size = triton.cdiv(outer, triton.cdiv(PROGRAMS, batch * blocks))
         sizes = batch, rows, outer, inner, channels
-        return cls(*sizes, row_block, inner_block, warps, size, x)
+        return cls(*sizes, row_block, warps, size, x)
 
     @property
     def parts(self) -> tuple[int, int]:
         """Numbers of ranges of outer indices, and of blocks of inner ones."""
-        return triton.cdiv(self.outer, self.size), triton.cdiv(self.inner, self.inner_block)
+        return triton.cdiv(self.outer, self.size), triton.cdiv(self.inner, INNER_BLOCK)
 
     def empty(self, length: int) -> torch.Tensor:
         """Room for numbers of each program: (ranges, inner blocks, B, R, length)."""
@@ -101,7 +102,7 @@ class _Programs:
 
     def empty_sums(self) -> list[torch.Tensor]:
         """Room for the sums by channel, by outer index and by inner index."""
-        return [self.empty(n) for n in (self.channels, self.size, self.inner_block)]
+        return [self.empty(n) for n in (self.channels, self.size, INNER_BLOCK)]
 
     def run(
         self,
@@ -128,7 +129,7 @@ class _Programs:
                 masked=mask is not None,
                 masked_score=MASKED_SCORE,
                 row_block=self.row_block,
-                inner_block=self.inner_block,
+                inner_block=INNER_BLOCK,
                 few=few,
                 wide=max(1 if few else 16, triton.next_power_of_2(self.channels)),
                 num_warps=self.warps,
@@ -141,11 +142,13 @@ class _Programs:
         return of_x.sum((0, 1)), by_outer[..., : self.outer], by_inner[..., : self.inner]
 
 
-def _block(channels: int) -> tuple[int, int, int]:
-    """Rows, inner indices and warps of a program. With few channels its registers suffice."""
+def _block(channels: int, rows_of_few: int) -> tuple[int, int]:
+    """Rows and warps of a program: the fastest on an H200 of those whose sums fit its registers."""
     if channels <= FEW_CHANNELS:
-        return 16, 64, 4
-    return (32, 32, 4) if channels <= 64 else (16, 16, 4)
+        return rows_of_few, 4
+    if channels <= 32:
+        return 32, 2
+    return (64, 4) if channels <= 64 else (16, 2)
 
 
 # Few channels are the first axis of a block, (channels, rows) or (channels, inputs): a thread then
