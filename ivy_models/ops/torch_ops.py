@@ -390,7 +390,13 @@ def _fused_attention(q, k, v, key_mask, scale=None):
 def _padded_attention(q, k, v, key_mask):
     """The same, with zeros as further channels of each head."""
     scale, channels = q.shape[-1] ** -0.5, v.shape[-1]
-    q, k, v = (F.pad(x, (0, -x.shape[-1] % HEAD_UNIT)) for x in (q, k, v))
+
+    def padded(x):
+        # Of four axes, pad would keep the order in memory, in which a single head or channel may
+        # come last. The kernels take no stride of 1 but the channels'.
+        return F.pad(x[None, None], (0, -x.shape[-1] % HEAD_UNIT))[0, 0]
+
+    q, k, v = map(padded, (q, k, v))
     return _fused_attention(q, k, v, key_mask, scale)[..., :channels]
 
 

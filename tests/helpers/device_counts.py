@@ -51,6 +51,7 @@ SMALL = {
     "video": (multimodal_spec(), {"data": {"sound": (2, 28, 1), "image": (2, 2, 6, 10, 3)}}),
     "points": (points_spec(), POINTS),
     "tokens": (language_spec(), {"data": (2, 9), "mask": (2, 9)}),
+    "one channel": (small_spec(latent_dim=1, num_self_att_heads=1), {"data": (1, 1, 1, 3)}),
 }
 """Specs, and shapes of the arguments of a call."""
 
@@ -65,7 +66,7 @@ WITH_MASKS = {
 """The same, of calls whose arguments are on the host."""
 
 HEAD_SIZES = set()
-"""Channels of the heads that fused attention was called with on CUDA."""
+"""Channels of the heads that fused attention was called with on CUDA, and strides of other axes."""
 
 CASES = [
     ("cuda:1", "float32", list(SMALL)),
@@ -211,6 +212,7 @@ def main():
 def formula(q, k, v, attn_mask=None, scale=None):
     """Attention as torch documents it."""
     if q.device.type == "cuda":
-        HEAD_SIZES.update((q.shape[-1], v.shape[-1]))
+        for x in (q, k, v):
+            HEAD_SIZES.update((x.shape[-1], *x.stride()[:-1]))
     scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
     return torch.softmax(scores if attn_mask is None else scores + attn_mask, -1) @ v
