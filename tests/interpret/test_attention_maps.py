@@ -374,14 +374,14 @@ def test_latents_over_depth(backend, rng):
     # A model with only the first k blocks returns the deeper one's latents at that depth.
     ops = ops_named(backend)
     params = untied(spec, unwrap_tree(model.v))[1]
+    given = ops.move(ops.asarray(image), like=params["latents"])
     read = spec.reader()(
-        params["reader"]["layer_0"], params["latents"][None],
-        spec.adapter()({}, ops.asarray(image)),
-    )  # fmt: skip
+        params["reader"]["layer_0"], params["latents"][None], spec.adapter()({}, given)
+    )
     np.testing.assert_allclose(latents[0], ops.to_numpy(read), atol=2e-5)
     for depth in (1, 2):
         shorter = PerceiverIOCore(spec.replace(network_depth=depth, weight_tie_layers=False))
-        got = ops.to_numpy(compiled(ops, shorter.encode)(params, ops.asarray(image), None))
+        got = ops.to_numpy(compiled(ops, shorter.encode)(params, given, None))
         np.testing.assert_allclose(latents[depth], got, atol=2e-5)
 
 

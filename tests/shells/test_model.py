@@ -241,7 +241,8 @@ def test_parts_make_the_model(ops, rng):
             latents = processor(params["processor"]["layer_0"], latents)
         return decode(params["decoder"], params["queries"][None], latents)
 
-    output = compiled(ops, call)(params, ops.asarray(data))
+    given = ops.move(ops.asarray(data), like=params["latents"])
+    output = compiled(ops, call)(params, given)
     np.testing.assert_allclose(ops.to_numpy(output), numpy_of(model(data)), atol=1e-5)
 
 

@@ -142,8 +142,8 @@ SAME = ["cpu", "cpu:0", "CPU:0", "/CPU:0", "/job:localhost/replica:0/task:0/devi
 GPU = [("gpu:0", "cuda:0"), ("cuda:1", "cuda:1"), ("gpu", "cuda"), ("/device:GPU:1", "cuda:1")]
 
 
-def test_devices_are_written_as_in_any_framework(backend, rng):
-    native = ivy.default_device(as_native=True)
+def test_devices_are_written_as_in_any_framework(backend):
+    native = ivy.as_native_dev("cpu")
     for device in [*SAME, ivy.Device("cpu"), native]:
         model = PerceiverIO(small_spec(device=device))
         assert model.spec.device == "cpu"
@@ -168,7 +168,9 @@ def test_devices_of_frameworks():
 
 
 @pytest.mark.parametrize("device", ["cuda", "gpu:7", "cpu:99", "mps", "xpu:0", "tpu", "toaster"])
-def test_devices_that_are_not_here_are_refused(backend, device):
+def test_devices_that_are_not_here_are_refused(backend, device, device_of_run):
+    if device == "cuda" and device_of_run.startswith("gpu"):
+        pytest.skip("it is here")
     model = PerceiverIO(small_spec())
     with pytest.raises(BackendError, match=r"[Dd]evice"):
         PerceiverIO(small_spec(device=device))
@@ -228,13 +230,13 @@ def test_a_model_moves_to_a_device(backend, rng):
     expected = ivy.to_numpy(model(data))
     assert model.to_device("cpu:0") is model
     assert model.device == model.spec.device == "cpu"
-    np.testing.assert_array_equal(ivy.to_numpy(model(data)), expected)
+    np.testing.assert_allclose(ivy.to_numpy(model(data)), expected, atol=1e-5)
 
 
-def test_the_device_is_known_without_a_backend(backend):
+def test_the_device_is_known_without_a_backend(backend, device_of_run):
     model = PerceiverIO(small_spec())
     unset_backends()
-    assert model.device == "cpu"
+    assert model.device == device_of_run
 
 
 # Reading the spec
@@ -418,13 +420,13 @@ def test_the_model_in_a_trained_module_is_saved_as_trained(backend, rng, tmp_pat
     )
 
 
-def test_weights_that_a_model_loads_are_those_of_its_module(backend, rng, tmp_path):
+def test_weights_that_a_model_loads_are_those_of_its_module(backend, rng, tmp_path, device_of_run):
     module, data = Classifier(), image(rng, 2, 6, 5, 3)
     other = PerceiverIO(small_spec(**FEW_LAYERS), seed=1)
     other.save_pretrained(tmp_path)
     module.v = module.v * 0.5
     module.encoder.load_weights(tmp_path)
-    module.encoder.to_device("cpu")
+    module.encoder.to_device(device_of_run)
     expected = ivy.to_numpy(module.head(other(data)[:, 0]))
     np.testing.assert_allclose(ivy.to_numpy(module(data)), expected, atol=1e-5)
 

@@ -13,6 +13,7 @@ from ivy_models.preprocessing import ImagePreprocessing
 from ivy_models.preprocessing.targets import ClassTarget, NumberTarget
 from ivy_models.tasks.prediction import targets_of
 from ivy_models.transformers.perceiver_io import PerceiverIO
+import ivy
 
 TARGETS = (
     ClassTarget("shape", ("round", "square")),
@@ -40,7 +41,7 @@ def files(tmp_path, rng):
 def test_several_targets(backend, files):
     model = image_model(query_shape=[])
     model.targets = TARGETS
-    outputs = np.asarray(model(model.preprocessing([files[0], files[1], files[3]])).data)
+    outputs = ivy.to_numpy(model(model.preprocessing([files[0], files[1], files[3]])))
     found = list(predict(model, files, batch_size=2))
     assert [each.source for each in found] == files
     assert found[2].values is None
