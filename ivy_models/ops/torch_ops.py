@@ -344,9 +344,14 @@ class TorchOps(Ops):
         return F.conv2d(x, weight.permute(3, 2, 0, 1), stride=stride).permute(0, 2, 3, 1)
 
     def max_pool2d(self, x, window, stride):
-        padding = self._padding(x, (window, window), stride)
-        x = F.pad(x.permute(0, 3, 1, 2), padding, value=-float("inf"))
-        return F.max_pool2d(x, window, stride).permute(0, 2, 3, 1)
+        data = x.permute(0, 3, 1, 2)
+        if makes_program():  # max_pool2d needs numbers, which an open size does not give
+            padding = self._padding(x, (window, window), stride)
+            data = F.max_pool2d(F.pad(data, padding, value=-float("inf")), window, stride)
+        else:  # no padded copy: ceil_mode lets the last window exceed the data
+            before = [same_padding(size, window, stride)[0] for size in x.shape[1:3]]
+            data = F.max_pool2d(data, window, stride, before, ceil_mode=True)
+        return data.permute(0, 2, 3, 1)
 
     @staticmethod
     def _padding(x, window, stride):
