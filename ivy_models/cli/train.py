@@ -225,6 +225,7 @@ def train(
     Example: ivy-models train photos --output my_model
     """
     from ivy_models.base import torchrun
+    from ivy_models.base.freed_memory import keep_freed_memory
     from ivy_models.cli import training_texts as texts
     from ivy_models.cli.options import use_backend
     from ivy_models.cli.run_folder import alone_in, check_output, remove_run
@@ -256,6 +257,7 @@ def train(
         check_output(output, data, resume or finish, overwrite)
         ctx.with_resource(alone_in(output))
     use_backend(backend, None)
+    keep_freed_memory()
     base = _base(model_name, device)
     examples = read_training_data(
         data,
