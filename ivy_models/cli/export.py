@@ -23,6 +23,11 @@ from ivy_models.cli.options import ModelName, size_option
 @click.option("--any-size", is_flag=True, help="Accept data of any size.")
 @click.option("--batch-size", type=click.IntRange(1), help="Fixed batch size. Default: any.")
 @click.option("--mask", is_flag=True, help="Add a mask to the graph's inputs.")
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    help="Write only the first blocks of the processor: faster, less accurate. Default: all.",
+)
 def export(
     model: str,
     output: Path,
@@ -31,6 +36,7 @@ def export(
     any_size: bool,
     batch_size: int | None,
     mask: bool,
+    depth: int | None,
 ) -> None:
     """Write MODEL as the ONNX file OUTPUT.
 
@@ -66,5 +72,5 @@ def export(
         shape = map_tree(lambda sizes: (batch_size, *sizes), shape)
     else:
         shape = (batch_size, *shape)
-    loaded.to_onnx(output, shape, mask=mask)
+    loaded.to_onnx(output, shape, mask=mask, depth=depth)
     click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB.")

@@ -619,7 +619,16 @@ class PerceiverIO(WithoutInherited, ModuleWithWeights):
 
         return split(self.spec, self._copy_for(ops), rematerialise)
 
-    def to_onnx(self, path: str | Path, shape: Any = None, *, mask: bool = False) -> None:
+    def to_onnx(
+        self,
+        path: str | Path,
+        shape: Any = None,
+        *,
+        mask: bool = False,
+        depth: int | None = None,
+        num_layers: int | None = None,
+        num_latents: int | None = None,
+    ) -> None:
         """Write the model as an ONNX file, in float32, for runtimes such as ONNX Runtime.
 
         The graph's inputs are ``data``, ``positions``, ``mask`` and ``queries``, as far as the
@@ -638,13 +647,15 @@ class PerceiverIO(WithoutInherited, ModuleWithWeights):
             fixed axes the graph needs less memory and time.
         mask
             Whether the graph takes a mask (B, *axes), by modality if there are several.
+        depth, num_layers, num_latents
+            The part of the model to write, as in a call. None: all of it.
 
         Raises
         ------
         BackendError
             If ``onnx`` or ``spox`` is not installed.
         InputError
-            If data of this shape, or masks, do not fit the model.
+            If data of this shape, or masks, do not fit the model, or a part is not one of it.
         WeightsError
             If the file cannot be written, or would exceed 2 GiB.
         """
@@ -652,8 +663,11 @@ class PerceiverIO(WithoutInherited, ModuleWithWeights):
             from ivy_models.shells.onnx import export
         except ImportError as error:
             raise not_installed("Export to ONNX needs", error, "onnx") from error
-        spec, weights = self.spec.replace(device=None), self._numpy_weights()
-        export(path, spec, weights, attributes_to_json(self), shape, mask)
+        core, weights = PerceiverIOCore(self.spec.replace(device=None)), self._numpy_weights()
+        core, weights = shorter(
+            core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
+        )
+        export(path, core.spec, weights, attributes_to_json(self), shape, mask)
 
     def with_weights(self, weights: Any) -> PerceiverIO:
         """Copy the model with other weights, such as those of a trained torch module.

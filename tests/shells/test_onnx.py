@@ -211,6 +211,21 @@ def test_a_loop_holds_only_what_changes_between_its_turns(small_chunks, path):
     assert {"LayerNormalization", "Constant"}.isdisjoint(node.op_type for node in body.node)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_part_of_a_model(tied, path, rng):
+    model = PerceiverIO(small_spec(network_depth=3, weight_tie_layers=tied))
+    data, sizes = rng.standard_normal(IMAGE, dtype=np.float32), []
+    for part in ({"depth": 2}, {"depth": 1, "num_layers": 1, "num_latents": 3}):
+        model.to_onnx(path, **part)
+        exported = OnnxModel(path)
+        np.testing.assert_allclose(exported(data), numpy_of(model(data, **part)), atol=1e-5)
+        assert exported.spec.network_depth == part["depth"]
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < sizes[0]
+    with pytest.raises(InputError, match="depth must be an integer from 1 to 3"):
+        model.to_onnx(path, depth=4)
+
+
 def test_metadata_describe_the_model(path):
     model = create_model("perceiver_io_digits", pretrained=True)
     model.to_onnx(path)
@@ -267,6 +282,9 @@ def test_the_command(run, tmp_path):
     (data,) = onnxruntime.InferenceSession(path).get_inputs()
     assert data.shape[0] == 3
     assert data.shape[3] == 1
+    result = run("export", "perceiver_io_digits", str(path), "--depth", "1")
+    assert result.exit_code == 0, result.output
+    assert OnnxModel(path).spec.network_depth == 1
 
 
 def test_the_command_refuses_contradictions(run, tmp_path):
