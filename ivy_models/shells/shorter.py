@@ -59,13 +59,14 @@ def _replaced(core: PerceiverIOCore, *fields: tuple[str, int]) -> PerceiverIOCor
 
 def _checked(core: PerceiverIOCore, name: str, size: Any) -> int:
     largest = getattr(core.spec, _FIELDS[name])
+    number, hint = 0, ""
     try:
         number = 0 if isinstance(size, bool) else operator.index(size)
     except TypeError:  # such as an array that is being traced
-        number = 0
+        hint = " A function that is compiled needs it as a constant."
     if not 1 <= number <= largest:
         raise InputError(
             f"{name} must be an integer from 1 to {largest}, the model's {_FIELDS[name]}, got "
-            f"{shown(size)}. A function that is compiled needs it as a constant."
+            f"{shown(size)}.{hint}"
         )
     return number
