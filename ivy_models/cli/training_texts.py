@@ -45,8 +45,9 @@ def described(model: PerceiverIO, settings: Any) -> Iterator[str]:
         f"{spec.network_depth} x {spec.num_lat_att_per_layer} layers"
     )
     yield f"  output     {', '.join(map(target_text, model.targets or ()))}"
+    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs:g} epochs"
     yield (
-        f"Training: {settings.backend}, {settings.epochs:g} epochs, batches of "
+        f"Training: {settings.backend}, {epochs}, batches of "
         f"{settings.batch_size}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
     )
 
