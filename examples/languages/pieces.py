@@ -4,7 +4,8 @@
 
 PACKAGES is a folder with the Debian packages that ``packages.txt`` names. The output folder gets
 ``train.csv`` and ``validation.csv`` for ``ivy-models train``. The pieces for validation come from
-a game, Wesnoth, and from WordPress, and, for languages without these, from sentences held out.
+a game, Wesnoth, from WordPress and from Stellarium, a planetarium, and, for languages without
+these, from sentences held out.
 The folder ``sizes`` gets pieces of Wesnoth of equal sizes, to measure the accuracy by size, and
 the folder ``unknown`` pieces of languages that are left out, to measure a threshold.
 """
@@ -25,11 +26,14 @@ from words import read_words
 Sources = dict[str, dict[str, set[str]]]
 """Sentences by language and by source, the first two words of a package's name."""
 
-HELD_OUT = ("wesnoth-1.16", "wordpress-l10n")
-"""Sources that training never sees: a game, whose texts are unlike those of programs, and pages."""
+HELD_OUT = ("stellarium-data", "wesnoth-1.16", "wordpress-l10n")
+"""Sources that training never sees: stars and a game, unlike the texts of programs, and pages."""
 
-ADDITIONAL = "mediawiki"
-"""A source of some 400 languages, of which those that the others have as well are learned."""
+ADDITIONAL = (
+    *("chromium-l10n", "freeciv-data", "gcompris-qt", "kalzium-data", "kstars-data"),
+    *("marble-data", "mediawiki", "step", "tuxpaint-data"),
+)
+"""Sources of many languages, of which those that the others have as well are learned."""
 
 LEFT_OUT = (
     *("ach", "an", "brx", "cak", "co", "dz", "ff", "gug", "ia", "ks", "lij", "mai", "nr", "racv"),
@@ -59,7 +63,10 @@ By size alone one source, such as LibreOffice's help, would decide the kind of a
 """
 
 FEW = 100
-"""Sources of fewer sentences than this count as one, and fewer of ``PROSE`` are not cut."""
+"""Sources of fewer long sentences count with the short ones, and fewer of ``PROSE`` are not cut."""
+
+LONG = 40
+"""Least size in bytes of a long sentence. The shorter ones count as one source."""
 
 WORDS = 0.25
 """Share of random words in a language's pieces, where there are some, since programs lack many."""
@@ -112,10 +119,10 @@ def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]
 
     train, validation = {}, {}
     for language, own in sorted(sources.items()):
-        learned = set().union(*(own[each] for each in own if each not in (*HELD_OUT, ADDITIONAL)))
+        learned = set().union(*(own[each] for each in own if each not in (*HELD_OUT, *ADDITIONAL)))
         if language in LEFT_OUT or len(learned) < LEAST:
             continue
-        learned |= own.get(ADDITIONAL, set())
+        learned = learned.union(*(own.get(source, ()) for source in ADDITIONAL))
         held_out = set().union(*(own.get(source, ()) for source in HELD_OUT)) - learned
         sentences = of_one_script(usable(language, learned))
         other = of_one_script(usable(language, held_out))
@@ -128,16 +135,24 @@ def chosen(sources: Sources) -> tuple[dict[str, list[str]], dict[str, list[str]]
 
 
 def by_source(sentences: list[str], sources: dict[str, set[str]]) -> list[list[str]]:
-    """Sentences divided by the first source that has them; small sources are one."""
-    parts, few, left = [], [], set(sentences)
+    """Long sentences divided by the first source that has them, and all others as one source."""
+    parts, others = [], [text for text in sentences if not is_long(text)]
+    left = set(sentences).difference(others)
     for source in sorted(sources):
         own = sorted(left & sources[source])
         left.difference_update(own)
         if len(own) < FEW:
-            few += own
+            others += own
         else:
             parts.append(own)
-    return [part for part in (*parts, few) if part]
+    return [part for part in (*parts, others) if part]
+
+
+def is_long(text: str) -> bool:
+    """Whether a text is likely a sentence, rather than a name or the label of a button."""
+    words = text.split()
+    capitals = sum(word[0].isupper() for word in words)
+    return len(text.encode()) >= LONG and capitals <= len(words) / 2
 
 
 def of_one_script(sentences: list[str]) -> list[str]:
@@ -224,12 +239,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=600_000)
     arguments = parser.parse_args()
-    sources, words = read_sources(arguments.packages), read_words()
-    write_pieces(sources, words, arguments.output, arguments.pieces)
+    write_pieces(read_sources(arguments.packages), arguments.output, arguments.pieces)
 
 
-def write_pieces(sources: Sources, words: dict[str, list[str]], output: Path, number: int) -> None:
+def write_pieces(sources: Sources, output: Path, number: int) -> None:
     train, validation = chosen(sources)
+    words = read_words(train)
     rng = random.Random(0)
     pieces = {
         "train": balanced_pieces(train, sources, words, number // len(train), rng),

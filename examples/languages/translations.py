@@ -7,13 +7,15 @@ import gzip
 import html
 import json
 import re
+import struct
 import subprocess
 import sys
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 Sentences = Iterator[tuple[str, str]]
@@ -80,6 +82,10 @@ def reader_of(path: PurePosixPath):
         return read_language_pack
     if path.suffix == ".mo" and path.parent.name in ("LC_MESSAGES", "languages"):
         return read_catalogue
+    if path.suffix == ".qm" and "translations" in path.parts:
+        return read_qt_catalogue
+    if path.suffix == ".pak" and path.parent.name == "locales":
+        return read_data_pack
     if path.suffix == ".json" and "i18n" in path.parts:
         return read_messages
     if path.suffix == ".html" and "help" in path.parts:
@@ -113,13 +119,54 @@ def read_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
     code = language(path.stem if path.parent.name == "languages" else path.parent.parent.name)
     try:
         catalogue = gettext.GNUTranslations(BytesIO(content))
-    except (OSError, UnicodeDecodeError, ValueError):
+    except (OSError, IndexError, UnicodeDecodeError, ValueError):
         return
     for key, text in catalogue._catalog.items():
         original = (key[0] if isinstance(key, tuple) else key).split("\x04")[-1]
         if original and text != original:
             yield from ((code, line) for line in text.splitlines())
             yield from (("en", line) for line in original.splitlines())
+
+
+def read_qt_catalogue(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read the sentences of a Qt catalogue, ``CODE.qm`` or ``PROGRAM_CODE.qm``.
+
+    It is a sequence of sections, each with a kind and a size. That of the messages is one of tags,
+    each with a kind, a size and a text. Most short texts are names, such as those of stars.
+    """
+    code = language(path.stem.removeprefix("gcompris_"))
+    for kind, messages in sections(content[16:], {}):
+        if kind == 0x69:
+            for tag, text in sections(messages, {1: 0, 5: 4}):
+                if tag == 3 and text.count(b"\0 ") > 2:
+                    for line in text.decode("utf-16-be", "ignore").splitlines():
+                        yield code, line
+
+
+def sections(content: bytes, sizes: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:
+    """Kinds and contents of sections; ``sizes`` are those of kinds that are written without one."""
+    at = 0
+    while at < len(content):
+        kind, at = content[at], at + 1
+        size = sizes.get(kind)
+        if size is None:
+            (size,), at = struct.unpack_from(">I", content, at), at + 4
+            size = 0 if size == 0xFFFFFFFF else size
+        yield kind, content[at : at + size]
+        at += size
+
+
+def read_data_pack(path: PurePosixPath, content: bytes) -> Sentences:
+    """Read Chromium's messages, ``locales/CODE.pak``: a table of places in a text in UTF-8."""
+    code = language(path.stem)
+    version, encoding, number = struct.unpack_from("<IIH", content)
+    if version != 5 or encoding != 1:
+        return
+    table = struct.iter_unpack("<HI", content[12 : 12 + 6 * (number + 1)])
+    places = [place for _, place in table]
+    for start, end in pairwise(places):
+        for line in content[start:end].decode("utf-8", "ignore").splitlines():
+            yield code, line
 
 
 def read_messages(path: PurePosixPath, content: bytes) -> Sentences:

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import re
+import struct
 import sys
 import types
 import zipfile
@@ -14,10 +15,11 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 from helpers import ROOT
+from helpers.arrays import numpy_of
 
 from ivy_models import PerceiverIO
-from ivy_models.checkpoints.folder import read_native
-from ivy_models.preprocessing import NgramPreprocessing
+from ivy_models.preprocessing import NgramPreprocessing, prepare
+import ivy
 
 FOLDER = ROOT / "examples" / "languages"
 
@@ -26,14 +28,16 @@ FOLDER = ROOT / "examples" / "languages"
 def example():
     """The modules of the example, imported as its scripts import each other."""
     sys.path.insert(0, str(FOLDER))
+    import linear
     import pieces
     import start
     import translations
+    import vocabulary
     import words
 
-    yield pieces, translations, start, words
+    yield pieces, translations, start, words, vocabulary, linear
     sys.path.remove(str(FOLDER))
-    for name in ("pieces", "translations", "start", "words"):
+    for name in ("pieces", "translations", "start", "words", "vocabulary", "linear"):
         del sys.modules[name]
 
 
@@ -62,6 +66,17 @@ def test_translations_are_read_from_each_kind_of_file(example):
     assert read("mediawiki/i18n/api/de-at.json", json.dumps(messages).encode()) == [
         ("de", "Die Datei fehlt")
     ]
+    texts = [b"\xe4\xf6\xfc", "Ein neues Fenster öffnen".encode()]
+    table = b"".join(struct.pack("<HI", i, place) for i, place in enumerate((30, 33, 58)))
+    pack = struct.pack("<IIHH", 5, 1, 2, 0) + table + b"".join(texts)
+    assert read("chromium/locales/de.pak", pack) == [("de", "Ein neues Fenster öffnen")]
+    messages = b""
+    for text in ("Mond", "Der Mond ist aufgegangen"):
+        encoded = text.encode("utf-16-be")
+        messages += struct.pack(">BI", 3, len(encoded)) + encoded + b"\x05hash\x01"
+    catalogue = bytes(16) + struct.pack(">BI", 0x42, 3) + b"abc"
+    catalogue += struct.pack(">BI", 0x69, len(messages)) + messages
+    assert read("translations/gcompris_de.qm", catalogue) == [("de", "Der Mond ist aufgegangen")]
     assert translations.reader_of(PurePosixPath("usr/bin/ls")) is None
     assert translations.language("zh_TW") == "zh"
     assert translations.language("ca@valencia") == "ca"
@@ -103,7 +118,8 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
     assert all(len(piece.encode()) <= 200 and len(piece) <= 64 for piece in cut)
     text = f" {' '.join(train['ru'])} "
     assert all(set(piece.split()) <= set(text.split()) for piece in cut)
-    pieces.write_pieces(sources, {}, tmp_path, 300)
+    monkeypatch.setattr(pieces, "read_words", lambda _: {})
+    pieces.write_pieces(sources, tmp_path, 300)
     for name in ("train.csv", "validation.csv", "unknown/pieces.csv"):
         with (tmp_path / name).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -117,35 +133,58 @@ def test_sentences_are_chosen_and_cut(example, tmp_path, monkeypatch):
 def test_a_large_source_does_not_decide_the_kind_of_text(example):
     pieces = example[0]
     help_, menus = (
-        {f"{word} {i} {word} {i}" for i in range(n)} for word, n in (("aa", 6400), ("bb", 400))
+        {f"{text} {i:04} {text} {text} {i:04}" for i in range(n)}
+        for text, n in (("aa bb cc dd ee", 6400), ("ff gg hh ii jj", 400))
     )
-    sources = {"id": {"help": help_ | {"c"}, "menus": menus | {"c"}, "few": {"d"}}}
-    own = sorted(help_ | menus | {"c", "d"})
-    assert [len(part) for part in pieces.by_source(own, sources["id"])] == [6401, 400, 1]
+    names = {
+        f"{name} {i}" for i in range(200) for name in ("a", "Aa Bb Cc Dd Ee Ff Gg Hh Ii Jj Kk")
+    }
+    sources = {"id": {"help": help_, "menus": menus | help_, "names": names, "few": {"d"}}}
+    own = sorted(help_ | menus | names | {"d"})
+    assert [len(part) for part in pieces.by_source(own, sources["id"])] == [6400, 400, 401]
+    own = sorted(help_ | menus)
     cut = pieces.balanced_pieces({"id": own}, sources, {}, 600, random.Random(0))
-    share = np.mean(["aa" in piece for piece, _ in cut])
-    assert 0.5 < share < 0.7  # 0.94 by size
-    words = {"id": ["cc cc cc cc"] * 400}
+    share = np.mean(["aa" in piece or "bb" in piece or "cc" in piece for piece, _ in cut])
+    assert 0.5 < share < 0.75  # 0.94 by size
+    words = {"id": ["xx xx xx xx"] * 400}
     cut = pieces.balanced_pieces({"id": own}, sources, words, 600, random.Random(0))
-    assert np.mean(["cc" in piece for piece, _ in cut]) == pytest.approx(pieces.WORDS, abs=0.01)
+    assert np.mean(["xx" in piece for piece, _ in cut]) == pytest.approx(pieces.WORDS, abs=0.01)
 
 
 def test_random_words_are_as_frequent_as_in_the_language(example, monkeypatch):
     words = example[3]
-    texts = words.of_random_words({"der": 0.3, "Hund": 0.1, "00": 0.4}, 800)
+    texts = words.of_random_words(
+        {"der": 0.3, "Hund": 0.1, "00": 0.4, "x": 1}, {"der", "Hund"}, 800
+    )
     assert len(texts) == 100
     assert {len(text.split()) for text in texts} == {8}
     drawn = " ".join(texts).split()
     assert set(drawn) == {"der", "Hund"}
     assert 0.7 < drawn.count("der") / 800 < 0.8
+
+
+def test_words_of_another_language_are_left_out(example, monkeypatch):
+    frequencies = {"bahawa": 1.0, "bahwa": 1.0, "jarang": 1.0}
     lists = types.SimpleNamespace(
-        available_languages=lambda _: {"fil": "", "ms": ""},
-        get_frequency_dict=lambda code, _: {code: 1.0},
+        available_languages=lambda _: {"fil": "", "ms": "", "sh": "", "ja": ""},
+        get_frequency_dict=lambda code, _: frequencies,
     )
     monkeypatch.setitem(sys.modules, "wordfreq", lists)
-    assert {code: set(own) for code, own in words.read_words().items()} == {
-        "tl": {" ".join(["fil"] * 8)}
+    sentences = {"ms": ["Bahawa"], "id": ["bahwa"], "bs": ["a"]}
+    found = {
+        code: set(" ".join(texts).split())
+        for code, texts in example[3].read_words(sentences).items()
     }
+    assert found == {"ms": {"bahawa", "jarang"}, "bs": {"jarang"}}
+
+
+def test_chosen_ngrams_tell_more_than_their_parts(example):
+    texts = [" ab ", " ac ", " xyz "] * 10
+    found = example[4].informative_ngrams(texts, [0, 1, 2] * 10, (1, 2, 3), 100)
+    assert {"b", "c", "x"} < set(found[:8])
+    assert found.index("b") < found.index("xyz")  # each letter of xyz tells the language
+    assert found.index("b") < found.index("a")
+    assert example[4].informative_ngrams(texts, [0, 1, 2] * 10, (1, 2, 3), 2) == found[:2]
 
 
 def test_catalogues_give_translations_and_their_english(example, monkeypatch):
@@ -166,27 +205,40 @@ def test_catalogues_give_translations_and_their_english(example, monkeypatch):
         ]
 
 
-def test_a_start_has_the_embeddings_of_a_linear_model(example, tmp_path, monkeypatch):
-    start = example[2]
-    monkeypatch.setattr(start, "BATCH", 8)
-    monkeypatch.setattr(start, "NGRAMS", NgramPreprocessing(16, (2, 3), 512))
+def test_a_start_answers_as_a_linear_model(example, tmp_path, monkeypatch):
+    start, linear = example[2], example[5]
+    learned = []
+
+    def learn(*arguments):
+        learned.append(linear.learn(*arguments))
+        return learned[0]
+
+    monkeypatch.setattr(linear, "BATCH", 8)
+    monkeypatch.setattr(start, "learn", learn)
+    monkeypatch.setattr(start, "NGRAMS", NgramPreprocessing(16, (1, 2), 512))
     monkeypatch.setattr(start, "SHARED", 496)
     rows = ["text,language", *["eine Datei,de", "a file,en"] * 80]
     (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
     output = tmp_path / "start"
     monkeypatch.setattr(sys, "argv", ["start.py", str(tmp_path), "--output", str(output)])
     start.main()
+    ivy.set_backend("numpy")
     model = PerceiverIO.from_pretrained(output)
     assert model.labels == ("de", "en")
-    embedding = read_native(output)["input/text_0/embedding"]
     ngrams = model.preprocessing.columns[0].preprocessing
     assert len(ngrams.frequent) == 16
-    tokens, mask = ngrams.tokens(["eine Datei", "a file"])
-    german, english = (embedding[own[seen]].mean(0) for own, seen in zip(tokens, mask, strict=True))
-    cosine = german @ english / np.linalg.norm(german) / np.linalg.norm(english)
-    assert cosine < 0  # they tell the languages apart
-    seen = embedding[tokens[mask]]
-    assert np.sqrt((seen**2).mean()) == pytest.approx(start.SCALE, rel=0.2)
+    texts = ["eine Datei", "a file"]
+    tokens, mask = ngrams.tokens(texts)
+    ((embeddings, weight, bias),) = learned
+    assert np.sqrt((embeddings[tokens[mask]] ** 2).mean()) == pytest.approx(1, rel=0.2)
+    means = np.stack(
+        [embeddings[own[seen]].mean(0) for own, seen in zip(tokens, mask, strict=True)]
+    )
+    expected = means @ weight + bias
+    assert expected[0, 0] > expected[0, 1]
+    assert expected[1, 0] < expected[1, 1]
+    logits = numpy_of(model(*prepare(model.preprocessing, [{"text": text} for text in texts])))
+    np.testing.assert_allclose(logits, expected, rtol=0.02, atol=0.02)
 
 
 def test_every_package_has_a_version_and_a_hash():
