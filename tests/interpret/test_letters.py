@@ -16,6 +16,7 @@ def test_shares_belong_to_the_letters(backend):
     assert shares.shape == (len(text),)
     assert shares.sum() == pytest.approx(1, abs=1e-5)
     assert shares.min() > 0
+    assert shares[text.index("ä")] > 1.5 / len(text)  # it tells much, with hardly more attention
     ivy.set_backend("numpy")
     np.testing.assert_allclose(
         attention_to_letters(model, "Wie spät ist es?")[1], shares, atol=1e-5
