@@ -25,7 +25,7 @@ MODEL = "perceiver_io_languages"
 UNKNOWN = "unknown"
 """The language of a text of which the model is not certain enough."""
 
-THRESHOLD = 0.5
+THRESHOLD = 0.2
 """Least probability of a language, measured as docs/languages.rst says."""
 
 MOST_PIECES = 32
