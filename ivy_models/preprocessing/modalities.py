@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from ivy_models.preprocessing.image import ImagePreprocessing
 from ivy_models.preprocessing.sound import SoundPreprocessing
 from ivy_models.preprocessing.text import TextTokens
 from ivy_models.transformers.perceiver_io import InputModality
 
 SAMPLES_PER_PATCH = 16
-"""Samples of a sound that become one input."""
+"""Samples of a sound that become one input; fewer if its length is no multiple of this."""
 
 STEM_SIZE = 8
 """Least height and width of an image for a stem, which reduces each to a quarter. On few images it
@@ -38,13 +40,13 @@ def modality(
             learned_position_shape=(preprocessing.num_tokens,),
         )
     if isinstance(preprocessing, SoundPreprocessing):
-        is_divisible = preprocessing.num_samples % SAMPLES_PER_PATCH == 0
+        patch = math.gcd(preprocessing.num_samples, SAMPLES_PER_PATCH)
         return InputModality(
             name,
             1,
             1,
             num_fourier_freq_bands=max(1, dim // 4),
-            patch_shape=(SAMPLES_PER_PATCH,) if is_divisible else None,
+            patch_shape=(patch,) if patch > 1 else None,
         )
     has_stem = min(preprocessing.size) >= STEM_SIZE
     return InputModality(

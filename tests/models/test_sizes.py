@@ -54,6 +54,12 @@ PREPARED = {
 }
 
 
+@pytest.mark.parametrize(("samples", "patch"), [(4000, (16,)), (4100, (4,)), (801, None)])
+def test_patches_fit_the_length_of_a_sound(samples, patch):
+    spec = spec_for(SoundPreprocessing(8000, samples), TARGETS, 100)
+    assert spec.patch_shape == patch
+
+
 @pytest.mark.parametrize("kind", PREPARED)
 def test_a_model_takes_what_is_prepared(kind):
     preprocessing, sources = PREPARED[kind]
