@@ -11,6 +11,9 @@ from what size on an array is memory of its own, which goes back as soon as it i
 
 _NEVER = 2**31 - 1
 
+_LARGEST = 2**25
+"""Largest _MMAP_THRESHOLD of older releases of glibc, which refuse a larger one."""
+
 
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for later allocations. Other C libraries do as before.
@@ -22,5 +25,5 @@ def keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, _NEVER) or libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-        libc.mallopt(_MMAP_THRESHOLD, _NEVER)
