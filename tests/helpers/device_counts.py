@@ -17,9 +17,9 @@ from ivy_models.layers.parameters import map_tree
 from ivy_models.models.presets import PRESETS
 from ivy_models.ops import torch_linear
 from ivy_models.ops.torch_ops import TorchOps
-from ivy_models.shells.torch import PerceiverIO
+from ivy_models.shells.torch import PerceiverIO, Resampler
 from ivy_models.training.losses import classification_loss
-from ivy_models.transformers.perceiver_io import Reader
+from ivy_models.transformers.perceiver_io import Reader, ResamplerSpec
 from ivy_models.transformers.perceiver_io.core import PerceiverIOCore
 
 MAIN = "from helpers import device_counts; device_counts.main()"
@@ -163,6 +163,15 @@ def from_host(spec, shapes):
         return str(module_on("cuda", spec)(**arguments("cpu", spec, shapes)).device)
 
 
+def resampler_from_host():
+    """The same of a call of a Resampler."""
+    with torch.device("meta"):
+        module = Resampler(ResamplerSpec(input_dim=12, latent_dim=16, num_latents=4, num_heads=2))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        mask = made("cpu", (2, 9), torch.bool)
+        return str(module.to_empty(device="cuda")(made("cpu", (2, 9, 12)), mask=mask).device)
+
+
 def small(device, spec, name):
     """Counts of a second call, with data on the device, and of one whose loss has a gradient."""
     with FakeTensorMode():
@@ -202,6 +211,7 @@ def main():
         for name in names
     }
     result["from the host"] = {name: from_host(*case) for name, case in WITH_MASKS.items()}
+    result["from the host"]["resampler"] = resampler_from_host()
     result["head sizes"] = sorted(HEAD_SIZES)
     F.scaled_dot_product_attention = own
     Reader.plain_is_cheaper = cheaper
