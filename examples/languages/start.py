@@ -132,9 +132,8 @@ def main() -> None:
     arguments = parser.parse_args()
     texts, languages = read(arguments.data / "train.csv")
     labels, classes = np.unique(languages, return_inverse=True)
-    counted = list(map(NGRAMS.normalised, texts[:COUNTED]))
     own_tokens = informative_ngrams(
-        counted, classes[:COUNTED], NGRAMS.sizes, NGRAMS.vocabulary_size - SHARED
+        NGRAMS, texts[:COUNTED], classes[:COUNTED], NGRAMS.vocabulary_size - SHARED
     )
     ngrams = replace(NGRAMS, frequent=own_tokens)
     preprocessing = TablePreprocessing([TextColumn("text", ngrams)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+
+from ivy_models.preprocessing import NgramPreprocessing
 
 LEAST = 6
 """Least number of times that an n-gram occurs."""
@@ -18,7 +20,7 @@ PRIOR = 2.0
 
 
 def informative_ngrams(
-    texts: Sequence[str], classes: Sequence[int], sizes: Sequence[int], number: int
+    prepare: NgramPreprocessing, texts: Sequence[str], classes: Sequence[int], number: int
 ) -> list[str]:
     """The n-grams that tell most, the first one most.
 
@@ -28,18 +30,18 @@ def informative_ngrams(
 
     Parameters
     ----------
+    prepare
+        What reads the n-grams, of n characters from 1 on without a gap.
     texts
-        Normalised texts.
+        Texts.
     classes
         The number of each text's language.
-    sizes
-        The numbers n of characters, from 1 on without a gap.
     number
         How many n-grams.
     """
     counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for text, label in zip(texts, classes, strict=True):
-        counts[int(label)].update(ngrams_of(text, sizes))
+        counts[int(label)].update(prepare.ngrams(text))
     total: Counter[str] = Counter()
     for own in counts.values():
         total.update(own)
@@ -75,9 +77,3 @@ def gain_over(seen: np.ndarray, shares: np.ndarray, parts: list[int]) -> np.ndar
         own = (seen[rows] + PRIOR * before) / (seen[rows].sum(1, keepdims=True) + PRIOR)
         gains[rows] = (seen[rows] * np.log(own / before)).sum(1)
     return gains
-
-
-def ngrams_of(text: str, sizes: Sequence[int]) -> Iterator[str]:
-    """The n-grams of a text."""
-    for size in sizes:
-        yield from (text[at : at + size] for at in range(len(text) - size + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -145,11 +145,16 @@ class NgramPreprocessing(TextTokens):
         """
         number = positive_int("number", number)
         counts: Counter[str] = Counter()
-        for text in map(self.normalised, texts):
-            for size in self.sizes:
-                counts.update(text[at : at + size] for at in range(len(text) - size + 1))
+        for text in texts:
+            counts.update(self.ngrams(text))
         ordered = sorted(counts, key=lambda ngram: (-counts[ngram], ngram))
         return replace(self, frequent=ordered[:number])
+
+    def ngrams(self, text: str) -> Iterator[str]:
+        """The n-grams of a text, each as often as it has them."""
+        text = self.normalised(text)
+        for size in self.sizes:
+            yield from (text[at : at + size] for at in range(len(text) - size + 1))
 
     def normalised(self, text: str) -> str:
         """The text whose n-grams are read, or an empty one."""

@@ -179,12 +179,12 @@ def test_words_of_another_language_are_left_out(example, monkeypatch):
 
 
 def test_chosen_ngrams_tell_more_than_their_parts(example):
-    texts = [" ab ", " ac ", " xyz "] * 10
-    found = example[4].informative_ngrams(texts, [0, 1, 2] * 10, (1, 2, 3), 100)
+    prepare, texts = NgramPreprocessing(16, (1, 2, 3)), ["ab", "ac", "xyz"] * 10
+    found = example[4].informative_ngrams(prepare, texts, [0, 1, 2] * 10, 100)
     assert {"b", "c", "x"} < set(found[:8])
     assert found.index("b") < found.index("xyz")  # each letter of xyz tells the language
     assert found.index("b") < found.index("a")
-    assert example[4].informative_ngrams(texts, [0, 1, 2] * 10, (1, 2, 3), 2) == found[:2]
+    assert example[4].informative_ngrams(prepare, texts, [0, 1, 2] * 10, 2) == found[:2]
 
 
 def test_catalogues_give_translations_and_their_english(example, monkeypatch):
