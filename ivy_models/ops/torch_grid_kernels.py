@@ -35,7 +35,7 @@ PROGRAMS = 4096
 
 def sums(sources: Sequence[torch.Tensor], mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     """The highest scores and the sums; sources and results as of ``grid_sums``."""
-    programs = _Programs.of(sources, *_block(sources[2].shape[-1], rows_of_few=32))
+    programs = _Programs.of(sources, rows_of_few=32)
     highest, total = programs.empty(1), programs.empty(1)
     of_x, by_outer, by_inner = programs.empty_sums()
     programs.run(_sums, sources, mask, highest, total, of_x, by_outer, by_inner)
@@ -61,7 +61,7 @@ def gradients_of_rows(
     sources, mask, highest
         As of ``grid_sums``, and its result.
     """
-    programs = _Programs.of(sources, *_block(sources[2].shape[-1], rows_of_few=16))
+    programs = _Programs.of(sources, rows_of_few=16)
     found = programs.empty_sums()
     programs.run(_gradients, sources, mask, highest, *gradients, *found)
     return programs.merged(*found)
@@ -82,9 +82,10 @@ class _Programs:
     like: torch.Tensor
 
     @classmethod
-    def of(cls, sources: Sequence[torch.Tensor], row_block: int, warps: int) -> _Programs:
+    def of(cls, sources: Sequence[torch.Tensor], rows_of_few: int) -> _Programs:
         x, inverse, query, _, _ = sources
         (batch, outer, inner), (_, rows, channels) = inverse.shape, query.shape
+        row_block, warps = _block(channels, rows_of_few)
         blocks = triton.cdiv(rows, row_block) * triton.cdiv(inner, INNER_BLOCK)
         size = triton.cdiv(outer, triton.cdiv(PROGRAMS, batch * blocks))
         sizes = batch, rows, outer, inner, channels
