@@ -663,11 +663,12 @@ class PerceiverIO(WithoutInherited, ModuleWithWeights):
             from ivy_models.shells.onnx import export
         except ImportError as error:
             raise not_installed("Export to ONNX needs", error, "onnx") from error
-        core, weights = PerceiverIOCore(self.spec.replace(device=None)), self._numpy_weights()
+        weights = self._numpy_weights()
         core, weights = shorter(
-            core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
+            self.core, weights, depth=depth, num_layers=num_layers, num_latents=num_latents
         )
-        export(path, core.spec, weights, attributes_to_json(self), shape, mask)
+        spec = core.spec.replace(device=None)
+        export(path, spec, weights, attributes_to_json(self), shape, mask)
 
     def with_weights(self, weights: Any) -> PerceiverIO:
         """Copy the model with other weights, such as those of a trained torch module.
