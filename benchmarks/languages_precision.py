@@ -24,10 +24,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from ivy_models import OnnxModel, create_model, identify_language
 from ivy_models.arrays import set_backend
 from ivy_models.checkpoints.onnx_file import write_sealed
+from ivy_models.ops import BACKENDS
+from ivy_models.shells.engines import ENGINES
 
 NAME = "perceiver_io_languages"
-BACKENDS = ("numpy", "torch", "jax", "tensorflow", "paddle")
-ENGINES = ("onnxruntime", "openvino")
 BATCH = 64
 
 
