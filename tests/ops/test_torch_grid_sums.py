@@ -7,21 +7,22 @@ from types import SimpleNamespace
 import pytest
 from helpers import CHOSEN
 from helpers.processes import python
+from packaging.version import Version
 
 MAIN = "from helpers import grid_kernel; grid_kernel.main()"
 
 
-def minor_version(package):
+def has_triton():
+    """Not by importing it: beside other frameworks, its library can abort the process."""
     try:
-        return tuple(map(int, version(package).split(".")[:2]))
+        return Version(version("triton")) >= Version("3.7")
     except PackageNotFoundError:
-        return (0, 0)
+        return False
 
 
 @pytest.mark.skipif("torch" not in CHOSEN, reason="needs torch")
 @pytest.mark.skipif(
-    # Not imported here: beside other frameworks, its library can abort the process.
-    minor_version("triton") < (3, 7),
+    not has_triton(),
     reason="needs triton 3.7, before which its interpreter fails with numpy 2.4; "
     ".ci/run installs it for this file",
 )
