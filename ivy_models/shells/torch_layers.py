@@ -327,6 +327,7 @@ def _hooks_of(module: nn.Module) -> tuple[Mapping[int, Callable[..., Any]], ...]
 
 
 def any_global_hook() -> bool:
+    """Whether torch calls a hook on every module."""
     return any(len(hooks) for hooks in _GLOBAL_HOOKS)
 
 
